@@ -1,0 +1,46 @@
+# Sourced by the scripts: finds Bun, installs what is missing. Sets BUN.
+
+# npm's bun package moves its binary in a postinstall script; where npm refuses those it stays in the platform's package.
+find_bun() {
+  local candidate
+  for candidate in node_modules/bun/bin/bun.exe node_modules/.bin/bun node_modules/@oven/bun-*/bin/bun; do
+    if [ -x "$candidate" ] && "$candidate" --version >/dev/null 2>&1; then
+      BUN="$PWD/$candidate"
+      export BUN
+      return 0
+    fi
+  done
+  return 1
+}
+
+need_node_modules() {
+  if [ node_modules/.package-lock.json -ot package-lock.json ] || ! find_bun; then
+    echo "installing the npm packages of package-lock.json" >&2
+    npm ci --no-audit --no-fund --loglevel=error >&2
+    touch node_modules/.package-lock.json
+  fi
+  find_bun || { echo "no Bun in node_modules after npm ci: is this platform supported?" >&2; exit 1; }
+}
+
+# need_packages NAME...: Debian packages, installed only when one is missing.
+need_packages() {
+  local missing=() name
+  for name in "$@"; do
+    dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  echo "installing Debian packages: ${missing[*]}" >&2
+  install_packages "${missing[@]}" >/dev/null || {
+    apt-get update -q >/dev/null
+    install_packages "${missing[@]}" >/dev/null
+  }
+}
+
+install_packages() {
+  # Never start a service because its package came: policy-rc.d would be global, so the start is declined by environment.
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
+need_root() {
+  [ "$(id -u)" = 0 ] || { echo "$0: needs root: namespaces, mounts and cgroups are the host's" >&2; exit 1; }
+}

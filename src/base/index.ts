@@ -1,0 +1,6 @@
+/** No domain in here: what every room may use. */
+export * from "./bytes.ts";
+export * from "./clock.ts";
+export * from "./errors.ts";
+export * from "./ids.ts";
+export * from "./limits.ts";

@@ -1,0 +1,162 @@
+/**
+ * What a container is asked to be: the domain's own words for Docker's Config and HostConfig. The server decodes
+ * the API's JSON into these (refusing what it cannot honour) and encodes them back for inspect.
+ */
+import type { PortRequest } from "#engine/network";
+
+/** The program and its surroundings, after `create`: still as asked, before the image's defaults are merged. */
+export interface ContainerConfig {
+  readonly image: string;
+  /** null: take the image's. [] (from `--entrypoint ""`): none. */
+  readonly entrypoint: readonly string[] | null;
+  readonly command: readonly string[] | null;
+  /** `NAME=value`, or `NAME` alone to remove the image's. */
+  readonly environment: readonly string[];
+  readonly user: string;
+  readonly workingDirectory: string;
+  /** "" lets the engine choose the short id. */
+  readonly hostname: string;
+  readonly domainname: string;
+  readonly terminal: boolean;
+  readonly openStdin: boolean;
+  readonly stdinOnce: boolean;
+  readonly attachStdin: boolean;
+  readonly attachStdout: boolean;
+  readonly attachStderr: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  /** `80/tcp`. */
+  readonly exposedPorts: readonly string[];
+  /** Anonymous volumes by path. */
+  readonly volumes: readonly string[];
+  readonly stopSignal: string | null;
+  readonly stopTimeoutSeconds: number | null;
+  readonly shell: readonly string[] | null;
+  readonly networkDisabled: boolean;
+  readonly macAddress: string | null;
+}
+
+/** Another's namespace, the host's, or a new one. */
+export type NamespaceMode =
+  | { readonly mode: "private" }
+  | { readonly mode: "host" }
+  | { readonly mode: "container"; readonly container: string };
+
+export type IpcMode = NamespaceMode | { readonly mode: "shareable" } | { readonly mode: "none" };
+
+export type NetworkMode =
+  | { readonly mode: "network"; readonly name: string }
+  | { readonly mode: "none" }
+  | { readonly mode: "host" }
+  | { readonly mode: "container"; readonly container: string };
+
+export type MountPropagation = "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave";
+
+export type MountRequest =
+  | {
+      readonly type: "bind";
+      readonly source: string;
+      readonly target: string;
+      readonly readOnly: boolean;
+      readonly propagation: MountPropagation;
+      readonly recursive: boolean;
+      /** Make a missing source a directory: `-v` does, `--mount` does not. */
+      readonly createSource: boolean;
+    }
+  | {
+      readonly type: "tmpfs";
+      readonly target: string;
+      readonly sizeBytes: number | null;
+      readonly mode: number | null;
+      /** Raw mount options of `--tmpfs /x:noexec,size=1m`. */
+      readonly options: readonly string[];
+    }
+  | {
+      readonly type: "volume";
+      /** "" is anonymous. */
+      readonly name: string;
+      readonly target: string;
+      readonly readOnly: boolean;
+      readonly noCopy: boolean;
+    };
+
+export type RestartPolicy =
+  | { readonly name: "no" }
+  | { readonly name: "always" }
+  | { readonly name: "unless-stopped" }
+  | { readonly name: "on-failure"; readonly maximumRetries: number };
+
+/** How the host is to run it. */
+export interface HostConfig {
+  readonly runtime: string | null;
+  readonly autoRemove: boolean;
+  readonly init: boolean | null;
+  readonly privileged: boolean;
+  readonly readOnlyRoot: boolean;
+  readonly mounts: readonly MountRequest[];
+  readonly networkMode: NetworkMode;
+  readonly ports: readonly PortRequest[];
+  readonly publishAllPorts: boolean;
+  readonly pidMode: NamespaceMode;
+  readonly ipcMode: IpcMode;
+  readonly utsMode: NamespaceMode;
+  readonly cgroupNamespaceMode: NamespaceMode;
+  readonly usernsMode: "" | "host";
+  readonly capAdd: readonly string[];
+  readonly capDrop: readonly string[];
+  /** `no-new-privileges`, `seccomp=unconfined`, `seccomp=<json>`, `apparmor=…`, `label=…`, `systempaths=unconfined`. */
+  readonly securityOptions: readonly string[];
+  readonly groupAdd: readonly string[];
+  readonly dns: readonly string[];
+  readonly dnsSearch: readonly string[];
+  readonly dnsOptions: readonly string[];
+  /** `name:address`. */
+  readonly extraHosts: readonly string[];
+  readonly shmSizeBytes: number | null;
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly ulimits: readonly {
+    readonly name: string;
+    readonly soft: number;
+    readonly hard: number;
+  }[];
+  readonly devices: readonly {
+    readonly hostPath: string;
+    readonly containerPath: string;
+    readonly permissions: string;
+  }[];
+  readonly deviceCgroupRules: readonly string[];
+  readonly oomScoreAdjust: number;
+  readonly restartPolicy: RestartPolicy;
+  /** null paths: Docker's defaults. */
+  readonly maskedPaths: readonly string[] | null;
+  readonly readonlyPaths: readonly string[] | null;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly log: { readonly driver: string; readonly options: Readonly<Record<string, string>> };
+  readonly cgroupParent: string;
+  /** Docker's numbers: 0 is "not asked". */
+  readonly resources: {
+    readonly memoryBytes: number;
+    readonly memorySwapBytes: number;
+    readonly memoryReservationBytes: number;
+    readonly memorySwappiness: number | null;
+    readonly oomKillDisable: boolean;
+    readonly cpuShares: number;
+    readonly nanoCpus: number;
+    readonly cpuPeriodUsec: number;
+    readonly cpuQuotaUsec: number;
+    readonly cpusetCpus: string;
+    readonly cpusetMems: string;
+    /** 0 or negative: unlimited. */
+    readonly pidsLimit: number | null;
+    readonly blkioWeight: number;
+  };
+  /** [rows, columns] of the client's terminal. */
+  readonly consoleSize: readonly [number, number];
+}
+
+export interface CreateRequest {
+  /** "" lets the engine invent one. */
+  readonly name: string;
+  readonly platform: string | null;
+  readonly config: ContainerConfig;
+  readonly host: HostConfig;
+}

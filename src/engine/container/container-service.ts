@@ -1,0 +1,187 @@
+/** The contract of the container room: the life of a container, as servers see it. */
+import type { Endpoint, PortBinding } from "#engine/network";
+import type { Digest } from "#oci";
+
+import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
+
+export type ContainerState =
+  | { readonly status: "created" }
+  | { readonly status: "running"; readonly pid: number; readonly startedAt: string }
+  | { readonly status: "paused"; readonly pid: number; readonly startedAt: string }
+  | {
+      readonly status: "exited";
+      readonly exitCode: number;
+      readonly oomKilled: boolean;
+      readonly startedAt: string;
+      readonly finishedAt: string;
+      /** What the supervisor or a failed start said; "" otherwise. */
+      readonly error: string;
+    }
+  /** A removal that has begun: it is resumed at start-up, never a place to stay. */
+  | { readonly status: "removing" };
+
+/** A mount as the container has it. */
+export interface ContainerMount {
+  readonly type: "bind" | "tmpfs" | "volume";
+  readonly name: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly driver: string;
+  readonly mode: string;
+  readonly readWrite: boolean;
+  readonly propagation: string;
+}
+
+/** A container's whole record. Times are ISO 8601 with nanoseconds. */
+export interface Container {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: string;
+  readonly imageId: Digest;
+  /** As asked, merged with the image's defaults: what inspect shows under Config. */
+  readonly config: ContainerConfig;
+  readonly host: HostConfig;
+  /** The program that runs: entrypoint and command joined. */
+  readonly path: string;
+  readonly args: readonly string[];
+  readonly layers: readonly Digest[];
+  readonly state: ContainerState;
+  readonly restartCount: number;
+  readonly mounts: readonly ContainerMount[];
+  readonly endpoints: readonly Endpoint[];
+  readonly ports: readonly PortBinding[];
+  readonly logPath: string;
+  readonly resolvConfPath: string;
+  readonly hostnamePath: string;
+  readonly hostsPath: string;
+  readonly execIds: readonly string[];
+}
+
+export type WaitCondition = "not-running" | "next-exit" | "removed";
+
+export interface WaitResult {
+  readonly exitCode: number;
+  /** Why a container could not be started; null otherwise. */
+  readonly error: string | null;
+}
+
+export interface ListRequest {
+  readonly all: boolean;
+  /** Newest n, whatever their state. */
+  readonly limit: number;
+  readonly size: boolean;
+  /** Docker's filters by name, values as given: id, name, label, status, exited, ancestor, before, since, … */
+  readonly filters: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface ListedContainer {
+  readonly container: Container;
+  readonly sizeRwBytes?: number;
+  readonly sizeRootFsBytes?: number;
+}
+
+export interface LogsRequest {
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly follow: boolean;
+  readonly timestamps: boolean;
+  readonly details: boolean;
+  /** Nanoseconds since 1970; null: no bound. */
+  readonly sinceNano: bigint | null;
+  readonly untilNano: bigint | null;
+  /** null: everything. */
+  readonly tail: number | null;
+  readonly signal: AbortSignal;
+}
+
+/** The streams of one process: a terminal's are raw, others are Docker's multiplexed frames. */
+export interface ProcessStreams {
+  readonly terminal: boolean;
+  /** Output as it is to go on the wire; ends when the process has ended and is drained. */
+  readonly output: ReadableStream<Uint8Array>;
+  /** null when stdin was not asked for or is not open. Closing it is end of file. */
+  readonly input: WritableStream<Uint8Array> | null;
+  /** Leaves the process alone and ends both streams. */
+  detach(): void;
+}
+
+export interface AttachRequest {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  /** Follow live output. */
+  readonly stream: boolean;
+  /** What the log holds already, first. */
+  readonly logs: boolean;
+  /** Docker's syntax: `ctrl-p,ctrl-q`; "" is that default. Only acts on a terminal's or open stdin. */
+  readonly detachKeys: string;
+}
+
+export interface ExecCreateRequest {
+  readonly command: readonly string[];
+  readonly attachStdin: boolean;
+  readonly attachStdout: boolean;
+  readonly attachStderr: boolean;
+  readonly terminal: boolean;
+  readonly detachKeys: string;
+  readonly environment: readonly string[];
+  readonly workingDirectory: string;
+  readonly user: string;
+  readonly privileged: boolean;
+  readonly consoleSize: readonly [number, number] | null;
+}
+
+export interface ExecInstance {
+  readonly id: string;
+  readonly containerId: string;
+  readonly request: ExecCreateRequest;
+  readonly state:
+    | { readonly status: "created" }
+    | { readonly status: "running"; readonly pid: number }
+    | { readonly status: "exited"; readonly pid: number; readonly exitCode: number };
+}
+
+export interface ContainerService {
+  create(request: CreateRequest): Promise<{ id: string; warnings: string[] }>;
+  /** @throws EngineError "notModified" when it runs already */
+  start(nameOrId: string): Promise<void>;
+  /** @param request.timeoutSeconds null: the container's own, else 10; -1 waits for ever. "notModified" if stopped */
+  stop(
+    nameOrId: string,
+    request: { timeoutSeconds: number | null; signal: string | null },
+  ): Promise<void>;
+  restart(
+    nameOrId: string,
+    request: { timeoutSeconds: number | null; signal: string | null },
+  ): Promise<void>;
+  /** @param signal a name with or without SIG, or a number; "" is SIGKILL */
+  kill(nameOrId: string, signal: string): Promise<void>;
+  pause(nameOrId: string): Promise<void>;
+  unpause(nameOrId: string): Promise<void>;
+  rename(nameOrId: string, newName: string): Promise<void>;
+  remove(nameOrId: string, request: { force: boolean; volumes: boolean }): Promise<void>;
+  /** Registered when the call returns, so that an exit right after is not missed; the promise inside is the result. */
+  wait(
+    nameOrId: string,
+    request: { condition: WaitCondition; signal: AbortSignal },
+  ): { id: string; result: Promise<WaitResult> };
+  resize(nameOrId: string, size: { columns: number; rows: number }): Promise<void>;
+  /** By name, id or unique prefix. @throws EngineError "notFound": `No such container: …` */
+  resolve(nameOrId: string): Container;
+  list(request: ListRequest): Promise<ListedContainer[]>;
+  sizes(nameOrId: string): Promise<{ rwBytes: number; rootFsBytes: number }>;
+  /** Multiplexed frames, or raw lines for a terminal's container. */
+  logs(nameOrId: string, request: LogsRequest): Promise<ReadableStream<Uint8Array>>;
+  attach(nameOrId: string, request: AttachRequest): Promise<ProcessStreams>;
+  top(nameOrId: string, psArguments: string): Promise<{ titles: string[]; processes: string[][] }>;
+  createExec(nameOrId: string, request: ExecCreateRequest): Promise<string>;
+  /** Streams when not detached; resolves when the process runs. */
+  startExec(
+    execId: string,
+    request: { detach: boolean; terminal: boolean; consoleSize: readonly [number, number] | null },
+  ): Promise<ProcessStreams | null>;
+  resizeExec(execId: string, size: { columns: number; rows: number }): Promise<void>;
+  resolveExec(execId: string): ExecInstance;
+  /** The plan of system calls a start would run, one a line: `naru run --explain`. */
+  explain(nameOrId: string): Promise<string>;
+}

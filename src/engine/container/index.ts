@@ -1,0 +1,2 @@
+export type * from "./config.ts";
+export type * from "./container-service.ts";

@@ -1,0 +1,112 @@
+/** The contract of the image room: names to images, and how images come and go. */
+import type { Digest, ImageConfig, ImageRunConfig, Platform } from "#oci";
+
+/** One image: an image config with its layers present. Its id is the config's digest. */
+export interface Image {
+  readonly id: Digest;
+  readonly config: ImageConfig;
+  /** `docker.io/library/busybox:latest`, whole and normalized. */
+  readonly references: readonly string[];
+  /** `docker.io/library/busybox@sha256:…` as pulled or pushed. */
+  readonly repoDigests: readonly string[];
+  /** Sum of its layers' content. */
+  readonly sizeBytes: number;
+  /** When a name was last given to it here, or null. */
+  readonly lastTagged: Date | null;
+  readonly parent: Digest | null;
+}
+
+/** Docker's progress messages of pull, load, import and push, as its JSON lines say them. */
+export interface ProgressMessage {
+  readonly status?: string;
+  readonly id?: string;
+  readonly progressDetail?: { readonly current?: number; readonly total?: number };
+  readonly progress?: string;
+  readonly stream?: string;
+  readonly error?: string;
+  readonly errorDetail?: { readonly message: string; readonly code?: number };
+  readonly aux?: unknown;
+}
+
+export type OnProgress = (message: ProgressMessage) => void;
+
+export interface RegistryCredentials {
+  readonly username?: string;
+  readonly password?: string;
+  readonly identityToken?: string;
+  readonly registryToken?: string;
+  readonly serverAddress?: string;
+}
+
+export interface DeletedImage {
+  readonly untagged?: string;
+  readonly deleted?: Digest;
+}
+
+export interface ImageFilters {
+  /** Patterns of `filter reference=`. */
+  readonly references?: readonly string[];
+  readonly dangling?: boolean;
+  readonly labels?: readonly string[];
+  readonly before?: string;
+  readonly since?: string;
+  /** Dates or Go durations, for `until`. */
+  readonly until?: Date;
+}
+
+export interface ImageHistoryEntry {
+  readonly id: Digest | "<missing>";
+  readonly created: Date | null;
+  readonly createdBy: string;
+  readonly tags: readonly string[];
+  readonly sizeBytes: number;
+  readonly comment: string;
+}
+
+export interface ImageService {
+  /** By name, digest, whole id or unique prefix of one. @throws EngineError "notFound": `No such image: …` */
+  resolve(nameOrId: string): Image;
+  list(filters?: ImageFilters, options?: { all?: boolean }): Image[];
+  history(nameOrId: string): ImageHistoryEntry[];
+  tag(request: { source: string; repository: string; tag: string }): void;
+  /** `docker rmi`. @throws EngineError "conflict" in Docker's words when containers or several names hold it */
+  remove(request: { name: string; force: boolean; prune: boolean }): Promise<DeletedImage[]>;
+  pull(request: {
+    reference: string;
+    platform?: Platform;
+    credentials?: RegistryCredentials;
+    signal: AbortSignal;
+    onProgress: OnProgress;
+    all?: boolean;
+  }): Promise<void>;
+  push(request: {
+    reference: string;
+    credentials?: RegistryCredentials;
+    signal: AbortSignal;
+    onProgress: OnProgress;
+  }): Promise<void>;
+  load(request: {
+    archive: ReadableStream<Uint8Array>;
+    quiet: boolean;
+    signal: AbortSignal;
+    onProgress: OnProgress;
+  }): Promise<void>;
+  /** A docker-archive with an OCI layout in it, as `docker save` writes. */
+  save(names: readonly string[], signal: AbortSignal): ReadableStream<Uint8Array>;
+  /** `docker import`; answers the new image's id. */
+  importTar(request: {
+    archive: ReadableStream<Uint8Array>;
+    reference?: string;
+    message?: string;
+    changes: ImageRunConfig;
+    platform?: Platform;
+    signal: AbortSignal;
+    onProgress: OnProgress;
+  }): Promise<Digest>;
+}
+
+/** Who uses an image: the container room answers, wired by the daemon, so `rmi` can refuse. */
+export interface ImageUsers {
+  /** Containers of an image: id, and whether it runs. */
+  usersOf(id: Digest): readonly { readonly id: string; readonly running: boolean }[];
+}

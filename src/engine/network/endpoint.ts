@@ -1,0 +1,40 @@
+/**
+ * What the network room and the supervisor agree on: how one container meets the world. The daemon decides
+ * it (addresses, names, ports); the supervisor builds it, because it owns the birth and outlives the daemon.
+ */
+
+export type PortProtocol = "tcp" | "udp" | "sctp";
+
+/** One published port, fully decided. `hostAddress` "" was resolved to two bindings, 0.0.0.0 and [::]. */
+export interface PortBinding {
+  readonly protocol: PortProtocol;
+  readonly containerPort: number;
+  readonly hostAddress: string;
+  readonly hostPort: number;
+}
+
+/** The container's own link in one bridge network. Everything is text or number, so it travels as JSON. */
+export interface BridgeEndpoint {
+  /** Name of the bridge on the host: `naru0`. */
+  readonly bridge: string;
+  /** Name of the host's end of the veth, carrying the container's id: recorded before it is made. */
+  readonly hostLink: string;
+  /** Name inside the container: `eth0`. */
+  readonly containerLink: string;
+  /** `02:42:ac:11:00:02`. */
+  readonly macAddress: string;
+  /** `172.18.0.2`. */
+  readonly address: string;
+  readonly prefixLength: number;
+  /** null for an internal network: no default route. */
+  readonly gateway: string | null;
+  readonly mtu: number;
+}
+
+/** What the supervisor builds around a newborn's network namespace. */
+export type NetworkAttachment =
+  | { readonly mode: "bridge"; readonly endpoints: readonly BridgeEndpoint[] }
+  /** A namespace of its own with nothing but loopback. */
+  | { readonly mode: "none" }
+  /** The host's namespace, or another container's (by the spec's namespace path): nothing to build. */
+  | { readonly mode: "shared" };

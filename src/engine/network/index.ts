@@ -1,0 +1,2 @@
+export type * from "./endpoint.ts";
+export type * from "./network-service.ts";

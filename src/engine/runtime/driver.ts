@@ -1,0 +1,104 @@
+/**
+ * A runtime driver turns an OCI runtime spec into a process. `native` runs a plan of system calls,
+ * `oci` drives crun or runc; both pass one suite (driver.suite.ts) and run inside the supervisor.
+ */
+import type { ProcessSpec, RuntimeSpec } from "#oci";
+
+/** The container's file tree: overlayfs over mounted layers. Paths are the host's. */
+export type RootFileSystem =
+  | {
+      readonly type: "overlay";
+      /** Mounted layer directories, topmost first. */
+      readonly lowers: readonly string[];
+      readonly upper: string;
+      readonly work: string;
+    }
+  /** A directory used as it is (tests, `--rootfs`). */
+  | { readonly type: "directory"; readonly path: string };
+
+/** Where the three standard streams of a process go; descriptors are the supervisor's, borrowed for the call. */
+export type ProcessStdio =
+  | {
+      readonly type: "pipes";
+      readonly stdin: number;
+      readonly stdout: number;
+      readonly stderr: number;
+    }
+  /** The driver makes a pty inside the container and answers its master. */
+  | { readonly type: "terminal"; readonly columns: number; readonly rows: number };
+
+/**
+ * Who runs the program, as asked: the driver reads the container's own /etc/passwd and /etc/group, resolved inside
+ * its root through descriptors, fills `process.user` and adds HOME where the environment has none.
+ */
+export interface Identity {
+  /** "", "name", "uid", "name:group", "uid:gid": as in `--user`. "" is uid 0 with its groups. */
+  readonly user: string;
+  /** `--group-add`: names or numbers. */
+  readonly groups: readonly string[];
+}
+
+export interface BirthRequest {
+  /** The container's id: 64 hexadecimal digits. */
+  readonly id: string;
+  readonly spec: RuntimeSpec;
+  readonly root: RootFileSystem;
+  readonly identity: Identity;
+  readonly stdio: ProcessStdio;
+  /** A folder of the driver's own for this container (bundle, mount point); exists, removed by `release`. */
+  readonly scratch: string;
+  /** Run an init as pid 1 (`--init`): the host path of a static init binary, bind-mounted at /sbin/docker-init. */
+  readonly init: string | null;
+  /**
+   * Called once, synchronously, when the child's namespaces exist and before anything of the image runs:
+   * the supervisor builds the network here. A throw ends the birth and nothing is left.
+   */
+  readonly prepare: (child: { readonly pid: number; readonly networkNamespace: number }) => void;
+}
+
+export interface ExecRequest {
+  readonly id: string;
+  /** The container's init process, as a pidfd. */
+  readonly pidfd: number;
+  readonly pid: number;
+  /** The container's own spec: an exec keeps its seccomp filter, namespaces and cgroup. */
+  readonly spec: RuntimeSpec;
+  readonly process: ProcessSpec;
+  readonly identity: Identity;
+  readonly stdio: ProcessStdio;
+  readonly scratch: string;
+}
+
+/** A process that executes the image's program. The receiver owns both descriptors. */
+export interface Born {
+  readonly pid: number;
+  readonly pidfd: number;
+  readonly ptyMaster: number | null;
+}
+
+/**
+ * Why a process could not be born. `kind` decides the exit code clients show: "notFound" is 127
+ * (executable file not found in $PATH, no such file), "notExecutable" is 126 (permission denied, is a
+ * directory, exec format error), "failed" everything else (128 in inspect, 125 at `docker run`).
+ */
+export type BirthFailure = "notFound" | "notExecutable" | "failed";
+
+export interface RuntimeDriver {
+  readonly name: string;
+  /** Resolves when execve has succeeded. @throws RuntimeError, its sentence in Docker's words */
+  birth(request: BirthRequest): Promise<Born>;
+  /** @throws RuntimeError */
+  exec(request: ExecRequest): Promise<Born>;
+  /** Removes what the driver keeps for a container that has ended (bundle, runtime state). May run twice. */
+  release(request: { readonly id: string; readonly scratch: string }): Promise<void>;
+}
+
+export class RuntimeError extends Error {
+  readonly failure: BirthFailure;
+
+  constructor(failure: BirthFailure, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "RuntimeError";
+    this.failure = failure;
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * The language between daemon and supervisor, version 1.
+ *
+ * A Unix stream socket (`<exec-root>/supervisor.sock`, 0600 in a root-only folder). Every connection begins with
+ * one frame from the client: `{ "hello": 1, "channel": "control" | "attach", … }`.
+ *
+ * control: frames both ways, each a 4-byte big-endian length and that many bytes of JSON. The daemon sends
+ * `{ seq, request }`, the supervisor answers `{ seq, answer }` or `{ seq, error }` in any order, and sends
+ * `{ event }` to every control connection.
+ *
+ * attach: after the hello frame and its answer, the socket carries the streams of one process themselves.
+ * Towards the daemon: Docker's multiplexed frames (type, 0, 0, 0, 4-byte big-endian length, bytes) without a
+ * terminal, raw bytes with one. Towards the supervisor: raw stdin bytes; shutdown(SHUT_WR) is end of file.
+ * The supervisor closes when the process has ended and its output is drained.
+ *
+ * A process is named by `ProcessKey`: a container's init is { id }, an exec { id, execId }.
+ */
+import type { BridgeEndpoint, NetworkAttachment, PortBinding } from "#engine/network";
+import type { BirthFailure, Identity, RootFileSystem } from "#engine/runtime";
+import type { ProcessSpec, RuntimeSpec } from "#oci";
+
+export const PROTOCOL_VERSION = 1;
+
+export interface ProcessKey {
+  readonly id: string;
+  readonly execId?: string;
+}
+
+/** json-file's options, decided by the daemon; "none" keeps nothing. */
+export type LogTarget =
+  | {
+      readonly driver: "json-file";
+      /** `<data-root>/containers/<id>/<id>-json.log`. */
+      readonly path: string;
+      /** Rotate when the file would grow beyond this; null: never. */
+      readonly maxSizeBytes: number | null;
+      readonly maxFiles: number;
+      readonly compress: boolean;
+      /** Written into every line as `attrs` when not empty. */
+      readonly attributes: Readonly<Record<string, string>>;
+    }
+  | { readonly driver: "none" };
+
+export interface StdioRequest {
+  /** Keep stdin open for attachers (`-i`). Otherwise stdin is /dev/null. */
+  readonly openStdin: boolean;
+  /** End of file for the process when the first attacher's stdin ends (`StdinOnce`). */
+  readonly stdinOnce: boolean;
+  readonly terminal: { readonly columns: number; readonly rows: number } | null;
+}
+
+export interface BirthMessage {
+  readonly type: "birth";
+  readonly id: string;
+  /** "native", or the command of an OCI runtime: "crun", "/usr/bin/runc". */
+  readonly runtime: string;
+  readonly spec: RuntimeSpec;
+  readonly root: RootFileSystem;
+  readonly identity: Identity;
+  readonly init: string | null;
+  readonly stdio: StdioRequest;
+  readonly network: NetworkAttachment;
+  readonly log: LogTarget;
+}
+
+export interface ExecMessage {
+  readonly type: "exec";
+  readonly id: string;
+  readonly execId: string;
+  readonly process: ProcessSpec;
+  readonly identity: Identity;
+  readonly stdio: StdioRequest;
+}
+
+/** What the supervisor knows of a process that lives, or ended and was not forgotten yet. */
+export interface ProcessReport {
+  readonly key: ProcessKey;
+  /** The host's number, with start time (clock ticks since boot) and boot id: together they name it for ever. */
+  readonly pid: number;
+  readonly startTime: string;
+  readonly bootId: string;
+  /** When execve succeeded, ISO 8601 with nanoseconds. */
+  readonly startedAt: string;
+  readonly exit: ExitReport | null;
+}
+
+export interface ExitReport {
+  readonly key: ProcessKey;
+  readonly pid: number;
+  /** As Docker counts: 0-255, 128 + n for signal n. */
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  readonly finishedAt: string;
+  /** Set where the code could not be learnt: "exit code unknown". */
+  readonly error: string | null;
+}
+
+/** Every request with its answer. A refused one answers `SupervisorFailure`. */
+export interface Requests {
+  birth: { request: BirthMessage; answer: ProcessReport };
+  exec: { request: ExecMessage; answer: ProcessReport };
+  /** Sends a signal through the pidfd. */
+  signal: { request: { type: "signal"; key: ProcessKey; signal: number }; answer: null };
+  resize: {
+    request: { type: "resize"; key: ProcessKey; columns: number; rows: number };
+    answer: null;
+  };
+  /** Everything alive, and every exit not yet forgotten. */
+  list: { request: { type: "list" }; answer: { processes: ProcessReport[] } };
+  /** The daemon has stored the exit: its record may go. Also releases what the driver keeps. */
+  forget: { request: { type: "forget"; key: ProcessKey }; answer: null };
+  /** Holds the host ports of a container (bind, no listen) and relays [::] where nftables cannot. All or none. */
+  reservePorts: {
+    request: {
+      type: "reservePorts";
+      id: string;
+      /** hostPort 0, or a range with `hostPortEnd`, lets the supervisor choose. */
+      ports: readonly (PortBinding & { readonly hostPortEnd?: number })[];
+      /** Where relays connect to: the container's address. */
+      target: string | null;
+    };
+    answer: { ports: PortBinding[] };
+  };
+  releasePorts: { request: { type: "releasePorts"; id: string }; answer: null };
+  /** Who holds ports: for start-up to compare with its records. */
+  listPorts: {
+    request: { type: "listPorts" };
+    answer: { holders: { id: string; ports: PortBinding[] }[] };
+  };
+  /** Removes the host link of a container that ended, by name. */
+  removeLinks: {
+    request: { type: "removeLinks"; endpoints: readonly BridgeEndpoint[] };
+    answer: null;
+  };
+  /** Ends the supervisor when it has no process left; refused otherwise. */
+  shutdown: { request: { type: "shutdown" }; answer: null };
+}
+
+export type RequestType = keyof Requests;
+
+export type SupervisorEvent =
+  | { readonly type: "exit"; readonly exit: ExitReport }
+  | { readonly type: "oom"; readonly key: ProcessKey };
+
+export interface SupervisorFailure {
+  readonly kind: "notFound" | "conflict" | "invalid" | "internal" | "birth";
+  /** Docker's sentence. */
+  readonly message: string;
+  /** For "birth". */
+  readonly failure?: BirthFailure;
+}
+
+export interface AttachHello {
+  readonly hello: typeof PROTOCOL_VERSION;
+  readonly channel: "attach";
+  readonly key: ProcessKey;
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  /** Wait for a birth that has not happened yet: attach before start, as `docker run` does. */
+  readonly beforeBirth: boolean;
+}

@@ -1,0 +1,59 @@
+/** The contract of the system room: what the engine and its host are. */
+
+export interface SystemInfo {
+  readonly id: string;
+  readonly containers: {
+    readonly running: number;
+    readonly paused: number;
+    readonly stopped: number;
+  };
+  readonly images: number;
+  readonly storage: {
+    readonly driver: string;
+    readonly status: readonly (readonly [string, string])[];
+  };
+  readonly memoryLimit: boolean;
+  readonly swapLimit: boolean;
+  readonly cpuCfs: boolean;
+  readonly cpuShares: boolean;
+  readonly cpuSet: boolean;
+  readonly pidsLimit: boolean;
+  readonly oomKillDisable: boolean;
+  readonly ipv4Forwarding: boolean;
+  readonly cgroupDriver: "cgroupfs" | "systemd";
+  readonly cgroupVersion: "1" | "2";
+  readonly kernelVersion: string;
+  readonly operatingSystem: string;
+  readonly osVersion: string;
+  readonly architecture: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly hostname: string;
+  readonly dataRoot: string;
+  readonly runtimes: readonly string[];
+  readonly defaultRuntime: string;
+  readonly securityOptions: readonly string[];
+  readonly insecureRegistries: readonly string[];
+  readonly registryMirrors: readonly string[];
+  readonly labels: readonly string[];
+  readonly warnings: readonly string[];
+  readonly liveRestore: boolean;
+  readonly systemTime: string;
+}
+
+export interface VersionInfo {
+  readonly version: string;
+  readonly apiVersion: string;
+  readonly minApiVersion: string;
+  readonly gitCommit: string;
+  readonly bunVersion: string;
+  readonly os: string;
+  readonly architecture: string;
+  readonly kernelVersion: string;
+  readonly buildTime: string;
+}
+
+export interface SystemService {
+  info(): Promise<SystemInfo>;
+  version(): VersionInfo;
+}

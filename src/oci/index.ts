@@ -1,0 +1,4 @@
+/** The OCI specifications as types and pure functions. */
+export * from "./digest.ts";
+export type * from "./image-spec.ts";
+export type * from "./runtime-spec.ts";

@@ -1,0 +1,4 @@
+/** The daemon. */
+export async function run(_args: readonly string[]): Promise<void> {
+  throw new Error("not wired yet");
+}

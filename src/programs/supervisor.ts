@@ -1,0 +1,4 @@
+/** The supervisor. */
+export async function run(_args: readonly string[]): Promise<void> {
+  throw new Error("not wired yet");
+}
