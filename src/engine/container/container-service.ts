@@ -5,9 +5,36 @@ import type { Digest } from "#oci";
 import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
 
 export type ContainerState =
-  | { readonly status: "created" }
-  | { readonly status: "running"; readonly pid: number; readonly startedAt: string }
-  | { readonly status: "paused"; readonly pid: number; readonly startedAt: string }
+  | {
+      readonly status: "created";
+      /** Set by a start that failed: 127, 126 or 128, and its sentence. */
+      readonly exitCode?: number;
+      readonly error?: string;
+    }
+  | {
+      readonly status: "running";
+      readonly pid: number;
+      readonly startedAt: string;
+      /** The end of the run before this one; absent at the first. */
+      readonly finishedAt?: string;
+      readonly oomKilled?: boolean;
+    }
+  | {
+      readonly status: "paused";
+      readonly pid: number;
+      readonly startedAt: string;
+      readonly finishedAt?: string;
+      readonly oomKilled?: boolean;
+    }
+  /** Ended, and its restart policy starts it again soon: Docker shows Running and Restarting as true. */
+  | {
+      readonly status: "restarting";
+      readonly exitCode: number;
+      readonly oomKilled: boolean;
+      readonly startedAt: string;
+      readonly finishedAt: string;
+      readonly error: string;
+    }
   | {
       readonly status: "exited";
       readonly exitCode: number;
