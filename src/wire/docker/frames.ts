@@ -1,0 +1,105 @@
+/**
+ * Docker's multiplexed stream: stdout and stderr of a process without a terminal, on one connection.
+ *
+ *   stream (0 stdin, 1 stdout, 2 stderr, 3 the daemon's own error) | 0 0 0 | length, 4 bytes big-endian | bytes
+ */
+import { EngineError } from "#base";
+
+export const FRAME_HEADER_BYTES = 8;
+/** What one frame may claim: a longer one is a broken or hostile peer, not output. */
+export const FRAME_LIMIT_BYTES = 16 * 1024 * 1024;
+
+export const FRAME_STREAMS = ["stdin", "stdout", "stderr", "systemerr"] as const;
+export type FrameStream = (typeof FRAME_STREAMS)[number];
+
+/** Content types that tell a client how to read a hijacked or log stream. */
+export const RAW_STREAM = "application/vnd.docker.raw-stream";
+export const MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream";
+
+/** The 8 bytes in front of `lengthBytes` bytes of output. */
+export function frameHeader(stream: FrameStream, lengthBytes: number): Uint8Array<ArrayBuffer> {
+  const header = new Uint8Array(FRAME_HEADER_BYTES);
+  writeFrameHeader(header, { stream, lengthBytes });
+  return header;
+}
+
+/** The same into memory that is already there: no allocation on a busy stream. */
+export function writeFrameHeader(
+  target: Uint8Array,
+  frame: { stream: FrameStream; lengthBytes: number; offset?: number },
+): void {
+  const { lengthBytes, offset = 0 } = frame;
+  target[offset] = FRAME_STREAMS.indexOf(frame.stream);
+  target[offset + 1] = 0;
+  target[offset + 2] = 0;
+  target[offset + 3] = 0;
+  target[offset + 4] = lengthBytes >>> 24;
+  target[offset + 5] = lengthBytes >>> 16;
+  target[offset + 6] = lengthBytes >>> 8;
+  target[offset + 7] = lengthBytes;
+}
+
+/** One whole frame. */
+export function encodeFrame(stream: FrameStream, payload: Uint8Array): Uint8Array<ArrayBuffer> {
+  const frame = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
+  writeFrameHeader(frame, { stream, lengthBytes: payload.length });
+  frame.set(payload, FRAME_HEADER_BYTES);
+  return frame;
+}
+
+/**
+ * Reads frames from chunks cut anywhere. Payloads are handed on as they arrive, without waiting for a frame to be
+ * complete and without copying: each is a view into the chunk, valid until the callback returns unless copied.
+ */
+export class FrameDecoder {
+  readonly #onPayload: (stream: FrameStream, payload: Uint8Array) => void;
+  readonly #header = new Uint8Array(FRAME_HEADER_BYTES);
+  #headerLength = 0;
+  #stream: FrameStream = "stdout";
+  #remaining = 0;
+
+  constructor(onPayload: (stream: FrameStream, payload: Uint8Array) => void) {
+    this.#onPayload = onPayload;
+  }
+
+  /** @throws EngineError "invalid" when the bytes are not frames */
+  push(chunk: Uint8Array): void {
+    let offset = 0;
+    while (offset < chunk.length) {
+      if (this.#remaining === 0) {
+        offset = this.#readHeader(chunk, offset);
+        continue;
+      }
+      const end = Math.min(chunk.length, offset + this.#remaining);
+      this.#remaining -= end - offset;
+      this.#onPayload(this.#stream, chunk.subarray(offset, end));
+      offset = end;
+    }
+  }
+
+  /** @throws EngineError "invalid" when the stream stopped inside a frame */
+  end(): void {
+    if (this.#headerLength > 0 || this.#remaining > 0) {
+      throw new EngineError("invalid", "unexpected EOF");
+    }
+  }
+
+  #readHeader(chunk: Uint8Array, offset: number): number {
+    const taken = Math.min(FRAME_HEADER_BYTES - this.#headerLength, chunk.length - offset);
+    this.#header.set(chunk.subarray(offset, offset + taken), this.#headerLength);
+    this.#headerLength += taken;
+    if (this.#headerLength < FRAME_HEADER_BYTES) return offset + taken;
+    this.#headerLength = 0;
+    const [type = 255] = this.#header;
+    const stream = FRAME_STREAMS[type];
+    if (stream === undefined)
+      throw new EngineError("invalid", `Unrecognized input header: ${type}`);
+    const length = new DataView(this.#header.buffer).getUint32(4);
+    if (length > FRAME_LIMIT_BYTES) {
+      throw new EngineError("invalid", `stream frame of ${length} bytes is too large`);
+    }
+    this.#stream = stream;
+    this.#remaining = length;
+    return offset + taken;
+  }
+}

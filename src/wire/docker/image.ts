@@ -1,0 +1,92 @@
+/** Images, and the progress of what moves them, in the JSON of Docker's Engine API 1.51. */
+import type { ImageRunConfig } from "#oci";
+
+import type { GraphDriver } from "./container.ts";
+
+/** One element of `GET /images/json`. */
+export interface ImageSummary {
+  Id: string;
+  ParentId: string;
+  RepoTags: string[];
+  RepoDigests: string[];
+  /** Seconds since 1970. */
+  Created: number;
+  Size: number;
+  /** -1: not asked. */
+  SharedSize: number;
+  /** Only below API 1.44. */
+  VirtualSize?: number;
+  Labels: Record<string, string>;
+  /** How many containers use it; -1: not asked. */
+  Containers: number;
+}
+
+/** `GET /images/{name}/json`. */
+export interface ImageInspect {
+  Id: string;
+  RepoTags: string[];
+  RepoDigests: string[];
+  Parent: string;
+  Comment: string;
+  Created?: string;
+  DockerVersion: string;
+  Author: string;
+  Config: ImageRunConfig | null;
+  Architecture: string;
+  Variant?: string;
+  Os: string;
+  OsVersion?: string;
+  Size: number;
+  /** Only below API 1.44. */
+  VirtualSize?: number;
+  GraphDriver: GraphDriver;
+  RootFS: { Type: string; Layers?: string[] };
+  Metadata: { LastTagTime: string };
+}
+
+/** One element of `GET /images/{name}/history`. */
+export interface ImageHistoryItem {
+  Id: string;
+  /** Seconds since 1970. */
+  Created: number;
+  CreatedBy: string;
+  Tags: string[] | null;
+  Size: number;
+  Comment: string;
+}
+
+/** One element of `DELETE /images/{name}`. */
+export interface ImageDeleteItem {
+  Untagged?: string;
+  Deleted?: string;
+}
+
+/**
+ * One line of a progress stream (pull, push, load, import, build): JSON objects, one after another.
+ * An error arrives here, under a status of 200, once the stream has begun.
+ */
+export interface JsonMessage {
+  stream?: string;
+  status?: string;
+  progressDetail?: { current?: number; total?: number; hidecounts?: boolean; units?: string };
+  /** For people: `[==>    ]  1.2MB/3.4MB`. */
+  progress?: string;
+  id?: string;
+  from?: string;
+  time?: number;
+  timeNano?: number;
+  errorDetail?: { code?: number; message: string };
+  error?: string;
+  aux?: unknown;
+}
+
+/** What `X-Registry-Auth` holds, in base64url. */
+export interface AuthConfig {
+  username?: string;
+  password?: string;
+  auth?: string;
+  email?: string;
+  serveraddress?: string;
+  identitytoken?: string;
+  registrytoken?: string;
+}
