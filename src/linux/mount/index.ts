@@ -1,1 +1,5 @@
-export {};
+/** Mounts: old and new calls, detached overlays, mountinfo. */
+export * from "./constants.ts";
+export * from "./mount.ts";
+export * from "./mountinfo.ts";
+export * from "./overlay.ts";

@@ -1,1 +1,2 @@
-export {};
+/** Extended attributes of files. */
+export * from "./xattr.ts";
