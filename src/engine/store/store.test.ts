@@ -1,0 +1,155 @@
+import { afterEach, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { openStore, type Migration } from "./index.ts";
+
+const folders: string[] = [];
+const folder = (): string => {
+  const path = mkdtempSync("/tmp/naru-test-store-");
+  folders.push(path);
+  return path;
+};
+afterEach(() => {
+  for (const path of folders.splice(0)) rmSync(path, { recursive: true, force: true });
+});
+
+const migrations: Migration[] = [
+  { id: "test/1", sql: "CREATE TABLE pets (name TEXT PRIMARY KEY, age INTEGER)" },
+  { id: "test/2", sql: "ALTER TABLE pets ADD COLUMN owner TEXT; CREATE INDEX ages ON pets (age)" },
+];
+const INSERT = "INSERT INTO pets (name, age) VALUES (?, ?)";
+
+test("what a transaction returned from is there after opening again", () => {
+  const path = join(folder(), "naru.db");
+  {
+    using store = openStore({ path, migrations });
+    store.transact(() => store.query(INSERT).run("rex", 3));
+  }
+  using store = openStore({ path, migrations });
+  expect(store.query("SELECT name, age FROM pets").all()).toEqual([{ name: "rex", age: 3 }]);
+});
+
+test("each migration is applied once, also when new ones come later", () => {
+  const path = join(folder(), "naru.db");
+  openStore({ path, migrations: migrations.slice(0, 1) })[Symbol.dispose]();
+  openStore({ path, migrations })[Symbol.dispose]();
+  using store = openStore({ path, migrations });
+  expect(store.query("SELECT id FROM migrations").all()).toEqual([
+    { id: "test/1" },
+    { id: "test/2" },
+  ]);
+});
+
+test("a migration that fails leaves nothing of itself", () => {
+  const path = join(folder(), "naru.db");
+  const bad = { id: "test/2", sql: "CREATE TABLE cats (a); CREATE TABLE cats (b)" };
+  expect(() => openStore({ path, migrations: [...migrations.slice(0, 1), bad] })).toThrow(
+    "database migration test/2",
+  );
+  using store = openStore({ path, migrations });
+  expect(store.query("SELECT name FROM sqlite_master WHERE name = 'cats'").all()).toEqual([]);
+});
+
+test("a throw rolls everything back, a caught throw of an inner transaction only the inner", () => {
+  using store = openStore({ path: join(folder(), "naru.db"), migrations });
+  expect(() =>
+    store.transact(() => {
+      store.query(INSERT).run("rex", 3);
+      throw new Error("no");
+    }),
+  ).toThrow("no");
+  store.transact(() => {
+    store.query(INSERT).run("tom", 4);
+    try {
+      store.transact(() => {
+        store.query(INSERT).run("kit", 1);
+        throw new Error("inner");
+      });
+    } catch {
+      // the outer goes on
+    }
+  });
+  expect(store.query("SELECT name FROM pets").all()).toEqual([{ name: "tom" }]);
+});
+
+test("asynchronous work is refused, since others could run inside the transaction", () => {
+  using store = openStore({ path: join(folder(), "naru.db"), migrations });
+  expect(() => store.transact(() => Promise.resolve(1))).toThrow("synchronous");
+});
+
+test("rows that wait are written inside the next outermost transaction", () => {
+  using store = openStore({ path: join(folder(), "naru.db"), migrations });
+  let calls = 0;
+  store.beforeCommit(() => {
+    calls += 1;
+  });
+  store.transact(() => store.transact(() => null));
+  expect(calls).toBe(1);
+});
+
+test("a second connection is told that the database is in use", () => {
+  const path = join(folder(), "naru.db");
+  using store = openStore({ path, migrations });
+  expect(store.path).toBe(path);
+  const code = `import { openStore } from "#engine/store";
+    try { openStore({ path: process.argv[1], migrations: [], lockWaitMs: 50 }); } catch (error) { console.log(error.message); }`;
+  const root = join(import.meta.dir, "../../..");
+  const child = Bun.spawnSync([process.execPath, "-e", code, path], { cwd: root });
+  expect(child.stdout.toString()).toContain("is in use by another process");
+});
+
+test("a damaged file is an error, stays, and is copied aside", () => {
+  const path = join(folder(), "naru.db");
+  {
+    using store = openStore({ path, migrations });
+    store.transact(() => {
+      for (let index = 0; index < 2000; index += 1) store.query(INSERT).run(`pet${index}`, index);
+    });
+  }
+  const bytes = readFileSync(path);
+  bytes.fill(0xaa, 4096, 4096 * 6);
+  writeFileSync(path, bytes);
+  expect(() => openStore({ path, migrations })).toThrow("is damaged");
+  expect(readFileSync(path).equals(bytes)).toBe(true);
+  expect(readFileSync(`${path}.corrupt`).equals(bytes)).toBe(true);
+});
+
+test("a file that is no database is an error and stays", () => {
+  const path = join(folder(), "naru.db");
+  writeFileSync(
+    path,
+    "hello, I am a text file and certainly not a database of any kind".repeat(20),
+  );
+  expect(() => openStore({ path, migrations })).toThrow("is damaged");
+  expect(readFileSync(path, "utf8")).toStartWith("hello");
+});
+
+test("a full disk refuses writes with a clear sentence and still answers reads", () => {
+  const mountPoint = folder();
+  const sized = (size: string) =>
+    Bun.spawnSync(["mount", "-t", "tmpfs", "-o", size, "naru-test", mountPoint]);
+  sized("size=256k");
+  try {
+    const path = join(mountPoint, "naru.db");
+    {
+      using store = openStore({ path, migrations });
+      store.transact(() => store.query(INSERT).run("rex", 3));
+      try {
+        writeFileSync(join(mountPoint, "filler"), new Uint8Array(512 * 1024));
+      } catch {
+        // full now
+      }
+    }
+    using store = openStore({ path, migrations });
+    expect(store.query("SELECT name FROM pets").all()).toEqual([{ name: "rex" }]);
+    const many = () =>
+      store.transact(() => {
+        for (let index = 0; index < 9000; index += 1) store.query(INSERT).run(`p${index}`, index);
+      });
+    expect(many).toThrow("no space left on device");
+    expect(store.query("SELECT name FROM pets").all()).toEqual([{ name: "rex" }]);
+  } finally {
+    Bun.spawnSync(["umount", mountPoint]);
+  }
+});
