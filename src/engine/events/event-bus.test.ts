@@ -1,0 +1,112 @@
+import { afterEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { openStore, type Store } from "#engine/store";
+
+import { type EngineEvent, eventMigrations, openEventBus } from "./index.ts";
+
+const cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0).reverse()) cleanup();
+});
+
+function temporaryStore(): { store: Store; path: string } {
+  const folder = mkdtempSync("/tmp/naru-test-events-");
+  const path = join(folder, "naru.db");
+  const store = openStore({ path, migrations: eventMigrations });
+  cleanups.push(() => rmSync(folder, { recursive: true }));
+  cleanups.push(() => store[Symbol.dispose]());
+  return { store, path };
+}
+
+const happening = (action: string): Omit<EngineEvent, "timeNano"> => ({
+  type: "container",
+  action,
+  actorId: "abc",
+  attributes: { name: "web" },
+});
+const ALL = { sinceNano: 0n, untilNano: 1n << 62n };
+const actions = (events: Iterable<EngineEvent>): string[] =>
+  [...events].map(({ action }) => action);
+
+test("a reader hears what was published after it subscribed, before it first asks", async () => {
+  const bus = openEventBus({ store: temporaryStore().store });
+  const abort = new AbortController();
+  bus.publish(happening("create"));
+  const live = bus.subscribe(abort.signal);
+  bus.publish(happening("start"));
+  bus.publish(happening("die"));
+  abort.abort();
+  const heard: string[] = [];
+  for await (const event of live) heard.push(event.action);
+  expect(heard).toEqual(["start", "die"]);
+});
+
+test("the past is told oldest first, with times that never repeat, across a restart", () => {
+  const { store } = temporaryStore();
+  const stopped = { now: () => new Date(1000), sleep: () => Promise.resolve() };
+  {
+    using bus = openEventBus({ store, clock: stopped });
+    bus.publish(happening("create"));
+    bus.publish(happening("start"));
+  }
+  const bus = openEventBus({ store, clock: stopped });
+  bus.publish(happening("die"));
+  const past = [...bus.past(ALL)];
+  expect(actions(past)).toEqual(["create", "start", "die"]);
+  expect(past.map(({ timeNano }) => timeNano)).toEqual([
+    1_000_000_000n,
+    1_000_000_001n,
+    1_000_000_002n,
+  ]);
+  expect(actions(bus.past({ sinceNano: 1_000_000_001n, untilNano: 1_000_000_001n }))).toEqual([
+    "start",
+  ]);
+});
+
+test("an event shares the transaction of the next record instead of making its own", () => {
+  const { store } = temporaryStore();
+  const bus = openEventBus({ store });
+  bus.publish(happening("create"));
+  const count = () => store.query<{ n: number }>("SELECT count(*) AS n FROM events").get()?.n;
+  expect(count()).toBe(0);
+  store.transact(() => null);
+  expect(count()).toBe(1);
+});
+
+test("a rolled back transaction loses no event", () => {
+  const { store } = temporaryStore();
+  const bus = openEventBus({ store });
+  bus.publish(happening("create"));
+  expect(() =>
+    store.transact(() => {
+      throw new Error("no");
+    }),
+  ).toThrow("no");
+  expect(actions(bus.past(ALL))).toEqual(["create"]);
+});
+
+test("only the newest events are kept", () => {
+  const { store } = temporaryStore();
+  using bus = openEventBus({ store });
+  for (let index = 0; index < 21_500; index += 1) {
+    bus.publish(happening(`${index}`));
+    if (index % 500 === 499) bus.flush();
+  }
+  const past = actions(bus.past(ALL));
+  expect(past.length).toBeLessThanOrEqual(21_000);
+  expect(past.length).toBeGreaterThanOrEqual(20_000);
+  expect(past.at(-1)).toBe("21499");
+});
+
+test("a reader that lags too far behind is cut off with a sentence", async () => {
+  const bus = openEventBus({ store: temporaryStore().store });
+  const live = bus.subscribe(new AbortController().signal);
+  for (let index = 0; index < 9000; index += 1) bus.publish(happening("start"));
+  const read = async () => {
+    for await (const event of live) expect(event.action).toBe("start");
+  };
+  const failure: unknown = await read().catch((thrown: unknown) => thrown);
+  expect(String(failure)).toContain("events came faster than they were read");
+});
