@@ -1,1 +1,7 @@
-export {};
+/** Processes by pid and pidfd: signals, exits, names that outlive a pid, limits. */
+export * from "./identity.ts";
+export * from "./limits.ts";
+export * from "./pidfd.ts";
+export * from "./self.ts";
+export * from "./signals.ts";
+export * from "./wait.ts";
