@@ -44,3 +44,22 @@ install_packages() {
 need_root() {
   [ "$(id -u)" = 0 ] || { echo "$0: needs root: namespaces, mounts and cgroups are the host's" >&2; exit 1; }
 }
+
+# The real docker CLI: on PATH, or the one of Debian's docker.io package, unpacked into dist/ so that no daemon is installed.
+need_docker_cli() {
+  command -v docker >/dev/null && return 0
+  if [ ! -x dist/peer/usr/bin/docker ]; then
+    unpack_packages docker.io
+    if [ ! -x dist/peer/usr/bin/docker ]; then unpack_packages docker-cli; fi
+  fi
+  export PATH="$PWD/dist/peer/usr/bin:$PATH"
+}
+
+# unpack_packages NAME...: into dist/peer, without installing them.
+unpack_packages() {
+  local folder=dist/peer
+  mkdir -p "$folder/debs"
+  (cd "$folder/debs" && { apt-get download -q "$@" >/dev/null || { apt-get update -q >/dev/null && apt-get download -q "$@" >/dev/null; }; })
+  local deb
+  for deb in "$folder"/debs/*.deb; do dpkg-deb -x "$deb" "$folder"; done
+}

@@ -1,0 +1,274 @@
+/**
+ * A private engine for tests: own data root, exec root, socket, bridge, subnet and cgroup parent, all named
+ * `naru-test-<tag>` or `narut<tag>`, so that what a crashed run leaves is found and removed by the next.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { startTap } from "../contract/tap.ts";
+import { removeLeftovers, removeTraces } from "./traces.ts";
+
+const REPOSITORY = join(import.meta.dir, "../..");
+/** The binary under test: what script/build made. */
+export const NARU = process.env["NARU_BINARY"] ?? join(REPOSITORY, "dist/naru");
+const START_TIMEOUT_MS = 20_000;
+
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly stdin?: string | Uint8Array | Blob;
+  readonly env?: Record<string, string>;
+  readonly timeoutMs?: number;
+}
+
+/** Runs a program to its end; output is text. A program that outlives its time is killed and reads as code -1. */
+export async function run(command: readonly string[], options: RunOptions = {}): Promise<Finished> {
+  const stdin = options.stdin;
+  const child = Bun.spawn([...command], {
+    stdin: stdin === undefined ? "ignore" : stdin instanceof Blob ? stdin : new Blob([stdin]),
+    stdout: "pipe",
+    stderr: "pipe",
+    env: { ...process.env, ...options.env },
+  });
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    child.kill("SIGKILL");
+  }, options.timeoutMs ?? 60_000);
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  clearTimeout(timer);
+  return timedOut
+    ? { code: -1, stdout, stderr: `${stderr}\ntimed out: ${command.join(" ")}` }
+    : { code, stdout, stderr };
+}
+
+export interface Engine extends AsyncDisposable {
+  readonly tag: string;
+  readonly root: string;
+  readonly dataRoot: string;
+  readonly execRoot: string;
+  /** Where clients connect: the recording proxy in front of the daemon. */
+  readonly socket: string;
+  /** The daemon's own socket, without the proxy. */
+  readonly daemonSocket: string;
+  readonly bridge: string;
+  readonly cgroupParent: string;
+  readonly daemonPid: number;
+  /** The real docker CLI on this engine. */
+  docker(args: readonly string[], options?: RunOptions): Promise<Finished>;
+  /** The same, and the test fails when it does not exit with 0. Answers stdout without its last newline. */
+  ok(args: readonly string[], options?: RunOptions): Promise<string>;
+  /** Our own CLI on this engine. */
+  naru(args: readonly string[], options?: RunOptions): Promise<Finished>;
+  /** A raw request, for what the CLI would never send. */
+  fetch(path: string, init?: RequestInit): Promise<Response>;
+  /** SIGKILL, as a crash would. The socket goes on to exist. */
+  killDaemon(): Promise<void>;
+  startDaemon(): Promise<void>;
+  restartDaemon(): Promise<void>;
+  supervisorPid(): number;
+  /** JSON answers that did not agree with the API definition. */
+  violations(): string[];
+  daemonLog(): string;
+}
+
+export interface EngineOptions {
+  readonly daemonFlags?: readonly string[];
+  /** Images to import before the tests: "busybox" unless told. */
+  readonly images?: readonly ("busybox" | "debian")[];
+}
+
+const baseImages = new Map<string, Promise<string>>();
+
+/** The cached tar of a base image, made by script/base-images. */
+export function baseImage(name: "busybox" | "debian"): Promise<string> {
+  let made = baseImages.get(name);
+  if (made === undefined) {
+    made = run([join(REPOSITORY, "script/base-images"), name], { timeoutMs: 300_000 }).then(
+      (finished) => {
+        if (finished.code !== 0) throw new Error(finished.stderr);
+        return finished.stdout.trim();
+      },
+    );
+    baseImages.set(name, made);
+  }
+  return made;
+}
+
+const processesOf = (root: string): { pid: number; command: string }[] => {
+  const found: { pid: number; command: string }[] = [];
+  for (const entry of readdirSync("/proc")) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const command = readFileSync(`/proc/${entry}/cmdline`, "utf8").replaceAll("\0", " ");
+      if (command.includes(`${root}/`)) found.push({ pid: Number(entry), command });
+    } catch {
+      // it ended meanwhile
+    }
+  }
+  return found;
+};
+
+/** Starts a private engine with its base images imported. */
+export async function startEngine(options: EngineOptions = {}): Promise<Engine> {
+  await removeLeftovers();
+  const tag = crypto.getRandomValues(new Uint8Array(2)).toHex();
+  const engine = new TestEngine(tag, options.daemonFlags ?? []);
+  await engine.startDaemon();
+  await engine.startTap();
+  for (const image of options.images ?? ["busybox"]) {
+    await engine.ok(["import", await baseImage(image), `${image}:latest`], { timeoutMs: 120_000 });
+  }
+  return engine;
+}
+
+class TestEngine implements Engine {
+  readonly tag: string;
+  readonly root: string;
+  readonly dataRoot: string;
+  readonly execRoot: string;
+  readonly socket: string;
+  readonly daemonSocket: string;
+  readonly bridge: string;
+  readonly cgroupParent: string;
+  readonly #flags: readonly string[];
+  readonly #clientConfig: string;
+  #daemon: Bun.Subprocess | null = null;
+  #tap: Awaited<ReturnType<typeof startTap>> | null = null;
+
+  constructor(tag: string, flags: readonly string[]) {
+    this.tag = tag;
+    this.root = `/tmp/naru-test-${tag}`;
+    this.dataRoot = join(this.root, "data");
+    this.execRoot = join(this.root, "exec");
+    this.socket = join(this.root, "tap.sock");
+    this.daemonSocket = join(this.root, "naru.sock");
+    this.bridge = `narut${tag}`;
+    this.cgroupParent = `/naru-test-${tag}`;
+    this.#flags = flags;
+    this.#clientConfig = join(this.root, "client");
+    mkdirSync(this.#clientConfig, { recursive: true });
+    writeFileSync(join(this.root, "owner.pid"), String(process.pid));
+  }
+
+  get daemonPid(): number {
+    if (this.#daemon === null) throw new Error("the daemon is not running");
+    return this.#daemon.pid;
+  }
+
+  async startTap(): Promise<void> {
+    this.#tap = await startTap({ listen: this.socket, upstream: this.daemonSocket });
+  }
+
+  docker(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+    return run(["docker", "-H", `unix://${this.socket}`, ...args], {
+      ...options,
+      env: { DOCKER_CONFIG: this.#clientConfig, DOCKER_CLI_HINTS: "false", ...options.env },
+    });
+  }
+
+  async ok(args: readonly string[], options: RunOptions = {}): Promise<string> {
+    const finished = await this.docker(args, options);
+    if (finished.code !== 0) {
+      throw new Error(
+        `docker ${args.join(" ")} exited with ${finished.code}\n${finished.stdout}${finished.stderr}\n` +
+          `daemon log:\n${this.daemonLog().slice(-3000)}`,
+      );
+    }
+    return finished.stdout.replace(/\n$/, "");
+  }
+
+  naru(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+    return run([NARU, "-H", `unix://${this.socket}`, ...args], {
+      ...options,
+      env: { DOCKER_CONFIG: this.#clientConfig, ...options.env },
+    });
+  }
+
+  fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(`http://engine${path}`, { ...init, unix: this.socket });
+  }
+
+  async startDaemon(): Promise<void> {
+    const log = Bun.file(join(this.root, "daemon.log"));
+    const previous = (await log.exists()) ? await log.text() : "";
+    this.#daemon = Bun.spawn(
+      [
+        NARU,
+        "daemon",
+        ...["--data-root", this.dataRoot, "--exec-root", this.execRoot],
+        ...["-H", `unix://${this.daemonSocket}`, "--bridge", this.bridge],
+        ...["--cgroup-parent", this.cgroupParent, "--config-file", join(this.root, "daemon.json")],
+        ...["--pidfile", join(this.root, "naru.pid")],
+        ...this.#flags,
+      ],
+      {
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: Bun.file(join(this.root, `daemon-${Date.now()}.log`)),
+      },
+    );
+    if (previous !== "") await Bun.write(log, previous);
+    await this.#waitUntilServed();
+  }
+
+  async #waitUntilServed(): Promise<void> {
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    for (;;) {
+      try {
+        const answer = await fetch("http://engine/_ping", { unix: this.daemonSocket });
+        if (answer.ok) return;
+      } catch {
+        // not listening yet
+      }
+      if (this.#daemon?.exitCode !== null || Date.now() > deadline) {
+        throw new Error(`the daemon did not come up:\n${this.daemonLog()}`);
+      }
+      await Bun.sleep(10);
+    }
+  }
+
+  async killDaemon(): Promise<void> {
+    this.#daemon?.kill("SIGKILL");
+    await this.#daemon?.exited;
+  }
+
+  async restartDaemon(): Promise<void> {
+    await this.killDaemon();
+    await this.startDaemon();
+  }
+
+  supervisorPid(): number {
+    const found = processesOf(this.root).find(({ command }) => / supervisor /.test(`${command} `));
+    if (found === undefined) throw new Error("no supervisor is running");
+    return found.pid;
+  }
+
+  violations(): string[] {
+    return this.#tap?.violations() ?? [];
+  }
+
+  daemonLog(): string {
+    return readdirSync(this.root)
+      .filter((name) => /^daemon-\d+\.log$/.test(name))
+      .toSorted()
+      .map((name) => readFileSync(join(this.root, name), "utf8"))
+      .join("");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#tap?.close();
+    await this.killDaemon();
+    if (process.env["NARU_KEEP"] !== undefined) return;
+    await removeTraces({ tag: this.tag });
+    rmSync(this.root, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,127 @@
+/** What a private engine leaves in the kernel, by its tag: processes, mounts, links, tables and cgroups. */
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+const TAG = /^naru-test-([0-9a-f]{4})$/;
+
+export interface Traces {
+  readonly processes: string[];
+  readonly mounts: string[];
+  readonly links: string[];
+  readonly tables: string[];
+  readonly cgroups: string[];
+}
+
+const command = (...words: string[]): string => {
+  const done = Bun.spawnSync(words, { stdin: "ignore", stderr: "ignore" });
+  return done.exitCode === 0 ? done.stdout.toString() : "";
+};
+
+const numbersIn = (folder: string): string[] =>
+  readdirSync(folder).filter((name) => /^\d+$/.test(name));
+
+/** Every process that belongs to the engine: by a path of its own in the command line, or by its cgroups. */
+function processesOf(tag: string): { pid: number; text: string }[] {
+  const found: { pid: number; text: string }[] = [];
+  for (const pid of numbersIn("/proc")) {
+    try {
+      const text = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
+      const cgroups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+      if (text.includes(`/tmp/naru-test-${tag}/`) || cgroups.includes(`/naru-test-${tag}`)) {
+        found.push({ pid: Number(pid), text });
+      }
+    } catch {
+      // it ended meanwhile
+    }
+  }
+  return found;
+}
+
+const mountsOf = (tag: string): string[] =>
+  readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((target) => target.startsWith(`/tmp/naru-test-${tag}/`));
+
+/** The bridge, and every link enslaved to it. */
+function linksOf(tag: string): string[] {
+  const bridge = `narut${tag}`;
+  return readdirSync("/sys/class/net").filter((name) => {
+    if (name === bridge) return true;
+    return existsSync(`/sys/class/net/${bridge}/brif/${name}`);
+  });
+}
+
+function cgroupsOf(tag: string): string[] {
+  const folders: string[] = [];
+  for (const hierarchy of ["", ...readdirSync("/sys/fs/cgroup")]) {
+    const parent = join("/sys/fs/cgroup", hierarchy, `naru-test-${tag}`);
+    if (existsSync(parent)) folders.push(parent);
+  }
+  return folders;
+}
+
+/** Everything of one engine that is in the kernel now. */
+export function tracesOf(tag: string): Traces {
+  return {
+    processes: processesOf(tag).map(({ pid, text }) => `${pid} ${text}`),
+    mounts: mountsOf(tag),
+    links: linksOf(tag),
+    tables: command("nft", "list", "tables")
+      .split("\n")
+      .filter((line) => line.includes(`narut${tag}`)),
+    cgroups: cgroupsOf(tag),
+  };
+}
+
+function removeCgroup(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) removeCgroup(join(folder, entry.name));
+  }
+  try {
+    rmdirSync(folder);
+  } catch {
+    // a process is still leaving; the next pass takes it
+  }
+}
+
+/** Ends and removes everything of one engine. May run twice. */
+export async function removeTraces({ tag }: { tag: string }): Promise<void> {
+  for (let round = 0; round < 50; round += 1) {
+    const processes = processesOf(tag).filter(({ pid }) => pid !== process.pid);
+    if (processes.length === 0) break;
+    for (const { pid } of processes) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // it ended meanwhile
+      }
+    }
+    await Bun.sleep(20);
+  }
+  for (const target of mountsOf(tag).toReversed()) command("umount", "-l", target);
+  for (const link of linksOf(tag)) command("ip", "link", "delete", link);
+  for (const line of tracesOf(tag).tables) {
+    const [, family = "", name = ""] = line.split(" ");
+    command("nft", "delete", "table", family, name);
+  }
+  for (const folder of cgroupsOf(tag)) removeCgroup(folder);
+}
+
+/** Removes what earlier runs left whose owner is gone. */
+export async function removeLeftovers(): Promise<void> {
+  for (const name of readdirSync("/tmp")) {
+    const tag = TAG.exec(name)?.[1];
+    if (tag === undefined) continue;
+    const root = join("/tmp", name);
+    let owner = 0;
+    try {
+      owner = Number(readFileSync(join(root, "owner.pid"), "utf8"));
+    } catch {
+      // never finished being made
+    }
+    if (owner > 0 && existsSync(`/proc/${owner}`)) continue;
+    await removeTraces({ tag });
+    rmSync(root, { recursive: true, force: true });
+  }
+}
