@@ -1,1 +1,9 @@
-export {};
+/** A typed client of the Docker Engine API: works against Naru and against Docker. */
+export * from "./client.ts";
+export * from "./containers.ts";
+export * from "./endpoint.ts";
+export * from "./errors.ts";
+export * from "./images.ts";
+export * from "./json-lines.ts";
+export * from "./system.ts";
+export type { Wire } from "./wire.ts";

@@ -1,0 +1,168 @@
+/** The endpoints of images, one function each. */
+import type {
+  AuthConfig,
+  ImageDeleteItem,
+  ImageHistoryItem,
+  ImageInspect,
+  ImageSummary,
+  JsonMessage,
+} from "#wire/docker";
+
+import { encodeName, type ApiClient, type ApiResponse } from "./client.ts";
+import { filtersQuery, type Filters } from "./containers.ts";
+import { jsonLines } from "./json-lines.ts";
+
+const pathOf = (name: string, action: string): string => `/images/${encodeName(name)}${action}`;
+
+export const listImages = (
+  client: ApiClient,
+  options: { all?: boolean; digests?: boolean; filters?: Filters } = {},
+): Promise<ImageSummary[]> =>
+  client.json({
+    method: "GET",
+    path: "/images/json",
+    query: { all: options.all, digests: options.digests, filters: filtersQuery(options.filters) },
+  });
+
+export const inspectImage = (client: ApiClient, name: string): Promise<ImageInspect> =>
+  client.json({ method: "GET", path: pathOf(name, "/json") });
+
+export const imageHistory = (client: ApiClient, name: string): Promise<ImageHistoryItem[]> =>
+  client.json({ method: "GET", path: pathOf(name, "/history") });
+
+export const tagImage = (
+  client: ApiClient,
+  source: string,
+  target: { repository: string; tag: string },
+): Promise<void> =>
+  client.send({
+    method: "POST",
+    path: pathOf(source, "/tag"),
+    query: { repo: target.repository, tag: target.tag },
+  });
+
+export const removeImage = (
+  client: ApiClient,
+  name: string,
+  options: { force?: boolean; noPrune?: boolean; platforms?: string | undefined } = {},
+): Promise<ImageDeleteItem[]> =>
+  client.json({
+    method: "DELETE",
+    path: pathOf(name, ""),
+    query: { force: options.force, noprune: options.noPrune, platforms: options.platforms },
+  });
+
+/** What `X-Registry-Auth` carries: base64url of the JSON. */
+export const registryAuthHeader = (auth: AuthConfig | undefined): Record<string, string> =>
+  auth === undefined
+    ? {}
+    : { "X-Registry-Auth": Buffer.from(JSON.stringify(auth)).toString("base64url") };
+
+/** Progress lines of a pull; a failure after the first line arrives as a line with `error`. */
+export async function* pullImage(
+  client: ApiClient,
+  options: {
+    name: string;
+    /** A tag or a digest; undefined pulls every tag. */
+    tag?: string | undefined;
+    platform?: string | undefined;
+    auth?: AuthConfig | undefined;
+    signal?: AbortSignal;
+  },
+): AsyncGenerator<JsonMessage> {
+  yield* jsonLines<JsonMessage>(
+    await client.request({
+      method: "POST",
+      path: "/images/create",
+      query: { fromImage: options.name, tag: options.tag, platform: options.platform },
+      headers: registryAuthHeader(options.auth),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    }),
+  );
+}
+
+/** Progress lines of a push. */
+export async function* pushImage(
+  client: ApiClient,
+  options: {
+    name: string;
+    tag?: string | undefined;
+    platform?: string | undefined;
+    auth?: AuthConfig | undefined;
+  },
+): AsyncGenerator<JsonMessage> {
+  yield* jsonLines<JsonMessage>(
+    await client.request({
+      method: "POST",
+      path: pathOf(options.name, "/push"),
+      query: { tag: options.tag, platform: options.platform },
+      // The API wants the header even when nobody is logged in.
+      headers: registryAuthHeader(options.auth ?? {}),
+    }),
+  );
+}
+
+/** Sends an archive of images (tar, plain or compressed). */
+export async function* loadImages(
+  client: ApiClient,
+  archive: AsyncIterable<Uint8Array>,
+  options: { quiet?: boolean; platform?: string | undefined } = {},
+): AsyncGenerator<JsonMessage> {
+  yield* jsonLines<JsonMessage>(
+    await client.request({
+      method: "POST",
+      path: "/images/load",
+      // 0 must be said: left out means quiet to older daemons.
+      query: { quiet: options.quiet === true ? 1 : 0, platform: options.platform },
+      contentType: "application/x-tar",
+      body: archive,
+    }),
+  );
+}
+
+/** An archive of images, as the daemon writes it. */
+export const saveImages = (
+  client: ApiClient,
+  names: readonly string[],
+  options: { platform?: string | undefined } = {},
+): Promise<ApiResponse> => {
+  const query = names.map((name) => `names=${encodeURIComponent(name)}`).join("&");
+  return client.request({
+    method: "GET",
+    path: "/images/get",
+    query: { platform: options.platform },
+    rawQuery: query,
+  });
+};
+
+/** Makes an image of a file tree: of a stream, or of what the daemon finds at a URL. */
+export async function* importImage(
+  client: ApiClient,
+  options: {
+    source: { stream: AsyncIterable<Uint8Array> } | { url: string };
+    repository?: string | undefined;
+    tag?: string | undefined;
+    message?: string | undefined;
+    changes?: readonly string[];
+    platform?: string | undefined;
+  },
+): AsyncGenerator<JsonMessage> {
+  const { source } = options;
+  yield* jsonLines<JsonMessage>(
+    await client.request({
+      method: "POST",
+      path: "/images/create",
+      query: {
+        fromSrc: "url" in source ? source.url : "-",
+        repo: options.repository,
+        tag: options.tag,
+        message: options.message,
+        platform: options.platform,
+      },
+      rawQuery: (options.changes ?? [])
+        .map((change) => `changes=${encodeURIComponent(change)}`)
+        .join("&"),
+      ...("stream" in source ? { body: source.stream, contentType: "application/x-tar" } : {}),
+    }),
+  );
+}
