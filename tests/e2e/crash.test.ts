@@ -1,0 +1,245 @@
+/** SIGKILL at any moment: nothing is lost, nothing is left. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { baseImage, type Engine, startEngine } from "./engine.ts";
+import { startRegistry } from "./registry.ts";
+import { tracesOf } from "./traces.ts";
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await startEngine();
+});
+afterAll(async () => {
+  expect(engine.violations()).toEqual([]);
+  await engine[Symbol.asyncDispose]();
+});
+
+const inspect = (name: string, format: string): Promise<string> =>
+  engine.ok(["inspect", "-f", format, name]);
+
+/** Everything a container could leave, once no container is there. */
+async function expectNothingLeft(): Promise<void> {
+  const ids = (await engine.ok(["ps", "-aq"])).split("\n").filter((id) => id !== "");
+  if (ids.length > 0) await engine.ok(["rm", "-f", ...ids]);
+  let left: unknown;
+  for (let tries = 0; tries < 100; tries += 1) {
+    const traces = tracesOf(engine.tag);
+    left = {
+      containers: traces.processes.filter((line) => !/naru( |.*)(daemon|supervisor) /.test(line)),
+      links: traces.links.filter((link) => link !== engine.bridge),
+      cgroups: traces.cgroups.flatMap((folder) =>
+        readdirSync(folder, { withFileTypes: true })
+          .filter((entry) => entry.isDirectory())
+          .map((entry) => join(folder, entry.name)),
+      ),
+      snapshots: readdirSync(join(engine.dataRoot, "snapshots")),
+      folders: readdirSync(join(engine.dataRoot, "containers")),
+      mounts: traces.mounts.filter(
+        (mount) => mount.includes("/containers/") || mount.includes("/snapshots/"),
+      ),
+    };
+    if (
+      Bun.deepEquals(left, {
+        containers: [],
+        links: [],
+        cgroups: [],
+        snapshots: [],
+        folders: [],
+        mounts: [],
+      })
+    )
+      return;
+    await Bun.sleep(50);
+  }
+  expect(left).toEqual({
+    containers: [],
+    links: [],
+    cgroups: [],
+    snapshots: [],
+    folders: [],
+    mounts: [],
+  });
+}
+
+describe("the daemon is killed", () => {
+  test("while containers run: they run on, logs go on, exits are known", async () => {
+    await engine.ok([
+      "run",
+      "-d",
+      "--name",
+      "on",
+      "-p",
+      "38200:80",
+      "busybox",
+      "sh",
+      "-c",
+      "echo hi > /index.html; httpd -f -p 80 -h / & i=0; while :; do echo tick $((i=i+1)); sleep 0.05; done",
+    ]);
+    await engine.ok([
+      "run",
+      "-d",
+      "--name",
+      "ends",
+      "busybox",
+      "sh",
+      "-c",
+      "sleep 0.5; echo last words; exit 42",
+    ]);
+    await engine.ok(["run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "0.5"]);
+    const pid = await inspect("on", "{{.State.Pid}}");
+    await engine.killDaemon();
+    const alive = await fetch("http://127.0.0.1:38200/").then((answer) => answer.text());
+    expect(alive).toBe("hi\n");
+    await Bun.sleep(1000);
+    await engine.startDaemon();
+    expect(await inspect("on", "{{.State.Running}} {{.State.Pid}}")).toBe(`true ${pid}`);
+    expect(await inspect("ends", "{{.State.Status}} {{.State.ExitCode}}")).toBe("exited 42");
+    expect(await engine.ok(["logs", "ends"])).toBe("last words");
+    expect(await engine.ok(["ps", "-aq", "--filter", "name=gone"])).toBe("");
+    const ticks = (await engine.ok(["logs", "on"])).split("\n");
+    expect(ticks.map((line) => Number(line.split(" ")[1]))).toEqual(
+      ticks.map((_, index) => index + 1),
+    );
+    expect(ticks.length).toBeGreaterThan(15);
+    expect(await engine.ok(["exec", "on", "echo", "still"])).toBe("still");
+    await expectNothingLeft();
+  });
+
+  test("at random moments of create, start, stop and remove", async () => {
+    const lives = async (): Promise<void> => {
+      for (let index = 0; ; index += 1) {
+        const name = `random${index}`;
+        for (const args of [
+          ["create", "--name", name, "busybox", "sleep", "1000"],
+          ["start", name],
+          ["stop", "-t", "0", name],
+          ["rm", "-f", name],
+        ]) {
+          const done = await engine.docker(args);
+          if (done.code !== 0) return;
+        }
+      }
+    };
+    for (let round = 0; round < 12; round += 1) {
+      const work = Promise.all([lives(), lives().catch(() => undefined)]);
+      await Bun.sleep(20 + Math.random() * 250);
+      await engine.killDaemon();
+      await work;
+      await engine.startDaemon();
+      const ids = (await engine.ok(["ps", "-aq"])).split("\n").filter((id) => id !== "");
+      for (const id of ids) {
+        const status = await inspect(id, "{{.State.Status}}");
+        expect(["created", "running", "exited"]).toContain(status);
+        if (status === "running") expect(await engine.ok(["exec", id, "echo", "ok"])).toBe("ok");
+      }
+      if (ids.length > 0) await engine.ok(["rm", "-f", ...ids]);
+    }
+    await expectNothingLeft();
+    expect(await engine.ok(["run", "--rm", "busybox", "echo", "fine"])).toBe("fine");
+  });
+
+  test("during load and pull: the image is whole or not there, and a second try works", async () => {
+    await using registry = await startRegistry(engine.root);
+    const name = `${registry.host}/big`;
+    const tar = await baseImage("busybox");
+    await engine.ok(["import", tar, name]);
+    await engine.ok(["push", name]);
+    const archive = join(engine.root, "big.tar");
+    await engine.ok(["save", "-o", archive, name]);
+    for (const args of [
+      ["load", "-i", archive],
+      ["pull", name],
+    ]) {
+      for (let round = 0; round < 5; round += 1) {
+        await engine.ok(["rmi", "-f", name]);
+        const work = engine.docker(args);
+        await Bun.sleep(10 + Math.random() * 80);
+        await engine.killDaemon();
+        await work;
+        await engine.startDaemon();
+        const present = (await engine.ok(["images", "-q", name])) !== "";
+        if (!present) await engine.ok(args);
+        expect(await engine.ok(["run", "--rm", name, "echo", "whole"])).toBe("whole");
+      }
+    }
+    await engine.ok(["rmi", "-f", name]);
+    expect(readdirSync(join(engine.dataRoot, "content/ingest"))).toEqual([]);
+  });
+
+  test("SIGTERM leaves the containers alone as well", async () => {
+    await engine.ok(["run", "-d", "--name", "stays", "busybox", "sleep", "1000"]);
+    process.kill(engine.daemonPid, "SIGTERM");
+    await engine.killDaemon();
+    await engine.startDaemon();
+    expect(await inspect("stays", "{{.State.Running}}")).toBe("true");
+    await expectNothingLeft();
+  });
+});
+
+describe("the supervisor is killed", () => {
+  test("containers, their logs, input and exit codes survive", async () => {
+    await engine.ok([
+      "run",
+      "-d",
+      "-i",
+      "--name",
+      "sup",
+      "busybox",
+      "sh",
+      "-c",
+      "i=0; while read -t 1 line || [ $i -lt 40 ]; do i=$((i+1)); echo $i $line; done; exit 7",
+    ]);
+    await engine.ok([
+      "run",
+      "-d",
+      "--name",
+      "tty",
+      "-t",
+      "busybox",
+      "sh",
+      "-c",
+      "sleep 2; tty; exit 8",
+    ]);
+    await engine.ok(["run", "-d", "--name", "quick", "busybox", "sh", "-c", "sleep 1; exit 9"]);
+    const pid = engine.supervisorPid();
+    process.kill(pid, "SIGKILL");
+    expect(await engine.ok(["wait", "quick"], { timeoutMs: 20_000 })).toBe("9");
+    expect(engine.supervisorPid()).not.toBe(pid);
+    expect(await engine.ok(["wait", "tty"], { timeoutMs: 20_000 })).toBe("8");
+    expect(await engine.ok(["logs", "tty"])).toContain("/dev/pts/0");
+    expect(await inspect("sup", "{{.State.Running}}")).toBe("true");
+    await engine.ok(["kill", "sup"]);
+    expect(await engine.ok(["wait", "sup"])).toBe("137");
+    expect(await engine.ok(["run", "--rm", "busybox", "echo", "again"])).toBe("again");
+    await expectNothingLeft();
+  });
+
+  test("both are killed at once", async () => {
+    await engine.ok([
+      "run",
+      "-d",
+      "--name",
+      "both",
+      "busybox",
+      "sh",
+      "-c",
+      "while :; do echo alive; sleep 0.1; done",
+    ]);
+    const pid = engine.supervisorPid();
+    await engine.killDaemon();
+    process.kill(pid, "SIGKILL");
+    await engine.startDaemon();
+    expect(await inspect("both", "{{.State.Running}}")).toBe("true");
+    const before = (await engine.ok(["logs", "both"])).split("\n").length;
+    for (
+      let tries = 0;
+      tries < 100 && (await engine.ok(["logs", "both"])).split("\n").length <= before;
+      tries += 1
+    )
+      await Bun.sleep(50);
+    expect((await engine.ok(["logs", "both"])).split("\n").length).toBeGreaterThan(before);
+    await expectNothingLeft();
+  });
+});
