@@ -1,5 +1,8 @@
 /** The OCI specifications as types and pure functions. */
 export * from "./digest.ts";
+export * from "./documents.ts";
 export type * from "./image-spec.ts";
+export * from "./media-types.ts";
+export * from "./platform.ts";
 export * from "./reference.ts";
 export type * from "./runtime-spec.ts";
