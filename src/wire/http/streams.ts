@@ -1,0 +1,126 @@
+/**
+ * Node's streams, which the HTTP server speaks, and web streams, which the engine speaks: joined without a
+ * buffer of our own, so that the slower side always holds back the faster.
+ */
+import type { Readable, Writable } from "node:stream";
+
+/** Resolves true when `sink` takes more, false when it is gone. */
+function drained(sink: Writable): Promise<boolean> {
+  return new Promise((resolve) => {
+    const done = () => {
+      sink.off("drain", done);
+      sink.off("close", done);
+      sink.off("error", done);
+      resolve(!isGone(sink));
+    };
+    sink.on("drain", done);
+    sink.on("close", done);
+    sink.on("error", done);
+  });
+}
+
+const isGone = (sink: Writable): boolean => sink.destroyed || sink.closed || sink.writableEnded;
+
+/** Writes and waits until there is room again. @returns false when nobody reads any more */
+export async function writeChunk(sink: Writable, chunk: Uint8Array | string): Promise<boolean> {
+  if (isGone(sink)) return false;
+  return sink.write(chunk) || drained(sink);
+}
+
+/**
+ * Hands on every chunk of `source`; does not end `sink`. When the reader goes away the source is cancelled at
+ * once, also while it is silent.
+ * @returns true when the source ended, false when the reader went away
+ * @throws what the source threw
+ */
+export async function pumpToSink(
+  source: ReadableStream<Uint8Array>,
+  sink: Writable,
+): Promise<boolean> {
+  const reader = source.getReader();
+  const stop = () => {
+    // The reader is gone: how the source takes its cancellation interests nobody.
+    reader.cancel().catch(() => {});
+  };
+  sink.once("close", stop);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return !isGone(sink);
+      if (!(await writeChunk(sink, value))) {
+        stop();
+        return false;
+      }
+    }
+  } finally {
+    sink.off("close", stop);
+  }
+}
+
+/** What arrives on `source`, as the engine reads it: paused whenever nobody asks. */
+export function readableOf(source: Readable): ReadableStream<Uint8Array> {
+  let finished = false;
+  return new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        source.pause();
+        source.on("data", (chunk: Uint8Array) => {
+          source.pause();
+          if (!finished) controller.enqueue(chunk);
+        });
+        source.once("end", () => {
+          if (!finished) controller.close();
+          finished = true;
+        });
+        const fail = (error?: unknown) => {
+          if (!finished) controller.error(error ?? new Error("the client went away"));
+          finished = true;
+        };
+        source.once("aborted", () => fail());
+        source.once("error", fail);
+        source.once("close", () => fail());
+      },
+      pull() {
+        source.resume();
+      },
+      cancel() {
+        finished = true;
+        source.pause();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+/**
+ * Hands on what arrives on `source` until its end, which closes `target`: end of file for a process.
+ * The source is paused while the target is full.
+ */
+export async function pumpFromSource(
+  source: Readable,
+  target: WritableStream<Uint8Array>,
+): Promise<void> {
+  const writer = target.getWriter();
+  const ended = Promise.withResolvers<void>();
+  let writing: Promise<void> = Promise.resolve();
+  const give = (chunk: Uint8Array) => {
+    source.pause();
+    writing = writing
+      .then(() => writer.write(chunk))
+      .then(
+        () => void source.resume(),
+        () => {
+          // The process reads no more: what is typed is dropped, as a terminal drops it.
+          source.off("data", give);
+          source.resume();
+        },
+      );
+  };
+  source.on("data", give);
+  source.once("end", ended.resolve);
+  source.once("close", ended.resolve);
+  source.once("error", () => ended.resolve());
+  await ended.promise;
+  await writing;
+  await writer.close().catch(() => {});
+}
