@@ -1,0 +1,128 @@
+/** A Docker daemon to compare with: own data root, exec root, socket and bridge; the host's firewall is put back after. */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export interface BenchEngine extends AsyncDisposable {
+  readonly name: string;
+  readonly socket: string;
+  readonly version: string;
+  /** Every process that serves the engine itself: daemons and shims, not the containers. */
+  enginePids(): number[];
+  /** SIGKILL and start again; resolves when the API answers. */
+  restart(): Promise<number>;
+}
+
+export const ping = async (socket: string): Promise<boolean> => {
+  try {
+    return (await fetch("http://engine/_ping", { unix: socket })).ok;
+  } catch {
+    return false;
+  }
+};
+
+/** Waits until the engine answers; the time it took in milliseconds. */
+export async function untilServed(socket: string): Promise<number> {
+  const started = performance.now();
+  while (!(await ping(socket))) {
+    if (performance.now() - started > 60_000) throw new Error(`${socket} does not answer`);
+    await Bun.sleep(2);
+  }
+  return performance.now() - started;
+}
+
+export function pidsWith(text: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(text);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+const sh = (...words: string[]): string =>
+  Bun.spawnSync(words, { stderr: "ignore" }).stdout.toString();
+
+/** @param binaries a folder with usr/sbin/dockerd and usr/bin/containerd, as unpacked from Debian's packages */
+export async function startPeer(binaries: string): Promise<BenchEngine> {
+  const root = "/tmp/naru-bench-peer";
+  const bridge = "narupeer0";
+  const socket = join(root, "docker.sock");
+  rmSync(root, { recursive: true, force: true });
+  mkdirSync(root, { recursive: true });
+  const firewall = sh("iptables-save");
+  const forwarding = readFileSync("/proc/sys/net/ipv4/ip_forward", "utf8");
+  sh("ip", "link", "add", bridge, "type", "bridge");
+  sh("ip", "addr", "add", "10.213.0.1/16", "dev", bridge);
+  sh("ip", "link", "set", bridge, "up");
+  writeFileSync(join(root, "daemon.json"), "{}");
+  const start = () =>
+    Bun.spawn(
+      [
+        join(binaries, "usr/sbin/dockerd"),
+        ...["--config-file", join(root, "daemon.json"), "--data-root", join(root, "data")],
+        ...["--exec-root", join(root, "exec"), "--pidfile", join(root, "docker.pid")],
+        ...["-H", `unix://${socket}`, "--bridge", bridge, "--live-restore"],
+        ...["--storage-driver", "overlay2"],
+      ],
+      {
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: Bun.file(join(root, "dockerd.log")),
+        env: {
+          ...process.env,
+          PATH: `${binaries}/usr/bin:${binaries}/usr/sbin:${process.env["PATH"]}`,
+        },
+      },
+    );
+  let daemon = start();
+  await untilServed(socket);
+  const version = sh(
+    "docker",
+    "-H",
+    `unix://${socket}`,
+    "version",
+    "-f",
+    "{{.Server.Version}}",
+  ).trim();
+  return {
+    name: "docker",
+    socket,
+    version,
+    enginePids: () => pidsWith(root),
+    async restart() {
+      daemon.kill("SIGKILL");
+      await daemon.exited;
+      for (const pid of pidsWith(join(root, "docker.pid"))) process.kill(pid, "SIGKILL");
+      rmSync(join(root, "docker.pid"), { force: true });
+      const started = performance.now();
+      daemon = start();
+      await untilServed(socket);
+      return performance.now() - started;
+    },
+    async [Symbol.asyncDispose]() {
+      const ids = sh("docker", "-H", `unix://${socket}`, "ps", "-aq").split("\n").filter(Boolean);
+      if (ids.length > 0) sh("docker", "-H", `unix://${socket}`, "rm", "-f", ...ids);
+      daemon.kill("SIGTERM");
+      await daemon.exited;
+      for (const pid of pidsWith(`${root}/`)) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // it ended meanwhile
+        }
+      }
+      sh("ip", "link", "delete", bridge);
+      Bun.spawnSync(["iptables-restore"], { stdin: new Blob([firewall]) });
+      writeFileSync("/proc/sys/net/ipv4/ip_forward", forwarding);
+      for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n").toReversed()) {
+        const target = line.split(" ")[4] ?? "";
+        if (target.startsWith(`${root}/`)) sh("umount", "-l", target);
+      }
+      rmSync(root, { recursive: true, force: true });
+    },
+  };
+}
