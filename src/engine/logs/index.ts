@@ -1,1 +1,6 @@
-export {};
+/** json-file logs: written by the supervisor, read by the daemon. */
+export * from "./encode.ts";
+export * from "./entry.ts";
+export * from "./reader.ts";
+export { timeNow } from "./timestamp.ts";
+export * from "./writer.ts";

@@ -1,0 +1,26 @@
+/** One entry of a container's log, and the options of the json-file driver. */
+
+export type LogStream = "stdout" | "stderr";
+
+export interface LogEntry {
+  readonly stream: LogStream;
+  /** RFC 3339 with nine digits of nanoseconds, UTC: two of them compare as text. */
+  readonly time: string;
+  /** What the container printed: a line with its newline, or a piece of a line without one. */
+  readonly bytes: Uint8Array;
+  readonly attributes: Readonly<Record<string, string>> | null;
+}
+
+/** How a json-file log is kept; the daemon decides it from the container's options. */
+export interface JsonFileOptions {
+  readonly path: string;
+  /** Rotate before the file would grow beyond this; null: never. */
+  readonly maxSizeBytes: number | null;
+  readonly maxFiles: number;
+  readonly compress: boolean;
+  /** Written into every line as `attrs` when not empty. */
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/** Docker's longest entry: a longer line becomes several, only the last of which ends in a newline. */
+export const ENTRY_LIMIT_BYTES = 16 * 1024;

@@ -1,0 +1,212 @@
+/**
+ * One open file of a log, read forward in blocks or searched from its end. A file stays readable after it was
+ * renamed, compressed or unlinked, because the descriptor does.
+ */
+import { closeSync, constants, fstatSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import type { LogEntry } from "./entry.ts";
+import { listRotated } from "./rotation.ts";
+import { fullTime } from "./timestamp.ts";
+
+const BLOCK_BYTES = 256 * 1024;
+/** A line that was longer than this was not written by us, nor by Docker. */
+const LINE_LIMIT_BYTES = 1024 * 1024;
+const NEWLINE = 0x0a;
+const encoder = new TextEncoder();
+
+export class LogFile {
+  readonly descriptor: number;
+  readonly inode: number;
+  /** Where the next block begins. */
+  offset = 0;
+  #unfinished: Uint8Array = new Uint8Array(0);
+
+  constructor(descriptor: number) {
+    this.descriptor = descriptor;
+    this.inode = fstatSync(descriptor).ino;
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+
+  modifiedAtMs(): number {
+    return fstatSync(this.descriptor).mtimeMs;
+  }
+
+  /** The next whole lines; null at the end of what is written so far. Call again when more was written. */
+  readEntries(): LogEntry[] | null {
+    for (;;) {
+      // After a full disk the writer cuts off half a line that we may have seen already.
+      if (fstatSync(this.descriptor).size < this.offset) this.#restart();
+      const block = new Uint8Array(BLOCK_BYTES);
+      const count = readSync(this.descriptor, block, 0, BLOCK_BYTES, this.offset);
+      if (count === 0) return null;
+      this.offset += count;
+      const bytes = this.#joined(block.subarray(0, count));
+      const end = bytes.lastIndexOf(NEWLINE) + 1;
+      const rest = bytes.subarray(end);
+      this.#unfinished = rest.length > LINE_LIMIT_BYTES ? new Uint8Array(0) : rest;
+      if (end > 0) return decodeLines(bytes.subarray(0, end));
+    }
+  }
+
+  /** Moves to the `count`-th last line. @returns how many lines there are from there to the end */
+  seekTail(count: number): number {
+    const { size } = fstatSync(this.descriptor);
+    const block = Buffer.allocUnsafe(BLOCK_BYTES);
+    let found = 0;
+    // The newline that ends the last line is not one between lines.
+    let end = size - 1;
+    while (end > 0) {
+      const start = Math.max(end - BLOCK_BYTES, 0);
+      const length = readSync(this.descriptor, block, 0, end - start, start);
+      let at = length;
+      while (at > 0 && (at = block.lastIndexOf(NEWLINE, at - 1)) >= 0) {
+        found += 1;
+        if (found === count) return this.#seek(start + at + 1, count);
+      }
+      end = start;
+    }
+    return this.#seek(0, size > 0 ? found + 1 : 0);
+  }
+
+  seekStart(): void {
+    this.#seek(0, 0);
+  }
+
+  seekEnd(): void {
+    this.#seek(fstatSync(this.descriptor).size, 0);
+  }
+
+  #seek(offset: number, lines: number): number {
+    this.offset = offset;
+    this.#unfinished = new Uint8Array(0);
+    return lines;
+  }
+
+  #restart(): void {
+    this.offset = Math.max(this.offset - this.#unfinished.length, 0);
+    this.#unfinished = new Uint8Array(0);
+    const { size } = fstatSync(this.descriptor);
+    if (size < this.offset) this.offset = 0;
+  }
+
+  #joined(bytes: Uint8Array): Uint8Array {
+    if (this.#unfinished.length === 0) return bytes;
+    const whole = new Uint8Array(this.#unfinished.length + bytes.length);
+    whole.set(this.#unfinished);
+    whole.set(bytes, this.#unfinished.length);
+    return whole;
+  }
+}
+
+/**
+ * Every file of a log that exists now, oldest first; compressed ones as a plain temporary file. A rotation in
+ * between cannot lose one: newest are opened first, and what moved is recognized by its inode.
+ */
+export async function openLogFiles(
+  path: string,
+  wanted: (file: LogFile) => boolean = () => true,
+): Promise<LogFile[]> {
+  const files: LogFile[] = [];
+  const add = (file: LogFile | null): boolean => {
+    if (file === null) return true;
+    const isKnown = files.some((other) => other.inode === file.inode);
+    const isWanted = !isKnown && wanted(file);
+    if (isWanted) files.unshift(file);
+    else file.close();
+    return isKnown || isWanted;
+  };
+  try {
+    if (!add(openLogFile(path))) return files;
+    for (const rotated of listRotatedIfThere(path)) {
+      const file = rotated.compressed
+        ? await openCompressed(rotated.path)
+        : openLogFile(rotated.path);
+      if (!add(file)) return files;
+    }
+    return files;
+  } catch (thrown) {
+    for (const file of files) file.close();
+    throw thrown;
+  }
+}
+
+/** A file of the log; null when there is none (yet, or any more). */
+export function openLogFile(path: string): LogFile | null {
+  try {
+    return new LogFile(openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw thrown;
+  }
+}
+
+function listRotatedIfThere(path: string) {
+  try {
+    return listRotated(path);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw thrown;
+  }
+}
+
+async function openCompressed(path: string): Promise<LogFile | null> {
+  const folder = mkdtempSync(join(tmpdir(), "naru-log-"));
+  try {
+    const plain = join(folder, "plain");
+    const { createReadStream, createWriteStream } = await import("node:fs");
+    const { createGunzip } = await import("node:zlib");
+    const { pipeline } = await import("node:stream/promises");
+    const target = createWriteStream(plain, { mode: 0o600 });
+    await pipeline(createReadStream(path), createGunzip(), target);
+    return openLogFile(plain);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw thrown;
+  } finally {
+    rmSync(folder, { recursive: true, force: true }); // the open descriptor keeps the bytes
+  }
+}
+
+function decodeLines(lines: Uint8Array): LogEntry[] {
+  const entries: LogEntry[] = [];
+  const text = Buffer.from(lines.buffer, lines.byteOffset, lines.length);
+  let start = 0;
+  while (start < text.length) {
+    const end = text.indexOf(NEWLINE, start);
+    const entry = decodeLine(text.toString("utf8", start, end));
+    if (entry !== null) entries.push(entry);
+    start = end + 1;
+  }
+  return entries;
+}
+
+/** A line that is no entry (a crash, a foreign hand) is left out: one bad line must not hide the rest. */
+function decodeLine(line: string): LogEntry | null {
+  let value: { log?: unknown; stream?: unknown; time?: unknown; attrs?: unknown } | null;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return null;
+  }
+  if (value === null || typeof value !== "object") return null;
+  const { log = "", stream, time, attrs } = value;
+  if (typeof log !== "string" || typeof time !== "string") return null;
+  const full = fullTime(time);
+  if (full === null) return null;
+  return {
+    stream: stream === "stderr" ? "stderr" : "stdout",
+    time: full,
+    bytes: encoder.encode(log),
+    attributes: isText(attrs) ? attrs : null,
+  };
+}
+
+const isText = (attrs: unknown): attrs is Record<string, string> =>
+  typeof attrs === "object" &&
+  attrs !== null &&
+  Object.values(attrs).every((value) => typeof value === "string");

@@ -1,0 +1,207 @@
+/**
+ * The reading end of a json-file log. Lives in the daemon and needs nothing of the writer but its files: it finds
+ * the last lines from the end, and follows across rotations without losing or repeating a line.
+ */
+import { statSync } from "node:fs";
+
+import type { LogEntry } from "./entry.ts";
+import { type LogFile, openLogFile, openLogFiles } from "./log-file.ts";
+import { timeNow, timeText } from "./timestamp.ts";
+import { watchLog } from "./watch.ts";
+
+export interface ReadLogRequest {
+  readonly path: string;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  /** Only the last `tail` lines of both streams together; null: all. */
+  readonly tail: number | null;
+  /** Nanoseconds since 1970, both inclusive. */
+  readonly since: bigint | null;
+  readonly until: bigint | null;
+  /** Set to follow: resolves when the container has ended and everything is written. */
+  readonly ended: Promise<unknown> | null;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The entries of a log in batches, oldest first. A log that does not exist is empty; a follower waits for it.
+ * Returning early (`break`) or aborting closes every file and watch.
+ */
+export async function* readLog(request: ReadLogRequest): AsyncGenerator<readonly LogEntry[]> {
+  const filter = new Filter(request);
+  const files = await openHistory(request, filter);
+  let current: LogFile | null = null;
+  try {
+    seekTail(files, request.tail);
+    for (let file = files.shift(); file !== undefined; file = files.shift()) {
+      current?.close();
+      current = file;
+      yield* drain(current, filter, request.signal);
+      if (filter.isPast || request.signal?.aborted) return;
+    }
+    if (request.ended === null) return;
+    const place: Place = { file: current };
+    current = null; // the follower closes it
+    yield* follow(place, filter, request);
+  } finally {
+    current?.close();
+    for (const file of files) file.close();
+  }
+}
+
+/** Where a follower reads: it closes the file it leaves. */
+interface Place {
+  file: LogFile | null;
+}
+
+async function* follow(
+  place: Place,
+  filter: Filter,
+  request: ReadLogRequest,
+): AsyncGenerator<readonly LogEntry[]> {
+  const { path, signal } = request;
+  using watch = watchLog(path, signal);
+  let ended = false;
+  const end = () => {
+    ended = true;
+    watch.wake();
+  };
+  request.ended?.then(end, end);
+  const timer = wakeAt(request.until, end);
+  const next: LogFile[] = [];
+  try {
+    for (;;) {
+      // Read before reading: what was written before the end was seen is read below.
+      const last = ended;
+      if (place.file === null) place.file = next.shift() ?? openLogFile(path);
+      if (place.file !== null) {
+        yield* drain(place.file, filter, signal);
+        if (filter.isPast || signal?.aborted) return;
+        if (next.length === 0 && isReplaced(path, place.file)) {
+          // Nobody writes to a file that was moved away: what it holds now is all of it.
+          yield* drain(place.file, filter, signal);
+          next.push(...(await filesAfter(path, place.file, filter.lastTime)));
+        }
+        const following = next.shift();
+        if (following !== undefined) {
+          place.file.close();
+          place.file = following;
+          continue;
+        }
+      }
+      if (last || signal?.aborted) return;
+      if (!ended) await watch.changed();
+    }
+  } finally {
+    clearTimeout(timer);
+    place.file?.close();
+    for (const file of next) file.close();
+  }
+}
+
+function* drain(
+  file: LogFile,
+  filter: Filter,
+  signal: AbortSignal | undefined,
+): Generator<readonly LogEntry[]> {
+  for (;;) {
+    const read = file.readEntries();
+    if (read === null) return;
+    const entries = filter.apply(read);
+    if (entries.length > 0) yield entries;
+    if (filter.isPast || signal?.aborted) return;
+  }
+}
+
+/** Which entries are wanted, and how far the reading has come. */
+class Filter {
+  /** An entry later than `until` was seen: nothing after it is wanted. */
+  isPast = false;
+  /** The time of the last entry read, wanted or not. */
+  lastTime = "";
+  readonly sinceMs: number;
+  readonly #request: ReadLogRequest;
+  readonly #since: string;
+  readonly #until: string;
+
+  constructor(request: ReadLogRequest) {
+    this.#request = request;
+    this.#since = request.since === null ? "" : timeText(request.since);
+    this.#until = request.until === null ? "~" : timeText(request.until);
+    this.sinceMs = request.since === null ? 0 : Number(request.since / 1_000_000n);
+  }
+
+  apply(entries: readonly LogEntry[]): readonly LogEntry[] {
+    const last = entries.at(-1);
+    if (last === undefined) return entries;
+    this.lastTime = last.time;
+    const { stdout, stderr } = this.#request;
+    const first = entries[0]?.time ?? "";
+    const isAll = stdout && stderr && first >= this.#since && last.time <= this.#until;
+    // A clock that was set back leaves later entries with earlier times: look at each unless nothing is asked.
+    if (isAll && this.#since === "" && this.#until === "~") return entries;
+    const wanted: LogEntry[] = [];
+    for (const entry of entries) {
+      if (entry.time > this.#until) {
+        this.isPast = true;
+        break;
+      }
+      if (entry.time < this.#since) continue;
+      if (entry.stream === "stdout" ? stdout : stderr) wanted.push(entry);
+    }
+    return wanted;
+  }
+}
+
+/** The files to read, oldest first; those that ended before `since` are not even opened for long. */
+async function openHistory(request: ReadLogRequest, filter: Filter): Promise<LogFile[]> {
+  let lines = 0;
+  const { tail } = request;
+  return await openLogFiles(request.path, (file) => {
+    if (file.modifiedAtMs() < filter.sinceMs) return false;
+    if (tail === null) return true;
+    if (lines >= tail && lines > 0) return false;
+    lines += file.seekTail(Math.max(tail - lines, 1));
+    return true;
+  });
+}
+
+/** Moves each file to where the last `tail` lines of all begin. */
+function seekTail(files: readonly LogFile[], tail: number | null): void {
+  if (tail === null) return;
+  let left = tail;
+  for (const file of files.toReversed()) {
+    if (left <= 0) file.seekEnd();
+    else left -= file.seekTail(left);
+  }
+}
+
+/** True when the log's name belongs to another file than the one that is read. */
+function isReplaced(path: string, file: LogFile): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat !== undefined && stat.ino !== file.inode;
+}
+
+/** The files written after one that was rotated away, oldest first. */
+async function filesAfter(path: string, file: LogFile, lastTime: string): Promise<LogFile[]> {
+  let isPast = false;
+  const files = await openLogFiles(path, (other) => {
+    if (isPast) return false;
+    // A compressed or deleted file is not found by its inode: then the times of its entries tell.
+    if (other.inode === file.inode || !isLater(other, lastTime)) isPast = true;
+    return !isPast;
+  });
+  return files;
+}
+
+function isLater(file: LogFile, lastTime: string): boolean {
+  const first = file.readEntries()?.[0];
+  file.seekStart();
+  return first === undefined || first.time > lastTime;
+}
+
+function wakeAt(until: bigint | null, wake: () => void): Timer | undefined {
+  if (until === null) return undefined;
+  const delayMs = Number(until / 1_000_000n) - Date.parse(timeNow());
+  return delayMs > 2 ** 31 - 1 ? undefined : setTimeout(wake, Math.max(delayMs, 0));
+}

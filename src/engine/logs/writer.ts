@@ -1,0 +1,237 @@
+/**
+ * The writing end of a json-file log. Lives in the supervisor, one per container, so it holds little: a descriptor,
+ * a clock and the unfinished line of each stream. The buffer in which lines are made is shared by all.
+ *
+ * Promise: `write` never throws and never waits. What the disk refuses (ENOSPC, EIO) is counted and dropped, whole
+ * lines only, and the next write tries again: a full disk stops the log, never the container.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  writeSync,
+} from "node:fs";
+
+import { ENTRY_LIMIT_BYTES, type JsonFileOptions, type LogStream } from "./entry.ts";
+import { appendLine, FRAME_BYTES, middleOf, WORST_GROWTH } from "./json-line.ts";
+import { compressFile, removeUnfinished, shiftFiles } from "./rotation.ts";
+import { EntryClock } from "./timestamp.ts";
+
+export interface LogWriter {
+  /** Takes what one stream printed; an unfinished line waits for its end. */
+  write(stream: LogStream, bytes: Uint8Array): void;
+  /** No more will come from this stream: its unfinished line is written as it is. */
+  end(stream: LogStream): void;
+  /** Ends both streams and gives the file back. */
+  close(): void;
+  /** Entries lost because the disk refused them. */
+  readonly droppedEntries: number;
+}
+
+const NEWLINE = 0x0a;
+const LOG_MODE = 0o640;
+const MAX_ATTRIBUTES_BYTES = 64 * 1024;
+const OUT_BYTES = 256 * 1024;
+const nothing = new Uint8Array(0);
+
+/** Shared by every writer of the process: filled and written within one synchronous call. */
+const out = new Uint8Array(OUT_BYTES);
+/** A line that arrived in pieces is put together here. */
+const joined = new Uint8Array(ENTRY_LIMIT_BYTES);
+
+/** Keeps nothing: the "none" driver. */
+export const discardingLogWriter = (): LogWriter => ({
+  write: () => undefined,
+  end: () => undefined,
+  close: () => undefined,
+  droppedEntries: 0,
+});
+
+/** Opens (or creates) a log for appending; a line that a crash cut off is closed first. Never throws. */
+export const openLogWriter = (options: JsonFileOptions): LogWriter => new JsonFileWriter(options);
+
+interface StreamState {
+  readonly middle: Uint8Array;
+  unfinished: Uint8Array;
+}
+
+class JsonFileWriter implements LogWriter {
+  droppedEntries = 0;
+  readonly #options: JsonFileOptions;
+  readonly #streams: Record<LogStream, StreamState>;
+  readonly #clock = new EntryClock();
+  /** Room that one more entry may need in `out`. */
+  readonly #entryBytes: number;
+  #descriptor = -1;
+  #sizeBytes = 0;
+  #compressing: Promise<void> | null = null;
+  #closed = false;
+  #used = 0;
+  #pendingEntries = 0;
+
+  constructor(options: JsonFileOptions) {
+    this.#options = options;
+    const attributes =
+      JSON.stringify(options.attributes).length > MAX_ATTRIBUTES_BYTES ? {} : options.attributes;
+    const stdout = middleOf("stdout", attributes);
+    this.#entryBytes = ENTRY_LIMIT_BYTES * WORST_GROWTH + stdout.length + FRAME_BYTES;
+    this.#streams = {
+      stdout: { middle: stdout, unfinished: nothing },
+      stderr: { middle: middleOf("stderr", attributes), unfinished: nothing },
+    };
+    this.#open();
+  }
+
+  write(stream: LogStream, bytes: Uint8Array): void {
+    if (bytes.length === 0 || this.#closed) return;
+    const state = this.#streams[stream];
+    this.#clock.read();
+    let start = 0;
+    while (start < bytes.length) {
+      const room = ENTRY_LIMIT_BYTES - state.unfinished.length;
+      const newline = bytes.indexOf(NEWLINE, start);
+      const hasNewline = newline !== -1 && newline - start < room;
+      // Docker's buffer counts the newline to the next piece: 16384 bytes without one are a piece.
+      const end = hasNewline ? newline + 1 : Math.min(start + room, bytes.length);
+      const isWhole = hasNewline || end - start === room;
+      if (!isWhole) break;
+      this.#append(state, bytes, start, end);
+      start = end;
+    }
+    if (start < bytes.length) state.unfinished = concat(state.unfinished, bytes, start);
+    this.#flush();
+  }
+
+  end(stream: LogStream): void {
+    const state = this.#streams[stream];
+    if (this.#closed || state.unfinished.length === 0) return;
+    this.#clock.read();
+    this.#append(state, nothing, 0, 0);
+    this.#flush();
+  }
+
+  close(): void {
+    this.end("stdout");
+    this.end("stderr");
+    this.#closed = true;
+    if (this.#descriptor !== -1) closeSync(this.#descriptor);
+    this.#descriptor = -1;
+  }
+
+  #append(state: StreamState, bytes: Uint8Array, start: number, end: number): void {
+    let piece = { text: bytes, start, end };
+    const { unfinished } = state;
+    if (unfinished.length > 0) {
+      joined.set(unfinished);
+      for (let index = start; index < end; index += 1) {
+        joined[unfinished.length + index - start] = bytes[index] as number;
+      }
+      piece = { text: joined, start: 0, end: unfinished.length + end - start };
+      state.unfinished = nothing;
+    }
+    if (this.#used + this.#entryBytes > out.length) this.#flush();
+    this.#clock.next();
+    const before = this.#used;
+    const entry = { ...piece, middle: state.middle, time: this.#clock.bytes };
+    this.#used = appendLine(out, before, entry);
+    this.#pendingEntries += 1;
+    if (this.#isFull()) this.#rotateBefore(before);
+  }
+
+  #isFull(): boolean {
+    const { maxSizeBytes } = this.#options;
+    return maxSizeBytes !== null && this.#sizeBytes + this.#used > maxSizeBytes;
+  }
+
+  /** The entry at `before` starts a new file, unless the file holds nothing yet. */
+  #rotateBefore(before: number): void {
+    if (this.#sizeBytes + before === 0 || this.#compressing !== null) return;
+    const length = this.#used - before;
+    this.#used = before;
+    this.#pendingEntries -= 1;
+    this.#flush();
+    this.#rotate();
+    out.copyWithin(0, before, before + length);
+    this.#used = length;
+    this.#pendingEntries = 1;
+  }
+
+  #rotate(): void {
+    const { path, maxFiles, compress } = this.#options;
+    try {
+      shiftFiles(path, maxFiles);
+    } catch {
+      return; // the file in use grows on: an entry in a large file is worth more than none
+    }
+    if (this.#descriptor !== -1) closeSync(this.#descriptor);
+    this.#descriptor = -1;
+    this.#open();
+    if (!compress || maxFiles < 2) return;
+    const done = () => {
+      this.#compressing = null;
+    };
+    this.#compressing = compressFile(`${path}.1`).then(done, done);
+  }
+
+  #open(): void {
+    const { path } = this.#options;
+    try {
+      const flags =
+        constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
+      this.#descriptor = openSync(path, flags, LOG_MODE);
+      this.#sizeBytes = fstatSync(this.#descriptor).size;
+      if (this.#sizeBytes === 0) return;
+      removeUnfinished(path);
+      const last = new Uint8Array(1);
+      readSync(this.#descriptor, last, 0, 1, this.#sizeBytes - 1);
+      if (last[0] !== NEWLINE) this.#sizeBytes += writeSync(this.#descriptor, "\n");
+    } catch {
+      // No descriptor: each flush tries to open again.
+    }
+  }
+
+  /** One write for everything made so far. */
+  #flush(): void {
+    if (this.#used === 0) return;
+    if (this.#descriptor === -1) this.#open();
+    const written = this.#writeAll();
+    if (!written) this.droppedEntries += this.#pendingEntries;
+    this.#used = 0;
+    this.#pendingEntries = 0;
+  }
+
+  #writeAll(): boolean {
+    if (this.#descriptor === -1) return false;
+    let written = 0;
+    try {
+      while (written < this.#used) {
+        written += writeSync(this.#descriptor, out, written, this.#used - written);
+      }
+      this.#sizeBytes += written;
+      return true;
+    } catch {
+      this.#cutBack();
+      return false;
+    }
+  }
+
+  /** A full disk takes part of a batch: no half line may stay, or the next one would be unreadable. */
+  #cutBack(): void {
+    try {
+      ftruncateSync(this.#descriptor, this.#sizeBytes);
+    } catch {
+      closeSync(this.#descriptor);
+      this.#descriptor = -1; // opening again closes a half line
+    }
+  }
+}
+
+function concat(head: Uint8Array, bytes: Uint8Array, start: number): Uint8Array {
+  const whole = new Uint8Array(head.length + bytes.length - start);
+  whole.set(head);
+  whole.set(bytes.subarray(start), head.length);
+  return whole;
+}
