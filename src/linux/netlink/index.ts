@@ -1,1 +1,5 @@
-export {};
+/** Links, addresses and routes through rtnetlink; stale connections through the conntrack table. */
+export { RecordingNetlink } from "./fake.ts";
+export type * from "./netlink.ts";
+export { openNetlink } from "./rtnetlink.ts";
+export { NetlinkError } from "./socket.ts";

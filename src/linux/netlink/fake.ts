@@ -1,0 +1,116 @@
+/** A Netlink without a kernel: keeps what it is told, and the list of calls, for tests of other rooms. */
+import type {
+  Link,
+  LinkAddress,
+  LinkChanges,
+  Netlink,
+  NewLink,
+  NewLinkCommon,
+  Route,
+} from "./netlink.ts";
+import { NetlinkError } from "./socket.ts";
+
+const ENODEV = 19;
+const EEXIST = 17;
+
+export class RecordingNetlink implements Netlink {
+  /** Every change asked for, in order: `["setLink", "naru0", { up: true }]`. */
+  readonly calls: (readonly unknown[])[] = [];
+  readonly #links = new Map<string, Link>();
+  #addresses: LinkAddress[] = [];
+  readonly #routes: Route[] = [];
+  #nextIndex = 1;
+
+  batch(work: () => void): void {
+    work();
+  }
+
+  addLink(link: NewLink): void {
+    this.calls.push(["addLink", link]);
+    if (this.#links.has(link.name)) throw new NetlinkError("link add", link.name, EEXIST, null);
+    const master = link.kind === "veth" && link.master ? this.#known(link.master).index : null;
+    this.#add(link, link.kind, master);
+    if (link.kind === "veth" && !link.peer.namespace) this.#add(link.peer, "veth", null);
+  }
+
+  setLink(name: string, changes: LinkChanges): void {
+    this.calls.push(["setLink", name, changes]);
+    const { up, mtu, macAddress } = changes;
+    const link = this.#known(name);
+    const master = typeof changes.master === "string" ? this.#known(changes.master).index : null;
+    this.#links.delete(name);
+    this.#links.set(changes.name ?? name, {
+      ...link,
+      name: changes.name ?? name,
+      ...(up === undefined ? {} : { up }),
+      ...(mtu === undefined ? {} : { mtu }),
+      ...(macAddress === undefined ? {} : { macAddress }),
+      ...(changes.master === undefined ? {} : { master }),
+    });
+  }
+
+  deleteLink(name: string): boolean {
+    this.calls.push(["deleteLink", name]);
+    this.#addresses = this.#addresses.filter(({ link }) => link !== name);
+    return this.#links.delete(name);
+  }
+
+  getLink(name: string): Link | null {
+    return this.#links.get(name) ?? null;
+  }
+
+  listLinks(): Link[] {
+    return [...this.#links.values()];
+  }
+
+  addAddress(address: LinkAddress): void {
+    this.calls.push(["addAddress", address]);
+    this.#known(address.link);
+    this.#addresses.push(address);
+  }
+
+  deleteAddress(address: LinkAddress): void {
+    this.calls.push(["deleteAddress", address]);
+    this.#addresses = this.#addresses.filter(
+      (other) => other.link !== address.link || other.address !== address.address,
+    );
+  }
+
+  listAddresses(): LinkAddress[] {
+    return [...this.#addresses];
+  }
+
+  addRoute(route: Route & { readonly link: string }): void {
+    this.calls.push(["addRoute", route]);
+    this.#known(route.link);
+    this.#routes.push(route);
+  }
+
+  listRoutes(): Route[] {
+    return [...this.#routes];
+  }
+
+  [Symbol.dispose](): void {
+    this.calls.push(["dispose"]);
+  }
+
+  #add({ name, macAddress, mtu }: NewLinkCommon, kind: string, master: number | null): void {
+    const index = this.#nextIndex;
+    this.#nextIndex += 1;
+    this.#links.set(name, {
+      index,
+      name,
+      kind,
+      macAddress: macAddress ?? null,
+      mtu: mtu ?? 1500,
+      up: false,
+      master,
+    });
+  }
+
+  #known(name: string): Link {
+    const link = this.#links.get(name);
+    if (!link) throw new NetlinkError("link get", name, ENODEV, null);
+    return link;
+  }
+}

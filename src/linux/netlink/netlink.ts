@@ -1,0 +1,87 @@
+/**
+ * Links, addresses and routes of one network namespace: the one the socket was opened in, whatever the thread
+ * does later. All calls are synchronous. Addresses are IPv4 text ("172.18.0.1"), hardware addresses
+ * "02:42:ac:12:00:02".
+ */
+
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** "bridge", "veth"; null for hardware and loopback. */
+  readonly kind: string | null;
+  readonly macAddress: string | null;
+  readonly mtu: number;
+  readonly up: boolean;
+  /** The index of the bridge it is a port of, or null. */
+  readonly master: number | null;
+}
+
+export interface NewLinkCommon {
+  readonly name: string;
+  readonly macAddress?: string;
+  readonly mtu?: number;
+}
+
+/** Where the other end of a veth is made. */
+export type PeerNamespace = { readonly fd: number } | { readonly pid: number };
+
+export type NewLink = NewLinkCommon &
+  (
+    | { readonly kind: "bridge" }
+    | {
+        readonly kind: "veth";
+        /** The bridge to become a port of. */
+        readonly master?: string;
+        readonly peer: NewLinkCommon & { readonly namespace?: PeerNamespace };
+      }
+  );
+
+export interface LinkChanges {
+  readonly up?: boolean;
+  readonly mtu?: number;
+  readonly macAddress?: string;
+  /** A bridge's name; null leaves the bridge. */
+  readonly master?: string | null;
+  readonly name?: string;
+  /** Bridge port: frames may leave where they came in. Only for a link that is a port already. */
+  readonly hairpin?: boolean;
+  /** No IPv6 address is made up for the link (addrgenmode none). */
+  readonly withoutIpv6Address?: boolean;
+}
+
+export interface LinkAddress {
+  readonly link: string;
+  readonly address: string;
+  readonly prefixLength: number;
+}
+
+export interface Route {
+  /** null is the default route. */
+  readonly destination: { readonly address: string; readonly prefixLength: number } | null;
+  readonly gateway: string | null;
+  /** null where a listed route has no single link (multipath, blackhole). */
+  readonly link: string | null;
+}
+
+/** @throws NetlinkError, with `code` such as "EEXIST", from every call */
+export interface Netlink extends Disposable {
+  /**
+   * Sends the changes that `work` asks for together, in order, in one system call. Lookups by name happen at
+   * once: a link made inside the batch can be set inside it, but not be given an address or be a master.
+   * The first refusal is thrown at the end, when everything else was carried out.
+   */
+  batch(work: () => void): void;
+  addLink(link: NewLink): void;
+  setLink(name: string, changes: LinkChanges): void;
+  /** @returns false when there was none; inside a batch that is an error at its end */
+  deleteLink(name: string): boolean;
+  getLink(name: string): Link | null;
+  listLinks(): Link[];
+  addAddress(address: LinkAddress): void;
+  deleteAddress(address: LinkAddress): void;
+  /** IPv4 only. */
+  listAddresses(): LinkAddress[];
+  addRoute(route: Route & { readonly link: string }): void;
+  /** Unicast IPv4 routes of every table, the kernel's own for broadcast and local addresses left out. */
+  listRoutes(): Route[];
+}

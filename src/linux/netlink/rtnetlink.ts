@@ -1,0 +1,361 @@
+/**
+ * The kernel's own Netlink, over NETLINK_ROUTE.
+ * Source: include/uapi/linux/{rtnetlink,if_link,if_addr,if_bridge,veth}.h.
+ */
+import { allocate, attempt, cstring } from "#linux/ffi";
+
+import {
+  attributesIn,
+  type MessageWriter,
+  NLA_F_NESTED,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  readText,
+  readU32,
+  type ReceivedMessage,
+  viewOf,
+} from "./message.ts";
+import type {
+  Link,
+  LinkAddress,
+  LinkChanges,
+  Netlink,
+  NewLink,
+  NewLinkCommon,
+  PeerNamespace,
+  Route,
+} from "./netlink.ts";
+import { NetlinkError, NetlinkSocket } from "./socket.ts";
+
+const NETLINK_ROUTE = 0;
+const RTM_NEWLINK = 16;
+const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+const RTM_NEWADDR = 20;
+const RTM_DELADDR = 21;
+const RTM_GETADDR = 22;
+const RTM_NEWROUTE = 24;
+const RTM_GETROUTE = 26;
+
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFLA_MASTER = 10;
+const IFLA_LINKINFO = 18;
+const IFLA_NET_NS_PID = 19;
+const IFLA_AF_SPEC = 26;
+const IFLA_NET_NS_FD = 28;
+const IFLA_EXT_MASK = 29;
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_INFO_SLAVE_DATA = 5;
+const IFLA_BRPORT_MODE = 4;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const IN6_ADDR_GEN_MODE_NONE = 1;
+const RTEXT_FILTER_SKIP_STATS = 8;
+const VETH_INFO_PEER = 1;
+const IFF_UP = 1;
+
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_BROADCAST = 4;
+
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RT_TABLE_MAIN = 254;
+const RTPROT_STATIC = 4;
+const RT_SCOPE_LINK = 253;
+const RTN_UNICAST = 1;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const IFINFOMSG_BYTES = 16;
+const IFADDRMSG_BYTES = 8;
+const RTMSG_BYTES = 12;
+
+const SIOCGIFINDEX = 0x8933;
+const IFNAMSIZ = 16;
+const ENODEV = 19;
+
+/** Opens a socket in the network namespace of the calling thread, for good. */
+export function openNetlink(): Netlink {
+  return new Rtnetlink();
+}
+
+class Rtnetlink implements Netlink {
+  readonly #socket = new NetlinkSocket(NETLINK_ROUTE);
+  #batching = false;
+
+  batch(work: () => void): void {
+    this.#batching = true;
+    try {
+      work();
+    } finally {
+      this.#batching = false;
+      this.#socket.flush();
+    }
+  }
+
+  addLink(link: NewLink): void {
+    const master = link.kind === "veth" && link.master ? this.#indexOf(link.master) : null;
+    const { kind } = link;
+    const header = { type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL };
+    this.#change("link add", link.name, header, (message) => {
+      message.fixed(allocate(IFINFOMSG_BYTES));
+      writeCommon(message, link);
+      if (master !== null) message.u32(IFLA_MASTER, master);
+      message.nest(IFLA_LINKINFO, (info) => {
+        info.text(IFLA_INFO_KIND, kind);
+        if (link.kind === "veth") writePeer(info, link.peer);
+      });
+    });
+  }
+
+  setLink(name: string, changes: LinkChanges): void {
+    const { up, mtu, macAddress, hairpin } = changes;
+    const master = typeof changes.master === "string" ? this.#indexOf(changes.master) : 0;
+    const info = allocate(IFINFOMSG_BYTES);
+    const view = viewOf(info);
+    // The kernel finds a link by its name only while that attribute is not needed for a new name.
+    if (changes.name !== undefined) view.setInt32(4, this.#indexOf(name), true);
+    if (up !== undefined) {
+      view.setUint32(8, up ? IFF_UP : 0, true);
+      view.setUint32(12, IFF_UP, true);
+    }
+    this.#change("link set", name, { type: RTM_NEWLINK, flags: 0 }, (message) => {
+      message.fixed(info).text(IFLA_IFNAME, changes.name ?? name);
+      if (mtu !== undefined) message.u32(IFLA_MTU, mtu);
+      if (macAddress !== undefined) message.attribute(IFLA_ADDRESS, macBytes(macAddress));
+      if (changes.master !== undefined) message.u32(IFLA_MASTER, master);
+      if (hairpin !== undefined) writeHairpin(message, hairpin);
+      if (changes.withoutIpv6Address) writeNoIpv6Address(message);
+    });
+  }
+
+  deleteLink(name: string): boolean {
+    try {
+      this.#change("link delete", name, { type: RTM_DELLINK, flags: 0 }, (message) => {
+        message.fixed(allocate(IFINFOMSG_BYTES)).text(IFLA_IFNAME, name);
+      });
+      return true;
+    } catch (thrown) {
+      if (thrown instanceof NetlinkError && thrown.errno === ENODEV) return false;
+      throw thrown;
+    }
+  }
+
+  getLink(name: string): Link | null {
+    try {
+      const operation = { name: "link get", subject: name };
+      return linkOf(
+        this.#socket.get(operation, RTM_GETLINK, (message) => {
+          message.fixed(allocate(IFINFOMSG_BYTES)).text(IFLA_IFNAME, name);
+          message.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        }),
+      );
+    } catch (thrown) {
+      if (thrown instanceof NetlinkError && thrown.errno === ENODEV) return null;
+      throw thrown;
+    }
+  }
+
+  listLinks(): Link[] {
+    const operation = { name: "link list", subject: "all" };
+    return this.#socket
+      .dump(operation, RTM_GETLINK, (message) => {
+        message.fixed(allocate(IFINFOMSG_BYTES)).u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+      })
+      .map(linkOf);
+  }
+
+  addAddress(address: LinkAddress): void {
+    const header = { type: RTM_NEWADDR, flags: NLM_F_CREATE | NLM_F_EXCL };
+    this.#changeAddress("address add", header, address);
+  }
+
+  deleteAddress(address: LinkAddress): void {
+    this.#changeAddress("address delete", { type: RTM_DELADDR, flags: 0 }, address);
+  }
+
+  listAddresses(): LinkAddress[] {
+    const names = this.#linkNames();
+    const operation = { name: "address list", subject: "all" };
+    const request = allocate(IFADDRMSG_BYTES);
+    request[0] = AF_INET;
+    const found: LinkAddress[] = [];
+    for (const { body } of this.#socket.dump(
+      operation,
+      RTM_GETADDR,
+      (m) => void m.fixed(request),
+    )) {
+      const attributes = attributesIn(body, IFADDRMSG_BYTES);
+      const bytes = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
+      const link = names.get(viewOf(body).getUint32(4, true));
+      if (body[0] !== AF_INET || !bytes || link === undefined) continue;
+      found.push({ link, address: bytes.join("."), prefixLength: body[1] ?? 0 });
+    }
+    return found;
+  }
+
+  addRoute({ destination, gateway, link }: Route & { readonly link: string }): void {
+    const index = this.#indexOf(link);
+    const subject = destination ? `${destination.address}/${destination.prefixLength}` : "default";
+    const scope = gateway === null ? RT_SCOPE_LINK : 0;
+    const route = allocate(RTMSG_BYTES);
+    route.set([AF_INET, destination?.prefixLength ?? 0, 0, 0]);
+    route.set([RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST], 4);
+    const header = { type: RTM_NEWROUTE, flags: NLM_F_CREATE | NLM_F_EXCL };
+    this.#change("route add", `${subject} ${link}`, header, (message) => {
+      message.fixed(route);
+      if (destination) message.attribute(RTA_DST, ipv4Bytes(destination.address));
+      if (gateway !== null) message.attribute(RTA_GATEWAY, ipv4Bytes(gateway));
+      message.u32(RTA_OIF, index);
+    });
+  }
+
+  listRoutes(): Route[] {
+    const names = this.#linkNames();
+    const operation = { name: "route list", subject: "all" };
+    const request = allocate(RTMSG_BYTES);
+    request[0] = AF_INET;
+    const found: Route[] = [];
+    for (const { body } of this.#socket.dump(
+      operation,
+      RTM_GETROUTE,
+      (m) => void m.fixed(request),
+    )) {
+      if (body[0] !== AF_INET || body[7] !== RTN_UNICAST) continue;
+      const attributes = attributesIn(body, RTMSG_BYTES);
+      const prefixLength = body[1] ?? 0;
+      const address = attributes.get(RTA_DST)?.join(".") ?? "0.0.0.0";
+      found.push({
+        destination: prefixLength === 0 ? null : { address, prefixLength },
+        gateway: attributes.get(RTA_GATEWAY)?.join(".") ?? null,
+        link: names.get(readU32(attributes.get(RTA_OIF)) ?? 0) ?? null,
+      });
+    }
+    return found;
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+
+  #change(
+    name: string,
+    subject: string,
+    header: { type: number; flags: number },
+    write: (message: MessageWriter) => void,
+  ): void {
+    this.#socket.queue({ name, subject }, header, write);
+    if (!this.#batching) this.#socket.flush();
+  }
+
+  #changeAddress(
+    name: string,
+    header: { type: number; flags: number },
+    { link, address, prefixLength }: LinkAddress,
+  ): void {
+    const request = allocate(IFADDRMSG_BYTES);
+    request.set([AF_INET, prefixLength]);
+    viewOf(request).setUint32(4, this.#indexOf(link), true);
+    const bytes = ipv4Bytes(address);
+    this.#change(name, `${address}/${prefixLength} ${link}`, header, (message) => {
+      message.fixed(request).attribute(IFA_LOCAL, bytes).attribute(IFA_ADDRESS, bytes);
+      if (prefixLength < 31) message.attribute(IFA_BROADCAST, broadcastOf(bytes, prefixLength));
+    });
+  }
+
+  /** By ioctl on the netlink socket: it looks in the socket's namespace, and costs a microsecond. */
+  #indexOf(name: string): number {
+    const request = allocate(40);
+    const bytes = cstring(name);
+    if (bytes.length > IFNAMSIZ) throw new NetlinkError("link get", name, ENODEV, null);
+    request.set(bytes);
+    const result = attempt("ioctl", this.#socket.fd, SIOCGIFINDEX, request);
+    if (result < 0) throw new NetlinkError("link get", name, -result, null);
+    return viewOf(request).getInt32(IFNAMSIZ, true);
+  }
+
+  #linkNames(): Map<number, string> {
+    return new Map(this.listLinks().map(({ index, name }) => [index, name]));
+  }
+}
+
+function writeCommon(message: MessageWriter, { name, macAddress, mtu }: NewLinkCommon): void {
+  message.text(IFLA_IFNAME, name);
+  if (macAddress !== undefined) message.attribute(IFLA_ADDRESS, macBytes(macAddress));
+  if (mtu !== undefined) message.u32(IFLA_MTU, mtu);
+}
+
+function writePeer(
+  info: MessageWriter,
+  peer: NewLinkCommon & { readonly namespace?: PeerNamespace },
+): void {
+  info.nest(IFLA_INFO_DATA, (data) => {
+    data.nest(VETH_INFO_PEER, (message) => {
+      message.fixed(allocate(IFINFOMSG_BYTES));
+      writeCommon(message, peer);
+      const { namespace } = peer;
+      if (!namespace) return;
+      if ("fd" in namespace) message.u32(IFLA_NET_NS_FD, namespace.fd);
+      else message.u32(IFLA_NET_NS_PID, namespace.pid);
+    });
+  });
+}
+
+function writeHairpin(message: MessageWriter, on: boolean): void {
+  message.nest(IFLA_LINKINFO, (info) => {
+    info.text(IFLA_INFO_SLAVE_KIND, "bridge");
+    info.nest(IFLA_INFO_SLAVE_DATA, (port) => port.u8(IFLA_BRPORT_MODE, on ? 1 : 0));
+  });
+}
+
+function writeNoIpv6Address(message: MessageWriter): void {
+  message.nest(IFLA_AF_SPEC, (families) => {
+    families.nest(AF_INET6 | NLA_F_NESTED, (inet6) => {
+      inet6.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+    });
+  });
+}
+
+function linkOf({ body }: ReceivedMessage): Link {
+  const view = viewOf(body);
+  const attributes = attributesIn(body, IFINFOMSG_BYTES);
+  const info = attributes.get(IFLA_LINKINFO);
+  const mac = attributes.get(IFLA_ADDRESS);
+  return {
+    index: view.getInt32(4, true),
+    name: readText(attributes.get(IFLA_IFNAME)) ?? "",
+    kind: info ? readText(attributesIn(info, 0).get(IFLA_INFO_KIND)) : null,
+    macAddress: mac
+      ? Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":")
+      : null,
+    mtu: readU32(attributes.get(IFLA_MTU)) ?? 0,
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    master: readU32(attributes.get(IFLA_MASTER)),
+  };
+}
+
+/** @throws TypeError: text that reaches this room was parsed before */
+function ipv4Bytes(text: string): Uint8Array {
+  const parts = text.split(".").map(Number);
+  if (parts.length !== 4 || parts.some((part) => !(part >= 0 && part <= 255))) {
+    throw new TypeError(`not an IPv4 address: ${text}`);
+  }
+  return Uint8Array.from(parts);
+}
+
+function macBytes(text: string): Uint8Array {
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(text)) {
+    throw new TypeError(`not a hardware address: ${text}`);
+  }
+  return Uint8Array.fromHex(text.replaceAll(":", ""));
+}
+
+function broadcastOf(address: Uint8Array, prefixLength: number): Uint8Array {
+  const mask = prefixLength === 0 ? 0xffff_ffff : 0xffff_ffff >>> prefixLength;
+  return address.map((byte, index) => byte | ((mask >>> (24 - 8 * index)) & 0xff));
+}
