@@ -52,7 +52,9 @@ interface StatedError {
 /** The error of an answer that is none of 1xx to 3xx; takes its body. */
 export async function answerError(response: Response): Promise<RegistryError> {
   const { status } = response;
-  const stated = [...oauthErrors(response), ...(await bodyErrors(response))];
+  const oauth = oauthErrors(response);
+  const body = await bodyErrors(response);
+  const stated = oauth.length > 0 ? oauth : body;
   const [first] = stated;
   if (first) {
     const several = stated.map(({ sentence }) => sentence);

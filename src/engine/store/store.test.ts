@@ -92,10 +92,10 @@ test("a second connection is told that the database is in use", () => {
   const path = join(folder(), "naru.db");
   using store = openStore({ path, migrations });
   expect(store.path).toBe(path);
-  const code = `import { openStore } from "#engine/store";
+  const code = `import { openStore } from "${import.meta.dir}/index.ts";
     try { openStore({ path: process.argv[1], migrations: [], lockWaitMs: 50 }); } catch (error) { console.log(error.message); }`;
-  const root = join(import.meta.dir, "../../..");
-  const child = Bun.spawnSync([process.execPath, "-e", code, path], { cwd: root });
+
+  const child = Bun.spawnSync([process.execPath, "-e", code, path]);
   expect(child.stdout.toString()).toContain("is in use by another process");
 });
 
