@@ -81,7 +81,10 @@ const map = {
   "engine/container": [
     "base",
     "oci",
+    "linux/ffi",
     "linux/path",
+    "linux/xattr",
+    "linux/mount",
     "linux/process",
     "linux/cgroup",
     "linux/security",

@@ -1,2 +1,10 @@
-export type * from "./config.ts";
-export type * from "./container-service.ts";
+/** The life of a container: create, start, exec, stop, restart, remove. */
+export * from "./config.ts";
+export * from "./container-service.ts";
+export type { AttachedStreams, ContainerPaths, Log, SupervisorLink } from "./context.ts";
+export { type HostFacts, parseNumberList } from "./host-facts.ts";
+export { checkLogOptions } from "./log-options.ts";
+export { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
+export { containerMigrations } from "./records.ts";
+export type { SpecDefaults } from "./spec.ts";
+export type { EngineOptions } from "./validate.ts";

@@ -1,0 +1,137 @@
+/** What every part of the container room works with, and what is known of a container only while the engine runs. */
+import type { Clock } from "#base";
+import type { EventBus } from "#engine/events";
+import type { ImageService } from "#engine/image";
+import type { LayerStore } from "#engine/layer";
+import type { NetworkService } from "#engine/network";
+import type { SnapshotStore } from "#engine/snapshot";
+import type { Store } from "#engine/store";
+import type {
+  AttachHello,
+  ExitReport,
+  ProcessKey,
+  Requests,
+  RequestType,
+} from "#engine/supervisor";
+
+import type { WaitResult } from "./container-service.ts";
+import type { ExecTable } from "./exec-table.ts";
+import type { HostFacts } from "./host-facts.ts";
+import { SerialQueue } from "./queue.ts";
+import type { Records } from "./records.ts";
+import type { SpecDefaults } from "./spec.ts";
+import type { Sweeper } from "./sweeper.ts";
+import type { EngineOptions } from "./validate.ts";
+
+/** One process' streams, as the supervisor's attach channel carries them. */
+export interface AttachedStreams {
+  readonly output: ReadableStream<Uint8Array>;
+  /** Closing it is end of file. */
+  readonly input: WritableStream<Uint8Array>;
+  close(): void;
+}
+
+/** The supervisor, whichever one lives: the daemon puts a new one behind this when the old one died. */
+export interface SupervisorLink {
+  request<Type extends RequestType>(
+    request: Requests[Type]["request"] & { readonly type: Type },
+  ): Promise<Requests[Type]["answer"]>;
+  attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams>;
+}
+
+export interface Log {
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+export interface ContainerPaths {
+  /** `<data-root>/containers`, `<data-root>/volumes`. */
+  readonly containers: string;
+  readonly volumes: string;
+}
+
+/** The rooms below, as this one uses them. */
+export interface ContainerRooms {
+  readonly store: Store;
+  readonly images: ImageService;
+  readonly layers: LayerStore;
+  readonly snapshots: SnapshotStore;
+  readonly network: NetworkService;
+  readonly supervisor: SupervisorLink;
+  readonly events: EventBus;
+}
+
+export interface Waiter {
+  readonly condition: "next-exit" | "removed";
+  readonly settle: (result: WaitResult) => void;
+}
+
+/** What a container is doing right now. A crash forgets it, and start-up needs none of it. */
+export interface Live {
+  readonly queue: SerialQueue;
+  /** A birth is under way: an exit that arrives first waits here for the record of its start. */
+  starting: { exit: ExitReport | null } | null;
+  /** Settles when what the last run used is given back. Never rejects. */
+  teardown: Promise<void>;
+  readonly waiters: Set<Waiter>;
+  /** The last restart's delay, and the timer of the next one. */
+  restartDelayMs: number | null;
+  restartTimer: NodeJS.Timeout | null;
+  /** Of an `rm` that is under way: another one is told so. */
+  removing: boolean;
+  /** A restart by a person: the end of its first half neither removes it nor asks its policy. */
+  restarting: boolean;
+  /** Attachments that were made before the start: ended when the start fails. */
+  readonly earlyAttachments: Set<() => void>;
+}
+
+export interface Context extends ContainerRooms {
+  readonly records: Records;
+  readonly execs: ExecTable;
+  readonly sweeper: Sweeper;
+  readonly options: EngineOptions;
+  readonly facts: HostFacts;
+  readonly specDefaults: SpecDefaults;
+  readonly paths: ContainerPaths;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly lives: Map<string, Live>;
+  /** Execs whose birth is under way. */
+  readonly startingExecs: Set<string>;
+  /** Lets the supervisor forget an exec once its end is written. */
+  forgetLater: (key: ProcessKey) => void;
+  /** Aborted when the daemon stops serving: restarts and waits end. */
+  readonly closing: AbortSignal;
+}
+
+/** The live part of a container; made when first asked for. */
+export function liveOf(context: Pick<Context, "lives">, id: string): Live {
+  let live = context.lives.get(id);
+  if (live === undefined) {
+    live = {
+      queue: new SerialQueue(),
+      starting: null,
+      teardown: Promise.resolve(),
+      waiters: new Set(),
+      restartDelayMs: null,
+      restartTimer: null,
+      removing: false,
+      restarting: false,
+      earlyAttachments: new Set(),
+    };
+    context.lives.set(id, live);
+  }
+  return live;
+}
+
+/** Work nobody waits for: its failure is told in the log, never lost and never fatal. */
+export function inBackground(
+  context: Pick<Context, "log">,
+  what: string,
+  work: Promise<unknown>,
+): void {
+  work.catch((cause: unknown) => {
+    context.log.error(what, { error: cause instanceof Error ? cause.message : String(cause) });
+  });
+}

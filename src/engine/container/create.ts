@@ -1,0 +1,146 @@
+/**
+ * `docker create`: everything is decided and checked, and one transaction writes it down. Nothing else is touched:
+ * files, mounts and networks come with the start.
+ */
+import { statSync } from "node:fs";
+
+import { invalid, newId, notFound, shortId } from "#base";
+import type { Image } from "#engine/image";
+
+import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
+import type { Context } from "./context.ts";
+import { publishEvent } from "./happenings.ts";
+import { mergeImageConfig, programOf } from "./merge.ts";
+import { resolveMounts, type ResolvedMount } from "./mounts.ts";
+import { inventName, parseContainerName } from "./names.ts";
+import type { ContainerRecord } from "./records.ts";
+import { checkResources } from "./resources.ts";
+import { stopSignalOf } from "./stop-signal.ts";
+import { nowText } from "./times.ts";
+import { checkHostConfig } from "./validate.ts";
+
+/** @throws EngineError in Docker's words */
+export function createContainer(
+  context: Context,
+  request: CreateRequest,
+): { id: string; warnings: string[] } {
+  const { records, options, facts } = context;
+  const name = chooseName(context, request.name);
+  const host = withDefaults(context, request.host);
+  checkHostConfig({ ...request, host }, options, facts);
+  const { resources, warnings } = checkResources(host.resources, facts);
+  warnings.push(...networkWarnings(host, facts.ipv4Forwarding));
+  const image = context.images.resolve(request.config.image);
+  checkPlatform(request, image);
+  const id = newId();
+  const merged = mergeImageConfig(request.config, image.config.config ?? {});
+  stopSignalOf(merged);
+  const config: ContainerConfig = { ...merged, hostname: hostnameOf(merged, host, id, facts) };
+  const mounts = resolveMounts(host.mounts, config.volumes, newId);
+  checkSources(mounts);
+  const record: ContainerRecord = {
+    id,
+    name,
+    createdAt: nowText(context.clock.now()),
+    imageId: image.id,
+    config,
+    host: { ...host, resources },
+    ...programOf(config),
+    layers: image.config.rootfs.diff_ids,
+    mounts,
+    state: { status: "created" },
+    process: null,
+    manuallyStopped: false,
+    restartCount: 0,
+    ports: [],
+  };
+  // From the image's resolution to here nothing waited, so nobody can have removed the image meanwhile.
+  records.insert(record);
+  publishEvent(context, record, "create");
+  return { id, warnings };
+}
+
+function chooseName({ records }: Context, asked: string): string {
+  if (asked !== "") return parseContainerName(asked);
+  return inventName((name) => records.ownerOfName(name) !== undefined);
+}
+
+/** The engine's defaults where nothing was asked, and containers named by id, so that a rename breaks nothing. */
+function withDefaults({ records, options }: Context, host: HostConfig): HostConfig {
+  const byId = <Mode extends { readonly mode: string }>(mode: Mode): Mode => {
+    if (mode.mode !== "container") return mode;
+    const target = (mode as unknown as Extract<NamespaceMode, { mode: "container" }>).container;
+    try {
+      return { ...mode, container: records.resolve(target).id };
+    } catch {
+      // As Docker: the start says that it is not there.
+      return mode;
+    }
+  };
+  const driver = host.log.driver === "" ? options.defaultLog.driver : host.log.driver;
+  const inherited = driver === options.defaultLog.driver ? options.defaultLog.options : {};
+  const names = new Set(host.ulimits.map(({ name }) => name));
+  return {
+    ...host,
+    runtime: host.runtime ?? options.defaultRuntime,
+    log: { driver, options: { ...inherited, ...host.log.options } },
+    shmSizeBytes:
+      host.shmSizeBytes === null || host.shmSizeBytes === 0
+        ? options.defaultShmSizeBytes
+        : host.shmSizeBytes,
+    ulimits: [...host.ulimits, ...options.defaultUlimits.filter(({ name }) => !names.has(name))],
+    pidMode: byId(host.pidMode),
+    ipcMode: byId(host.ipcMode),
+    networkMode: byId(host.networkMode),
+  };
+}
+
+function networkWarnings({ networkMode, ports }: HostConfig, forwarding: boolean): string[] {
+  const warnings: string[] = [];
+  if (!forwarding && networkMode.mode === "network") {
+    warnings.push("IPv4 forwarding is disabled. Networking will not work.");
+  }
+  if (networkMode.mode === "host" && ports.length > 0) {
+    warnings.push("Published ports are discarded when using host network mode");
+  }
+  return warnings;
+}
+
+/** @throws EngineError "notFound", as Docker says it of an image for another machine */
+function checkPlatform({ platform, config }: CreateRequest, image: Image): void {
+  if (platform === null || platform === "") return;
+  const [os = "", architecture, variant] = platform.toLowerCase().split("/");
+  const actual = image.config;
+  const matches =
+    os === actual.os &&
+    (architecture === undefined || architecture === actual.architecture) &&
+    (variant === undefined || actual.variant === undefined || variant === actual.variant);
+  if (matches) return;
+  throw notFound(
+    `image with reference ${config.image} was found but its platform (${actual.os}/${actual.architecture}) ` +
+      `does not match the specified platform (${platform})`,
+  );
+}
+
+function hostnameOf(
+  config: ContainerConfig,
+  host: HostConfig,
+  id: string,
+  facts: { readonly hostname: string },
+): string {
+  if (config.hostname !== "") return config.hostname;
+  if (host.networkMode.mode === "host" || host.utsMode.mode === "host") return facts.hostname;
+  return shortId(id);
+}
+
+/** `--mount` wants its source to be there; `-v` makes it at the start. */
+function checkSources(mounts: readonly ResolvedMount[]): void {
+  for (const mount of mounts) {
+    if (mount.type !== "bind" || mount.createSource) continue;
+    if (statSync(mount.source, { throwIfNoEntry: false }) === undefined) {
+      throw invalid(
+        `invalid mount config for type "bind": bind source path does not exist: ${mount.source}`,
+      );
+    }
+  }
+}

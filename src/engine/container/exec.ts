@@ -1,0 +1,245 @@
+/** Further processes in a running container: create, start, resize, and how they ended. */
+import { conflict, invalid, newId, noSuch } from "#base";
+import type { ExitReport } from "#engine/supervisor";
+import type { ProcessSpec } from "#oci";
+
+import type { ExecCreateRequest, ExecInstance, ProcessStreams } from "./container-service.ts";
+import { type Context, inBackground } from "./context.ts";
+import { parseDetachKeys } from "./detach-keys.ts";
+import { OPEN_LIMIT } from "./exec-table.ts";
+import { startError, startFailureOf } from "./failures.ts";
+import { publishEvent } from "./happenings.ts";
+import type { ContainerRecord } from "./records.ts";
+import { capabilitiesOf, environmentOf } from "./spec.ts";
+import { attachProcess, connect } from "./streams.ts";
+import { parseSecurityOptions } from "./validate.ts";
+
+/** @throws EngineError "conflict" in Docker's words when the container does not run */
+export function createExec(context: Context, nameOrId: string, request: ExecCreateRequest): string {
+  const record = runningContainer(context, context.records.resolve(nameOrId).id);
+  if (request.command.length === 0) throw invalid("no exec command specified");
+  parseDetachKeys(request.detachKeys);
+  if (request.workingDirectory !== "" && !request.workingDirectory.startsWith("/")) {
+    throw invalid(
+      `OCI runtime exec failed: exec failed: Cwd must be an absolute path: ${request.workingDirectory}`,
+    );
+  }
+  const open = context.execs
+    .idsOf(record.id)
+    .filter((id) => context.execs.get(id)?.state.status !== "exited");
+  if (open.length >= OPEN_LIMIT) {
+    throw conflict(`container ${record.id} has ${OPEN_LIMIT} exec instances that have not ended`);
+  }
+  const exec: ExecInstance = {
+    id: newId(),
+    containerId: record.id,
+    request,
+    state: { status: "created" },
+  };
+  context.execs.put(exec);
+  publishEvent(context, record, `exec_create: ${request.command.join(" ")}`, { execID: exec.id });
+  return exec.id;
+}
+
+function runningContainer(context: Context, id: string): ContainerRecord {
+  const record = context.records.must(id);
+  const { state } = record;
+  switch (state.status) {
+    case "running":
+      return record;
+    case "paused":
+      throw conflict(`Container ${id} is paused, unpause the container before exec`);
+    case "restarting":
+      throw conflict(`Container ${id} is restarting, wait until the container is running`);
+    case "created":
+    case "exited":
+    case "removing":
+      throw conflict(`container ${id} is not running`);
+  }
+}
+
+export interface ExecStart {
+  readonly detach: boolean;
+  readonly terminal: boolean;
+  readonly consoleSize: readonly [number, number] | null;
+}
+
+/** @throws EngineError in Docker's words */
+export async function startExec(
+  context: Context,
+  execId: string,
+  start: ExecStart,
+): Promise<ProcessStreams | null> {
+  const exec = context.execs.must(execId);
+  const { containerId, request } = exec;
+  if (exec.state.status === "running")
+    throw conflict(`Error: Exec command ${execId} is already running`);
+  if (exec.state.status === "exited") {
+    throw conflict(`Error: Exec command ${execId} has already run`);
+  }
+  if (context.startingExecs.has(execId)) {
+    throw conflict(`Error: Exec command ${execId} is already running`);
+  }
+  const record = runningContainer(context, containerId);
+  const key = { id: containerId, execId };
+  context.startingExecs.add(execId);
+  try {
+    // The record is there before the process is.
+    context.execs.write(exec);
+    const attached = start.detach
+      ? null
+      : await attachProcess(context, key, {
+          stdin: request.attachStdin,
+          stdout: request.attachStdout,
+          stderr: request.attachStderr,
+        });
+    try {
+      await runExec(context, record, exec, start);
+    } catch (cause) {
+      attached?.close();
+      throw cause;
+    }
+    if (attached === null) return null;
+    return connect(attached, {
+      terminal: request.terminal,
+      input: request.attachStdin,
+      keys: parseDetachKeys(request.detachKeys),
+      history: null,
+      onDetach: () => publishEvent(context, record, "exec_detach", { execID: execId }),
+    });
+  } finally {
+    context.startingExecs.delete(execId);
+  }
+}
+
+async function runExec(
+  context: Context,
+  record: ContainerRecord,
+  exec: ExecInstance,
+  start: ExecStart,
+): Promise<void> {
+  const { id, containerId, request } = exec;
+  const [rows, columns] = start.consoleSize ?? request.consoleSize ?? [0, 0];
+  publishEvent(context, record, `exec_start: ${request.command.join(" ")}`, { execID: id });
+  try {
+    const report = await context.supervisor.request({
+      type: "exec",
+      id: containerId,
+      execId: id,
+      process: execProcess(context, record, request, [rows, columns]),
+      identity: {
+        user: request.user === "" ? record.config.user : request.user,
+        groups: request.user === "" ? record.host.groupAdd : [],
+      },
+      stdio: {
+        openStdin: request.attachStdin,
+        stdinOnce: request.attachStdin,
+        terminal: request.terminal ? { columns, rows } : null,
+      },
+    });
+    // Its end may have overtaken the answer.
+    if (context.execs.get(id)?.state.status === "exited") return;
+    context.execs.put({ ...exec, state: { status: "running", pid: report.pid } });
+  } catch (cause) {
+    const failure = startFailureOf(cause);
+    context.execs.put({ ...exec, state: { status: "exited", pid: 0, exitCode: failure.exitCode } });
+    throw startError(failure, cause);
+  }
+}
+
+/** The container's own process, with what the exec asks instead. Pure but for the context's defaults. */
+function execProcess(
+  context: Pick<Context, "facts" | "specDefaults">,
+  record: ContainerRecord,
+  request: ExecCreateRequest,
+  [rows, columns]: readonly [number, number],
+): ProcessSpec {
+  const { config, host } = record;
+  const security = parseSecurityOptions(host.securityOptions, context.facts.apparmor);
+  const privileged = host.privileged || request.privileged;
+  const names = capabilitiesOf({ ...host, privileged }, context.specDefaults);
+  const confined = security.apparmor !== null && security.apparmor !== "unconfined" && !privileged;
+  return {
+    terminal: request.terminal,
+    ...(request.terminal && rows > 0 && columns > 0
+      ? { consoleSize: { height: rows, width: columns } }
+      : {}),
+    user: { uid: 0, gid: 0 },
+    args: [...request.command],
+    env: environmentOf({
+      config: {
+        ...config,
+        terminal: request.terminal,
+        environment: [...config.environment, ...request.environment],
+      },
+    }),
+    cwd: request.workingDirectory || config.workingDirectory || "/",
+    capabilities: {
+      bounding: names,
+      effective: names,
+      permitted: names,
+      inheritable: [],
+      ambient: [],
+    },
+    rlimits: host.ulimits.map(({ name, soft, hard }) => ({
+      type: `RLIMIT_${name.toUpperCase()}`,
+      soft,
+      hard,
+    })),
+    noNewPrivileges: security.noNewPrivileges,
+    oomScoreAdj: host.oomScoreAdjust,
+    ...(confined ? { apparmorProfile: security.apparmor ?? "" } : {}),
+  };
+}
+
+/** The end of an exec. The supervisor keeps its own record until ours is written. */
+export function handleExecExit(context: Context, exit: ExitReport): void {
+  const { id: containerId, execId = "" } = exit.key;
+  const exec = context.execs.get(execId);
+  if (exec !== undefined && exec.state.status !== "exited") {
+    context.execs.put({
+      ...exec,
+      state: { status: "exited", pid: exit.pid, exitCode: exit.exitCode },
+    });
+    const record = context.records.get(containerId);
+    if (record !== undefined) {
+      publishEvent(context, record, "exec_die", {
+        execID: execId,
+        exitCode: String(exit.exitCode),
+      });
+    }
+  }
+  context.forgetLater(exit.key);
+}
+
+export async function resizeExec(
+  context: Context,
+  execId: string,
+  { columns, rows }: { columns: number; rows: number },
+): Promise<void> {
+  const exec = context.execs.must(execId);
+  if (exec.state.status === "exited") throw noSuch("exec instance", execId);
+  const key = { id: exec.containerId, execId };
+  await context.supervisor.request({ type: "resize", key, columns, rows });
+}
+
+/** Writes the ends that wait, then lets the supervisor forget them: one transaction for all of a moment. */
+export function forgetSoon(context: Context): Context["forgetLater"] {
+  const waiting: { id: string; execId?: string }[] = [];
+  let timer: NodeJS.Timeout | null = null;
+  const work = () => {
+    timer = null;
+    const keys = waiting.splice(0);
+    context.store.transact(() => null);
+    for (const key of keys) {
+      inBackground(context, "forget an exec", context.supervisor.request({ type: "forget", key }));
+    }
+  };
+  return (key) => {
+    waiting.push(key);
+    timer ??= setTimeout(work, FORGET_DELAY_MS).unref();
+  };
+}
+
+/** How long an exec's end waits for others, so that many short ones cost one sync. */
+const FORGET_DELAY_MS = 100;

@@ -1,0 +1,136 @@
+/**
+ * The end of a run: one transaction with its result (and, for `--rm`, the removal), then everyone who waits is
+ * told, then what it used is given back, and the supervisor may forget it. Nothing in here waits before the record.
+ */
+import type { ExitReport } from "#engine/supervisor";
+
+import type { ContainerState } from "./container-service.ts";
+import { type Context, inBackground, liveOf } from "./context.ts";
+import { publishEvent, publishNetworkEvents } from "./happenings.ts";
+import type { ContainerRecord } from "./records.ts";
+import { deleteContainer } from "./remove.ts";
+import { nextDelayMs, restartsAfterExit } from "./restart.ts";
+import { unmountSharedMemory } from "./shared-memory.ts";
+import { startNow } from "./start.ts";
+import { millisecondsOf } from "./times.ts";
+import { settleWaiters } from "./wait.ts";
+
+/** What the supervisor says of a container's init. Told twice, the second is ignored. */
+export function handleExit(context: Context, exit: ExitReport): void {
+  const { id } = exit.key;
+  const starting = context.lives.get(id)?.starting ?? null;
+  if (starting !== null) {
+    starting.exit = exit;
+    return;
+  }
+  finishRun(context, exit);
+}
+
+/** Records the end of a run that is on record. */
+export function finishRun(context: Context, exit: ExitReport): void {
+  const { id } = exit.key;
+  const record = context.records.get(id);
+  if (record === undefined || record.process === null || record.process.pid !== exit.pid) {
+    // An old run's report, or one of a container that is gone: its record has long been closed.
+    inBackground(context, `forget ${id}`, forget(context, id));
+    return;
+  }
+  const live = liveOf(context, id);
+  const run = endedRunOf(record, exit);
+  const restarts =
+    !live.removing &&
+    !live.restarting &&
+    restartsAfterExit(record.host.restartPolicy, {
+      exitCode: run.exitCode,
+      manuallyStopped: record.manuallyStopped,
+      restartCount: record.restartCount,
+    });
+  const change: Partial<ContainerRecord> = {
+    state: { ...run, status: restarts ? "restarting" : "exited" },
+    process: null,
+    ports: [],
+  };
+  // A `--rm` container's record is deleted in a moment: that one transaction is enough for both.
+  const isLeaving = record.host.autoRemove && !restarts && !live.removing && !live.restarting;
+  const ended = isLeaving ? context.records.note(id, change) : context.records.update(id, change);
+  publishEvent(context, ended, "die", {
+    exitCode: String(run.exitCode),
+    execDuration: String(Math.floor(ranForMs(run) / 1000)),
+  });
+  publishNetworkEvents(context, id, "disconnect");
+  const teardown = tearDown(context, record);
+  live.teardown = teardown.catch(() => undefined);
+  inBackground(context, `give back what ${id} used`, teardown);
+  // Whoever waits for the end may want the ports at once; without ports nobody can tell the difference.
+  const free = record.ports.length > 0 ? live.teardown : null;
+  const tell = () => announce(context, ended, run.exitCode);
+  if (free === null) tell();
+  else void free.then(tell);
+  if (restarts) scheduleRestart(context, id, ranForMs(run));
+}
+
+type EndedRun = Omit<Extract<ContainerState, { status: "exited" }>, "status">;
+
+function endedRunOf({ state }: ContainerRecord, exit: ExitReport): EndedRun {
+  const running = state.status === "running" || state.status === "paused" ? state : null;
+  return {
+    exitCode: exit.exitCode,
+    oomKilled: exit.oomKilled || running?.oomKilled === true,
+    startedAt: running?.startedAt ?? exit.finishedAt,
+    finishedAt: exit.finishedAt,
+    error: exit.error ?? "",
+  };
+}
+
+const ranForMs = ({ startedAt, finishedAt }: EndedRun): number =>
+  Math.max(0, millisecondsOf(finishedAt) - millisecondsOf(startedAt));
+
+/** Tells who waits for the end; a `--rm` container is removed on the way. */
+function announce(context: Context, ended: ContainerRecord, exitCode: number): void {
+  const result = { exitCode, error: null };
+  settleWaiters(context, ended.id, "next-exit", result);
+  const live = liveOf(context, ended.id);
+  if (!ended.host.autoRemove || live.removing || live.restarting) return;
+  if (context.records.get(ended.id)?.state.status !== "exited") return;
+  deleteContainer(context, ended, { volumes: true, result });
+}
+
+async function tearDown(context: Context, record: ContainerRecord): Promise<void> {
+  unmountSharedMemory(context, record);
+  await Promise.all([context.network.release(record.id), forget(context, record.id)]);
+}
+
+const forget = (context: Context, id: string): Promise<null> =>
+  context.supervisor.request({ type: "forget", key: { id } });
+
+/** Starts it again after the back-off; a stop, a removal or the daemon's end takes that back. */
+export function scheduleRestart(context: Context, id: string, ranMs: number): void {
+  const live = liveOf(context, id);
+  live.restartDelayMs = nextDelayMs(live.restartDelayMs, ranMs);
+  if (live.restartTimer !== null) clearTimeout(live.restartTimer);
+  live.restartTimer = setTimeout(() => {
+    live.restartTimer = null;
+    inBackground(
+      context,
+      `restart ${id}`,
+      live.queue.run(async () => {
+        if (context.closing.aborted || live.removing) return;
+        if (context.records.get(id)?.state.status !== "restarting") return;
+        await startNow(context, id, { byPolicy: true });
+      }),
+    );
+  }, live.restartDelayMs);
+}
+
+/** Takes a coming restart back: the container is merely exited. */
+export function cancelRestart(context: Context, id: string): void {
+  const live = liveOf(context, id);
+  if (live.restartTimer !== null) clearTimeout(live.restartTimer);
+  live.restartTimer = null;
+  const record = context.records.get(id);
+  if (record?.state.status !== "restarting") return;
+  context.records.update(id, {
+    state: { ...record.state, status: "exited" },
+    manuallyStopped: true,
+  });
+}

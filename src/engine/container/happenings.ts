@@ -1,0 +1,38 @@
+/** Events of containers, with the attributes Docker gives them: image, name and labels beside what is special. */
+import type { Context } from "./context.ts";
+import type { ContainerRecord } from "./records.ts";
+
+export function publishEvent(
+  context: Pick<Context, "events">,
+  record: ContainerRecord,
+  action: string,
+  attributes: Readonly<Record<string, string>> = {},
+): void {
+  context.events.publish({
+    type: "container",
+    action,
+    actorId: record.id,
+    attributes: {
+      ...record.config.labels,
+      image: record.config.image,
+      name: record.name,
+      ...attributes,
+    },
+  });
+}
+
+/** `network connect` and `network disconnect` of one endpoint. */
+export function publishNetworkEvents(
+  context: Pick<Context, "events" | "network">,
+  id: string,
+  action: "connect" | "disconnect",
+): void {
+  for (const { networkId, networkName } of context.network.endpointsOf(id)) {
+    context.events.publish({
+      type: "network",
+      action,
+      actorId: networkId,
+      attributes: { container: id, name: networkName, type: "bridge" },
+    });
+  }
+}

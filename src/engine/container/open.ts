@@ -1,0 +1,160 @@
+/** Opens the container room over the rooms below it. */
+import { mkdirSync } from "node:fs";
+
+import { type Clock, systemClock } from "#base";
+import type { ImageUsers } from "#engine/image";
+import type { SupervisorEvent } from "#engine/supervisor";
+import type { Digest } from "#oci";
+
+import type { ContainerService } from "./container-service.ts";
+import type { ContainerPaths, ContainerRooms, Context, Log } from "./context.ts";
+import { createContainer } from "./create.ts";
+import { createExec, forgetSoon, handleExecExit, resizeExec, startExec } from "./exec.ts";
+import { ExecTable } from "./exec-table.ts";
+import { handleExit } from "./exit.ts";
+import { explainStart } from "./explain.ts";
+import { publishEvent } from "./happenings.ts";
+import type { HostFacts } from "./host-facts.ts";
+import { reconcile, startByPolicy } from "./reconcile.ts";
+import { Records } from "./records.ts";
+import { removeContainer } from "./remove.ts";
+import type { SpecDefaults } from "./spec.ts";
+import { startContainer } from "./start.ts";
+import {
+  killContainer,
+  pauseContainer,
+  renameContainer,
+  resizeContainer,
+  restartContainer,
+  stopContainer,
+  unpauseContainer,
+} from "./stop.ts";
+import { attachContainer, readLogs } from "./streams.ts";
+import { Sweeper } from "./sweeper.ts";
+import { listProcesses } from "./top.ts";
+import type { EngineOptions } from "./validate.ts";
+import { imageUsersOf, layersInUse, listContainers, sizesOf, viewOf } from "./view.ts";
+import { waitFor } from "./wait.ts";
+
+export interface OpenContainersRequest extends ContainerRooms {
+  readonly options: EngineOptions;
+  readonly facts: HostFacts;
+  readonly specDefaults: SpecDefaults;
+  readonly paths: ContainerPaths;
+  readonly log: Log;
+  readonly clock?: Clock;
+}
+
+/** The service for servers, and the few things the daemon itself needs. */
+export interface ContainerRoom extends ContainerService, ImageUsers {
+  /** Compares records with what lives and repairs them: at start-up, and when a supervisor was reborn. */
+  reconcile(request: { startUp: boolean }): Promise<void>;
+  /** Starts what restart policies want to run with the engine. */
+  startByPolicy(): Promise<void>;
+  onSupervisorEvent(event: SupervisorEvent): void;
+  counts(): { running: number; paused: number; stopped: number };
+  /** For gc: these layers stay. */
+  layersInUse(): Set<Digest>;
+  /** Resolves when no deletion waits. */
+  swept(): Promise<void>;
+  /** Ends timers. Containers run on. */
+  close(): void;
+}
+
+/** @param request.store opened with `containerMigrations` */
+export function openContainerService(request: OpenContainersRequest): ContainerRoom {
+  const { store, paths, log } = request;
+  mkdirSync(paths.containers, { recursive: true, mode: 0o710 });
+  const closing = new AbortController();
+  const context: Context = {
+    ...request,
+    clock: request.clock ?? systemClock,
+    records: new Records(store),
+    execs: new ExecTable(store),
+    sweeper: new Sweeper({ paths, snapshots: request.snapshots, log }),
+    lives: new Map(),
+    startingExecs: new Set(),
+    forgetLater: () => undefined,
+    closing: closing.signal,
+  };
+  context.forgetLater = forgetSoon(context);
+  return {
+    ...lifecycle(context),
+    ...reading(context),
+    ...processes(context),
+    ...imageUsersOf(context),
+    reconcile: (how) => reconcile(context, how),
+    startByPolicy: () => startByPolicy(context),
+    onSupervisorEvent: (event) => handleEvent(context, event),
+    counts: () => countStates(context),
+    layersInUse: () => layersInUse(context),
+    swept: () => context.sweeper.idle(),
+    close: () => {
+      closing.abort();
+      for (const live of context.lives.values()) {
+        if (live.restartTimer !== null) clearTimeout(live.restartTimer);
+      }
+    },
+  };
+}
+
+const lifecycle = (context: Context) =>
+  ({
+    create: async (request) => createContainer(context, request),
+    start: async (nameOrId) => await startContainer(context, nameOrId),
+    stop: (nameOrId, request) => stopContainer(context, nameOrId, request),
+    restart: (nameOrId, request) => restartContainer(context, nameOrId, request),
+    kill: (nameOrId, signal) => killContainer(context, nameOrId, signal),
+    pause: async (nameOrId) => await pauseContainer(context, nameOrId),
+    unpause: async (nameOrId) => await unpauseContainer(context, nameOrId),
+    rename: async (nameOrId, newName) => await renameContainer(context, nameOrId, newName),
+    remove: (nameOrId, request) => removeContainer(context, nameOrId, request),
+    wait: (nameOrId, request) => waitFor(context, nameOrId, request),
+  }) satisfies Partial<ContainerService>;
+
+const reading = (context: Context) =>
+  ({
+    resolve: (nameOrId) => viewOf(context, context.records.resolve(nameOrId)),
+    list: (request) => listContainers(context, request),
+    sizes: async (nameOrId) => await sizesOf(context, context.records.resolve(nameOrId)),
+    logs: async (nameOrId, request) => readLogs(context, nameOrId, request),
+    top: (nameOrId, psArguments) => listProcesses(context, nameOrId, psArguments),
+    explain: async (nameOrId) => await explainStart(context, nameOrId),
+  }) satisfies Partial<ContainerService>;
+
+const processes = (context: Context) =>
+  ({
+    resize: (nameOrId, size) => resizeContainer(context, nameOrId, size),
+    attach: (nameOrId, request) => attachContainer(context, nameOrId, request),
+    createExec: async (nameOrId, request) => createExec(context, nameOrId, request),
+    startExec: (execId, request) => startExec(context, execId, request),
+    resizeExec: (execId, size) => resizeExec(context, execId, size),
+    resolveExec: (execId) => context.execs.must(execId),
+  }) satisfies Partial<ContainerService>;
+
+function handleEvent(context: Context, event: SupervisorEvent): void {
+  switch (event.type) {
+    case "exit":
+      if (event.exit.key.execId === undefined) handleExit(context, event.exit);
+      else handleExecExit(context, event.exit);
+      return;
+    case "oom": {
+      const record = context.records.get(event.key.id);
+      if (record === undefined) return;
+      publishEvent(context, record, "oom");
+      if (record.state.status === "running") {
+        context.records.note(record.id, { state: { ...record.state, oomKilled: true } });
+      }
+    }
+  }
+}
+
+function countStates({ records }: Context): { running: number; paused: number; stopped: number } {
+  const counts = { running: 0, paused: 0, stopped: 0 };
+  for (const { state } of records.all()) {
+    if (state.status === "running") counts.running += 1;
+    else if (state.status === "paused") counts.paused += 1;
+    else counts.stopped += 1;
+  }
+  return counts;
+}

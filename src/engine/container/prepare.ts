@@ -1,0 +1,173 @@
+/** What a start looks up and writes before the birth: files, volumes, devices, the spec. */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { conflict, invalid } from "#base";
+import type { Endpoint } from "#engine/network";
+import type { RuntimeSpec } from "#oci";
+
+import type { Context } from "./context.ts";
+import { hostDevices, requestedDevices } from "./devices.ts";
+import { hostnameFile, hostsFile, isStubResolv, resolvFile } from "./etc-files.ts";
+import type { ContainerRecord } from "./records.ts";
+import { shareableMemory } from "./shared-memory.ts";
+import { buildSpec } from "./spec.ts";
+import { ensureVolumes, volumeFolder } from "./volumes.ts";
+
+/** systemd-resolved's list of the servers behind its stub. */
+const UPSTREAM_RESOLV = "/run/systemd/resolve/resolv.conf";
+
+export const containerFolder = (context: Pick<Context, "paths">, id: string): string =>
+  join(context.paths.containers, id);
+
+/** Where the engine's own files of a container lie; one that joins a network has those of its target. */
+export function etcPaths(
+  context: Pick<Context, "paths">,
+  record: Pick<ContainerRecord, "id" | "host">,
+): { hostname: string; hosts: string; resolv: string } {
+  const { networkMode } = record.host;
+  const own = containerFolder(context, record.id);
+  const shared =
+    networkMode.mode === "container" ? containerFolder(context, networkMode.container) : own;
+  return {
+    hostname: join(shared, "hostname"),
+    hosts: join(shared, "hosts"),
+    resolv: join(shared, "resolv.conf"),
+  };
+}
+
+export const logPathOf = (context: Pick<Context, "paths">, id: string): string =>
+  join(containerFolder(context, id), `${id}-json.log`);
+
+/** Writes the files of /etc that the engine keeps. Nothing is synced: they are written again at the next start. */
+export function writeEtcFiles(
+  context: Context,
+  record: ContainerRecord,
+  endpoints: readonly Endpoint[],
+): void {
+  const { config, host } = record;
+  mkdirSync(containerFolder(context, record.id), { recursive: true, mode: 0o710 });
+  if (host.networkMode.mode === "container") return;
+  const paths = etcPaths(context, record);
+  const inHost = host.networkMode.mode === "host";
+  const { options } = context;
+  writeFileSync(paths.hostname, hostnameFile(config), { mode: 0o644 });
+  writeFileSync(
+    paths.hosts,
+    hostsFile({
+      hostname: config.hostname,
+      domainname: config.domainname,
+      addresses: endpoints.map(({ link }) => link.address),
+      extraHosts: host.extraHosts,
+      gateway: endpoints[0]?.link.gateway ?? null,
+      hostFile: inHost ? readIfThere("/etc/hosts") : null,
+    }),
+    { mode: 0o644 },
+  );
+  const choose = (own: readonly string[], common: readonly string[]) =>
+    own.length > 0 ? own : common;
+  writeFileSync(
+    paths.resolv,
+    resolvFile({
+      hostFile: readHostResolv(inHost),
+      servers: choose(host.dns, options.dns),
+      search: choose(host.dnsSearch, options.dnsSearch),
+      options: choose(host.dnsOptions, options.dnsOptions),
+      keepLoopback: inHost,
+    }),
+    { mode: 0o644 },
+  );
+}
+
+function readHostResolv(inHost: boolean): string {
+  const text = readIfThere("/etc/resolv.conf");
+  return !inHost && isStubResolv(text) ? readIfThere(UPSTREAM_RESOLV) : text;
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw thrown;
+  }
+}
+
+/** Volumes filled, bind sources there. */
+export async function prepareMounts(
+  context: Context,
+  record: ContainerRecord,
+  lowers: readonly string[],
+): Promise<void> {
+  for (const mount of record.mounts) {
+    if (mount.type !== "bind" || existsSync(mount.source)) continue;
+    if (!mount.createSource) {
+      throw invalid(
+        `invalid mount config for type "bind": bind source path does not exist: ${mount.source}`,
+      );
+    }
+    mkdirSync(mount.source, { recursive: true, mode: 0o755 });
+  }
+  await ensureVolumes(context.paths.volumes, record.mounts, lowers);
+}
+
+/** The runtime spec of a container as it stands. Joined containers must run. */
+export function composeSpec(context: Context, record: ContainerRecord): RuntimeSpec {
+  const { host } = record;
+  const etc = etcPaths(context, record);
+  return buildSpec(record, {
+    defaults: context.specDefaults,
+    apparmorEnabled: context.facts.apparmor,
+    cgroupsPath: cgroupsPathOf(context, record),
+    files: {
+      "/etc/resolv.conf": etc.resolv,
+      "/etc/hostname": etc.hostname,
+      "/etc/hosts": etc.hosts,
+    },
+    volumePath: (name) => volumeFolder(context.paths.volumes, name),
+    devices: host.privileged
+      ? [...hostDevices(), ...requestedDevices(host.devices)]
+      : requestedDevices(host.devices),
+    joined: joinedPids(context, record),
+    sharedMemory: shareableMemory(context, record),
+  });
+}
+
+/** `<parent>/<id>`, below every hierarchy's mount. */
+export function cgroupsPathOf(
+  { options }: Pick<Context, "options">,
+  { id, host }: Pick<ContainerRecord, "id" | "host">,
+): string {
+  const parent = host.cgroupParent === "" ? options.cgroupParent : host.cgroupParent;
+  return `${parent.startsWith("/") ? "" : "/"}${parent.replace(/\/+$/, "")}/${id}`;
+}
+
+type Joined = { -readonly [Type in "pid" | "ipc" | "network"]?: number };
+
+function joinedPids(context: Context, { host }: ContainerRecord): Joined {
+  const joined: Joined = {};
+  if (host.pidMode.mode === "container") {
+    joined.pid = runningPid(context, host.pidMode.container, "PID namespace");
+  }
+  if (host.ipcMode.mode === "container") {
+    joined.ipc = runningPid(context, host.ipcMode.container, "IPC namespace");
+  }
+  if (host.networkMode.mode === "container") {
+    joined.network = runningPid(context, host.networkMode.container, "network namespace");
+  }
+  return joined;
+}
+
+/** @throws EngineError "notFound", or "conflict" in Docker's words when it does not run */
+function runningPid(context: Context, nameOrId: string, what: string): number {
+  const target = context.records.resolve(nameOrId);
+  if (target.state.status === "running") return target.state.pid;
+  if (target.state.status === "restarting") {
+    throw conflict(`container ${target.id} is restarting: wait until the container is running`);
+  }
+  throw conflict(
+    what === "PID namespace"
+      ? `cannot join PID namespace of non running container: ${target.id}`
+      : `cannot join ${what.split(" ", 1)[0]} namespace of a non running container: container ${target.name} is ${target.state.status}`,
+  );
+}

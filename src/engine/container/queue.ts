@@ -1,0 +1,12 @@
+/** One thing at a time for one container: starts, removals and the like never overlap. */
+
+export class SerialQueue {
+  #tail: Promise<unknown> = Promise.resolve();
+
+  /** Runs `work` when everything before it has ended, well or badly. */
+  run<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(work, work);
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * Start-up, and the supervisor's own rebirth: records are compared with what lives, and repaired. Whatever the daemon
+ * was doing when it was killed is finished or undone here, so there is no clean shutdown to rely on.
+ */
+import { sentenceOf } from "#base";
+import type { PortBinding } from "#engine/network";
+import type { ExitReport, ProcessReport } from "#engine/supervisor";
+import { SIGKILL } from "#linux/process";
+import { openCgroupHost } from "#linux/cgroup";
+
+import { type Context, inBackground, liveOf } from "./context.ts";
+import { handleExecExit } from "./exec.ts";
+import { finishRun, scheduleRestart } from "./exit.ts";
+import type { ContainerRecord } from "./records.ts";
+import { deleteContainer } from "./remove.ts";
+import { startsWithEngine } from "./restart.ts";
+import { unmountSharedMemory } from "./shared-memory.ts";
+import { recordRunning, startNow } from "./start.ts";
+import { nowText } from "./times.ts";
+import { isActive, lastResult } from "./wait.ts";
+
+/** Starts by policy at a time, after the API is served. */
+const PARALLEL_STARTS = 4;
+const CGROUP_TIMEOUT_MS = 5000;
+/** Docker's number for a process that was killed: all one can say of an end nobody saw. */
+const UNKNOWN_EXIT_CODE = 137;
+
+/**
+ * Compares and repairs. Containers that are to be started by policy are only marked: `startByPolicy` starts them.
+ * @param request.startUp false when only the supervisor died: then nothing half-done is adopted
+ */
+export async function reconcile(
+  context: Context,
+  { startUp }: { startUp: boolean },
+): Promise<void> {
+  const [{ processes }, { holders }] = await Promise.all([
+    context.supervisor.request({ type: "list" }),
+    context.supervisor.request({ type: "listPorts" }),
+  ]);
+  const inits = new Map<string, ProcessReport>();
+  for (const report of processes) {
+    if (report.key.execId === undefined) inits.set(report.key.id, report);
+  }
+  const portsById = new Map(holders.map(({ id, ports }) => [id, ports]));
+  for (const record of context.records.all()) {
+    if (liveOf(context, record.id).starting !== null) continue;
+    const ports = portsById.get(record.id) ?? [];
+    repair(context, record, { report: inits.get(record.id), ports, startUp });
+  }
+  const alive = new Set(
+    [...context.records.all()].filter(holdsNetwork(context)).map(({ id }) => id),
+  );
+  await context.network.reconcile(alive);
+  reconcileExecs(context, processes);
+  endStrangers(context, inits);
+  if (startUp) sweep(context);
+}
+
+const holdsNetwork =
+  (context: Context) =>
+  ({ id, state }: ContainerRecord): boolean =>
+    state.status === "running" ||
+    state.status === "paused" ||
+    liveOf(context, id).starting !== null;
+
+interface Seen {
+  readonly report: ProcessReport | undefined;
+  readonly ports: readonly PortBinding[];
+  readonly startUp: boolean;
+}
+
+function repair(context: Context, record: ContainerRecord, { report, ports, startUp }: Seen): void {
+  const { id, state } = record;
+  const running = state.status === "running" || state.status === "paused";
+  if (report === undefined) {
+    if (running) finishRun(context, unseenExit(context, record));
+    else settleStopped(context, record, startUp);
+    return;
+  }
+  if (running && record.process?.pid === report.pid) {
+    if (report.exit !== null) finishRun(context, report.exit);
+    return;
+  }
+  if (running) finishRun(context, unseenExit(context, record));
+  if (startUp && !liveOf(context, id).removing) {
+    // The daemon was killed between the birth and its record: the start is finished now.
+    recordRunning(context, id, { report, ports, byPolicy: state.status === "restarting" });
+    if (report.exit !== null) finishRun(context, report.exit);
+    return;
+  }
+  inBackground(context, `end a process of ${id} that no record knows`, endProcess(context, report));
+}
+
+/** The end of a run that neither the supervisor nor the kernel can tell of any more. */
+function unseenExit(context: Context, { id, process }: ContainerRecord): ExitReport {
+  return {
+    key: { id },
+    pid: process?.pid ?? 0,
+    exitCode: UNKNOWN_EXIT_CODE,
+    oomKilled: false,
+    finishedAt: nowText(context.clock.now()),
+    error: "exit code unknown",
+  };
+}
+
+function settleStopped(context: Context, record: ContainerRecord, startUp: boolean): void {
+  const { state } = record;
+  unmountSharedMemory(context, record);
+  if (state.status === "restarting") scheduleRestart(context, record.id, 0);
+  else if (startUp && record.host.autoRemove && state.status === "exited") {
+    deleteContainer(context, record, { volumes: true, result: lastResult(record) });
+  }
+}
+
+async function endProcess(context: Context, { key, exit }: ProcessReport): Promise<void> {
+  if (exit === null) await context.supervisor.request({ type: "signal", key, signal: SIGKILL });
+  // Of a living one the exit event follows, and with it the forgetting.
+  else await context.supervisor.request({ type: "forget", key });
+}
+
+function reconcileExecs(context: Context, processes: readonly ProcessReport[]): void {
+  const seen = new Set<string>();
+  for (const { key, pid, exit } of processes) {
+    if (key.execId === undefined) continue;
+    seen.add(key.execId);
+    const exec = context.execs.get(key.execId);
+    if (exit !== null) handleExecExit(context, exit);
+    else if (exec?.state.status === "created") {
+      context.execs.put({ ...exec, state: { status: "running", pid } });
+    }
+  }
+  for (const { id } of context.records.all()) {
+    for (const execId of context.execs.idsOf(id)) {
+      const exec = context.execs.get(execId);
+      if (exec?.state.status !== "running" || seen.has(execId)) continue;
+      const { pid } = exec.state;
+      context.execs.put({
+        ...exec,
+        state: { status: "exited", pid, exitCode: UNKNOWN_EXIT_CODE },
+      });
+    }
+  }
+}
+
+/** Processes and cgroups of containers that are on no record: a removal that was cut off. */
+function endStrangers(context: Context, inits: ReadonlyMap<string, ProcessReport>): void {
+  for (const [id, report] of inits) {
+    if (context.records.get(id) !== undefined) continue;
+    inBackground(context, `end the process of the removed ${id}`, endProcess(context, report));
+  }
+  const host = openCgroupHost();
+  const parent = context.options.cgroupParent;
+  for (const id of host.list(parent)) {
+    const record = context.records.get(id);
+    if (inits.has(id) || (record !== undefined && isActive(record))) continue;
+    if ((context.lives.get(id)?.starting ?? null) !== null) continue;
+    const cgroup = host.at(`${parent}/${id}`);
+    const work = async () => {
+      await cgroup.killAll({ timeoutMs: CGROUP_TIMEOUT_MS });
+      await cgroup.remove({ timeoutMs: CGROUP_TIMEOUT_MS });
+    };
+    inBackground(context, `remove the cgroup of ${id}`, work());
+  }
+}
+
+const sweep = (context: Context): void =>
+  context.sweeper.sweepLeftovers({
+    isContainer: (id) => context.records.get(id) !== undefined,
+    isVolume: (name) => context.records.hasVolume(name),
+  });
+
+/** Starts what its policy wants to run with the engine; failures are on the containers' records. */
+export async function startByPolicy(context: Context): Promise<void> {
+  const waiting = [...context.records.all()].filter(
+    ({ state, host, manuallyStopped, restartCount }) =>
+      state.status === "exited" &&
+      startsWithEngine(host.restartPolicy, {
+        exitCode: state.exitCode,
+        manuallyStopped,
+        restartCount,
+      }),
+  );
+  const work = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const { id } = next;
+      if (context.closing.aborted) return;
+      try {
+        await liveOf(context, id).queue.run(async () => {
+          if (context.records.get(id)?.state.status !== "exited") return;
+          await startNow(context, id, { byPolicy: true });
+        });
+      } catch (cause) {
+        context.log.warn(`could not start ${id} with the engine`, { error: sentenceOf(cause) });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: PARALLEL_STARTS }, work));
+}

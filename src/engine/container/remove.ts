@@ -1,0 +1,86 @@
+/**
+ * Removing a container. The record goes in one transaction, and with it the right to everything that carries the
+ * container's id: what is left on disk is deleted afterwards, by this daemon or by the next one.
+ */
+import { conflict, wrap } from "#base";
+import { SIGKILL } from "#linux/process";
+
+import type { WaitResult } from "./container-service.ts";
+import { type Context, liveOf } from "./context.ts";
+import { cancelRestart } from "./exit.ts";
+import { publishEvent } from "./happenings.ts";
+import type { ContainerRecord } from "./records.ts";
+import { signalAndThaw } from "./signal.ts";
+import { isActive, lastResult, settleWaiters, waitForExit } from "./wait.ts";
+
+/** How long the kernel may take to end a killed container before the removal gives up. */
+const KILL_TIMEOUT_MS = 30_000;
+
+/** @throws EngineError "conflict" in Docker's words when it runs and is not forced */
+export async function removeContainer(
+  context: Context,
+  nameOrId: string,
+  { force, volumes }: { force: boolean; volumes: boolean },
+): Promise<void> {
+  const { id, name } = context.records.resolve(nameOrId);
+  const live = liveOf(context, id);
+  if (live.removing) throw conflict(`removal of container ${nameOrId} is already in progress`);
+  // A start that is under way ends first; then it runs, and only force removes it.
+  if (force) live.removing = true;
+  try {
+    await live.queue.run(async () => {
+      live.removing = true;
+      const record = context.records.get(id);
+      if (record === undefined) return;
+      if (isActive(record)) await endRun(context, record, force);
+      await live.teardown;
+      const ended = context.records.get(id);
+      if (ended === undefined) return;
+      deleteContainer(context, ended, { volumes, result: lastResult(ended) });
+    });
+  } catch (cause) {
+    throw wrap(`cannot remove container "/${name}"`, cause);
+  } finally {
+    live.removing = false;
+    if (context.records.get(id) === undefined) context.lives.delete(id);
+  }
+}
+
+async function endRun(context: Context, record: ContainerRecord, force: boolean): Promise<void> {
+  const { id, state } = record;
+  if (!force) {
+    throw conflict(
+      state.status === "paused"
+        ? "container is paused and must be unpaused first"
+        : `container is ${state.status}: stop the container before removing or force remove`,
+    );
+  }
+  if (state.status === "restarting") {
+    cancelRestart(context, id);
+    return;
+  }
+  const exited = waitForExit(context, id, AbortSignal.timeout(KILL_TIMEOUT_MS));
+  await Promise.all([exited, signalAndThaw(context, record, SIGKILL)]);
+}
+
+/** The record's end. Synchronous: whoever is told that the container is gone can use its name at once. */
+export function deleteContainer(
+  context: Context,
+  record: ContainerRecord,
+  { volumes, result }: { volumes: boolean; result: WaitResult },
+): void {
+  const { id } = record;
+  const live = liveOf(context, id);
+  if (live.restartTimer !== null) clearTimeout(live.restartTimer);
+  live.restartTimer = null;
+  const orphans = context.records.delete(id, { volumes });
+  context.execs.forgetContainer(id);
+  publishEvent(context, record, "destroy");
+  settleWaiters(context, id, "next-exit", result);
+  settleWaiters(context, id, "removed", result);
+  void live.teardown.then(() => {
+    context.sweeper.sweepContainer(id);
+    for (const name of orphans) context.sweeper.sweepVolume(name);
+  });
+  if (!live.removing) context.lives.delete(id);
+}

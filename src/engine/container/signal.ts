@@ -1,0 +1,42 @@
+/** Signals to a container's init. */
+import { kindOf } from "#base";
+import { openCgroupHost, type CgroupHost } from "#linux/cgroup";
+
+import type { Context } from "./context.ts";
+import { cgroupsPathOf } from "./prepare.ts";
+import type { ContainerRecord } from "./records.ts";
+
+let cgroups: CgroupHost | undefined;
+
+/** The host's cgroups, looked at when first needed. */
+export const cgroupOf = (
+  context: Pick<Context, "options">,
+  record: Pick<ContainerRecord, "id" | "host">,
+): ReturnType<CgroupHost["at"]> =>
+  (cgroups ??= openCgroupHost()).at(cgroupsPathOf(context, record));
+
+/** Sends a signal. @returns false when the process has ended meanwhile: its exit is on the way */
+export async function sendSignal(context: Context, id: string, signal: number): Promise<boolean> {
+  try {
+    await context.supervisor.request({ type: "signal", key: { id }, signal });
+    return true;
+  } catch (cause) {
+    if (kindOf(cause) === "notFound") return false;
+    throw cause;
+  }
+}
+
+/** As `sendSignal`; a paused container is let go, or it could never act on the signal. */
+export async function signalAndThaw(
+  context: Context,
+  record: ContainerRecord,
+  signal: number,
+): Promise<boolean> {
+  const sent = await sendSignal(context, record.id, signal);
+  const now = context.records.get(record.id);
+  if (now?.state.status === "paused") {
+    cgroupOf(context, record).thaw();
+    context.records.update(record.id, { state: { ...now.state, status: "running" } });
+  }
+  return sent;
+}

@@ -1,0 +1,381 @@
+/**
+ * A container's record and the host's abilities in, an OCI runtime spec out: Docker's defaults, bent by what was
+ * asked. Pure: whatever must be looked up (devices, other containers, files) comes in as data.
+ */
+import { invalid } from "#base";
+import type {
+  DeviceRule,
+  DeviceSpec,
+  LinuxSpec,
+  MountSpec,
+  NamespaceType,
+  ProcessSpec,
+  ResourcesSpec,
+  RuntimeSpec,
+  SeccompSpec,
+} from "#oci";
+
+import type { HostConfig } from "./config.ts";
+import type { ResolvedMount } from "./mounts.ts";
+import type { ContainerRecord } from "./records.ts";
+import { DEVICE_RULE, normalizeCapability, parseSecurityOptions } from "./validate.ts";
+
+/** What a container gets when nobody asks for anything else; the runtime room knows it. */
+export interface SpecDefaults {
+  /** Docker's fourteen, as far as the host has them. */
+  readonly capabilities: readonly string[];
+  /** All the host has. */
+  readonly allCapabilities: readonly string[];
+  /** /proc, /dev, /dev/pts, /sys, /sys/fs/cgroup, /dev/mqueue, /dev/shm, in that order. */
+  readonly mounts: readonly MountSpec[];
+  readonly deviceRules: readonly DeviceRule[];
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+  /** The engine's filter for a container with these capabilities. */
+  readonly seccomp: (capabilities: readonly string[]) => SeccompSpec;
+  /** A person's profile, in Docker's form. @throws EngineError "invalid" */
+  readonly parseSeccomp: (profile: string, capabilities: readonly string[]) => SeccompSpec;
+}
+
+/** What a start looked up. */
+export interface SpecSurroundings {
+  readonly defaults: SpecDefaults;
+  readonly apparmorEnabled: boolean;
+  readonly cgroupsPath: string;
+  /** Bind mounts of the engine's own files by target, such as /etc/hosts. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Host folders of the named volumes. */
+  readonly volumePath: (name: string) => string;
+  /** Devices asked for, and for a privileged container all of the host's. */
+  readonly devices: readonly DeviceSpec[];
+  /** Process numbers of the containers whose namespaces are joined. */
+  readonly joined: { readonly [Type in "pid" | "ipc" | "network"]?: number };
+  /** A host folder shown as /dev/shm: the host's own, or one that containers share. */
+  readonly sharedMemory: string | null;
+}
+
+const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const CPU_PERIOD_USEC = 100_000;
+const NANO = 1e9;
+
+export function buildSpec(record: ContainerRecord, around: SpecSurroundings): RuntimeSpec {
+  const { config, host } = record;
+  const ownUts = host.utsMode.mode === "private";
+  return {
+    ociVersion: "1.0.2",
+    ...(ownUts ? { hostname: config.hostname } : {}),
+    ...(ownUts && config.domainname !== "" ? { domainname: config.domainname } : {}),
+    root: { path: "rootfs", readonly: host.readOnlyRoot },
+    process: processOf(record, around),
+    mounts: mountsOf(record, around),
+    annotations: { ...host.annotations },
+    linux: linuxOf(record, around),
+  };
+}
+
+/** The environment of the container's program: what the engine says, under what the config says. */
+export function environmentOf({ config }: Pick<ContainerRecord, "config">): string[] {
+  const entries = new Map<string, string>();
+  const set = (entry: string) => entries.set(entry.split("=", 1)[0] ?? "", entry);
+  set(DEFAULT_PATH);
+  set(`HOSTNAME=${config.hostname}`);
+  if (config.terminal) set("TERM=xterm");
+  for (const entry of config.environment) {
+    if (entry.includes("=")) set(entry);
+    else entries.delete(entry);
+  }
+  return [...entries.values()];
+}
+
+/** Docker's rule: ALL may be added or dropped, and single names take or give from there. */
+export function capabilitiesOf(
+  host: Pick<HostConfig, "privileged" | "capAdd" | "capDrop">,
+  { capabilities, allCapabilities }: Pick<SpecDefaults, "capabilities" | "allCapabilities">,
+): string[] {
+  if (host.privileged) return [...allCapabilities];
+  const add = new Set(host.capAdd.map(normalizeCapability));
+  const drop = new Set(host.capDrop.map(normalizeCapability));
+  if (add.has("ALL")) return allCapabilities.filter((name) => !drop.has(name));
+  const start = drop.has("ALL") ? [] : capabilities.filter((name) => !drop.has(name));
+  // What the host does not have cannot be given.
+  return [...new Set([...start, ...allCapabilities.filter((name) => add.has(name))])];
+}
+
+function processOf(record: ContainerRecord, around: SpecSurroundings): ProcessSpec {
+  const { config, host } = record;
+  const security = parseSecurityOptions(host.securityOptions, around.apparmorEnabled);
+  const names = capabilitiesOf(host, around.defaults);
+  const [rows, columns] = host.consoleSize;
+  const confined = security.apparmor !== null && security.apparmor !== "unconfined";
+  return {
+    terminal: config.terminal,
+    ...(config.terminal && rows > 0 && columns > 0
+      ? { consoleSize: { height: rows, width: columns } }
+      : {}),
+    // The driver reads the container's own user database and fills this in.
+    user: { uid: 0, gid: 0 },
+    args: [record.path, ...record.args],
+    env: environmentOf(record),
+    cwd: config.workingDirectory === "" ? "/" : config.workingDirectory,
+    capabilities: {
+      bounding: names,
+      effective: names,
+      permitted: names,
+      inheritable: [],
+      ambient: [],
+    },
+    rlimits: host.ulimits.map(({ name, soft, hard }) => ({
+      type: `RLIMIT_${name.toUpperCase()}`,
+      soft,
+      hard,
+    })),
+    noNewPrivileges: security.noNewPrivileges,
+    oomScoreAdj: host.oomScoreAdjust,
+    ...(confined && !host.privileged ? { apparmorProfile: security.apparmor ?? "" } : {}),
+  };
+}
+
+function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[] {
+  const { host, mounts } = record;
+  const targets = new Set(mounts.map(({ target }) => target));
+  const system = around.defaults.mounts.flatMap((mount): MountSpec[] => {
+    if (targets.has(mount.destination)) return [];
+    if (mount.destination === "/dev/shm") return sharedMemoryMount(mount, record, around);
+    return [host.privileged ? writable(mount) : mount];
+  });
+  const files = Object.entries(around.files).flatMap(([target, source]): MountSpec[] =>
+    targets.has(target)
+      ? []
+      : [
+          {
+            destination: target,
+            type: "bind",
+            source,
+            options: ["rbind", "rprivate", ...(host.readOnlyRoot ? ["ro"] : [])],
+          },
+        ],
+  );
+  return [...system, ...files, ...mounts.map((mount) => userMount(mount, around.volumePath))];
+}
+
+/** A privileged container may write /sys and its cgroups. */
+function writable(mount: MountSpec): MountSpec {
+  if (mount.destination !== "/sys" && mount.destination !== "/sys/fs/cgroup") return mount;
+  const options = (mount.options ?? []).map((option) => (option === "ro" ? "rw" : option));
+  return { ...mount, options };
+}
+
+function sharedMemoryMount(
+  standard: MountSpec,
+  { host }: ContainerRecord,
+  { sharedMemory }: SpecSurroundings,
+): MountSpec[] {
+  if (host.ipcMode.mode === "none") return [];
+  if (sharedMemory !== null) {
+    return [
+      {
+        destination: "/dev/shm",
+        type: "bind",
+        source: sharedMemory,
+        options: ["rbind", "rprivate"],
+      },
+    ];
+  }
+  const options = (standard.options ?? []).filter((option) => !option.startsWith("size="));
+  return [{ ...standard, options: [...options, `size=${host.shmSizeBytes ?? 0}`] }];
+}
+
+function userMount(mount: ResolvedMount, volumePath: (name: string) => string): MountSpec {
+  switch (mount.type) {
+    case "bind":
+      return {
+        destination: mount.target,
+        type: "bind",
+        source: mount.source,
+        options: [
+          mount.recursive ? "rbind" : "bind",
+          ...(mount.readOnly ? ["ro"] : []),
+          mount.propagation,
+        ],
+      };
+    case "volume":
+      return {
+        destination: mount.target,
+        type: "bind",
+        source: volumePath(mount.name),
+        options: ["rbind", ...(mount.readOnly ? ["ro"] : []), "rprivate"],
+      };
+    case "tmpfs":
+      return {
+        destination: mount.target,
+        type: "tmpfs",
+        source: "tmpfs",
+        options: tmpfsOptions(mount),
+      };
+  }
+}
+
+const OPPOSITES: Readonly<Record<string, string>> = {
+  exec: "noexec",
+  suid: "nosuid",
+  dev: "nodev",
+};
+
+/** noexec, nosuid and nodev, unless the request says the opposite. */
+function tmpfsOptions(mount: Extract<ResolvedMount, { type: "tmpfs" }>): string[] {
+  const asked = mount.options.filter((option) => option !== "" && option !== "defaults");
+  const undone = new Set(asked.map((option) => OPPOSITES[option]));
+  const standard = ["noexec", "nosuid", "nodev"].filter((option) => !undone.has(option));
+  return [
+    ...new Set([...standard, ...asked]),
+    ...(mount.sizeBytes !== null && mount.sizeBytes > 0 ? [`size=${mount.sizeBytes}`] : []),
+    ...(mount.mode !== null && mount.mode > 0 ? [`mode=${mount.mode.toString(8)}`] : []),
+  ];
+}
+
+function linuxOf(record: ContainerRecord, around: SpecSurroundings): LinuxSpec {
+  const { host } = record;
+  const { defaults } = around;
+  const security = parseSecurityOptions(host.securityOptions, around.apparmorEnabled);
+  const open = host.privileged || !security.systemPathsConfined;
+  const seccomp = seccompOf(host, security.seccomp, around);
+  return {
+    namespaces: namespacesOf(host, around.joined),
+    devices: [...around.devices],
+    cgroupsPath: around.cgroupsPath,
+    resources: resourcesOf(host, around),
+    ...(seccomp === null ? {} : { seccomp }),
+    rootfsPropagation: propagationOf(record.mounts),
+    maskedPaths: [...(host.maskedPaths ?? (open ? [] : defaults.maskedPaths))],
+    readonlyPaths: [...(host.readonlyPaths ?? (open ? [] : defaults.readonlyPaths))],
+    sysctl: sysctlsOf(host),
+  };
+}
+
+function seccompOf(
+  host: HostConfig,
+  asked: string | null,
+  { defaults }: SpecSurroundings,
+): SeccompSpec | null {
+  if (host.privileged || asked === "unconfined") return null;
+  const names = capabilitiesOf(host, defaults);
+  return asked === null ? defaults.seccomp(names) : defaults.parseSeccomp(asked, names);
+}
+
+/** A volume that is to pass mounts on needs a root that does. */
+function propagationOf(mounts: readonly ResolvedMount[]): "rshared" | "rslave" | "rprivate" {
+  const wanted = mounts.flatMap((mount) => (mount.type === "bind" ? [mount.propagation] : []));
+  if (wanted.some((each) => each === "shared" || each === "rshared")) return "rshared";
+  if (wanted.some((each) => each === "slave" || each === "rslave")) return "rslave";
+  return "rprivate";
+}
+
+function namespacesOf(
+  host: HostConfig,
+  joined: SpecSurroundings["joined"],
+): LinuxSpec["namespaces"] {
+  const namespaces: { type: NamespaceType; path?: string }[] = [{ type: "mount" }];
+  const add = (type: "pid" | "ipc" | "network", mode: string) => {
+    if (mode === "host") return;
+    const pid = joined[type];
+    if (mode !== "container") namespaces.push({ type });
+    else if (pid !== undefined) {
+      namespaces.push({ type, path: `/proc/${pid}/ns/${type === "network" ? "net" : type}` });
+    }
+  };
+  add("pid", host.pidMode.mode);
+  add("ipc", host.ipcMode.mode);
+  add("network", host.networkMode.mode);
+  if (host.utsMode.mode !== "host") namespaces.push({ type: "uts" });
+  if (host.cgroupNamespaceMode.mode !== "host") namespaces.push({ type: "cgroup" });
+  return namespaces;
+}
+
+function sysctlsOf(host: HostConfig): Record<string, string> {
+  const own = host.networkMode.mode === "network" || host.networkMode.mode === "none";
+  return {
+    ...(own
+      ? {
+          "net.ipv4.ip_unprivileged_port_start": "0",
+          "net.ipv4.ping_group_range": "0 2147483647",
+        }
+      : {}),
+    ...Object.fromEntries(
+      Object.entries(host.sysctls).map(([key, value]) => [key.replaceAll("/", "."), value]),
+    ),
+  };
+}
+
+function resourcesOf(host: HostConfig, around: SpecSurroundings): ResourcesSpec {
+  const { resources } = host;
+  const memory = {
+    ...(resources.memoryBytes > 0 ? { limit: resources.memoryBytes } : {}),
+    ...(resources.memorySwapBytes === 0 ? {} : { swap: resources.memorySwapBytes }),
+    ...(resources.memoryReservationBytes > 0
+      ? { reservation: resources.memoryReservationBytes }
+      : {}),
+    ...(resources.memorySwappiness === null ? {} : { swappiness: resources.memorySwappiness }),
+    ...(resources.oomKillDisable ? { disableOOMKiller: true } : {}),
+  };
+  const cpu = cpuOf(resources);
+  return {
+    devices: deviceRulesOf(host, around),
+    ...(Object.keys(memory).length > 0 ? { memory } : {}),
+    ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
+    ...((resources.pidsLimit ?? 0) > 0 ? { pids: { limit: resources.pidsLimit ?? 0 } } : {}),
+    ...(resources.blkioWeight > 0 ? { blockIO: { weight: resources.blkioWeight } } : {}),
+  };
+}
+
+function cpuOf(resources: HostConfig["resources"]): NonNullable<ResourcesSpec["cpu"]> {
+  const quota =
+    resources.nanoCpus > 0
+      ? {
+          period: CPU_PERIOD_USEC,
+          quota: Math.max(1000, Math.floor((resources.nanoCpus * CPU_PERIOD_USEC) / NANO)),
+        }
+      : {
+          ...(resources.cpuPeriodUsec === 0 ? {} : { period: resources.cpuPeriodUsec }),
+          ...(resources.cpuQuotaUsec === 0 ? {} : { quota: resources.cpuQuotaUsec }),
+        };
+  return {
+    ...quota,
+    ...(resources.cpuShares > 0 ? { shares: resources.cpuShares } : {}),
+    ...(resources.cpusetCpus === "" ? {} : { cpus: resources.cpusetCpus }),
+    ...(resources.cpusetMems === "" ? {} : { mems: resources.cpusetMems }),
+  };
+}
+
+function deviceRulesOf(host: HostConfig, { defaults, devices }: SpecSurroundings): DeviceRule[] {
+  if (host.privileged) return [{ allow: true, access: "rwm" }];
+  const permissions = new Map(host.devices.map((each) => [each.containerPath, each.permissions]));
+  const asked = devices.map(({ type, major, minor, path }): DeviceRule => ({
+    allow: true,
+    type: type === "b" ? "b" : "c",
+    ...(major === undefined ? {} : { major }),
+    ...(minor === undefined ? {} : { minor }),
+    access: permissionsFor(path, permissions),
+  }));
+  return [...defaults.deviceRules, ...asked, ...host.deviceCgroupRules.map(parseDeviceRule)];
+}
+
+/** A device of a folder that was asked for has the folder's permissions. */
+function permissionsFor(path: string, permissions: ReadonlyMap<string, string>): string {
+  const exact = permissions.get(path);
+  if (exact !== undefined) return exact;
+  for (const [folder, value] of permissions) if (path.startsWith(`${folder}/`)) return value;
+  return "rwm";
+}
+
+function parseDeviceRule(rule: string): DeviceRule {
+  const match = DEVICE_RULE.exec(rule);
+  if (match === null) throw invalid(`invalid device cgroup rule format: '${rule}'`);
+  const [, type, major = "*", minor = "*", access = "rwm"] = match;
+  return {
+    allow: true,
+    type: type as "a" | "b" | "c",
+    ...(major === "*" ? {} : { major: Number(major) }),
+    ...(minor === "*" ? {} : { minor: Number(minor) }),
+    access,
+  };
+}

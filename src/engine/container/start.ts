@@ -1,0 +1,236 @@
+/**
+ * Starting a container. What outlives the process is written down before it is made: the container's own record is
+ * there since create, the network room records addresses and ports before it answers, and snapshot, cgroup and
+ * folder carry the container's id as their name. So a crash at any line leaves nothing that start-up cannot find.
+ */
+import { conflict, notModified } from "#base";
+import { SIGKILL } from "#linux/process";
+import type { NetworkAttachment, PortBinding, PortRequest, Endpoint } from "#engine/network";
+import type { BirthMessage, ProcessReport } from "#engine/supervisor";
+
+import { type Context, inBackground, type Live, liveOf } from "./context.ts";
+import { finishRun } from "./exit.ts";
+import { startError, startFailureOf } from "./failures.ts";
+import { publishEvent, publishNetworkEvents } from "./happenings.ts";
+import { logTargetOf } from "./log-options.ts";
+import { composeSpec, logPathOf, prepareMounts, writeEtcFiles } from "./prepare.ts";
+import type { ContainerRecord } from "./records.ts";
+import { deleteContainer } from "./remove.ts";
+import { sendSignal } from "./signal.ts";
+import { mountSharedMemory, unmountSharedMemory } from "./shared-memory.ts";
+import { settleWaiters } from "./wait.ts";
+
+/** @throws EngineError "notModified" when it runs already */
+export function startContainer(context: Context, nameOrId: string): Promise<void> {
+  const { id } = context.records.resolve(nameOrId);
+  return liveOf(context, id).queue.run(() => startNow(context, id, { byPolicy: false }));
+}
+
+/** As `startContainer`, for a caller that is in the container's queue already. */
+export async function startNow(
+  context: Context,
+  id: string,
+  { byPolicy }: { byPolicy: boolean },
+): Promise<void> {
+  const record = context.records.must(id);
+  const live = liveOf(context, id);
+  checkStartable(record, live);
+  if (live.restartTimer !== null) clearTimeout(live.restartTimer);
+  live.restartTimer = null;
+  if (!byPolicy) live.restartDelayMs = null;
+  // The last run's address, ports and mounts are given back before new ones are asked for.
+  await live.teardown;
+  const starting = { exit: null };
+  live.starting = starting;
+  try {
+    await run(context, record, byPolicy);
+  } catch (cause) {
+    live.starting = null;
+    throw await fail(context, id, cause);
+  }
+  live.starting = null;
+  // It was so quick that its end overtook the record of its start.
+  if (starting.exit !== null) finishRun(context, starting.exit);
+}
+
+function checkStartable({ id, state }: ContainerRecord, live: Live): void {
+  if (live.removing) throw conflict("container is marked for removal and cannot be started");
+  switch (state.status) {
+    case "created":
+    case "exited":
+    case "restarting":
+      return;
+    case "running":
+      throw notModified(`container ${id} is already running`);
+    case "paused":
+      throw conflict("cannot start a paused container, try unpause instead");
+    case "removing":
+      throw conflict("container is marked for removal and cannot be started");
+  }
+}
+
+async function run(context: Context, record: ContainerRecord, byPolicy: boolean): Promise<void> {
+  const { id } = record;
+  const { network } = context;
+  const lowers = context.snapshots.lowers(record.layers);
+  const attached = await attachNetwork(context, record);
+  const snapshot = context.snapshots.create({ id, layers: record.layers });
+  writeEtcFiles(context, record, attached.endpoints);
+  mountSharedMemory(context, record);
+  await prepareMounts(context, record, lowers);
+  const message = birthMessage(context, record, {
+    root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
+    attachment: attached.attachment,
+  });
+  // The ports lead to an address that nobody answers at until the birth: both may go on at once.
+  const published = attached.ports.length > 0 ? network.publish(id, attached.ports) : null;
+  published?.catch(() => undefined);
+  const report = await context.supervisor.request(message);
+  try {
+    await published;
+  } catch (cause) {
+    await sendSignal(context, id, SIGKILL);
+    throw cause;
+  }
+  recordRunning(context, id, { report, ports: attached.ports, byPolicy });
+}
+
+/** Everything the supervisor needs to make the process. */
+export function birthMessage(
+  context: Context,
+  record: ContainerRecord,
+  { root, attachment }: { root: BirthMessage["root"]; attachment: NetworkAttachment },
+): BirthMessage & { readonly type: "birth" } {
+  const { config, host, id } = record;
+  const [rows, columns] = host.consoleSize;
+  const runtime = host.runtime ?? context.options.defaultRuntime;
+  return {
+    type: "birth",
+    id,
+    runtime: context.options.runtimes.get(runtime) ?? runtime,
+    spec: composeSpec(context, record),
+    root,
+    identity: { user: config.user, groups: host.groupAdd },
+    init: (host.init ?? context.options.init) ? context.options.initPath : null,
+    stdio: {
+      openStdin: config.openStdin,
+      stdinOnce: config.stdinOnce,
+      terminal: config.terminal ? { columns, rows } : null,
+    },
+    network: attachment,
+    log: logTargetOf(host.log, {
+      path: logPathOf(context, id),
+      labels: config.labels,
+      environment: config.environment,
+    }),
+  };
+}
+
+interface Attached {
+  readonly attachment: NetworkAttachment;
+  readonly endpoints: readonly Endpoint[];
+  readonly ports: readonly PortBinding[];
+}
+
+async function attachNetwork(context: Context, record: ContainerRecord): Promise<Attached> {
+  const { networkMode } = record.host;
+  const nothing = { endpoints: [], ports: [] };
+  switch (networkMode.mode) {
+    case "host":
+    case "container":
+      return { attachment: { mode: "shared" }, ...nothing };
+    case "none":
+      return { attachment: { mode: "none" }, ...nothing };
+    case "network":
+      if (record.config.networkDisabled) return { attachment: { mode: "none" }, ...nothing };
+      return await context.network.attach({
+        containerId: record.id,
+        networks: [networkMode.name],
+        ...(record.config.macAddress === null || record.config.macAddress === ""
+          ? {}
+          : { macAddress: record.config.macAddress }),
+        ports: portsOf(record),
+      });
+  }
+}
+
+/** What was asked to be published; with `-P` also everything exposed, at ports the host chooses. */
+export function portsOf({ config, host }: Pick<ContainerRecord, "config" | "host">): PortRequest[] {
+  const asked = [...host.ports];
+  if (!host.publishAllPorts) return asked;
+  for (const exposed of config.exposedPorts) {
+    const [number = "", protocol = "tcp"] = exposed.split("/");
+    const containerPort = Number(number);
+    const isAsked = asked.some(
+      (port) => port.containerPort === containerPort && port.protocol === protocol,
+    );
+    if (isAsked || !(protocol === "tcp" || protocol === "udp" || protocol === "sctp")) continue;
+    asked.push({ protocol, containerPort, hostAddress: "", hostPort: 0 });
+  }
+  return asked;
+}
+
+/** One transaction: from here the container runs, whatever becomes of the daemon. */
+export function recordRunning(
+  context: Context,
+  id: string,
+  started: { report: ProcessReport; ports: readonly PortBinding[]; byPolicy: boolean },
+): void {
+  const { report, ports, byPolicy } = started;
+  const before = context.records.must(id);
+  const { pid, startTime, bootId, startedAt } = report;
+  const last = before.state;
+  const finishedAt =
+    last.status === "exited" || last.status === "restarting" ? last.finishedAt : null;
+  const record = context.records.update(id, {
+    state: {
+      status: "running",
+      pid,
+      startedAt,
+      ...(finishedAt === null ? {} : { finishedAt }),
+    },
+    process: { pid, startTime, bootId },
+    manuallyStopped: false,
+    restartCount: byPolicy ? before.restartCount + 1 : 0,
+    ports,
+  });
+  publishNetworkEvents(context, id, "connect");
+  publishEvent(context, record, "start");
+}
+
+/** A start that came to nothing: everything is given back, the record says why. @returns what the caller is told */
+async function fail(context: Context, id: string, cause: unknown): Promise<Error> {
+  const failure = startFailureOf(cause);
+  const record = context.records.get(id);
+  if (record === undefined) return startError(failure, cause);
+  unmountSharedMemory(context, record);
+  await giveBack(context, id);
+  const { exitCode, sentence } = failure;
+  const { state } = record;
+  const failed = context.records.update(id, {
+    state:
+      state.status === "exited" || state.status === "restarting"
+        ? { ...state, status: "exited", exitCode, error: sentence }
+        : { status: "created", exitCode, error: sentence },
+    process: null,
+    ports: [],
+  });
+  const live = liveOf(context, id);
+  for (const end of live.earlyAttachments) end();
+  live.earlyAttachments.clear();
+  settleWaiters(context, id, "next-exit", { exitCode, error: sentence });
+  if (failed.host.autoRemove) {
+    deleteContainer(context, failed, { volumes: true, result: { exitCode, error: sentence } });
+  }
+  return startError(failure, cause);
+}
+
+async function giveBack(context: Context, id: string): Promise<void> {
+  try {
+    await context.network.release(id);
+    await context.supervisor.request({ type: "forget", key: { id } });
+  } catch (cause) {
+    // The start's own failure is the one to tell; start-up compares and repairs.
+    inBackground(context, `give back what the failed start of ${id} took`, Promise.reject(cause));
+  }
+}

@@ -1,0 +1,195 @@
+/** Attaching to processes: the supervisor carries the bytes, the detach keys are watched for here. */
+import { conflict, notImplemented } from "#base";
+import { encodeLogEntries, readLog } from "#engine/logs";
+import type { ProcessKey } from "#engine/supervisor";
+
+import type { AttachRequest, LogsRequest, ProcessStreams } from "./container-service.ts";
+import { type AttachedStreams, type Context, liveOf } from "./context.ts";
+import { DetachWatch, parseDetachKeys } from "./detach-keys.ts";
+import { publishEvent } from "./happenings.ts";
+import { logPathOf } from "./prepare.ts";
+import type { ContainerRecord } from "./records.ts";
+import { waitForExit } from "./wait.ts";
+
+/** @throws EngineError "conflict" in Docker's words when it is paused or restarting */
+export async function attachContainer(
+  context: Context,
+  nameOrId: string,
+  request: AttachRequest,
+): Promise<ProcessStreams> {
+  const record = context.records.resolve(nameOrId);
+  const { id, config, state } = record;
+  if (state.status === "paused") {
+    throw conflict(`container ${nameOrId} is paused, unpause the container before attach`);
+  }
+  if (state.status === "restarting") {
+    throw conflict(`container ${nameOrId} is restarting, wait until the container is running`);
+  }
+  const keys = parseDetachKeys(request.detachKeys);
+  const history = request.logs ? logFrames(context, record, request) : null;
+  if (!request.stream) return finished(history, config.terminal);
+  const early = state.status !== "running";
+  const attached = await context.supervisor.attach({
+    key: { id },
+    stdin: request.stdin && config.openStdin,
+    stdout: request.stdout,
+    stderr: request.stderr,
+    beforeBirth: early,
+  });
+  if (early) {
+    const { earlyAttachments } = liveOf(context, id);
+    const end = () => attached.close();
+    earlyAttachments.add(end);
+  }
+  publishEvent(context, record, "attach");
+  return connect(attached, {
+    terminal: config.terminal,
+    input: request.stdin && config.openStdin,
+    keys,
+    history,
+    onDetach: () => publishEvent(context, context.records.get(id) ?? record, "detach"),
+  });
+}
+
+export interface ConnectRequest {
+  readonly terminal: boolean;
+  /** Whether the caller may write. */
+  readonly input: boolean;
+  readonly keys: Uint8Array;
+  /** Sent before what is live. */
+  readonly history: ReadableStream<Uint8Array> | null;
+  readonly onDetach: () => void;
+}
+
+/** The supervisor's two streams with the detach keys watched. */
+export function connect(attached: AttachedStreams, request: ConnectRequest): ProcessStreams {
+  const detach = () => attached.close();
+  return {
+    terminal: request.terminal,
+    output: request.history === null ? attached.output : joined(request.history, attached.output),
+    input: request.input ? watched(attached, request) : null,
+    detach,
+  };
+}
+
+function watched(
+  attached: AttachedStreams,
+  { keys, onDetach }: ConnectRequest,
+): WritableStream<Uint8Array> {
+  const watch = new DetachWatch(keys);
+  const writer = attached.input.getWriter();
+  let left = false;
+  return new WritableStream<Uint8Array>({
+    async write(chunk) {
+      if (left) return;
+      const { pass, detached } = watch.feed(chunk);
+      if (pass.length > 0) await writer.write(pass);
+      if (!detached) return;
+      left = true;
+      onDetach();
+      attached.close();
+    },
+    async close() {
+      if (!left) await writer.close();
+    },
+    async abort(reason) {
+      if (!left) await writer.abort(reason);
+    },
+  });
+}
+
+function joined(
+  first: ReadableStream<Uint8Array>,
+  second: ReadableStream<Uint8Array>,
+): ReadableStream<Uint8Array> {
+  const all = (async function* () {
+    yield* first;
+    yield* second;
+  })();
+  return streamOf(all, () => second.cancel());
+}
+
+/** A pulled stream of what a generator yields; cancelling it returns the generator. */
+function streamOf(
+  source: AsyncGenerator<Uint8Array>,
+  onCancel: () => Promise<unknown> = () => Promise.resolve(),
+): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const next = await source.next();
+      if (next.done) controller.close();
+      else controller.enqueue(next.value);
+    },
+    async cancel() {
+      // A generator that waits inside returns only when its wait ends: nobody waits for that here.
+      void source.return(undefined).catch(() => undefined);
+      await onCancel();
+    },
+  });
+}
+
+function finished(history: ReadableStream<Uint8Array> | null, terminal: boolean): ProcessStreams {
+  const nothing = new ReadableStream<Uint8Array>({ start: (controller) => controller.close() });
+  return { terminal, output: history ?? nothing, input: null, detach: () => undefined };
+}
+
+/** What the log holds so far. */
+function logFrames(
+  context: Context,
+  record: ContainerRecord,
+  { stdout, stderr }: Pick<AttachRequest, "stdout" | "stderr">,
+): ReadableStream<Uint8Array> | null {
+  if (record.host.log.driver === "none") return null;
+  const request = { stdout, stderr, tail: null, since: null, until: null, ended: null };
+  return encoded(context, record, request, { timestamps: false, details: false });
+}
+
+/** @throws EngineError "notImplemented" for a container whose output is not kept */
+export function readLogs(
+  context: Context,
+  nameOrId: string,
+  request: LogsRequest,
+): ReadableStream<Uint8Array> {
+  const record = context.records.resolve(nameOrId);
+  if (record.host.log.driver === "none") {
+    throw notImplemented("configured logging driver does not support reading");
+  }
+  const { stdout, stderr, tail, follow, signal, timestamps, details } = request;
+  const runs = record.state.status === "running" || record.state.status === "paused";
+  return encoded(
+    context,
+    record,
+    {
+      stdout,
+      stderr,
+      tail,
+      since: request.sinceNano,
+      until: request.untilNano,
+      // The supervisor has written everything before it tells of an exit.
+      ended: follow && runs ? waitForExit(context, record.id, signal) : null,
+      signal,
+    },
+    { timestamps, details },
+  );
+}
+
+function encoded(
+  context: Context,
+  record: ContainerRecord,
+  request: Omit<Parameters<typeof readLog>[0], "path">,
+  options: { timestamps: boolean; details: boolean },
+): ReadableStream<Uint8Array> {
+  const entries = readLog({ path: logPathOf(context, record.id), ...request });
+  const multiplexed = !record.config.terminal;
+  const bytes = (async function* () {
+    for await (const batch of entries) yield encodeLogEntries(batch, { ...options, multiplexed });
+  })();
+  return streamOf(bytes);
+}
+
+/** A process' streams, for exec. */
+export const attachProcess = (
+  context: Context,
+  key: ProcessKey,
+  streams: { stdin: boolean; stdout: boolean; stderr: boolean },
+): Promise<AttachedStreams> => context.supervisor.attach({ key, ...streams, beforeBirth: true });

@@ -1,0 +1,206 @@
+/** Options that make no sense, or that this engine cannot honour, refused at create in Docker's words. Pure. */
+import { conflict, invalid, notImplemented } from "#base";
+
+import type { HostConfig, CreateRequest } from "./config.ts";
+import type { HostFacts } from "./host-facts.ts";
+import { checkLogOptions } from "./log-options.ts";
+
+/** What the engine was started with, as far as a request is checked against it. */
+export interface EngineOptions {
+  readonly defaultRuntime: string;
+  /** Name to command: `native` is built in, others are OCI runtimes. */
+  readonly runtimes: ReadonlyMap<string, string>;
+  readonly defaultLog: HostConfig["log"];
+  readonly defaultShmSizeBytes: number;
+  /** `--init` of the daemon: the default of containers that do not say. */
+  readonly init: boolean;
+  /** The host path of a static init program; null: none was found. */
+  readonly initPath: string | null;
+  readonly cgroupParent: string;
+  readonly defaultUlimits: HostConfig["ulimits"];
+  readonly dns: readonly string[];
+  readonly dnsSearch: readonly string[];
+  readonly dnsOptions: readonly string[];
+}
+
+const RLIMITS = new Set(
+  "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(
+    " ",
+  ),
+);
+
+/** @throws EngineError "invalid", "conflict" or "notImplemented" */
+export function checkHostConfig(
+  { config, host }: CreateRequest,
+  options: EngineOptions,
+  facts: Pick<HostFacts, "capabilities" | "apparmor">,
+): void {
+  if (host.autoRemove && host.restartPolicy.name !== "no") {
+    throw invalid("can't create 'AutoRemove' container with restart policy");
+  }
+  const runtime = host.runtime ?? options.defaultRuntime;
+  if (!options.runtimes.has(runtime)) throw invalid(`unknown or invalid runtime name: ${runtime}`);
+  if (host.oomScoreAdjust < -1000 || host.oomScoreAdjust > 1000) {
+    throw invalid(`Invalid value ${host.oomScoreAdjust}, range for oom score adj is [-1000, 1000]`);
+  }
+  if ((host.shmSizeBytes ?? 0) < 0) throw invalid("SHM size can not be less than 0");
+  if ((host.init ?? options.init) && options.initPath === null) {
+    throw invalid(
+      "the init program was not found on this host: install tini, or name one with --init-path",
+    );
+  }
+  if (config.stopTimeoutSeconds !== null && config.stopTimeoutSeconds < -1) {
+    throw invalid("invalid stop timeout: must be -1 or larger");
+  }
+  checkCapabilities(host, facts.capabilities);
+  checkUlimits(host.ulimits);
+  checkSysctls(host);
+  checkExtraHosts(host.extraHosts);
+  checkModes(config.hostname, host);
+  checkDevices(host);
+  parseSecurityOptions(host.securityOptions, facts.apparmor);
+  checkLogOptions(host.log);
+}
+
+/** `NET_ADMIN`, `cap_net_admin` or `ALL`, as `CAP_NET_ADMIN` or `ALL`. */
+export function normalizeCapability(name: string): string {
+  const upper = name.trim().toUpperCase();
+  return upper === "ALL" || upper.startsWith("CAP_") ? upper : `CAP_${upper}`;
+}
+
+function checkCapabilities(host: HostConfig, known: readonly string[]): void {
+  const fields = [
+    ["CapAdd", host.capAdd],
+    ["CapDrop", host.capDrop],
+  ] as const;
+  for (const [field, names] of fields) {
+    for (const name of names.map(normalizeCapability)) {
+      if (name !== "ALL" && !known.includes(name)) {
+        throw invalid(`invalid ${field}: unknown capability: "${name}"`);
+      }
+    }
+  }
+}
+
+function checkUlimits(ulimits: HostConfig["ulimits"]): void {
+  for (const { name, soft, hard } of ulimits) {
+    if (!RLIMITS.has(name)) throw invalid(`invalid ulimit type: ${name}`);
+    if (hard !== -1 && (soft > hard || soft === -1)) {
+      throw invalid(
+        `ulimit soft limit must be less than or equal to hard limit: ${soft} > ${hard}`,
+      );
+    }
+  }
+}
+
+const IPC_SYSCTLS = new Set(
+  "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced"
+    .split(" ")
+    .map((key) => `kernel.${key}`),
+);
+
+/** Only what belongs to a namespace the container has to itself: anything else would change the host. */
+function checkSysctls({ sysctls, networkMode, ipcMode, utsMode }: HostConfig): void {
+  for (const key of Object.keys(sysctls)) {
+    const name = key.replaceAll("/", ".");
+    const own = { net: networkMode.mode !== "host", ipc: ipcMode.mode !== "host" };
+    const allowed =
+      /^[a-z0-9_][a-zA-Z0-9_.*:-]*$/.test(name) &&
+      !name.includes("..") &&
+      ((name.startsWith("net.") && own.net) ||
+        ((IPC_SYSCTLS.has(name) || name.startsWith("fs.mqueue.")) && own.ipc) ||
+        (name === "kernel.domainname" && utsMode.mode !== "host"));
+    if (!allowed) throw invalid(`sysctl "${key}" is not in a separate kernel namespace`);
+  }
+}
+
+function checkExtraHosts(extraHosts: readonly string[]): void {
+  for (const entry of extraHosts) {
+    const match = /^([^:=]+)[:=](.+)$/.exec(entry);
+    if (match === null) throw invalid(`bad format for add-host: "${entry}"`);
+    const address = (match[2] ?? "").replace(/^\[|\]$/g, "");
+    if (address !== "host-gateway" && !/^[0-9a-fA-F:.%]+$/.test(address)) {
+      throw invalid(`invalid IP address in add-host: "${match[2]}"`);
+    }
+  }
+}
+
+function checkModes(hostname: string, host: HostConfig): void {
+  if (hostname !== "" && host.utsMode.mode === "host") {
+    throw invalid("conflicting options: hostname and the UTS mode");
+  }
+  if (hostname !== "" && host.networkMode.mode === "container") {
+    throw conflict("conflicting options: hostname and the network mode");
+  }
+  if (host.networkMode.mode === "container" && host.ports.length > 0) {
+    throw invalid("conflicting options: port publishing and the container type network mode");
+  }
+  if (host.utsMode.mode === "container") throw invalid("invalid UTS mode: container");
+  if (host.cgroupNamespaceMode.mode === "container") {
+    throw invalid("invalid cgroup namespace mode: container");
+  }
+}
+
+function checkDevices(host: HostConfig): void {
+  for (const { permissions } of host.devices) {
+    if (!/^[rwm]{1,3}$/.test(permissions)) throw invalid(`invalid device mode: ${permissions}`);
+  }
+  for (const rule of host.deviceCgroupRules) {
+    if (!DEVICE_RULE.test(rule)) throw invalid(`invalid device cgroup rule format: '${rule}'`);
+  }
+}
+
+/** `c 1:3 rwm`, `a *:* rwm`. */
+export const DEVICE_RULE = /^([acb]) (\d{1,9}|\*):(\d{1,9}|\*) ([rwm]{1,3})$/;
+
+export interface SecurityOptions {
+  readonly noNewPrivileges: boolean;
+  /** null: the default profile; "unconfined", or the profile's JSON. */
+  readonly seccomp: string | null;
+  readonly apparmor: string | null;
+  readonly systemPathsConfined: boolean;
+}
+
+/** @throws EngineError "invalid" for what is no option, "notImplemented" for what the host cannot do */
+export function parseSecurityOptions(
+  options: readonly string[],
+  apparmorEnabled: boolean,
+): SecurityOptions {
+  const parsed = {
+    noNewPrivileges: false,
+    seccomp: null,
+    apparmor: null,
+    systemPathsConfined: true,
+  };
+  const result: { -readonly [Key in keyof SecurityOptions]: SecurityOptions[Key] } = parsed;
+  for (const option of options) {
+    const [key, value] = splitOption(option);
+    if (key === "no-new-privileges") result.noNewPrivileges = parseFlag(value, option);
+    else if (key === "seccomp" && value !== undefined) {
+      result.seccomp = value === "builtin" || value === "" ? null : value;
+    } else if (key === "apparmor" && value !== undefined) {
+      if (value !== "unconfined" && !apparmorEnabled) {
+        throw notImplemented(`apparmor profile "${value}": AppArmor is not enabled on this host`);
+      }
+      result.apparmor = value;
+    } else if (key === "label" && value !== undefined) {
+      if (value !== "disable") {
+        throw notImplemented(`security option "${option}": SELinux labels are not supported`);
+      }
+    } else if (option === "systempaths=unconfined") result.systemPathsConfined = false;
+    else throw invalid(`invalid --security-opt 1: "${option}"`);
+  }
+  return result;
+}
+
+/** `key=value`, or the older `key:value`. */
+function splitOption(option: string): [string, string | undefined] {
+  const at = option.search(/[=:]/);
+  return at < 0 ? [option, undefined] : [option.slice(0, at), option.slice(at + 1)];
+}
+
+function parseFlag(value: string | undefined, option: string): boolean {
+  if (value === undefined || /^(1|t|true)$/i.test(value)) return true;
+  if (/^(0|f|false)$/i.test(value)) return false;
+  throw invalid(`invalid --security-opt 2: "${option}"`);
+}

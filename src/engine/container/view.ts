@@ -1,0 +1,108 @@
+/** A record as servers see it. Pure reading: no lock, no supervisor, no disk. */
+import type { ImageUsers } from "#engine/image";
+import type { Digest } from "#oci";
+
+import type { Container, ListedContainer, ListRequest } from "./container-service.ts";
+import type { Context } from "./context.ts";
+import { selectContainers } from "./filters.ts";
+import { describeMount } from "./mounts.ts";
+import { etcPaths, logPathOf } from "./prepare.ts";
+import type { ContainerRecord } from "./records.ts";
+import { volumeFolder } from "./volumes.ts";
+import { isActive } from "./wait.ts";
+
+export function viewOf(context: Context, record: ContainerRecord): Container {
+  const { id, name, createdAt, imageId, config, host, path, args, layers, restartCount } = record;
+  const etc = etcPaths(context, record);
+  return {
+    id,
+    name,
+    createdAt,
+    imageId,
+    config,
+    host,
+    path,
+    args,
+    layers,
+    state: record.state,
+    restartCount,
+    mounts: record.mounts.map((mount) =>
+      describeMount(mount, (volume) => volumeFolder(context.paths.volumes, volume)),
+    ),
+    endpoints: isActive(record) ? context.network.endpointsOf(id) : [],
+    ports: record.ports,
+    logPath: host.log.driver === "json-file" ? logPathOf(context, id) : "",
+    resolvConfPath: etc.resolv,
+    hostnamePath: etc.hostname,
+    hostsPath: etc.hosts,
+    execIds: context.execs.idsOf(id),
+  };
+}
+
+export async function listContainers(
+  context: Context,
+  request: ListRequest,
+): Promise<ListedContainer[]> {
+  const selected = selectContainers(context.records.all(), request, {
+    resolve: (nameOrId) => context.records.resolve(nameOrId),
+    resolveImage: (nameOrId) => context.images.resolve(nameOrId),
+    networksOf: (record) => networksOf(context, record),
+  });
+  return await Promise.all(
+    selected.map(async (record): Promise<ListedContainer> => {
+      const container = viewOf(context, record);
+      if (!request.size) return { container };
+      const { rwBytes, rootFsBytes } = await sizesOf(context, record);
+      return { container, sizeRwBytes: rwBytes, sizeRootFsBytes: rootFsBytes };
+    }),
+  );
+}
+
+function networksOf(context: Context, { id, host }: ContainerRecord): string[] {
+  const { networkMode } = host;
+  switch (networkMode.mode) {
+    case "host":
+    case "none":
+      return [networkMode.mode];
+    case "container":
+      return [`container:${networkMode.container}`];
+    case "network":
+      return [
+        networkMode.name,
+        ...context.network
+          .endpointsOf(id)
+          .flatMap(({ networkId, networkName }) => [networkId, networkName]),
+      ];
+  }
+}
+
+/** What the container wrote, and that with what its image holds. */
+export async function sizesOf(
+  context: Context,
+  { id, layers }: ContainerRecord,
+): Promise<{ rwBytes: number; rootFsBytes: number }> {
+  // Never started: nothing was written, and there is no snapshot yet.
+  const known = new Set(context.snapshots.list());
+  const rwBytes = known.has(id) ? await context.snapshots.usageBytes(id) : 0;
+  const imageBytes = layers.reduce(
+    (sum, diffId) => sum + (context.layers.info(diffId)?.contentSizeBytes ?? 0),
+    0,
+  );
+  return { rwBytes, rootFsBytes: rwBytes + imageBytes };
+}
+
+/** Which containers stand on an image, for `rmi`. */
+export const imageUsersOf = (context: Context): ImageUsers => ({
+  usersOf: (imageId) =>
+    [...context.records.all()]
+      .filter((record) => record.imageId === imageId)
+      .map((record) => ({ id: record.id, running: isActive(record) })),
+});
+
+/** Layers that some container needs, whatever became of its image. */
+export function layersInUse(context: Context): Set<Digest> {
+  const layers = new Set<Digest>();
+  for (const record of context.records.all())
+    for (const diffId of record.layers) layers.add(diffId);
+  return layers;
+}
