@@ -55,6 +55,10 @@ export class RecordingNetlink implements Netlink {
     return this.#links.delete(name);
   }
 
+  deleteLinks(names: readonly string[]): void {
+    for (const name of names) this.deleteLink(name);
+  }
+
   getLink(name: string): Link | null {
     return this.#links.get(name) ?? null;
   }

@@ -75,6 +75,8 @@ export interface Netlink extends Disposable {
   setLink(name: string, changes: LinkChanges): void;
   /** @returns false when there was none; inside a batch that is an error at its end */
   deleteLink(name: string): boolean;
+  /** Deletes many at once, in the time that one takes (13 ms: the kernel waits). Missing ones are no error. */
+  deleteLinks(names: readonly string[]): void;
   getLink(name: string): Link | null;
   listLinks(): Link[];
   addAddress(address: LinkAddress): void;

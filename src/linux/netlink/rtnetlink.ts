@@ -44,6 +44,7 @@ const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_NET_NS_PID = 19;
 const IFLA_AF_SPEC = 26;
+const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
 const IFLA_INFO_KIND = 1;
@@ -146,6 +147,15 @@ class Rtnetlink implements Netlink {
     }
   }
 
+  deleteLinks(names: readonly string[]): void {
+    if (names.length === 1) return void this.deleteLink(names.join());
+    const group = this.#group(names);
+    if (group === null) return;
+    this.#change("link delete", names.join(", "), { type: RTM_DELLINK, flags: 0 }, (message) => {
+      message.fixed(allocate(IFINFOMSG_BYTES)).u32(IFLA_GROUP, group);
+    });
+  }
+
   getLink(name: string): Link | null {
     try {
       const operation = { name: "link get", subject: name };
@@ -241,6 +251,27 @@ class Rtnetlink implements Netlink {
 
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
+  }
+
+  /** Puts links into a group that nobody else has; null when none of them is there. */
+  #group(names: readonly string[]): number | null {
+    const group =
+      crypto.getRandomValues(new Uint32Array(1)).map((bits) => (bits >>> 1) | 1)[0] ?? 1;
+    let found = false;
+    for (const name of names) {
+      try {
+        const header = { type: RTM_NEWLINK, flags: 0 };
+        this.#socket.queue({ name: "link set", subject: name }, header, (message) => {
+          message.fixed(allocate(IFINFOMSG_BYTES)).text(IFLA_IFNAME, name);
+          message.u32(IFLA_GROUP, group);
+        });
+        this.#socket.flush();
+        found = true;
+      } catch (thrown) {
+        if (!(thrown instanceof NetlinkError) || thrown.errno !== ENODEV) throw thrown;
+      }
+    }
+    return found ? group : null;
   }
 
   #change(
