@@ -53,7 +53,11 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
   const socket = join(root, "docker.sock");
   rmSync(root, { recursive: true, force: true });
   mkdirSync(root, { recursive: true });
-  const firewall = sh("iptables-save");
+  // Where nothing was set there is nothing to put back: empty tables, everything accepted.
+  const firewall =
+    sh("iptables-save") ||
+    "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n" +
+      "*nat\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n";
   const forwarding = readFileSync("/proc/sys/net/ipv4/ip_forward", "utf8");
   sh("ip", "link", "add", bridge, "type", "bridge");
   sh("ip", "addr", "add", "10.213.0.1/16", "dev", bridge);
@@ -97,7 +101,9 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
       daemon.kill("SIGKILL");
       await daemon.exited;
       for (const pid of pidsWith(join(root, "docker.pid"))) process.kill(pid, "SIGKILL");
+      // Its containerd dies with it; a stale pid file would make the next one wait for a process that is not there.
       rmSync(join(root, "docker.pid"), { force: true });
+      rmSync(join(root, "exec/containerd/containerd.pid"), { force: true });
       const started = performance.now();
       daemon = start();
       await untilServed(socket);
