@@ -1,1 +1,55 @@
-export {};
+/**
+ * Docker Engine API 1.24 to 1.51 on a Unix socket: routes, versions, JSON in and out, hijacked streams.
+ * Decides nothing about containers: it decodes, calls the engine, and encodes.
+ */
+import type { ContainerService } from "#engine/container";
+import type { EventBus } from "#engine/events";
+import type { ImageService } from "#engine/image";
+import type { NetworkService } from "#engine/network";
+import type { SystemService } from "#engine/system";
+import { API_VERSION } from "#wire/docker";
+
+import { containerRoutes } from "./containers.ts";
+import { eventRoutes, type Listeners } from "./events.ts";
+import { execRoutes } from "./exec.ts";
+import { imageRoutes } from "./images.ts";
+import { networkRoutes } from "./networks.ts";
+import { compileRoutes, missingRoutes } from "./routes.ts";
+import { type ApiLogger, type ApiServer, serve } from "./server.ts";
+import { streamRoutes } from "./streams.ts";
+import { systemRoutes } from "./system.ts";
+
+export type { ApiLogger, ApiServer, ListenTarget } from "./server.ts";
+
+/** What of the engine the API speaks for. */
+export interface ApiServices {
+  readonly containers: ContainerService;
+  readonly images: ImageService;
+  readonly networks: Pick<NetworkService, "list" | "resolve" | "endpointsIn">;
+  readonly system: SystemService;
+  readonly events: EventBus;
+  readonly logger: ApiLogger;
+}
+
+export function createApiServer(services: ApiServices): ApiServer {
+  const { containers, images, networks, system, events, logger } = services;
+  const listeners: Listeners = { count: 0 };
+  const find = compileRoutes(
+    missingRoutes(),
+    systemRoutes(system, listeners),
+    containerRoutes({ containers, images, networks }),
+    streamRoutes(containers),
+    execRoutes(containers),
+    imageRoutes(images),
+    networkRoutes({ networks, containers }),
+    eventRoutes(events, listeners),
+  );
+  const { version, os } = system.version();
+  const headers = {
+    "Api-Version": API_VERSION,
+    "Docker-Experimental": "false",
+    Ostype: os,
+    Server: `Naru/${version} (${os})`,
+  };
+  return serve({ find, headers, logger });
+}

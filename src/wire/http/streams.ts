@@ -57,6 +57,29 @@ export async function pumpToSink(
   }
 }
 
+/**
+ * The same stream once its first chunk is there, so that what fails before any byte fails here.
+ * @throws what the source threw instead of its first chunk
+ */
+export async function startedStream(
+  source: ReadableStream<Uint8Array>,
+): Promise<ReadableStream<Uint8Array>> {
+  const reader = source.getReader();
+  let first: Awaited<ReturnType<typeof reader.read>> | null = await reader.read();
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const { done, value } = first ?? (await reader.read());
+        first = null;
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  );
+}
+
 /** What arrives on `source`, as the engine reads it: paused whenever nobody asks. */
 export function readableOf(source: Readable): ReadableStream<Uint8Array> {
   let finished = false;

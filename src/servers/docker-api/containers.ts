@@ -1,0 +1,229 @@
+/** The life of a container: everything that answers with JSON or with nothing. */
+import { invalid, isId, notImplemented } from "#base";
+import type { Container, ContainerService, ListRequest, WaitCondition } from "#engine/container";
+import type { ImageService } from "#engine/image";
+import type { NetworkService } from "#engine/network";
+import { atLeast, type ContainerWait } from "#wire/docker";
+import { type Filters, parseInteger, requireFilters } from "#wire/http";
+
+import type { Call } from "./call.ts";
+import { decodeCreate } from "./decode/container.ts";
+import { encodeInspect } from "./encode/container.ts";
+import { encodeSummary } from "./encode/summary.ts";
+import type { Routes } from "./routes.ts";
+
+interface Services {
+  readonly containers: ContainerService;
+  readonly images: Pick<ImageService, "resolve">;
+  readonly networks: Pick<NetworkService, "resolve">;
+}
+
+const LIST_FILTERS: ReadonlySet<string> = new Set([
+  "ancestor",
+  "before",
+  "exited",
+  "expose",
+  "health",
+  "id",
+  "is-task",
+  "isolation",
+  "label",
+  "name",
+  "network",
+  "publish",
+  "since",
+  "status",
+  "volume",
+]);
+
+export function containerRoutes(services: Services): Routes {
+  const { containers } = services;
+  return {
+    "POST /containers/create": (call) => create(call, services),
+    "GET /containers/json": (call) => list(call, services),
+    "GET /containers/:id/json": (call) => inspect(call, services),
+    "GET /containers/:id/top": async (call) => {
+      const psArguments = call.query.text("ps_args") || "-ef";
+      const { titles, processes } = await containers.top(call.param("id"), psArguments);
+      call.json(200, { Titles: titles, Processes: processes });
+    },
+    "POST /containers/:id/start": (call) => start(call, containers),
+    "POST /containers/:id/stop": async (call) => {
+      await containers.stop(call.param("id"), stopRequest(call));
+      call.empty(204);
+    },
+    "POST /containers/:id/restart": async (call) => {
+      await containers.restart(call.param("id"), stopRequest(call));
+      call.empty(204);
+    },
+    "POST /containers/:id/kill": async (call) => {
+      await containers.kill(call.param("id"), call.query.text("signal"));
+      call.empty(204);
+    },
+    "POST /containers/:id/pause": async (call) => {
+      await containers.pause(call.param("id"));
+      call.empty(204);
+    },
+    "POST /containers/:id/unpause": async (call) => {
+      await containers.unpause(call.param("id"));
+      call.empty(204);
+    },
+    "POST /containers/:id/rename": async (call) => {
+      const name = call.query.text("name");
+      if (name === "") throw invalid("Neither old nor new names may be empty");
+      await containers.rename(call.param("id"), name);
+      call.empty(204);
+    },
+    "POST /containers/:id/resize": async (call) => {
+      await containers.resize(call.param("id"), sizeOf(call));
+      call.empty(200);
+    },
+    "POST /containers/:id/wait": (call) => wait(call, containers),
+    "DELETE /containers/:id": (call) => remove(call, containers),
+  };
+}
+
+async function create(call: Call, { containers }: Services): Promise<void> {
+  const request = decodeCreate(await call.requireBody(), {
+    name: call.query.text("name"),
+    platform: call.query.text("platform"),
+    apiVersion: call.version,
+  });
+  const { id, warnings } = await containers.create(request);
+  call.json(201, { Id: id, Warnings: warnings });
+}
+
+async function start(call: Call, containers: ContainerService): Promise<void> {
+  const { "content-length": length = "0", "transfer-encoding": encoding } = call.request.headers;
+  // Very old clients sent a HostConfig here; `{}` and "null" were never more than noise.
+  if (Number(length) > 4 || (encoding !== undefined && length === "0")) {
+    throw invalid(
+      "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+    );
+  }
+  if (call.query.text("checkpoint") !== "") {
+    throw notImplemented("not implemented yet: checkpoints of a container");
+  }
+  await containers.start(call.param("id"));
+  call.empty(204);
+}
+
+function stopRequest(call: Call): { timeoutSeconds: number | null; signal: string | null } {
+  // Before 1.42 a signal here was not known, and passed over.
+  const signal = atLeast(call.version, "1.42") ? call.query.text("signal") : "";
+  return { timeoutSeconds: call.query.integer("t"), signal: signal === "" ? null : signal };
+}
+
+const SIZE_LIMIT = 65_535;
+
+/** A terminal's size. @throws EngineError "invalid" */
+export function sizeOf(call: Call): { columns: number; rows: number } {
+  const number = (name: string) => {
+    const value = parseInteger(call.query.text(name));
+    if (value < 0 || value > SIZE_LIMIT) {
+      throw invalid(`invalid resize ${name === "h" ? "height" : "width"}: ${value}`);
+    }
+    return value;
+  };
+  return { rows: number("h"), columns: number("w") };
+}
+
+async function remove(call: Call, containers: ContainerService): Promise<void> {
+  const { query } = call;
+  if (query.bool("link")) throw notImplemented("not implemented yet: links between containers");
+  await containers.remove(call.param("id"), {
+    force: query.bool("force"),
+    volumes: query.bool("v"),
+  });
+  call.empty(204);
+}
+
+const WAIT_CONDITIONS: ReadonlySet<string> = new Set<WaitCondition>([
+  "not-running",
+  "next-exit",
+  "removed",
+]);
+const isWaitCondition = (text: string): text is WaitCondition => WAIT_CONDITIONS.has(text);
+
+/** The head goes out as soon as the wait is registered: `docker run` starts its container only then. */
+async function wait(call: Call, containers: ContainerService): Promise<void> {
+  const asked = atLeast(call.version, "1.30") ? call.query.text("condition") : "";
+  const condition = asked === "" ? "not-running" : asked;
+  if (!isWaitCondition(condition)) throw invalid(`invalid condition: "${condition}"`);
+  const { result } = containers.wait(call.param("id"), { condition, signal: call.signal });
+  const sink = call.begin("application/json");
+  const { exitCode, error } = await result;
+  const answer: ContainerWait = { StatusCode: exitCode };
+  if (error !== null) answer.Error = { Message: error };
+  sink.end(`${JSON.stringify(answer)}\n`);
+}
+
+async function list(call: Call, services: Services): Promise<void> {
+  const listed = await services.containers.list(listRequest(call));
+  const now = Date.now();
+  const names = imageNames(services.images);
+  call.json(
+    200,
+    listed.map((one) =>
+      encodeSummary(one, {
+        now,
+        imageName: names(one.container),
+        networkId: (name) => networkIdOf(services.networks, name),
+        apiVersion: call.version,
+      }),
+    ),
+  );
+}
+
+function listRequest(call: Call): ListRequest {
+  const filters: Filters = requireFilters(call.query.filters(), LIST_FILTERS);
+  for (const field of ["is-task", "isolation"]) {
+    if (filters[field] !== undefined) throw invalid(`invalid filter '${field}'`);
+  }
+  const limit = call.query.integer("limit") ?? 0;
+  return {
+    all: call.query.bool("all"),
+    limit: Math.max(0, limit),
+    size: call.query.bool("size"),
+    filters,
+  };
+}
+
+/** The name a container's image was asked by, while it still means that image; then its id. */
+function imageNames(images: Pick<ImageService, "resolve">): (container: Container) => string {
+  const meant = new Map<string, string>();
+  return ({ config: { image }, imageId }) => {
+    let id = meant.get(image);
+    if (id === undefined) {
+      id = idOf(images, image);
+      meant.set(image, id);
+    }
+    return id === imageId || isId(image) ? image : imageId;
+  };
+}
+
+function idOf(images: Pick<ImageService, "resolve">, name: string): string {
+  try {
+    return images.resolve(name).id;
+  } catch {
+    return ""; // Untagged or removed since: the id is shown instead.
+  }
+}
+
+/** "" for a network that is gone: what is listed must not fail over it. */
+function networkIdOf(networks: Pick<NetworkService, "resolve">, name: string): string {
+  try {
+    return networks.resolve(name).id;
+  } catch {
+    return "";
+  }
+}
+
+async function inspect(call: Call, { containers, networks }: Services): Promise<void> {
+  const container = containers.resolve(call.param("id"));
+  const sizes = call.query.bool("size") ? await containers.sizes(container.id) : null;
+  call.json(
+    200,
+    encodeInspect(container, { sizes, networkId: (name) => networkIdOf(networks, name) }),
+  );
+}

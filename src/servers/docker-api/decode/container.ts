@@ -1,0 +1,240 @@
+/**
+ * `POST /containers/create`, as the domain's CreateRequest. Every field of API 1.51 is honoured, has no meaning on
+ * Linux, or is refused by name: none is taken and forgotten.
+ */
+import { invalid, notImplemented } from "#base";
+import type { ContainerConfig, CreateRequest, HostConfig } from "#engine/container";
+import { atLeast, type ContainerCreateRequest, type HealthConfig } from "#wire/docker";
+import type * as wire from "#wire/docker";
+
+import { createShape } from "./create-shape.ts";
+import {
+  decodeCgroupNamespaceMode,
+  decodeIpcMode,
+  decodeNamespaceMode,
+  decodeNetworkMode,
+  decodeRestartPolicy,
+} from "./modes.ts";
+import { decodeMounts } from "./mounts.ts";
+import { decodePortBindings, decodeExposedPorts } from "./ports.ts";
+import { decodeShape } from "./shape.ts";
+import { refuseUnsupported } from "./unsupported.ts";
+
+/** @throws EngineError "invalid" or "notImplemented" */
+export function decodeCreate(
+  body: unknown,
+  request: { name: string; platform: string; apiVersion: string },
+): CreateRequest {
+  const asked = decodeShape<ContainerCreateRequest>(body, createShape);
+  if (Object.keys(asked).length === 0) {
+    throw invalid("config cannot be empty in order to create a container");
+  }
+  const host = asForVersion(asked.HostConfig ?? {}, request.apiVersion);
+  refuseHealthcheck(asked.Healthcheck ?? null);
+  if ((asked.OnBuild ?? []).length > 0) {
+    throw notImplemented("OnBuild of a container is not implemented yet: it belongs to an image");
+  }
+  refuseUnsupported(host);
+  const network = decodeNetworking(asked, host);
+  return {
+    name: request.name,
+    platform: request.platform === "" ? null : request.platform,
+    config: decodeConfig(asked, network.macAddress),
+    host: { ...decodeHost(host), networkMode: network.mode },
+  };
+}
+
+/** What an older client could not mean by a field it did not know. */
+function asForVersion(host: Partial<wire.HostConfig>, version: string): Partial<wire.HostConfig> {
+  if (host.Mounts === undefined || host.Mounts === null || atLeast(version, "1.44")) return host;
+  const known = host.Mounts.map((mount) => {
+    if (mount.BindOptions === undefined) return mount;
+    const BindOptions = { ...mount.BindOptions };
+    delete BindOptions.ReadOnlyNonRecursive;
+    delete BindOptions.ReadOnlyForceRecursive;
+    return { ...mount, BindOptions };
+  });
+  return { ...host, Mounts: known };
+}
+
+/** Only "none" and "as the image says" until containers have health. */
+function refuseHealthcheck(health: HealthConfig | null): void {
+  if (health === null) return;
+  const { Test: test, ...numbers } = health;
+  const [kind] = test ?? [];
+  if (kind === "NONE") return;
+  if (kind === undefined && Object.values(numbers).every((value) => value === 0)) return;
+  throw notImplemented("healthchecks are not implemented yet: use --no-healthcheck");
+}
+
+function decodeConfig(
+  asked: Partial<wire.ContainerConfig>,
+  macAddress: string | null,
+): ContainerConfig {
+  const entrypoint = asked.Entrypoint ?? null;
+  return {
+    image: asked.Image ?? "",
+    entrypoint: entrypoint?.length === 1 && entrypoint[0] === "" ? [] : entrypoint,
+    command: asked.Cmd ?? null,
+    environment: asked.Env ?? [],
+    user: asked.User ?? "",
+    workingDirectory: asked.WorkingDir ?? "",
+    hostname: asked.Hostname ?? "",
+    domainname: asked.Domainname ?? "",
+    terminal: asked.Tty ?? false,
+    openStdin: asked.OpenStdin ?? false,
+    stdinOnce: asked.StdinOnce ?? false,
+    attachStdin: asked.AttachStdin ?? false,
+    attachStdout: asked.AttachStdout ?? false,
+    attachStderr: asked.AttachStderr ?? false,
+    labels: asked.Labels ?? {},
+    exposedPorts: decodeExposedPorts(asked.ExposedPorts ?? {}),
+    volumes: Object.keys(asked.Volumes ?? {}),
+    stopSignal: orNull(asked.StopSignal),
+    stopTimeoutSeconds: asked.StopTimeout ?? null,
+    shell: asked.Shell ?? null,
+    networkDisabled: asked.NetworkDisabled ?? false,
+    macAddress: orNull(asked.MacAddress) ?? macAddress,
+  };
+}
+
+const orNull = (text: string | undefined): string | null =>
+  text === undefined || text === "" ? null : text;
+
+function decodeHost(host: Partial<wire.HostConfig>): Omit<HostConfig, "networkMode"> {
+  const { LogConfig: log, RestartPolicy: restart } = host;
+  return {
+    runtime: orNull(host.Runtime),
+    autoRemove: host.AutoRemove ?? false,
+    init: host.Init ?? null,
+    privileged: host.Privileged ?? false,
+    readOnlyRoot: host.ReadonlyRootfs ?? false,
+    mounts: decodeMounts(host),
+    ports: decodePortBindings(host.PortBindings ?? {}),
+    publishAllPorts: host.PublishAllPorts ?? false,
+    pidMode: decodeNamespaceMode(host.PidMode ?? "", "PID"),
+    ipcMode: decodeIpcMode(host.IpcMode ?? ""),
+    utsMode: decodeNamespaceMode(host.UTSMode ?? "", "UTS"),
+    cgroupNamespaceMode: decodeCgroupNamespaceMode(host.CgroupnsMode ?? ""),
+    usernsMode: decodeUsernsMode(host.UsernsMode ?? ""),
+    capAdd: host.CapAdd ?? [],
+    capDrop: host.CapDrop ?? [],
+    securityOptions: host.SecurityOpt ?? [],
+    groupAdd: host.GroupAdd ?? [],
+    dns: host.Dns ?? [],
+    dnsSearch: host.DnsSearch ?? [],
+    dnsOptions: host.DnsOptions ?? [],
+    extraHosts: host.ExtraHosts ?? [],
+    shmSizeBytes: host.ShmSize === undefined || host.ShmSize === 0 ? null : host.ShmSize,
+    sysctls: host.Sysctls ?? {},
+    ulimits: decodeUlimits(host.Ulimits ?? []),
+    devices: decodeDevices(host.Devices ?? []),
+    deviceCgroupRules: host.DeviceCgroupRules ?? [],
+    oomScoreAdjust: host.OomScoreAdj ?? 0,
+    restartPolicy: decodeRestartPolicy(restart?.Name ?? "", restart?.MaximumRetryCount ?? 0),
+    maskedPaths: host.MaskedPaths ?? null,
+    readonlyPaths: host.ReadonlyPaths ?? null,
+    annotations: host.Annotations ?? {},
+    log: { driver: log?.Type ?? "", options: log?.Config ?? {} },
+    cgroupParent: host.CgroupParent ?? "",
+    resources: decodeResources(host),
+    consoleSize: decodeConsoleSize(host.ConsoleSize ?? null) ?? [0, 0],
+  };
+}
+
+function decodeUsernsMode(text: string): "" | "host" {
+  if (text === "" || text === "host") return text;
+  throw invalid(`invalid userns mode: ${text}`);
+}
+
+const decodeUlimits = (ulimits: readonly Partial<wire.Ulimit>[]): HostConfig["ulimits"] =>
+  ulimits.map(({ Name: name = "", Soft: soft = 0, Hard: hard = 0 }) => ({ name, soft, hard }));
+
+const decodeDevices = (devices: readonly Partial<wire.DeviceMapping>[]): HostConfig["devices"] =>
+  devices.map(({ PathOnHost: hostPath = "", PathInContainer: inside, CgroupPermissions: mode }) => {
+    if (!hostPath.startsWith("/")) throw invalid(`invalid device path: "${hostPath}"`);
+    return {
+      hostPath,
+      containerPath: orNull(inside) ?? hostPath,
+      permissions: orNull(mode) ?? "rwm",
+    };
+  });
+
+function decodeResources(host: Partial<wire.HostConfig>): HostConfig["resources"] {
+  return {
+    memoryBytes: host.Memory ?? 0,
+    memorySwapBytes: host.MemorySwap ?? 0,
+    memoryReservationBytes: host.MemoryReservation ?? 0,
+    // Docker's own "not asked" of older clients.
+    memorySwappiness: host.MemorySwappiness === -1 ? null : (host.MemorySwappiness ?? null),
+    oomKillDisable: host.OomKillDisable ?? false,
+    cpuShares: host.CpuShares ?? 0,
+    nanoCpus: host.NanoCpus ?? 0,
+    cpuPeriodUsec: host.CpuPeriod ?? 0,
+    cpuQuotaUsec: host.CpuQuota ?? 0,
+    cpusetCpus: host.CpusetCpus ?? "",
+    cpusetMems: host.CpusetMems ?? "",
+    pidsLimit: host.PidsLimit ?? null,
+    blkioWeight: host.BlkioWeight ?? 0,
+  };
+}
+
+/** [rows, columns]; null when it is not given. @throws EngineError "invalid" for another number of numbers */
+export function decodeConsoleSize(
+  size: readonly number[] | null,
+): readonly [number, number] | null {
+  if (size === null || size.length === 0) return null;
+  const [rows, columns] = size;
+  if (rows === undefined || columns === undefined || size.length > 2) {
+    throw invalid("invalid ConsoleSize: it must be [height, width]");
+  }
+  if (rows > 65_535 || columns > 65_535) {
+    throw invalid(`invalid ConsoleSize: ${rows} x ${columns} is too large`);
+  }
+  return [rows, columns];
+}
+
+/** The network of HostConfig, and what NetworkingConfig adds to it. */
+function decodeNetworking(
+  asked: Partial<ContainerCreateRequest>,
+  host: Partial<wire.HostConfig>,
+): { mode: HostConfig["networkMode"]; macAddress: string | null } {
+  const mode = decodeNetworkMode(host.NetworkMode ?? "");
+  const endpoints = Object.entries(asked.NetworkingConfig?.EndpointsConfig ?? {});
+  const own = mode.mode === "network" ? mode.name : (host.NetworkMode ?? "");
+  let macAddress: string | null = null;
+  for (const [name, endpoint] of endpoints) {
+    if ((name === "default" ? "bridge" : name) !== own) {
+      throw notImplemented(
+        `a container in several networks is not implemented yet: ${own} and ${name}`,
+      );
+    }
+    refuseEndpointOptions(name, endpoint);
+    macAddress = orNull(endpoint.MacAddress);
+  }
+  if (macAddress !== null && mode.mode !== "network") {
+    throw invalid("conflicting options: mac-address and the network mode");
+  }
+  return { mode, macAddress };
+}
+
+function refuseEndpointOptions(name: string, endpoint: Partial<wire.EndpointSettings>): void {
+  const { IPAMConfig: ipam } = endpoint;
+  const refused = (what: string) =>
+    invalid(`invalid config for network ${name}: invalid endpoint settings:\n${what}`);
+  if ((endpoint.Aliases ?? []).length > 0) {
+    throw refused("network-scoped aliases are only supported for user-defined networks");
+  }
+  if ([ipam?.IPv4Address, ipam?.IPv6Address, ...(ipam?.LinkLocalIPs ?? [])].some((ip) => ip)) {
+    throw refused(
+      "user-specified IP address is supported only when connecting to networks with user configured subnets",
+    );
+  }
+  if ((endpoint.Links ?? []).length > 0) throw notImplemented("links are not implemented yet");
+  for (const option of Object.keys(endpoint.DriverOpts ?? {})) {
+    throw notImplemented(`the network option ${option} is not implemented yet`);
+  }
+  if ((endpoint.GwPriority ?? 0) !== 0) {
+    throw notImplemented("the gateway priority of a network is not implemented yet");
+  }
+}

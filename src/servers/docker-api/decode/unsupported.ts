@@ -1,0 +1,59 @@
+/** HostConfig's options that this engine cannot honour yet, or that Linux has no meaning for: each refused by name. */
+import { type EngineError, invalid, notImplemented } from "#base";
+import type { HostConfig } from "#wire/docker";
+
+type Host = Partial<HostConfig>;
+
+const given = (value: unknown): boolean => {
+  if (value === undefined || value === null || value === "" || value === 0) return false;
+  return typeof value !== "object" || Object.keys(value).length > 0;
+};
+
+const later = (what: string) => (): EngineError => notImplemented(`${what} not implemented yet`);
+const windows = (what: string) => (): EngineError =>
+  invalid(`invalid option: ${what} is only for Windows`);
+
+/** By field: how it is refused when it is given with more than its zero value. */
+const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | null } = {
+  VolumesFrom: later("volumes of another container (VolumesFrom) are"),
+  Links: later("links are"),
+  Cgroup: later("joining another container's cgroup (Cgroup) is"),
+  BlkioWeightDevice: later("BlkioWeightDevice is"),
+  BlkioDeviceReadBps: later("BlkioDeviceReadBps is"),
+  BlkioDeviceWriteBps: later("BlkioDeviceWriteBps is"),
+  BlkioDeviceReadIOps: later("BlkioDeviceReadIOps is"),
+  BlkioDeviceWriteIOps: later("BlkioDeviceWriteIOps is"),
+  CpuRealtimePeriod: later("CpuRealtimePeriod is"),
+  CpuRealtimeRuntime: later("CpuRealtimeRuntime is"),
+  KernelMemoryTCP: later("KernelMemoryTCP is"),
+  CpuCount: windows("CpuCount"),
+  CpuPercent: windows("CpuPercent"),
+  IOMaximumIOps: windows("IOMaximumIOps"),
+  IOMaximumBandwidth: windows("IOMaximumBandwidth"),
+  StorageOpt: () =>
+    invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"),
+  Isolation: ({ Isolation: isolation }) =>
+    isolation === "default" ? null : invalid(`invalid isolation "${isolation}" on linux`),
+  VolumeDriver: ({ VolumeDriver: driver }) =>
+    driver === "local"
+      ? null
+      : notImplemented(`the volume driver "${driver}" is not implemented yet`),
+  DeviceRequests: ({ DeviceRequests: requests }) => {
+    const [first] = requests ?? [];
+    const capabilities = (first?.Capabilities ?? []).map((all) => `[${all.join(" ")}]`).join(" ");
+    return notImplemented(
+      `could not select device driver "${first?.Driver ?? ""}" with capabilities: [${capabilities}]`,
+    );
+  },
+};
+
+const FIELDS = Object.keys(REFUSED) as (keyof Host)[];
+
+/** @throws EngineError "notImplemented" or "invalid" */
+export function refuseUnsupported(host: Host): void {
+  for (const field of FIELDS) {
+    if (!given(host[field])) continue;
+    const error = REFUSED[field]?.(host) ?? null;
+    if (error !== null) throw error;
+  }
+}

@@ -1,0 +1,63 @@
+/** A container as `GET /containers/{id}/json` tells it. */
+import type { Container, ContainerMount } from "#engine/container";
+import type { ContainerInspect, GraphDriver, MountPoint } from "#wire/docker";
+
+import { encodeConfig, encodeHostConfig } from "./host-config.ts";
+import { encodeNetworkSettings, type NetworkIdOf } from "./network.ts";
+import { encodeState } from "./state.ts";
+
+/** What stores layers: the name Docker gives it with its own newer store, which has no data to tell either. */
+export const GRAPH_DRIVER: GraphDriver = { Name: "overlayfs", Data: {} };
+
+export function encodeInspect(
+  container: Container,
+  context: {
+    sizes: { rwBytes: number; rootFsBytes: number } | null;
+    networkId: NetworkIdOf;
+  },
+): ContainerInspect {
+  const { sizes } = context;
+  return {
+    Id: container.id,
+    Created: container.createdAt,
+    Path: container.path,
+    Args: [...container.args],
+    State: encodeState(container.state),
+    Image: container.imageId,
+    ResolvConfPath: container.resolvConfPath,
+    HostnamePath: container.hostnamePath,
+    HostsPath: container.hostsPath,
+    LogPath: container.logPath,
+    Name: `/${container.name}`,
+    RestartCount: container.restartCount,
+    Driver: GRAPH_DRIVER.Name,
+    Platform: "linux",
+    MountLabel: "",
+    ProcessLabel: "",
+    AppArmorProfile: appArmorOf(container.host.securityOptions),
+    ExecIDs: container.execIds.length === 0 ? null : [...container.execIds],
+    HostConfig: encodeHostConfig(container.host),
+    GraphDriver: GRAPH_DRIVER,
+    ...(sizes === null ? {} : { SizeRw: sizes.rwBytes, SizeRootFs: sizes.rootFsBytes }),
+    Mounts: container.mounts.map(encodeMountPoint),
+    Config: encodeConfig(container.config),
+    NetworkSettings: encodeNetworkSettings(container, context.networkId),
+  };
+}
+
+/** The profile that was asked for: this engine has none of its own. */
+function appArmorOf(options: readonly string[]): string {
+  const asked = options.find((option) => /^apparmor[=:]/.test(option));
+  return asked?.slice("apparmor=".length) ?? "";
+}
+
+export const encodeMountPoint = (mount: ContainerMount): MountPoint => ({
+  Type: mount.type,
+  ...(mount.name === "" ? {} : { Name: mount.name }),
+  Source: mount.source,
+  Destination: mount.destination,
+  ...(mount.driver === "" ? {} : { Driver: mount.driver }),
+  Mode: mount.mode,
+  RW: mount.readWrite,
+  Propagation: mount.propagation,
+});

@@ -1,0 +1,93 @@
+/** Images as Docker shows them: familiar names, seconds since 1970. */
+import type { Image, ImageHistoryEntry } from "#engine/image";
+import { familiarName, familiarReference, parseReference } from "#oci";
+import { atLeast, type ImageHistoryItem, type ImageInspect, type ImageSummary } from "#wire/docker";
+import { ZERO_TIME } from "#wire/docker";
+
+import { GRAPH_DRIVER } from "./container.ts";
+
+const familiar = (reference: string): string => familiarReference(parseReference(reference));
+
+/** Only what a pull or push has proved the name of. */
+const familiarDigests = (image: Image): string[] => image.repoDigests.map(familiar);
+
+/** Without the names that only say a digest. */
+const familiarTags = (image: Image): string[] =>
+  image.references.filter((reference) => !reference.includes("@")).map(familiar);
+
+const secondsOf = (created: string | undefined): number => {
+  const milliseconds = created === undefined ? Number.NaN : Date.parse(created);
+  return Number.isNaN(milliseconds) ? 0 : Math.trunc(milliseconds / 1000);
+};
+
+export function encodeImageSummary(image: Image, apiVersion: string): ImageSummary {
+  const tags = familiarTags(image);
+  const digests = familiarDigests(image);
+  const nameless = tags.length === 0 && digests.length === 0 && !atLeast(apiVersion, "1.43");
+  return {
+    Id: image.id,
+    ParentId: image.parent ?? "",
+    RepoTags: nameless ? ["<none>:<none>"] : tags,
+    RepoDigests: nameless ? ["<none>@<none>"] : digests,
+    Created: secondsOf(image.config.created),
+    Size: image.sizeBytes,
+    SharedSize: -1,
+    ...(atLeast(apiVersion, "1.44") ? {} : { VirtualSize: image.sizeBytes }),
+    Labels: { ...image.config.config?.Labels },
+    Containers: -1,
+  };
+}
+
+export function encodeImage(image: Image, apiVersion: string): ImageInspect {
+  const { config } = image;
+  const last = config.history?.at(-1);
+  return {
+    Id: image.id,
+    RepoTags: familiarTags(image),
+    RepoDigests: familiarDigests(image),
+    Parent: image.parent ?? "",
+    Comment: last?.comment ?? "",
+    ...(config.created === undefined ? {} : { Created: config.created }),
+    DockerVersion: "",
+    Author: config.author ?? "",
+    Config: encodeRunConfig(config.config ?? {}),
+    Architecture: config.architecture,
+    ...(config.variant === undefined ? {} : { Variant: config.variant }),
+    Os: config.os,
+    ...(config["os.version"] === undefined ? {} : { OsVersion: config["os.version"] }),
+    Size: image.sizeBytes,
+    ...(atLeast(apiVersion, "1.44") ? {} : { VirtualSize: image.sizeBytes }),
+    GraphDriver: GRAPH_DRIVER,
+    RootFS: { Type: "layers", Layers: [...config.rootfs.diff_ids] },
+    Metadata: { LastTagTime: image.lastTagged?.toISOString() ?? ZERO_TIME },
+  };
+}
+
+/** The document's own fields with Docker's zero values in front. */
+const encodeRunConfig = (
+  config: NonNullable<Image["config"]["config"]>,
+): NonNullable<ImageInspect["Config"]> => {
+  const zero = { User: "", WorkingDir: "" };
+  return { ...zero, ...config };
+};
+
+export const encodeHistory = (entry: ImageHistoryEntry): ImageHistoryItem => ({
+  Id: entry.id,
+  Created: entry.created === null ? 0 : Math.trunc(entry.created.getTime() / 1000),
+  CreatedBy: entry.createdBy,
+  Tags: entry.tags.length === 0 ? null : entry.tags.map(familiar),
+  Size: entry.sizeBytes,
+  Comment: entry.comment,
+});
+
+/** `busybox:latest` and the like, as `untagged` items are told. */
+export function familiarOrSame(reference: string): string {
+  try {
+    const parsed = parseReference(reference);
+    return parsed.digest === null || parsed.tag !== null
+      ? familiarReference(parsed)
+      : `${familiarName(parsed)}@${parsed.digest}`;
+  } catch {
+    return reference;
+  }
+}

@@ -1,0 +1,140 @@
+/** Version and info as Docker tells them. */
+import type { SystemInfo, VersionInfo } from "#engine/system";
+import type * as wire from "#wire/docker";
+
+const PLATFORM = "Naru";
+
+export function encodeVersion(version: VersionInfo): wire.SystemVersion {
+  const { os, architecture, kernelVersion, buildTime, gitCommit, apiVersion, minApiVersion } =
+    version;
+  return {
+    Platform: { Name: PLATFORM },
+    Components: [
+      {
+        Name: "Engine",
+        Version: version.version,
+        Details: {
+          ApiVersion: apiVersion,
+          Arch: architecture,
+          BuildTime: buildTime,
+          Experimental: "false",
+          GitCommit: gitCommit,
+          // The CLI prints this line under its own name: the runtime is Bun, not Go.
+          GoVersion: `bun${version.bunVersion}`,
+          KernelVersion: kernelVersion,
+          MinAPIVersion: minApiVersion,
+          Os: os,
+        },
+      },
+    ],
+    Version: version.version,
+    ApiVersion: apiVersion,
+    MinAPIVersion: minApiVersion,
+    GitCommit: gitCommit,
+    GoVersion: `bun${version.bunVersion}`,
+    Os: os,
+    Arch: architecture,
+    KernelVersion: kernelVersion,
+    BuildTime: buildTime,
+  };
+}
+
+/** What this engine has none of, in the shape of zero. */
+const NO_SWARM: wire.SystemInfo["Swarm"] = {
+  NodeID: "",
+  NodeAddr: "",
+  LocalNodeState: "inactive",
+  ControlAvailable: false,
+  Error: "",
+  RemoteManagers: null,
+};
+
+const HUB = "docker.io";
+
+export function encodeInfo(
+  info: SystemInfo,
+  context: { version: string; listeners: number },
+): wire.SystemInfo {
+  const { containers } = info;
+  return {
+    ID: info.id,
+    Containers: containers.running + containers.paused + containers.stopped,
+    ContainersRunning: containers.running,
+    ContainersPaused: containers.paused,
+    ContainersStopped: containers.stopped,
+    Images: info.images,
+    Driver: info.storage.driver,
+    DriverStatus: info.storage.status.map(([name, value]) => [name, value]),
+    Plugins: {
+      Volume: ["local"],
+      Network: ["bridge", "host", "null"],
+      Authorization: null,
+      Log: ["json-file", "none"],
+    },
+    MemoryLimit: info.memoryLimit,
+    SwapLimit: info.swapLimit,
+    CpuCfsPeriod: info.cpuCfs,
+    CpuCfsQuota: info.cpuCfs,
+    CPUShares: info.cpuShares,
+    CPUSet: info.cpuSet,
+    PidsLimit: info.pidsLimit,
+    OomKillDisable: info.oomKillDisable,
+    IPv4Forwarding: info.ipv4Forwarding,
+    Debug: false,
+    NFd: 0,
+    NGoroutines: 0,
+    SystemTime: info.systemTime,
+    LoggingDriver: "json-file",
+    CgroupDriver: info.cgroupDriver,
+    CgroupVersion: info.cgroupVersion,
+    NEventsListener: context.listeners,
+    KernelVersion: info.kernelVersion,
+    OperatingSystem: info.operatingSystem,
+    OSVersion: info.osVersion,
+    OSType: "linux",
+    Architecture: info.architecture,
+    IndexServerAddress: "https://index.docker.io/v1/",
+    RegistryConfig: encodeRegistries(info),
+    NCPU: info.cpus,
+    MemTotal: info.memoryBytes,
+    GenericResources: null,
+    DockerRootDir: info.dataRoot,
+    HttpProxy: "",
+    HttpsProxy: "",
+    NoProxy: "",
+    Name: info.hostname,
+    Labels: [...info.labels],
+    ExperimentalBuild: false,
+    ServerVersion: context.version,
+    Runtimes: Object.fromEntries(info.runtimes.map((name) => [name, { path: name }])),
+    DefaultRuntime: info.defaultRuntime,
+    Swarm: NO_SWARM,
+    LiveRestoreEnabled: info.liveRestore,
+    Isolation: "",
+    InitBinary: "",
+    ContainerdCommit: { ID: "" },
+    RuncCommit: { ID: "" },
+    InitCommit: { ID: "" },
+    SecurityOptions: [...info.securityOptions],
+    FirewallBackend: { Driver: "nftables" },
+    CDISpecDirs: [],
+    Warnings: info.warnings.length === 0 ? null : [...info.warnings],
+  };
+}
+
+/** Networks among the insecure registries are one list, names another. */
+function encodeRegistries(info: SystemInfo): wire.SystemInfo["RegistryConfig"] {
+  const isNetwork = (entry: string) => /^[0-9a-fA-F.:]+\/\d+$/.test(entry);
+  const named = info.insecureRegistries.filter((entry) => !isNetwork(entry));
+  const mirrors = [...info.registryMirrors];
+  return {
+    InsecureRegistryCIDRs: info.insecureRegistries.filter(isNetwork),
+    IndexConfigs: {
+      [HUB]: { Name: HUB, Mirrors: mirrors, Secure: true, Official: true },
+      ...Object.fromEntries(
+        named.map((name) => [name, { Name: name, Mirrors: [], Secure: false, Official: false }]),
+      ),
+    },
+    Mirrors: mirrors,
+  };
+}

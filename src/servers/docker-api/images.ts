@@ -1,0 +1,226 @@
+/** Images: list and look, and everything that brings them in or takes them out. */
+import { invalid, noSuch, notImplemented } from "#base";
+import type { Image, ImageFilters, ImageService } from "#engine/image";
+import {
+  formatPlatform,
+  parsePlatform,
+  type Platform,
+  parseReference,
+  platformRank,
+  repositoryOf,
+} from "#oci";
+import { parseJson, readableOf, requireFilters, startedStream } from "#wire/http";
+
+import type { Call } from "./call.ts";
+import { decodeChanges } from "./decode/changes.ts";
+import { decodeCredentials } from "./decode/registry-auth.ts";
+import { encodeHistory, encodeImage, encodeImageSummary, familiarOrSame } from "./encode/image.ts";
+import { parseMoment } from "./instants.ts";
+import { answerProgress } from "./progress.ts";
+import { openRemoteArchive } from "./remote-archive.ts";
+import type { Routes } from "./routes.ts";
+
+export function imageRoutes(images: ImageService): Routes {
+  return {
+    "GET /images/json": (call) => {
+      const { query } = call;
+      const listed = images.list(imageFilters(call), { all: query.bool("all") });
+      call.json(
+        200,
+        listed.map((image) => encodeImageSummary(image, call.version)),
+      );
+    },
+    "GET /images/**:name/json": (call) => {
+      call.json(200, encodeImage(resolve(call, images), call.version));
+    },
+    "GET /images/**:name/history": (call) => {
+      call.json(200, images.history(resolve(call, images).id).map(encodeHistory));
+    },
+    "POST /images/**:name/tag": (call) => {
+      const { domain, path, tag } = parseReference(call.query.text("repo"));
+      images.tag({
+        source: call.param("name"),
+        repository: repositoryOf({ domain, path }),
+        tag: call.query.text("tag") || (tag ?? "latest"),
+      });
+      call.empty(201);
+    },
+    "DELETE /images/**:name": (call) => remove(call, images),
+    "POST /images/create": (call) =>
+      call.query.has("fromSrc") ? importImage(call, images) : pull(call, images),
+    "POST /images/load": (call) => load(call, images),
+    "GET /images/get": (call) => save(call, images, call.query.all("names")),
+    "GET /images/**:name/get": (call) => save(call, images, [call.param("name")]),
+    "POST /images/**:name/push": (call) => push(call, images),
+  };
+}
+
+/** The image of the path, if it is for the platform that was asked. */
+function resolve(call: Call, images: ImageService): Image {
+  const image = images.resolve(call.param("name"));
+  const asked = askedPlatform(call);
+  if (asked === undefined || platformRank(asked, image.config) !== null) return image;
+  const name = call.param("name");
+  throw noSuch(
+    "image",
+    `${name}: image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${formatPlatform(asked)})`,
+  );
+}
+
+/** `linux/arm64`, or since API 1.48 the JSON of OCI. @throws EngineError "invalid" */
+function askedPlatform({ query }: Call): Platform | undefined {
+  const text = query.text("platform");
+  if (text === "") return undefined;
+  if (!text.startsWith("{")) return parsePlatform(text);
+  const { os, architecture, variant } = parseJson(text) as Partial<Record<string, unknown>>;
+  const parts = [os, architecture, ...(variant === undefined || variant === "" ? [] : [variant])];
+  if (parts.some((part) => typeof part !== "string")) throw invalid(`invalid platform: ${text}`);
+  return parsePlatform(parts.join("/"));
+}
+
+function refusePlatform(call: Call): void {
+  if (call.query.text("platform") === "") return;
+  throw notImplemented("not implemented yet: choosing one platform of an image here");
+}
+
+const IMAGE_FILTERS: ReadonlySet<string> = new Set([
+  "before",
+  "dangling",
+  "label",
+  "reference",
+  "since",
+  "until",
+]);
+
+function imageFilters({ query }: Call): ImageFilters {
+  const asked = requireFilters(query.filters(), IMAGE_FILTERS);
+  const one = (name: string) => asked[name]?.at(-1);
+  const [dangling, before, since, until] = [
+    one("dangling"),
+    one("before"),
+    one("since"),
+    one("until"),
+  ];
+  return {
+    ...(asked["reference"] === undefined ? {} : { references: asked["reference"] }),
+    ...(asked["label"] === undefined ? {} : { labels: asked["label"] }),
+    ...(dangling === undefined ? {} : { dangling: booleanFilter("dangling", dangling) }),
+    ...(before === undefined ? {} : { before }),
+    ...(since === undefined ? {} : { since }),
+    ...(until === undefined ? {} : { until: parseMoment(until, new Date()) }),
+  };
+}
+
+function booleanFilter(name: string, value: string): boolean {
+  if (value === "true" || value === "1") return true;
+  if (value === "false" || value === "0") return false;
+  throw invalid(`invalid filter '${name}=${value}'`);
+}
+
+async function remove(call: Call, images: ImageService): Promise<void> {
+  const { query } = call;
+  if (query.has("platforms")) {
+    throw notImplemented("not implemented yet: removing one platform of an image");
+  }
+  const removed = await images.remove({
+    name: call.param("name"),
+    force: query.bool("force"),
+    prune: !query.bool("noprune"),
+  });
+  call.json(
+    200,
+    removed.map(({ untagged, deleted }) => ({
+      ...(untagged === undefined ? {} : { Untagged: familiarOrSame(untagged) }),
+      ...(deleted === undefined ? {} : { Deleted: deleted }),
+    })),
+  );
+}
+
+/** A name without tag and digest means every tag, as in Docker; its CLI always says one. */
+function pull(call: Call, images: ImageService): Promise<void> {
+  const { query } = call;
+  const name = query.text("fromImage");
+  const tag = query.text("tag");
+  const joint = tag.includes(":") ? "@" : ":";
+  const reference = tag === "" ? name : `${name}${joint}${tag}`;
+  const parsed = parseReference(reference);
+  const platform = askedPlatform(call);
+  const credentials = decodeCredentials(call.header("x-registry-auth"));
+  return answerProgress(call, (onProgress, signal) =>
+    images.pull({
+      reference,
+      ...(platform === undefined ? {} : { platform }),
+      ...(credentials === undefined ? {} : { credentials }),
+      ...(parsed.tag === null && parsed.digest === null ? { all: true } : {}),
+      signal,
+      onProgress,
+    }),
+  );
+}
+
+function push(call: Call, images: ImageService): Promise<void> {
+  refusePlatform(call);
+  const name = call.param("name");
+  const tag = call.query.text("tag");
+  const reference = tag === "" ? name : `${name}:${tag}`;
+  parseReference(reference);
+  const credentials = decodeCredentials(call.header("x-registry-auth"));
+  return answerProgress(call, (onProgress, signal) =>
+    images.push({
+      reference,
+      ...(credentials === undefined ? {} : { credentials }),
+      signal,
+      onProgress,
+    }),
+  );
+}
+
+function load(call: Call, images: ImageService): Promise<void> {
+  refusePlatform(call);
+  return answerProgress(call, (onProgress, signal) =>
+    images.load({
+      archive: readableOf(call.request),
+      quiet: call.query.bool("quiet"),
+      signal,
+      onProgress,
+    }),
+  );
+}
+
+/** The answer begins with the first bytes: an image that is not there still has a status. */
+async function save(call: Call, images: ImageService, names: readonly string[]): Promise<void> {
+  refusePlatform(call);
+  if (names.length === 0) throw invalid("no image was named");
+  const archive = await startedStream(images.save(names, call.signal));
+  await call.stream(archive, "application/x-tar");
+}
+
+function importImage(call: Call, images: ImageService): Promise<void> {
+  const { query } = call;
+  const source = query.text("fromSrc");
+  const repository = query.text("repo");
+  const tag = query.text("tag");
+  const reference = tag === "" ? repository : `${repository}:${tag}`;
+  if (repository !== "" && parseReference(reference).digest !== null) {
+    throw invalid("cannot import digest reference");
+  }
+  const changes = decodeChanges(query.all("changes"));
+  const platform = askedPlatform(call);
+  const message = query.text("message");
+  return answerProgress(call, async (onProgress, signal) => {
+    const archive =
+      source === "-"
+        ? readableOf(call.request)
+        : await openRemoteArchive(source, { signal, onProgress });
+    const id = await images.importTar({
+      archive,
+      ...(repository === "" ? {} : { reference }),
+      ...(message === "" ? {} : { message }),
+      changes,
+      ...(platform === undefined ? {} : { platform }),
+      signal,
+      onProgress,
+    });
+    onProgress({ status: id });
+  });
+}

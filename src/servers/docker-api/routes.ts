@@ -1,0 +1,114 @@
+/** Which handler answers which method and path, and what of Docker's API is known but not there yet. */
+import { addRoute, createRouter, findRoute } from "rou3";
+
+import { notImplemented } from "#base";
+
+import type { Call } from "./call.ts";
+
+export type Handler = (call: Call) => Promise<void> | void;
+
+/** `GET /containers/:id/json`; `**:name` takes an image's name with its slashes. */
+export type Routes = Readonly<Record<string, Handler>>;
+
+export type FindRoute = (
+  method: string,
+  path: string,
+) => { handler: Handler; params: Readonly<Record<string, string>> } | null;
+
+const NO_PARAMS = {};
+
+/** @throws when a route is no `METHOD /path` */
+export function compileRoutes(...tables: readonly Routes[]): FindRoute {
+  const router = createRouter<Handler>();
+  for (const [route, handler] of tables.flatMap((table) => Object.entries(table))) {
+    const [method, path] = route.split(" ");
+    if (method === undefined || path === undefined) throw new Error(`no route: ${route}`);
+    addRoute(router, method, path, handler);
+  }
+  return (method, path) => {
+    const found = findRoute(router, method, path);
+    return found === undefined ? null : { handler: found.data, params: found.params ?? NO_PARAMS };
+  };
+}
+
+/** By what is missing: its routes. Each answers 501 and says so. */
+const MISSING: Readonly<Record<string, readonly string[]>> = {
+  "the changes of a container's files (docker diff)": ["GET /containers/:id/changes"],
+  "the export of a container": ["GET /containers/:id/export"],
+  "statistics of containers": ["GET /containers/:id/stats"],
+  "the update of a container": ["POST /containers/:id/update"],
+  "copying files from and to containers": [
+    "HEAD /containers/:id/archive",
+    "GET /containers/:id/archive",
+    "PUT /containers/:id/archive",
+  ],
+  "prune of containers": ["POST /containers/prune"],
+  "prune of images": ["POST /images/prune"],
+  "the search of images": ["GET /images/search"],
+  "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],
+  "commit of a container": ["POST /commit"],
+  "disk usage": ["GET /system/df"],
+  "login to a registry": ["POST /auth"],
+  "the inspection of images in a registry": ["GET /distribution/**:name/json"],
+  "a session (BuildKit)": ["POST /session", "POST /grpc"],
+  "networks of your own": [
+    "POST /networks/create",
+    "POST /networks/:id/connect",
+    "POST /networks/:id/disconnect",
+    "POST /networks/prune",
+  ],
+  volumes: [
+    "GET /volumes",
+    "POST /volumes/create",
+    "GET /volumes/:name",
+    "PUT /volumes/:name",
+    "DELETE /volumes/:name",
+    "POST /volumes/prune",
+  ],
+  plugins: [
+    "GET /plugins",
+    "GET /plugins/privileges",
+    "POST /plugins/pull",
+    "POST /plugins/create",
+    "GET /plugins/**:name/json",
+    "DELETE /plugins/**:name",
+    "POST /plugins/**:name/enable",
+    "POST /plugins/**:name/disable",
+    "POST /plugins/**:name/upgrade",
+    "POST /plugins/**:name/push",
+    "POST /plugins/**:name/set",
+  ],
+  "checkpoints of a container": [
+    "GET /containers/:id/checkpoints",
+    "POST /containers/:id/checkpoints",
+    "DELETE /containers/:id/checkpoints/:checkpoint",
+  ],
+  "swarm mode": [
+    "GET /swarm",
+    "POST /swarm/init",
+    "POST /swarm/join",
+    "POST /swarm/leave",
+    "POST /swarm/update",
+    "GET /swarm/unlockkey",
+    "POST /swarm/unlock",
+    ...["nodes", "services", "tasks", "secrets", "configs"].flatMap((things) => [
+      `GET /${things}`,
+      `GET /${things}/:id`,
+      `DELETE /${things}/:id`,
+      `POST /${things}/create`,
+      `POST /${things}/:id/update`,
+      `GET /${things}/:id/logs`,
+    ]),
+  ],
+};
+
+/** What is known and not there: refused with a sentence, never as an unknown page. */
+export function missingRoutes(): Routes {
+  const routes = Object.entries(MISSING).flatMap(([what, paths]) => {
+    const refuse = (): never => {
+      throw notImplemented(`not implemented yet: ${what}`);
+    };
+    return paths.map((route) => [route, refuse] as const);
+  });
+  return Object.fromEntries(routes);
+}

@@ -1,0 +1,30 @@
+/** The engine itself: ping, version, info. */
+import type { SystemService } from "#engine/system";
+
+import type { Call } from "./call.ts";
+import { encodeInfo, encodeVersion } from "./encode/system.ts";
+import type { Listeners } from "./events.ts";
+import type { Routes } from "./routes.ts";
+
+/** No BuildKit: a client that asks for it is told by `docker build` itself. */
+const PING_HEADERS = {
+  "Builder-Version": "1",
+  Swarm: "inactive",
+  "Cache-Control": "no-cache, no-store, must-revalidate",
+  Pragma: "no-cache",
+};
+
+const ping = (call: Call): void => call.text("OK", PING_HEADERS);
+
+export function systemRoutes(system: SystemService, listeners: Listeners): Routes {
+  return {
+    "GET /_ping": ping,
+    "HEAD /_ping": ping,
+    "GET /version": (call) => call.json(200, encodeVersion(system.version())),
+    "GET /info": async (call) => {
+      const info = await system.info();
+      const { version } = system.version();
+      call.json(200, encodeInfo(info, { version, listeners: listeners.count }));
+    },
+  };
+}
