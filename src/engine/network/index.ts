@@ -1,2 +1,8 @@
+/**
+ * Networks and endpoints. The daemon decides and records (`openNetworkService`); the supervisor builds links and
+ * holds ports (`buildNetwork`, `removeLinks`, `PortReservations`), which need neither records nor firewall.
+ */
 export type * from "./endpoint.ts";
 export type * from "./network-service.ts";
+export { PortReservations } from "./ports/reservations.ts";
+export { type BuildRequest, buildNetwork, removeLinks } from "./sandbox/build.ts";
