@@ -1,6 +1,7 @@
 /** What every part of the container room works with, and what is known of a container only while the engine runs. */
 import type { Clock } from "#base";
 import type { EventBus } from "#engine/events";
+import type { GarbageCollector } from "#engine/gc";
 import type { ImageService } from "#engine/image";
 import type { LayerStore } from "#engine/layer";
 import type { NetworkService } from "#engine/network";
@@ -60,6 +61,7 @@ export interface ContainerRooms {
   readonly network: NetworkService;
   readonly supervisor: SupervisorLink;
   readonly events: EventBus;
+  readonly gc: Pick<GarbageCollector, "addRoots" | "release">;
 }
 
 export interface Waiter {

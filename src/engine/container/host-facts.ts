@@ -1,4 +1,8 @@
 /** What this host can do, as far as a container's options depend on it. Read once; plain data, so tests invent hosts. */
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+
+import type { CgroupAbilities } from "#linux/cgroup";
 
 export interface HostFacts {
   readonly cpus: number;
@@ -38,4 +42,43 @@ export function parseNumberList(text: string, limit = 8192): Set<number> | null 
     for (let number = first; number <= last; number += 1) numbers.add(number);
   }
   return numbers;
+}
+
+/** Reads the facts of this machine. */
+export function readHostFacts(host: {
+  readonly abilities: CgroupAbilities;
+  readonly capabilities: readonly string[];
+  readonly apparmor: boolean;
+}): HostFacts {
+  const { abilities, capabilities, apparmor } = host;
+  const cpusetCpus = readLine("/sys/devices/system/cpu/online", "0");
+  return {
+    cpus: parseNumberList(cpusetCpus)?.size ?? 1,
+    cpusetCpus,
+    cpusetMems: readLine("/sys/devices/system/node/online", "0"),
+    memoryLimit: abilities.memory,
+    swapLimit: abilities.swap,
+    memoryReservation: abilities.memory,
+    // Like the OOM switch, only the first version of the controller has it.
+    memorySwappiness: abilities.oomKillDisable,
+    oomKillDisable: abilities.oomKillDisable,
+    cpuCfs: abilities.cpuQuota,
+    cpuShares: abilities.cpuShares,
+    cpuset: abilities.cpuset,
+    pidsLimit: abilities.pids,
+    blkioWeight: abilities.blkioWeight,
+    ipv4Forwarding: readLine("/proc/sys/net/ipv4/ip_forward", "1") === "1",
+    hostname: hostname(),
+    capabilities,
+    apparmor,
+  };
+}
+
+function readLine(path: string, otherwise: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    // A kernel without NUMA or CPU hotplug has no such file.
+    return otherwise;
+  }
 }

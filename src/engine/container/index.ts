@@ -2,7 +2,7 @@
 export * from "./config.ts";
 export * from "./container-service.ts";
 export type { AttachedStreams, ContainerPaths, Log, SupervisorLink } from "./context.ts";
-export { type HostFacts, parseNumberList } from "./host-facts.ts";
+export { type HostFacts, parseNumberList, readHostFacts } from "./host-facts.ts";
 export { checkLogOptions } from "./log-options.ts";
 export { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
 export { containerMigrations } from "./records.ts";

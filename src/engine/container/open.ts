@@ -4,7 +4,6 @@ import { mkdirSync } from "node:fs";
 import { type Clock, systemClock } from "#base";
 import type { ImageUsers } from "#engine/image";
 import type { SupervisorEvent } from "#engine/supervisor";
-import type { Digest } from "#oci";
 
 import type { ContainerService } from "./container-service.ts";
 import type { ContainerPaths, ContainerRooms, Context, Log } from "./context.ts";
@@ -53,8 +52,6 @@ export interface ContainerRoom extends ContainerService, ImageUsers {
   startByPolicy(): Promise<void>;
   onSupervisorEvent(event: SupervisorEvent): void;
   counts(): { running: number; paused: number; stopped: number };
-  /** For gc: these layers stay. */
-  layersInUse(): Set<Digest>;
   /** Resolves when no deletion waits. */
   swept(): Promise<void>;
   /** Ends timers. Containers run on. */
@@ -78,6 +75,10 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     closing: closing.signal,
   };
   context.forgetLater = forgetSoon(context);
+  request.gc.addRoots("container", () => ({
+    layers: layersInUse(context),
+    snapshots: [...context.records.all()].map(({ id }) => id),
+  }));
   return {
     ...lifecycle(context),
     ...reading(context),
@@ -87,7 +88,6 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     startByPolicy: () => startByPolicy(context),
     onSupervisorEvent: (event) => handleEvent(context, event),
     counts: () => countStates(context),
-    layersInUse: () => layersInUse(context),
     swept: () => context.sweeper.idle(),
     close: () => {
       closing.abort();

@@ -2,7 +2,7 @@
  * Removing a container. The record goes in one transaction, and with it the right to everything that carries the
  * container's id: what is left on disk is deleted afterwards, by this daemon or by the next one.
  */
-import { conflict, wrap } from "#base";
+import { conflict, kindOf, sentenceOf, wrap } from "#base";
 import { SIGKILL } from "#linux/process";
 
 import type { WaitResult } from "./container-service.ts";
@@ -79,8 +79,19 @@ export function deleteContainer(
   settleWaiters(context, id, "next-exit", result);
   settleWaiters(context, id, "removed", result);
   void live.teardown.then(() => {
+    releaseLayers(context, record);
     context.sweeper.sweepContainer(id);
     for (const name of orphans) context.sweeper.sweepVolume(name);
   });
   if (!live.removing) context.lives.delete(id);
+}
+
+/** An image that was removed by force leaves its layers to its containers: the last of them lets go. */
+function releaseLayers(context: Context, { imageId, layers }: ContainerRecord): void {
+  try {
+    context.images.resolve(imageId);
+  } catch (cause) {
+    if (kindOf(cause) === "notFound") context.gc.release({ layers });
+    else context.log.warn(`could not look up image ${imageId}`, { error: sentenceOf(cause) });
+  }
 }

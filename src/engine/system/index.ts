@@ -1,1 +1,8 @@
+/** What the engine and its host are. */
+export {
+  type EngineIdentity,
+  openSystemService,
+  type OpenSystemRequest,
+  systemMigrations,
+} from "./open.ts";
 export type * from "./system-service.ts";

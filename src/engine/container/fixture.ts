@@ -1,0 +1,449 @@
+/**
+ * A container room over a real database and real files, with a supervisor, a network and an image that are told what
+ * to do. For tests of this room only.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { EngineError, noSuch } from "#base";
+import { type EngineEvent, eventMigrations, openEventBus } from "#engine/events";
+import type { Image } from "#engine/image";
+import type { NetworkService, PortBinding } from "#engine/network";
+import { openStore } from "#engine/store";
+import type {
+  BirthMessage,
+  ExecMessage,
+  ExitReport,
+  ProcessKey,
+  ProcessReport,
+  Requests,
+  RequestType,
+} from "#engine/supervisor";
+import type { Digest, ImageRunConfig, MountSpec } from "#oci";
+
+import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
+import type { SupervisorLink } from "./context.ts";
+import type { HostFacts } from "./host-facts.ts";
+import { type ContainerRoom, openContainerService } from "./open.ts";
+import { containerMigrations } from "./records.ts";
+import type { SpecDefaults } from "./spec.ts";
+import type { EngineOptions } from "./validate.ts";
+
+export const IMAGE_ID: Digest = `sha256:${"1".repeat(64)}`;
+export const LAYER: Digest = `sha256:${"2".repeat(64)}`;
+
+export const facts: HostFacts = {
+  cpus: 2,
+  cpusetCpus: "0-1",
+  cpusetMems: "0",
+  memoryLimit: true,
+  swapLimit: true,
+  memoryReservation: true,
+  memorySwappiness: true,
+  oomKillDisable: true,
+  cpuCfs: true,
+  cpuShares: true,
+  cpuset: true,
+  pidsLimit: true,
+  blkioWeight: false,
+  ipv4Forwarding: true,
+  hostname: "ferry",
+  capabilities: ["CAP_CHOWN", "CAP_KILL", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+  apparmor: false,
+};
+
+export const options: EngineOptions = {
+  defaultRuntime: "naru",
+  runtimes: new Map([
+    ["naru", "native"],
+    ["crun", "crun"],
+  ]),
+  defaultLog: { driver: "json-file", options: {} },
+  defaultShmSizeBytes: 64 * 1024 * 1024,
+  init: false,
+  initPath: null,
+  cgroupParent: "/naru-test-container-room",
+  defaultUlimits: [],
+  dns: [],
+  dnsSearch: [],
+  dnsOptions: [],
+};
+
+const systemMount = (destination: string, type: string, extra: string[] = []): MountSpec => ({
+  destination,
+  type,
+  source: type,
+  options: ["nosuid", ...extra],
+});
+
+export const specDefaults: SpecDefaults = {
+  capabilities: ["CAP_CHOWN", "CAP_KILL"],
+  allCapabilities: facts.capabilities,
+  mounts: [
+    systemMount("/proc", "proc"),
+    systemMount("/sys", "sysfs", ["ro"]),
+    systemMount("/sys/fs/cgroup", "cgroup", ["ro"]),
+    systemMount("/dev/shm", "tmpfs", ["size=65536k"]),
+  ],
+  deviceRules: [{ allow: false, access: "rwm" }],
+  maskedPaths: ["/proc/kcore"],
+  readonlyPaths: ["/proc/sys"],
+  seccomp: () => ({ defaultAction: "SCMP_ACT_ERRNO", syscalls: [] }),
+  parseSeccomp: (text) => ({ ...(JSON.parse(text) as { defaultAction: string }), syscalls: [] }),
+};
+
+export function configOf(change: Partial<ContainerConfig> = {}): ContainerConfig {
+  return {
+    image: "busybox",
+    entrypoint: null,
+    command: null,
+    environment: [],
+    user: "",
+    workingDirectory: "",
+    hostname: "",
+    domainname: "",
+    terminal: false,
+    openStdin: false,
+    stdinOnce: false,
+    attachStdin: false,
+    attachStdout: true,
+    attachStderr: true,
+    labels: {},
+    exposedPorts: [],
+    volumes: [],
+    stopSignal: null,
+    stopTimeoutSeconds: null,
+    shell: null,
+    networkDisabled: false,
+    macAddress: null,
+    ...change,
+  };
+}
+
+export function hostOf(change: Partial<HostConfig> = {}): HostConfig {
+  return {
+    runtime: null,
+    autoRemove: false,
+    init: null,
+    privileged: false,
+    readOnlyRoot: false,
+    mounts: [],
+    networkMode: { mode: "network", name: "bridge" },
+    ports: [],
+    publishAllPorts: false,
+    pidMode: { mode: "private" },
+    ipcMode: { mode: "private" },
+    utsMode: { mode: "private" },
+    cgroupNamespaceMode: { mode: "private" },
+    usernsMode: "",
+    capAdd: [],
+    capDrop: [],
+    securityOptions: [],
+    groupAdd: [],
+    dns: [],
+    dnsSearch: [],
+    dnsOptions: [],
+    extraHosts: [],
+    shmSizeBytes: null,
+    sysctls: {},
+    ulimits: [],
+    devices: [],
+    deviceCgroupRules: [],
+    oomScoreAdjust: 0,
+    restartPolicy: { name: "no" },
+    maskedPaths: null,
+    readonlyPaths: null,
+    annotations: {},
+    log: { driver: "", options: {} },
+    cgroupParent: "",
+    resources: {
+      memoryBytes: 0,
+      memorySwapBytes: 0,
+      memoryReservationBytes: 0,
+      memorySwappiness: null,
+      oomKillDisable: false,
+      cpuShares: 0,
+      nanoCpus: 0,
+      cpuPeriodUsec: 0,
+      cpuQuotaUsec: 0,
+      cpusetCpus: "",
+      cpusetMems: "",
+      pidsLimit: null,
+      blkioWeight: 0,
+    },
+    consoleSize: [0, 0],
+    ...change,
+  };
+}
+
+export const createOf = (
+  change: {
+    name?: string;
+    config?: Partial<ContainerConfig>;
+    host?: Partial<HostConfig>;
+    platform?: string | null;
+  } = {},
+): CreateRequest => ({
+  name: change.name ?? "",
+  platform: change.platform ?? null,
+  config: configOf(change.config),
+  host: hostOf(change.host),
+});
+
+/** A supervisor that outlives the rooms it serves, as the real one does. */
+export class FakeSupervisor implements SupervisorLink {
+  readonly births: BirthMessage[] = [];
+  readonly execs: ExecMessage[] = [];
+  readonly processes = new Map<string, ProcessReport>();
+  readonly forgotten: ProcessKey[] = [];
+  readonly signals: [string, number][] = [];
+  readonly ports = new Map<string, PortBinding[]>();
+  /** Thrown by the next birth. */
+  birthFailure: Error | null = null;
+  /** Runs inside a birth, before its answer. */
+  onBirth: (id: string) => void | Promise<void> = () => undefined;
+  /** What a signal does; the default ends the process. */
+  onSignal: (id: string, signal: number) => void = (id, signal) => this.end(id, 128 + signal);
+  deliver: (exit: ExitReport) => void = () => undefined;
+  #nextPid = 1000;
+
+  async request<Type extends RequestType>(
+    request: Requests[Type]["request"] & { readonly type: Type },
+  ): Promise<Requests[Type]["answer"]> {
+    return (await this.#answer(
+      request as Requests[RequestType]["request"],
+    )) as Requests[Type]["answer"];
+  }
+
+  attach(): Promise<never> {
+    return Promise.reject(new Error("the fake carries no streams"));
+  }
+
+  /** The init of a container ends. */
+  end(id: string, exitCode: number): void {
+    const report = this.processes.get(id);
+    if (report === undefined || report.exit !== null) return;
+    const exit: ExitReport = {
+      key: { id },
+      pid: report.pid,
+      exitCode,
+      oomKilled: false,
+      finishedAt: new Date().toISOString().replace("Z", "000000Z"),
+      error: null,
+    };
+    this.processes.set(id, { ...report, exit });
+    this.deliver(exit);
+  }
+
+  async #answer(request: Requests[RequestType]["request"]): Promise<unknown> {
+    switch (request.type) {
+      case "birth":
+        return await this.#birth(request);
+      case "exec":
+        this.execs.push(request);
+        return this.#report({ id: request.id, execId: request.execId });
+      case "signal": {
+        const { id } = request.key;
+        const report = this.processes.get(id);
+        if (report === undefined || report.exit !== null) throw noSuch("container", id);
+        this.signals.push([id, request.signal]);
+        this.onSignal(id, request.signal);
+        return null;
+      }
+      case "list":
+        return { processes: [...this.processes.values()] };
+      case "listPorts":
+        return { holders: [...this.ports].map(([id, ports]) => ({ id, ports })) };
+      case "forget":
+        this.forgotten.push(request.key);
+        this.processes.delete(request.key.id);
+        return null;
+      case "reservePorts":
+      case "releasePorts":
+      case "removeLinks":
+      case "resize":
+      case "shutdown":
+        return null;
+    }
+  }
+
+  async #birth(request: BirthMessage): Promise<ProcessReport> {
+    this.births.push(request);
+    const failure = this.birthFailure;
+    this.birthFailure = null;
+    if (failure !== null) throw failure;
+    const report = this.#report({ id: request.id });
+    this.processes.set(request.id, report);
+    await this.onBirth(request.id);
+    return report;
+  }
+
+  #report(key: ProcessKey): ProcessReport {
+    this.#nextPid += 1;
+    return {
+      key,
+      pid: this.#nextPid,
+      startTime: "1",
+      bootId: "boot",
+      startedAt: new Date().toISOString().replace("Z", "000000Z"),
+      exit: null,
+    };
+  }
+}
+
+export class FakeNetwork implements NetworkService {
+  readonly attached = new Set<string>();
+  readonly released: string[] = [];
+  attachFailure: Error | null = null;
+  alive: ReadonlySet<string> | null = null;
+
+  ensure(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  list(): [] {
+    return [];
+  }
+
+  resolve(name: string): never {
+    throw noSuch("network", name);
+  }
+
+  endpointsOf(): [] {
+    return [];
+  }
+
+  endpointsIn(): [] {
+    return [];
+  }
+
+  attach(request: Parameters<NetworkService["attach"]>[0]): ReturnType<NetworkService["attach"]> {
+    if (this.attachFailure !== null) return Promise.reject(this.attachFailure);
+    this.attached.add(request.containerId);
+    const ports = request.ports.map(({ protocol, containerPort, hostPort }): PortBinding => ({
+      protocol,
+      containerPort,
+      hostAddress: "0.0.0.0",
+      hostPort: hostPort === 0 ? 49_153 : hostPort,
+    }));
+    return Promise.resolve({ attachment: { mode: "bridge", endpoints: [] }, endpoints: [], ports });
+  }
+
+  publish(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  release(id: string): Promise<void> {
+    this.attached.delete(id);
+    this.released.push(id);
+    return Promise.resolve();
+  }
+
+  reconcile(alive: ReadonlySet<string>): Promise<void> {
+    this.alive = alive;
+    for (const id of this.attached) if (!alive.has(id)) this.attached.delete(id);
+    return Promise.resolve();
+  }
+}
+
+export interface Fixture extends AsyncDisposable {
+  readonly room: ContainerRoom;
+  readonly supervisor: FakeSupervisor;
+  readonly network: FakeNetwork;
+  readonly events: EngineEvent[];
+  readonly folder: string;
+  readonly snapshots: Set<string>;
+  /** As after SIGKILL: a new room on the same records, the old one is never heard of again. */
+  reopen(): Promise<void>;
+}
+
+const image = (run: ImageRunConfig): Image => ({
+  id: IMAGE_ID,
+  config: {
+    architecture: "amd64",
+    os: "linux",
+    config: run,
+    rootfs: { type: "layers", diff_ids: [LAYER] },
+  },
+  references: ["docker.io/library/busybox:latest"],
+  repoDigests: [],
+  sizeBytes: 1,
+  lastTagged: null,
+  parent: null,
+});
+
+export function openFixture(run: ImageRunConfig = { Cmd: ["sh"] }): Fixture {
+  const folder = mkdtempSync("/tmp/naru-test-container-");
+  const supervisor = new FakeSupervisor();
+  const network = new FakeNetwork();
+  const snapshots = new Set<string>();
+  const store = openStore({
+    path: join(folder, "naru.db"),
+    migrations: [...eventMigrations, ...containerMigrations],
+  });
+  const bus = openEventBus({ store });
+  const events: EngineEvent[] = [];
+  const recorder = {
+    ...bus,
+    publish: (event: Omit<EngineEvent, "timeNano">) => events.push({ ...event, timeNano: 0n }),
+    subscribe: bus.subscribe.bind(bus),
+    past: bus.past.bind(bus),
+  };
+  const lower = join(folder, "lower");
+  mkdirSync(lower);
+  const open = (): ContainerRoom => {
+    const room = openContainerService({
+      store,
+      images: {
+        resolve: (name: string) => {
+          if (name.startsWith("busybox") || name === IMAGE_ID) return image(run);
+          throw new EngineError("notFound", `No such image: ${name}:latest`);
+        },
+      } as never,
+      layers: { info: () => null } as never,
+      snapshots: {
+        lowers: () => [lower],
+        list: () => [...snapshots],
+        usageBytes: async () => 12,
+        create: ({ id, layers }: { id: string; layers: readonly Digest[] }) => {
+          snapshots.add(id);
+          return { id, layers, upper: `${folder}/${id}/upper`, work: `${folder}/${id}/work` };
+        },
+        remove: async (id: string) => void snapshots.delete(id),
+      } as never,
+      network,
+      supervisor,
+      events: recorder,
+      gc: { addRoots: () => undefined, release: () => undefined },
+      options,
+      facts,
+      specDefaults,
+      paths: { containers: join(folder, "containers"), volumes: join(folder, "volumes") },
+      log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
+    });
+    supervisor.deliver = (exit) => room.onSupervisorEvent({ type: "exit", exit });
+    return room;
+  };
+  let room = open();
+  return {
+    get room() {
+      return room;
+    },
+    supervisor,
+    network,
+    events,
+    folder,
+    snapshots,
+    async reopen() {
+      room.close();
+      room = open();
+      await room.reconcile({ startUp: true });
+    },
+    async [Symbol.asyncDispose]() {
+      room.close();
+      await room.swept();
+      store[Symbol.dispose]();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
