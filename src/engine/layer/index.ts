@@ -1,5 +1,6 @@
 /** Layers: the store of change sets, and the tar codec they are made of. */
 export type * from "./layer-store.ts";
+export { openLayerStore, type LayerStoreOptions } from "./store.ts";
 export {
   bytesOf,
   paddingOf,
