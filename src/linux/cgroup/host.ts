@@ -1,0 +1,223 @@
+/**
+ * The host's cgroups: making a folder with limits in every hierarchy, and finding folders again.
+ *
+ * Promise: `create` leaves nothing behind when it throws, and it never moves a process. Processes come in by
+ * `Cgroup.openJoin`: the kernel makes whoever writes another process' number into cgroup.procs wait for a grace period.
+ */
+import { mkdirSync, rmdirSync } from "node:fs";
+
+import { invalid } from "#base";
+
+import { Cgroup, type CgroupFolder } from "./cgroup.ts";
+import { attachDeviceProgram } from "./device-program.ts";
+import { listFolders, readControl, tryWriteControl, writeControl } from "./files.ts";
+import {
+  type CgroupLayout,
+  type CgroupMode,
+  type Hierarchy,
+  readCgroupLayout,
+} from "./hierarchy.ts";
+import { type CgroupResources, type ControlWrite, v1Writes, v2Writes } from "./resources.ts";
+
+/** What this host's cgroups can do, for /info and for warnings. */
+export interface CgroupAbilities {
+  readonly memory: boolean;
+  readonly swap: boolean;
+  readonly oomKillDisable: boolean;
+  readonly cpuShares: boolean;
+  readonly cpuQuota: boolean;
+  readonly cpuset: boolean;
+  readonly pids: boolean;
+  readonly blkioWeight: boolean;
+  readonly blkioThrottle: boolean;
+  readonly devices: boolean;
+}
+
+export interface CgroupRequest {
+  /** Below every hierarchy's mount point: "/naru/<id>". */
+  readonly path: string;
+  readonly resources: CgroupResources;
+}
+
+export interface CgroupHost {
+  readonly mode: CgroupMode;
+  readonly hierarchies: readonly Hierarchy[];
+  readonly abilities: CgroupAbilities;
+  /** Makes the folders and sets the limits. A folder left by an earlier life is used again. @throws EngineError, SyscallError */
+  create(request: CgroupRequest): Cgroup;
+  /** A cgroup that exists, or existed. */
+  at(path: string): Cgroup;
+  /** The names of the folders below `parent`, in any hierarchy: what a crash may have left. */
+  list(parent: string): string[];
+}
+
+/** Opens the host's cgroups. */
+export function openCgroupHost(layout: CgroupLayout = readCgroupLayout()): CgroupHost {
+  const { mode, hierarchies } = layout;
+  const prepared = new Set<string>();
+  const create = ({ path, resources }: CgroupRequest): Cgroup => {
+    const at = cleanPath(path);
+    const folders = foldersOf(hierarchies, at);
+    const parent = at.slice(0, at.lastIndexOf("/"));
+    if (!prepared.has(parent)) {
+      for (const hierarchy of hierarchies) prepareParent(hierarchy, parent);
+      prepared.add(parent);
+    }
+    const made: string[] = [];
+    try {
+      for (const { folder, hierarchy } of folders) {
+        if (makeFolder(folder, () => prepareParent(hierarchy, parent))) made.push(folder);
+      }
+      applyResources(folders, resources);
+    } catch (thrown) {
+      for (const folder of made.reverse()) removeQuietly(folder);
+      throw thrown;
+    }
+    return new Cgroup(at, folders);
+  };
+  return {
+    mode,
+    hierarchies,
+    abilities: readAbilities(hierarchies),
+    create,
+    at: (path) => new Cgroup(cleanPath(path), foldersOf(hierarchies, cleanPath(path))),
+    list: (parent) => [
+      ...new Set(
+        hierarchies.flatMap(({ mountPoint }) => listFolders(mountPoint + cleanPath(parent))),
+      ),
+    ],
+  };
+}
+
+/** Pure: one leading slash, nothing that climbs. @throws EngineError "invalid" */
+export function cleanPath(path: string): string {
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.length === 0 || parts.includes("..") || path.includes("\0")) {
+    throw invalid(`invalid cgroup path: ${path}`);
+  }
+  return `/${parts.join("/")}`;
+}
+
+const foldersOf = (hierarchies: readonly Hierarchy[], path: string): CgroupFolder[] =>
+  hierarchies.map((hierarchy) => ({ hierarchy, folder: hierarchy.mountPoint + path }));
+
+/** @returns whether it was made just now */
+function makeFolder(folder: string, prepare: () => void): boolean {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      mkdirSync(folder);
+      return true;
+    } catch (thrown) {
+      const { code } = thrown as NodeJS.ErrnoException;
+      if (code === "EEXIST") return false;
+      // Somebody removed the parent meanwhile: make it again, once.
+      if (code !== "ENOENT" || tries > 0) throw thrown;
+      prepare();
+    }
+  }
+}
+
+function removeQuietly(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // The failure that led here is the one to tell; start-up finds what is left.
+  }
+}
+
+/** Makes the folders on the way and lets their children be limited. */
+function prepareParent({ version, mountPoint, controllers }: Hierarchy, parent: string): void {
+  let folder = mountPoint;
+  for (const name of ["", ...parent.split("/").filter(Boolean)]) {
+    if (name !== "") {
+      folder += `/${name}`;
+      mkdirSync(folder, { recursive: true });
+    }
+    if (version === 2) {
+      for (const controller of controllers) {
+        // Refused by the root of a delegation that has processes of its own (EBUSY) or lacks the controller.
+        tryWriteControl(`${folder}/cgroup.subtree_control`, `+${controller}`);
+      }
+    } else if (name !== "" && controllers.includes("cpuset")) {
+      inheritCpuset(folder);
+    }
+  }
+}
+
+/** A v1 cpuset folder takes no process before both files have a value; its children inherit from here on. */
+function inheritCpuset(folder: string): void {
+  const above = folder.slice(0, folder.lastIndexOf("/"));
+  for (const file of ["cpuset.cpus", "cpuset.mems"]) {
+    if (readControl(`${folder}/${file}`) !== "") continue;
+    writeControl(`${folder}/${file}`, readControl(`${above}/${file}`) ?? "");
+  }
+  writeControl(`${folder}/cgroup.clone_children`, "1");
+}
+
+/** Sets limits on folders that exist. @throws SyscallError, EngineError "invalid" for a controller this host lacks */
+export function applyResources(folders: readonly CgroupFolder[], resources: CgroupResources): void {
+  const v1 = new Map<string, string>();
+  let v2: CgroupFolder | undefined;
+  for (const each of folders) {
+    if (each.hierarchy.version === 2) v2 = each;
+    else for (const controller of each.hierarchy.controllers) v1.set(controller, each.folder);
+  }
+  for (const write of v1Writes(resources)) {
+    const folder = v1.get(write.controller);
+    if (folder !== undefined) writeLimit(folder, write);
+    else if (v2 === undefined) refuseMissing(write);
+  }
+  if (v2 === undefined) return;
+  for (const write of v2Writes(resources)) {
+    if (v2.hierarchy.controllers.includes(write.controller) || write.controller === "cgroup") {
+      writeLimit(v2.folder, write);
+    } else if (!v1.has(v1NameOf(write.controller))) refuseMissing(write);
+  }
+  if (!v1.has("devices") && (resources.devices?.length ?? 0) > 0) {
+    attachDeviceProgram(v2.folder, resources.devices ?? []);
+  }
+}
+
+const v1NameOf = (controller: string): string => (controller === "io" ? "blkio" : controller);
+
+function writeLimit(folder: string, { file, value, optional }: ControlWrite): void {
+  const path = `${folder}/${file}`;
+  if (optional && readControl(path) === null) return;
+  writeControl(path, value);
+}
+
+function refuseMissing({ controller, file, value, optional }: ControlWrite): void {
+  // Device rules protect: where nothing can hold them, running without is no answer either.
+  if (optional) return;
+  throw invalid(
+    `cannot set ${file} to ${value}: this host has no cgroup controller "${controller}"`,
+  );
+}
+
+function readAbilities(hierarchies: readonly Hierarchy[]): CgroupAbilities {
+  const v1 = (controller: string, file: string) =>
+    hierarchies.some(
+      (each) =>
+        each.version === 1 &&
+        each.controllers.includes(controller) &&
+        readControl(`${each.mountPoint}/${file}`) !== null,
+    );
+  const has = (controller: string, version?: 1 | 2) =>
+    hierarchies.some(
+      (each) =>
+        each.controllers.includes(controller) &&
+        (version === undefined || each.version === version),
+    );
+  return {
+    memory: has("memory"),
+    swap: v1("memory", "memory.memsw.limit_in_bytes") || has("memory", 2),
+    oomKillDisable: has("memory", 1),
+    cpuShares: has("cpu"),
+    cpuQuota: v1("cpu", "cpu.cfs_quota_us") || has("cpu", 2),
+    cpuset: has("cpuset"),
+    pids: has("pids"),
+    blkioWeight: v1("blkio", "blkio.bfq.weight") || has("io", 2),
+    blkioThrottle: has("blkio", 1) || has("io", 2),
+    devices: has("devices", 1) || hierarchies.some((each) => each.version === 2),
+  };
+}
