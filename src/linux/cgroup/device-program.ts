@@ -54,7 +54,7 @@ function ruleInstructions({ allow, type = "a", major, minor, access }: CgroupDev
   const block: Instruction[] = [];
   if (type !== "a") {
     block.push({ code: JUMP_NOT_EQUAL, to: TYPE, number: DEVICE_TYPES[type], offset: "next" });
-    const letters = [...(access ?? "rwm")];
+    const letters = (access ?? "rwm").split("");
     const bits = letters.reduce((sum, letter) => sum | (ACCESS_BITS[letter] ?? 0), 0);
     if (bits !== ACCESS_ALL) {
       block.push(

@@ -1,1 +1,4 @@
-export {};
+/** What the kernel lets a process do: capabilities, seccomp filters, security modules. */
+export * from "./capabilities.ts";
+export * from "./modules.ts";
+export * from "./seccomp.ts";
