@@ -1,1 +1,4 @@
+/** Runtime drivers: spec in, process out. */
 export * from "./driver.ts";
+export * from "./identity.ts";
+export { openOciDriver, type OciDriverOptions } from "./oci/driver.ts";

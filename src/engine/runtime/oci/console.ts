@@ -1,0 +1,78 @@
+/**
+ * The console socket of OCI runtimes: the runtime connects and sends the pty's master with SCM_RIGHTS.
+ * The socket is bound through a descriptor of its folder, since sun_path holds only 108 bytes.
+ * Source: runc, docs/terminals.md, "Detached New Terminal"; unix(7).
+ */
+import { addressOf, allocate, attempt, checked, cstring } from "#linux/ffi";
+import { closeFd, O_CLOEXEC, O_DIRECTORY, O_PATH, openPath } from "#linux/path";
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_CMSG_CLOEXEC = 0x4000_0000;
+const SCM_RIGHTS = 1;
+const SOL_SOCKET = 1;
+const NAME = "console.sock";
+
+export interface ConsoleSocket extends Disposable {
+  /** Relative to the folder: the runtime is started in it. */
+  readonly name: string;
+  /** The master the runtime sent; the caller's to close. Call it after the runtime has ended. */
+  receive(): number;
+}
+
+/** @param folder an empty place of the driver's own for this process */
+export function listenForConsole(folder: string): ConsoleSocket {
+  const directory = openPath(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const listener = checked("socket", "console socket", AF_UNIX, type, 0);
+  const name = `${NAME}-${crypto.randomUUID().slice(0, 8)}`;
+  try {
+    const path = cstring(`/proc/self/fd/${directory}/${name}`);
+    const address = allocate(2 + path.length);
+    new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+    address.set(path, 2);
+    checked("bind", name, listener, address, address.length);
+    checked("listen", name, listener, 1);
+  } catch (thrown) {
+    closeFd(listener);
+    closeFd(directory);
+    throw thrown;
+  }
+  return {
+    name,
+    receive: () => receiveFrom(listener),
+    [Symbol.dispose]() {
+      attempt("unlinkat", directory, cstring(name), 0);
+      closeFd(listener);
+      closeFd(directory);
+    },
+  };
+}
+
+function receiveFrom(listener: number): number {
+  const connection = checked("accept4", "console socket", listener, null, null, SOCK_CLOEXEC);
+  try {
+    const [bytes, control] = [allocate(4096), allocate(64)];
+    const vector = struct(addressOf(bytes), 4096n);
+    const message = struct(0n, 0n, addressOf(vector), 1n, addressOf(control), 64n, 0n);
+    checked("recvmsg", "console socket", connection, message, MSG_CMSG_CLOEXEC);
+    // cmsghdr: length (8 bytes), level, type, then the descriptors.
+    const view = new DataView(control.buffer);
+    if (view.getInt32(8, true) !== SOL_SOCKET || view.getInt32(12, true) !== SCM_RIGHTS) {
+      throw new Error("the runtime sent no terminal");
+    }
+    return view.getInt32(16, true);
+  } finally {
+    closeFd(connection);
+  }
+}
+
+/** A C struct of 8-byte words; what it points to must stay in a `const` of the caller. */
+function struct(...words: readonly bigint[]): Uint8Array<ArrayBuffer> {
+  const memory = allocate(words.length * 8);
+  const view = new DataView(memory.buffer);
+  for (const [index, word] of words.entries()) view.setBigUint64(index * 8, word, true);
+  return memory;
+}
