@@ -1,7 +1,7 @@
 /** Which handler answers which method and path, and what of Docker's API is known but not there yet. */
 import { addRoute, createRouter, findRoute } from "rou3";
 
-import { notImplemented } from "#base";
+import { notFound, notImplemented } from "#base";
 
 import type { Call } from "./call.ts";
 
@@ -60,17 +60,14 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   volumes: [
     "GET /volumes",
     "POST /volumes/create",
-    "GET /volumes/:name",
     "PUT /volumes/:name",
     "DELETE /volumes/:name",
     "POST /volumes/prune",
   ],
   plugins: [
-    "GET /plugins",
     "GET /plugins/privileges",
     "POST /plugins/pull",
     "POST /plugins/create",
-    "GET /plugins/**:name/json",
     "DELETE /plugins/**:name",
     "POST /plugins/**:name/enable",
     "POST /plugins/**:name/disable",
@@ -102,7 +99,10 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** What is known and not there: refused with a sentence, never as an unknown page. */
+/**
+ * What is known and not there: refused with a sentence, never as an unknown page. Where nothing can be found,
+ * "not found" is the truth, and `docker inspect NAME` needs it: it asks for every kind of thing in turn.
+ */
 export function missingRoutes(): Routes {
   const routes = Object.entries(MISSING).flatMap(([what, paths]) => {
     const refuse = (): never => {
@@ -110,5 +110,14 @@ export function missingRoutes(): Routes {
     };
     return paths.map((route) => [route, refuse] as const);
   });
-  return Object.fromEntries(routes);
+  return {
+    ...Object.fromEntries(routes),
+    "GET /volumes/:name": (call) => {
+      throw notFound(`get ${call.param("name")}: no such volume`);
+    },
+    "GET /plugins": (call) => call.json(200, []),
+    "GET /plugins/**:name/json": (call) => {
+      throw notFound(`plugin "${call.param("name")}" not found`);
+    },
+  };
 }

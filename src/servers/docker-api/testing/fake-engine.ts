@@ -1,0 +1,35 @@
+/**
+ * An engine without a kernel for this room's tests: the server is driven by real clients over a real socket,
+ * and what it asked for can be looked at.
+ */
+import type { EventBus } from "#engine/events";
+
+import type { ApiServices } from "../index.ts";
+import { FakeContainers } from "./fake-containers.ts";
+import { fakeBus, fakeImages, fakeNetworks, fakeSystem } from "./fake-services.ts";
+
+export interface FakeEngine extends ApiServices {
+  readonly containers: FakeContainers;
+  readonly events: EventBus;
+  /** What the server logged. */
+  readonly errors: string[];
+  /** Sizes of archives that were read. */
+  readonly loaded: number[];
+}
+
+export function fakeEngine(): FakeEngine {
+  const events = fakeBus();
+  const containers = new FakeContainers(events);
+  const errors: string[] = [];
+  const loaded: number[] = [];
+  return {
+    containers,
+    events,
+    errors,
+    loaded,
+    logger: { error: (message) => void errors.push(message) },
+    images: fakeImages(containers.signals, loaded),
+    networks: fakeNetworks(),
+    system: fakeSystem(),
+  };
+}
