@@ -31,7 +31,15 @@ const map = {
     "linux/xattr",
     "engine/content",
   ],
-  "engine/snapshot": ["base", "oci", "linux/mount", "linux/path", "linux/xattr", "engine/layer"],
+  "engine/snapshot": [
+    "base",
+    "oci",
+    "linux/ffi",
+    "linux/mount",
+    "linux/path",
+    "linux/xattr",
+    "engine/layer",
+  ],
   "engine/registry-client": ["base", "oci"],
   "engine/gc": ["base", "oci", "engine/store", "engine/content", "engine/layer", "engine/snapshot"],
   "engine/image": [

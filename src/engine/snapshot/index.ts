@@ -1,1 +1,3 @@
+/** Snapshots: the writable top of a container's stack. */
 export type * from "./snapshot-store.ts";
+export { openSnapshotStore, type SnapshotStoreOptions } from "./store.ts";
