@@ -2,11 +2,12 @@
  * The language between daemon and supervisor, version 1.
  *
  * A Unix stream socket (`<exec-root>/supervisor.sock`, 0600 in a root-only folder). Every connection begins with
- * one frame from the client: `{ "hello": 1, "channel": "control" | "attach", … }`.
+ * one frame from the client: `{ "hello": 1, "channel": "control" | "attach", … }`, answered by one frame
+ * `{ hello: 1, pid }` or `{ error }`.
  *
  * control: frames both ways, each a 4-byte big-endian length and that many bytes of JSON. The daemon sends
  * `{ seq, request }`, the supervisor answers `{ seq, answer }` or `{ seq, error }` in any order, and sends
- * `{ event }` to every control connection.
+ * `{ event }` to every control connection. `{ notice }` is for the client's own bookkeeping.
  *
  * attach: after the hello frame and its answer, the socket carries the streams of one process themselves.
  * Towards the daemon: Docker's multiplexed frames (type, 0, 0, 0, 4-byte big-endian length, bytes) without a
@@ -40,6 +41,30 @@ export type LogTarget =
       readonly attributes: Readonly<Record<string, string>>;
     }
   | { readonly driver: "none" };
+
+/** A descriptor of the supervisor, by number, with the inode that tells it from a later one of the same number. */
+export interface DescriptorName {
+  readonly descriptor: number;
+  readonly inode: string;
+}
+
+/**
+ * What keeps a process reachable. Each side holds a copy of the other's (pidfd_getfd), so whichever restarts
+ * takes them back: exit codes, terminals, open stdin and unread output survive.
+ */
+export interface ProcessDescriptors {
+  readonly pidfd: DescriptorName | null;
+  readonly ptyMaster: DescriptorName | null;
+  readonly stdin: DescriptorName | null;
+  readonly stdout: DescriptorName | null;
+  readonly stderr: DescriptorName | null;
+}
+
+export interface DescriptorOffer {
+  readonly key: ProcessKey;
+  readonly startTime: string;
+  readonly descriptors: ProcessDescriptors;
+}
 
 export interface StdioRequest {
   /** Keep stdin open for attachers (`-i`). Otherwise stdin is /dev/null. */
@@ -82,6 +107,8 @@ export interface ProcessReport {
   /** When execve succeeded, ISO 8601 with nanoseconds. */
   readonly startedAt: string;
   readonly exit: ExitReport | null;
+  /** For the client, which takes copies; null once the process has ended. */
+  readonly descriptors?: ProcessDescriptors | null;
 }
 
 export interface ExitReport {
@@ -142,6 +169,12 @@ export type SupervisorEvent =
   | { readonly type: "exit"; readonly exit: ExitReport }
   | { readonly type: "oom"; readonly key: ProcessKey };
 
+/** For the client only: a copy of stdin held on would keep the process from seeing the end of its input. */
+export interface SupervisorNotice {
+  readonly type: "stdinClosed";
+  readonly key: ProcessKey;
+}
+
 export interface SupervisorFailure {
   readonly kind: "notFound" | "conflict" | "invalid" | "internal" | "birth";
   /** Docker's sentence. */
@@ -149,6 +182,20 @@ export interface SupervisorFailure {
   /** For "birth". */
   readonly failure?: BirthFailure;
 }
+
+export interface ControlHello {
+  readonly hello: typeof PROTOCOL_VERSION;
+  readonly channel: "control";
+  /** The client's own process, whose descriptors the offers name. */
+  readonly pid: number;
+  readonly offers: readonly DescriptorOffer[];
+}
+
+export type Hello = ControlHello | AttachHello;
+
+export type HelloAnswer =
+  | { readonly hello: typeof PROTOCOL_VERSION; readonly pid: number }
+  | { readonly error: SupervisorFailure };
 
 export interface AttachHello {
   readonly hello: typeof PROTOCOL_VERSION;
@@ -159,4 +206,17 @@ export interface AttachHello {
   readonly stderr: boolean;
   /** Wait for a birth that has not happened yet: attach before start, as `docker run` does. */
   readonly beforeBirth: boolean;
+}
+
+/** What the supervisor sends on a control channel after the hello. */
+export type ControlFrame =
+  | { readonly seq: number; readonly answer: unknown }
+  | { readonly seq: number; readonly error: SupervisorFailure }
+  | { readonly event: SupervisorEvent }
+  | { readonly notice: SupervisorNotice };
+
+/** What the daemon sends on a control channel after the hello. */
+export interface RequestFrame {
+  readonly seq: number;
+  readonly request: { [Type in RequestType]: Requests[Type]["request"] }[RequestType];
 }

@@ -6,6 +6,7 @@ import { allocate, attempt, checked, errnoNumbers, SyscallError } from "#linux/f
 
 const P_ALL = 0;
 const P_PID = 1;
+const P_PIDFD = 3;
 const WNOHANG = 1;
 const WEXITED = 4;
 const WNOWAIT = 0x0100_0000;
@@ -43,6 +44,17 @@ export function waitPid(pid: number, options: WaitOptions = {}): ChildEnd | null
   const flags = WEXITED | (options.noHang ? WNOHANG : 0) | (options.noReap ? WNOWAIT : 0);
   view.setInt32(SI_PID, 0, true);
   checked("waitid", `pid ${pid}`, P_PID, pid, siginfo, flags, null);
+  return lastEnd();
+}
+
+/**
+ * The same through a pidfd, which cannot mean another process by now.
+ * @throws SyscallError "ECHILD" when it is not (or no longer) a child of this process
+ */
+export function waitPidfd(pidfd: number, options: WaitOptions = {}): ChildEnd | null {
+  const flags = WEXITED | (options.noHang ? WNOHANG : 0) | (options.noReap ? WNOWAIT : 0);
+  view.setInt32(SI_PID, 0, true);
+  checked("waitid", `pidfd ${pidfd}`, P_PIDFD, pidfd, siginfo, flags, null);
   return lastEnd();
 }
 

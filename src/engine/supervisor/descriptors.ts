@@ -1,0 +1,69 @@
+/** Small calls on descriptors that the supervisor makes everywhere: FIFOs, flags, names, copies. */
+import { fstatSync } from "node:fs";
+
+import { attempt, checked, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
+import { pidfdGetfd } from "#linux/process";
+
+import type { DescriptorName } from "./protocol.ts";
+
+const AT_FDCWD = -100;
+const S_IFIFO = 0o010000;
+const F_DUPFD_CLOEXEC = 1030;
+const F_GETFL = 3;
+const F_SETFL = 4;
+export const O_RDONLY = 0;
+export const O_WRONLY = 1;
+export const O_RDWR = 2;
+export const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
+
+export const openDescriptor = (path: string, flags: number): number =>
+  checked("openat", path, AT_FDCWD, cstring(path), flags | O_CLOEXEC | O_NOFOLLOW, 0);
+
+export const makeFifo = (path: string): void => {
+  checked("mknodat", path, AT_FDCWD, cstring(path), S_IFIFO | 0o600, 0);
+};
+
+export const closeDescriptor = (descriptor: number): void => {
+  attempt("close", descriptor);
+};
+
+/** A second number for the same open file. */
+export const duplicate = (descriptor: number): number =>
+  checked("fcntl", "F_DUPFD_CLOEXEC", descriptor, F_DUPFD_CLOEXEC, 3);
+
+export function setNonBlocking(descriptor: number, on: boolean): void {
+  const flags = checked("fcntl", "F_GETFL", descriptor, F_GETFL, 0);
+  const wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+  if (wanted !== flags) checked("fcntl", "F_SETFL", descriptor, F_SETFL, wanted);
+}
+
+const inodeOf = (descriptor: number): string => {
+  const { dev, ino } = fstatSync(descriptor, { bigint: true });
+  return `${dev}:${ino}`;
+};
+
+export const nameDescriptor = (descriptor: number): DescriptorName => ({
+  descriptor,
+  inode: inodeOf(descriptor),
+});
+
+/**
+ * A copy of another process' descriptor; null when it is closed, or its number belongs to something else by now.
+ */
+export function takeDescriptor(pidfd: number, name: DescriptorName | null): number | null {
+  if (name === null) return null;
+  let copy: number;
+  try {
+    copy = pidfdGetfd(pidfd, name.descriptor);
+  } catch (thrown) {
+    if (!(thrown instanceof SyscallError)) throw thrown;
+    const isGone = thrown.errno === errnoNumbers.EBADF || thrown.errno === errnoNumbers.ESRCH;
+    if (isGone) return null;
+    throw thrown;
+  }
+  if (inodeOf(copy) === name.inode) return copy;
+  closeDescriptor(copy);
+  return null;
+}

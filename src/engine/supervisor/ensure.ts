@@ -1,0 +1,112 @@
+/**
+ * Finds the supervisor of an exec-root, or starts one: in a session of its own, so that nothing that ends the daemon
+ * ends it, and from a read-only mount of the binary.
+ *
+ *   <exec-root>/engine           the binary, bind-mounted read-only: whatever a container reaches through
+ *                                /proc/<supervisor>/exe cannot be written (CVE-2019-5736)
+ *   <exec-root>/supervisor.log   what it says
+ */
+import { closeSync, mkdirSync, openSync, readFileSync, realpathSync } from "node:fs";
+import { join } from "node:path";
+
+import { EngineError, sentenceOf, unavailable } from "#base";
+import { attempt, checked, cstring } from "#linux/ffi";
+
+import { type ConnectOptions, connectSupervisor, type SupervisorClient } from "./client.ts";
+
+const START_LIMIT_MS = 10_000;
+const LOOK_MS = 2;
+const LOG_TAIL_CHARACTERS = 2000;
+const MS_RDONLY = 0x1;
+const MS_NOSUID = 0x2;
+const MS_REMOUNT = 0x20;
+const MS_BIND = 0x1000;
+const MNT_DETACH = 2;
+
+export interface EnsureOptions extends Omit<ConnectOptions, "socketPath"> {
+  readonly execRoot: string;
+  /** The program: the compiled engine, or bun itself when running from source. */
+  readonly binary: string;
+  /** What comes before `supervisor`: from source, the path of src/main.ts. */
+  readonly prefixArguments?: readonly string[];
+  /** What comes after: `--data-root`, `--log-level`. */
+  readonly moreArguments?: readonly string[];
+}
+
+/** A connection to the living supervisor, started if there is none. @throws EngineError "unavailable" */
+export async function ensureSupervisor(options: EnsureOptions): Promise<SupervisorClient> {
+  const { execRoot, ...connection } = options;
+  const connect = () =>
+    connectSupervisor({ ...connection, socketPath: join(execRoot, "supervisor.sock") });
+  const running = await tryConnect(connect);
+  if (running !== null) return running;
+
+  mkdirSync(execRoot, { recursive: true, mode: 0o700 });
+  const child = spawn(options);
+  const end = performance.now() + START_LIMIT_MS;
+  while (performance.now() < end) {
+    const client = await tryConnect(connect);
+    if (client !== null) return client;
+    // Exit code 75: another one was faster, and will answer. Any other: it cannot start.
+    if (child.exitCode !== null && child.exitCode !== 75) break;
+    await Bun.sleep(LOOK_MS);
+  }
+  throw unavailable(`the supervisor does not start: ${logTail(execRoot)}`);
+}
+
+async function tryConnect(
+  connect: () => Promise<SupervisorClient>,
+): Promise<SupervisorClient | null> {
+  try {
+    return await connect();
+  } catch (thrown) {
+    if (thrown instanceof EngineError && thrown.kind === "unavailable") return null;
+    throw thrown;
+  }
+}
+
+function spawn(options: EnsureOptions): Bun.Subprocess {
+  const { execRoot, prefixArguments = [], moreArguments = [] } = options;
+  const binary = mountReadOnly(options.binary, join(execRoot, "engine"));
+  // BUN_OPTIONS would run a stranger's code as root, BUN_BE_BUN would run bun instead of the engine.
+  const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, ...environment } = process.env;
+  const log = openSync(join(execRoot, "supervisor.log"), "a", 0o600);
+  try {
+    const child = Bun.spawn(
+      [binary, ...prefixArguments, "supervisor", "--exec-root", execRoot, ...moreArguments],
+      {
+        env: environment,
+        cwd: "/",
+        stdin: "ignore",
+        stdout: log,
+        stderr: log,
+        detached: true, // setsid: no terminal's hang-up or Ctrl-C reaches it
+      },
+    );
+    child.unref();
+    return child;
+  } finally {
+    closeSync(log);
+  }
+}
+
+/** A read-only view of the binary, which no joined namespace can make writable. Replaces an earlier one. */
+function mountReadOnly(binary: string, target: string): string {
+  const source = realpathSync(binary);
+  while (attempt("umount2", cstring(target), MNT_DETACH) === 0);
+  closeSync(openSync(target, "a", 0o700));
+  checked("mount", target, cstring(source), cstring(target), null, MS_BIND, null);
+  const flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID;
+  checked("mount", target, null, cstring(target), null, flags, null);
+  return target;
+}
+
+function logTail(execRoot: string): string {
+  try {
+    return readFileSync(join(execRoot, "supervisor.log"), "utf8")
+      .slice(-LOG_TAIL_CHARACTERS)
+      .trim();
+  } catch (thrown) {
+    return sentenceOf(thrown);
+  }
+}

@@ -1,0 +1,36 @@
+/** What the supervisor needs of other rooms, as functions: `programs/supervisor.ts` hands over the real ones. */
+import type { BridgeEndpoint, NetworkAttachment, PortBinding } from "#engine/network";
+import type { RuntimeDriver } from "#engine/runtime";
+
+import type { Requests } from "./protocol.ts";
+
+/** One container's cgroup; every method may be called when it is gone. */
+export interface ContainerCgroup {
+  oomKills(): number;
+  killAll(wait: { readonly timeoutMs: number }): Promise<void>;
+  remove(wait: { readonly timeoutMs: number }): Promise<boolean>;
+}
+
+export interface PortHolding {
+  reserve(
+    request: Omit<Requests["reservePorts"]["request"], "type">,
+  ): PortBinding[] | Promise<PortBinding[]>;
+  release(id: string): void | Promise<void>;
+  list(): readonly { readonly id: string; readonly ports: readonly PortBinding[] }[];
+}
+
+export interface SupervisorParts {
+  /** @throws RuntimeError for a runtime that is not there */
+  openDriver(runtime: string): RuntimeDriver;
+  /** Synchronous: called while the newborn waits. */
+  buildNetwork(request: {
+    readonly pid: number;
+    readonly networkNamespace: number;
+    readonly attachment: NetworkAttachment;
+  }): void;
+  /** Links that are not there are no error. */
+  removeLinks(endpoints: readonly BridgeEndpoint[]): void | Promise<void>;
+  readonly ports: PortHolding;
+  cgroup(path: string): ContainerCgroup;
+  log(level: "debug" | "info" | "warn" | "error", message: string): void;
+}

@@ -1,0 +1,437 @@
+/**
+ * Every process the supervisor knows: being born, alive, or ended and not yet forgotten.
+ *
+ * A container's folder, cgroup and links outlive its announced exit by a moment (teardown is not on the caller's
+ * path); `forget` and the next birth of the same id wait for it.
+ */
+import { assert, conflict, EngineError, noSuch, notFound, sentenceOf } from "#base";
+import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
+import { type Born, RuntimeError } from "#engine/runtime";
+import { readBootId, readStartTime } from "#linux/process";
+
+import type { Attacher } from "./attacher.ts";
+import { setNonBlocking } from "./descriptors.ts";
+import type { ProcessEnd } from "./end.ts";
+import type { SupervisorParts } from "./parts.ts";
+import { type ProcessIdentity, SupervisedProcess } from "./process.ts";
+import type {
+  BirthMessage,
+  ExecMessage,
+  ExitReport,
+  LogTarget,
+  ProcessKey,
+  ProcessReport,
+  StdioRequest,
+  SupervisorEvent,
+  SupervisorNotice,
+} from "./protocol.ts";
+import type { Readiness } from "./readiness.ts";
+import { type ContainerState, nameOf, type ProcessState, Records } from "./records.ts";
+import { forgetStdin, type PreparedStdio, prepareStdio, type StreamHandles } from "./stdio.ts";
+
+/** Clients that wait for one birth, and births that are waited for: more is a mistake, not a use. */
+const EARLY_ATTACHERS_LIMIT = 256;
+const KILL_WAIT = { timeoutMs: 10_000 };
+const REMOVE_WAIT = { timeoutMs: 5_000 };
+
+export interface ProcessTableOptions {
+  readonly records: Records;
+  readonly readiness: Readiness;
+  readonly parts: SupervisorParts;
+  readonly announce: (event: SupervisorEvent) => void;
+  readonly notify: (notice: SupervisorNotice) => void;
+}
+
+type Entry =
+  | { readonly state: "beingBorn" }
+  | {
+      readonly state: "alive";
+      readonly process: SupervisedProcess;
+      readonly container: ContainerState | null;
+    }
+  | {
+      readonly state: "ended";
+      readonly report: ProcessReport;
+      readonly process: SupervisedProcess | null;
+      /** Never rejects. */
+      readonly teardown: Promise<void>;
+    };
+
+export class ProcessTable {
+  readonly #options: ProcessTableOptions;
+  readonly #entries = new Map<string, Entry>();
+  readonly #early = new Map<string, Set<Attacher>>();
+
+  constructor(options: ProcessTableOptions) {
+    this.#options = options;
+  }
+
+  get livingCount(): number {
+    let count = 0;
+    for (const entry of this.#entries.values()) if (entry.state !== "ended") count += 1;
+    return count;
+  }
+
+  /** The pids of living processes: whose exits are awaited elsewhere. */
+  pids(): Set<number> {
+    const pids = new Set<number>();
+    for (const entry of this.#entries.values()) {
+      if (entry.state === "alive") pids.add(entry.process.identity.pid);
+    }
+    return pids;
+  }
+
+  get isBirthUnderWay(): boolean {
+    return this.#entries.values().some((entry) => entry.state === "beingBorn");
+  }
+
+  list(): ProcessReport[] {
+    const reports: ProcessReport[] = [];
+    for (const entry of this.#entries.values()) {
+      if (entry.state === "alive") reports.push(entry.process.report());
+      else if (entry.state === "ended") reports.push(entry.report);
+    }
+    return reports;
+  }
+
+  async birth(message: BirthMessage): Promise<ProcessReport> {
+    const key = { id: message.id };
+    await this.#makeRoom(key);
+    const { records, parts } = this.#options;
+    const { attachment, container } = containerOf(message);
+    return await this.#bear(key, message.stdio, container, async ({ stdio }) => {
+      records.writeSpec(message.id, message.spec);
+      return await parts.openDriver(message.runtime).birth({
+        id: message.id,
+        spec: message.spec,
+        root: message.root,
+        identity: message.identity,
+        stdio: stdio.forDriver,
+        scratch: records.scratch(key),
+        init: message.init,
+        prepare: (child) => parts.buildNetwork({ ...child, attachment }),
+      });
+    });
+  }
+
+  async exec(message: ExecMessage): Promise<ProcessReport> {
+    const owner = this.#entries.get(message.id);
+    if (owner?.state !== "alive") throw conflict(`container ${message.id} is not running`);
+    const { process, container } = owner;
+    assert(container !== null, "an init without its container");
+    const key = { id: message.id, execId: message.execId };
+    await this.#makeRoom(key);
+    const { records, parts } = this.#options;
+    return await this.#bear(key, message.stdio, null, async ({ stdio }) =>
+      parts.openDriver(container.runtime).exec({
+        id: message.id,
+        pidfd: process.pidfd,
+        pid: process.identity.pid,
+        spec: records.readSpec(message.id),
+        process: message.process,
+        identity: message.identity,
+        stdio: stdio.forDriver,
+        scratch: records.scratch(key),
+      }),
+    );
+  }
+
+  /** @throws EngineError "notFound", "conflict" when it has ended */
+  living(key: ProcessKey): SupervisedProcess {
+    const entry = this.#entries.get(nameOf(key));
+    if (entry === undefined) throw noSuchProcess(key);
+    if (entry.state !== "alive") throw conflict(`container ${key.id} is not running`);
+    return entry.process;
+  }
+
+  /** Joins an attacher to a living process, or lets it wait for a birth. @throws EngineError */
+  attach(attacher: Attacher): void {
+    const { key, beforeBirth } = attacher.hello;
+    const entry = this.#entries.get(nameOf(key));
+    if (entry?.state === "alive") {
+      entry.process.attach(attacher);
+      return;
+    }
+    if (!beforeBirth && entry?.state !== "beingBorn") {
+      if (entry === undefined) throw noSuchProcess(key);
+      throw conflict(`container ${key.id} is not running`);
+    }
+    const waiting = this.#early.get(nameOf(key)) ?? new Set();
+    if (waiting.size >= EARLY_ATTACHERS_LIMIT || this.#early.size > 4096) {
+      throw conflict("too many attachments wait for a start");
+    }
+    waiting.add(attacher);
+    this.#early.set(nameOf(key), waiting);
+  }
+
+  /** An attacher that waited for a birth is gone. */
+  leave(attacher: Attacher): void {
+    const name = nameOf(attacher.hello.key);
+    const waiting = this.#early.get(name);
+    waiting?.delete(attacher);
+    if (waiting?.size === 0) this.#early.delete(name);
+  }
+
+  /** The daemon has stored the exit. @throws EngineError "conflict" while it lives */
+  async forget(key: ProcessKey): Promise<void> {
+    const name = nameOf(key);
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    if (entry.state !== "ended") throw conflict(`process ${name} is running`);
+    await entry.teardown;
+    if (this.#entries.get(name) !== entry) return;
+    entry.process?.closeStreams();
+    this.#entries.delete(name);
+    this.#options.records.removeExit(key);
+    this.#options.records.removeFolder(key);
+  }
+
+  /** A process that an earlier supervisor gave birth to and that lives. */
+  adopt(request: {
+    readonly identity: ProcessIdentity;
+    readonly stdio: StdioRequest;
+    readonly container: ContainerState | null;
+    readonly pidfd: number;
+    readonly handles: StreamHandles;
+  }): void {
+    const { identity, container } = request;
+    const { log, ...rest } = { ...request, log: this.#openLog(container?.log ?? null) };
+    const process = new SupervisedProcess({ ...rest, ...this.#hooks(container), log });
+    this.#entries.set(nameOf(identity.key), { state: "alive", process, container });
+  }
+
+  /** One that ended while no supervisor lived. */
+  adoptEnded(identity: ProcessIdentity, container: ContainerState | null, end: ProcessEnd): void {
+    const oomKilled = this.#isOomKilled(container);
+    this.#settle({ identity, container, exit: exitOf(identity, end, oomKilled), process: null });
+  }
+
+  /** An exit that is on record already: only the clean-up may be missing. */
+  adoptRecorded(report: ProcessReport, container: ContainerState | null): void {
+    const teardown = container === null ? done() : this.#tearDown(report.key, container);
+    this.#entries.set(nameOf(report.key), { state: "ended", report, process: null, teardown });
+  }
+
+  /** A birth that a crash interrupted: nobody was told of it, so nothing may be left of it. */
+  async removeHalfBorn(state: ProcessState): Promise<void> {
+    if (state.container !== null) await this.#tearDown(state.key, state.container);
+    this.#options.records.removeFolder(state.key);
+  }
+
+  /** Waits until an earlier life of the same key has left, and takes its place. */
+  async #makeRoom(key: ProcessKey): Promise<void> {
+    const name = nameOf(key);
+    const entry = this.#entries.get(name);
+    if (entry?.state === "ended") await this.forget(key);
+    if (this.#entries.has(name)) throw conflict(`process ${name} is already running`);
+    this.#entries.set(name, { state: "beingBorn" });
+  }
+
+  async #bear(
+    key: ProcessKey,
+    stdio: StdioRequest,
+    container: ContainerState | null,
+    bear: (request: { stdio: PreparedStdio }) => Promise<Born>,
+  ): Promise<ProcessReport> {
+    const name = nameOf(key);
+    const { records } = this.#options;
+    let prepared: PreparedStdio | null = null;
+    try {
+      const folder = records.makeFolder(key);
+      records.writeState({ version: 1, key, stdio, born: null, container });
+      prepared = prepareStdio(folder, stdio);
+      const born = await bear({ stdio: prepared });
+      prepared.closeTheirs();
+      return this.#settleBirth({ key, stdio, container, born, handles: prepared.handles });
+    } catch (thrown) {
+      prepared?.abandon();
+      await this.#undoBirth(key, container);
+      this.#entries.delete(name);
+      this.#endEarly(name);
+      throw thrown;
+    }
+  }
+
+  #settleBirth(request: {
+    key: ProcessKey;
+    stdio: StdioRequest;
+    container: ContainerState | null;
+    born: Born;
+    handles: StreamHandles;
+  }): ProcessReport {
+    const { key, stdio, container, born } = request;
+    const named = {
+      pid: born.pid,
+      // A process that ended at once is a zombie of ours: it still has its start time.
+      startTime: readStartTime(born.pid) ?? "0",
+      bootId: readBootId(),
+      startedAt: timeNow(),
+    };
+    if (born.ptyMaster !== null) setNonBlocking(born.ptyMaster, true);
+    const process = new SupervisedProcess({
+      identity: { key, ...named },
+      stdio,
+      pidfd: born.pidfd,
+      handles: { ...request.handles, ptyMaster: born.ptyMaster },
+      log: this.#openLog(container?.log ?? null),
+      ...this.#hooks(container),
+    });
+    this.#entries.set(nameOf(key), { state: "alive", process, container });
+    this.#joinEarly(process);
+    this.#options.records.writeState({ version: 1, key, stdio, born: named, container });
+    return process.report();
+  }
+
+  async #undoBirth(key: ProcessKey, container: ContainerState | null): Promise<void> {
+    if (container !== null) await this.#tearDown(key, container);
+    try {
+      this.#options.records.removeFolder(key);
+    } catch (thrown) {
+      this.#warn(`remove the folder of ${nameOf(key)}`, thrown);
+    }
+  }
+
+  #hooks(container: ContainerState | null) {
+    return {
+      readiness: this.#options.readiness,
+      onStdinClosed: (process: SupervisedProcess) => {
+        forgetStdin(this.#options.records.folder(process.key));
+        this.#options.notify({ type: "stdinClosed", key: process.key });
+      },
+      onEnd: (process: SupervisedProcess, end: ProcessEnd) => {
+        const { identity } = process;
+        const oomKilled = this.#isOomKilled(container);
+        const exit = exitOf(identity, end, oomKilled);
+        process.exit = exit;
+        this.#settle({ identity, container, exit, process });
+      },
+    };
+  }
+
+  /** Records, announces, then cleans up: in this order. */
+  #settle(request: {
+    identity: ProcessIdentity;
+    container: ContainerState | null;
+    exit: ExitReport;
+    process: SupervisedProcess | null;
+  }): void {
+    const { identity, container, exit, process } = request;
+    const { key } = identity;
+    const report = { ...identity, exit, descriptors: null };
+    try {
+      this.#options.records.writeExit(report);
+    } catch (thrown) {
+      // A full disk: the exit is still known to whoever listens now.
+      this.#warn(`record the exit of ${nameOf(key)}`, thrown);
+    }
+    if (exit.oomKilled) this.#options.announce({ type: "oom", key });
+    this.#options.announce({ type: "exit", exit });
+    process?.releaseAttachers();
+    const teardown = container === null ? done() : this.#tearDown(key, container, process);
+    this.#entries.set(nameOf(key), { state: "ended", report, process, teardown });
+  }
+
+  /** Gives back all that outlives the last process. Idempotent; each step is tried whatever the others do. */
+  async #tearDown(
+    key: ProcessKey,
+    container: ContainerState,
+    process: SupervisedProcess | null = null,
+  ): Promise<void> {
+    const { parts, records } = this.#options;
+    const cgroup = parts.cgroup(container.cgroupsPath);
+    const steps: [string, () => unknown][] = [
+      ["remove the links of", () => parts.removeLinks(container.endpoints)],
+      ["kill the rest of", () => cgroup.killAll(KILL_WAIT)],
+      [
+        "release",
+        () =>
+          parts
+            .openDriver(container.runtime)
+            .release({ id: key.id, scratch: records.scratch(key) }),
+      ],
+      [
+        "remove the cgroup of",
+        async () => {
+          if (!(await cgroup.remove(REMOVE_WAIT))) throw new Error("it is still in use");
+        },
+      ],
+      ["close the streams of", () => process?.closeStreams()],
+    ];
+    for (const [what, step] of steps) {
+      try {
+        await step();
+      } catch (thrown) {
+        this.#warn(`${what} ${key.id}`, thrown);
+      }
+    }
+  }
+
+  #joinEarly(process: SupervisedProcess): void {
+    const name = nameOf(process.key);
+    const waiting = this.#early.get(name) ?? [];
+    this.#early.delete(name);
+    for (const attacher of waiting) process.attach(attacher);
+  }
+
+  #endEarly(name: string): void {
+    const waiting = this.#early.get(name) ?? [];
+    this.#early.delete(name);
+    for (const attacher of waiting) attacher.finish();
+  }
+
+  #isOomKilled(container: ContainerState | null): boolean {
+    if (container === null) return false;
+    try {
+      return this.#options.parts.cgroup(container.cgroupsPath).oomKills() > 0;
+    } catch (thrown) {
+      this.#warn(`read the OOM kills of ${container.cgroupsPath}`, thrown);
+      return false;
+    }
+  }
+
+  #openLog(target: LogTarget | null): LogWriter {
+    return target?.driver === "json-file" ? openLogWriter(target) : discardingLogWriter();
+  }
+
+  #warn(what: string, thrown: unknown): void {
+    this.#options.parts.log("warn", `${what}: ${sentenceOf(thrown)}`);
+  }
+}
+
+/** The failure of a request as it travels. */
+export function failureOf(thrown: unknown) {
+  const message = sentenceOf(thrown);
+  if (thrown instanceof RuntimeError) {
+    return { kind: "birth", message, failure: thrown.failure } as const;
+  }
+  const kind = thrown instanceof EngineError ? thrown.kind : "internal";
+  if (kind === "notFound" || kind === "conflict" || kind === "invalid") return { kind, message };
+  return { kind: "internal", message } as const;
+}
+
+function containerOf(message: BirthMessage) {
+  const attachment = message.network;
+  const container: ContainerState = {
+    runtime: message.runtime,
+    log: message.log,
+    cgroupsPath: message.spec.linux.cgroupsPath,
+    endpoints: attachment.mode === "bridge" ? attachment.endpoints : [],
+  };
+  return { attachment, container };
+}
+
+const exitOf = (identity: ProcessIdentity, end: ProcessEnd, oomKilled: boolean): ExitReport => ({
+  key: identity.key,
+  pid: identity.pid,
+  exitCode: end.exitCode,
+  oomKilled,
+  finishedAt: timeNow(),
+  error: end.error,
+});
+
+const noSuchProcess = (key: ProcessKey): EngineError =>
+  key.execId === undefined
+    ? noSuch("container", key.id)
+    : notFound(`No such exec instance: ${key.execId}`);
+
+const done = (): Promise<void> => Promise.resolve();

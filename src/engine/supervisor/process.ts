@@ -1,0 +1,223 @@
+/**
+ * One process of a container, its init or an exec: its streams, its attachers and how it ends.
+ *
+ * The order at the end is a promise: all that it printed before its end is in the log and on its way to the
+ * attachers, then the exit is recorded, then announced.
+ */
+import type { LogStream, LogWriter } from "#engine/logs";
+import { pidfdSendSignal } from "#linux/process";
+import { setWindowSize } from "#linux/pty";
+
+import type { AttachedProcess, Attacher } from "./attacher.ts";
+import { closeDescriptor, duplicate, nameDescriptor } from "./descriptors.ts";
+import { type ProcessEnd, readProcessEnd } from "./end.ts";
+import { Input } from "./input.ts";
+import { type Chunk, Output } from "./output.ts";
+import type { ExitReport, ProcessKey, ProcessReport, StdioRequest } from "./protocol.ts";
+import type { Readiness } from "./readiness.ts";
+import type { StreamHandles } from "./stdio.ts";
+
+/** An attacher beside others that took nothing for so long is cut off. */
+const STALL_LIMIT_MS = 10_000;
+const STALL_LOOK_MS = 1000;
+
+/** What names a process for ever. */
+export interface ProcessIdentity {
+  readonly key: ProcessKey;
+  readonly pid: number;
+  readonly startTime: string;
+  readonly bootId: string;
+  readonly startedAt: string;
+}
+
+export interface ProcessOptions {
+  readonly identity: ProcessIdentity;
+  readonly stdio: StdioRequest;
+  readonly pidfd: number;
+  readonly handles: StreamHandles;
+  readonly log: LogWriter;
+  readonly readiness: Readiness;
+  readonly onStdinClosed: (process: SupervisedProcess) => void;
+  /** Its output is drained; the attachers are still there. */
+  readonly onEnd: (process: SupervisedProcess, end: ProcessEnd) => void;
+}
+
+export class SupervisedProcess implements AttachedProcess {
+  readonly identity: ProcessIdentity;
+  readonly stdio: StdioRequest;
+  readonly pidfd: number;
+  /** Set by the owner once it is recorded. */
+  exit: ExitReport | null = null;
+  readonly #options: ProcessOptions;
+  readonly #outputs: Output[] = [];
+  readonly #input: Input | null;
+  readonly #ptyMaster: number | null;
+  readonly #attachers = new Set<Attacher>();
+  readonly #blocked = new Set<Attacher>();
+  #stallTimer: Timer | null = null;
+  #hasEnded = false;
+
+  constructor(options: ProcessOptions) {
+    this.#options = options;
+    this.identity = options.identity;
+    this.stdio = options.stdio;
+    this.pidfd = options.pidfd;
+    const { ptyMaster, stdin, stdout, stderr } = options.handles;
+    this.#ptyMaster = ptyMaster;
+    // A second descriptor, since one epoll entry has one handler.
+    const input = ptyMaster === null ? stdin : duplicate(ptyMaster);
+    this.#input = input === null ? null : this.#openInput(input);
+    for (const [stream, descriptor] of [
+      ["stdout", ptyMaster ?? stdout],
+      ["stderr", stderr],
+    ] as const) {
+      if (descriptor !== null) this.#outputs.push(this.#openOutput(stream, descriptor));
+    }
+    options.readiness.watch(options.pidfd, { readable: true, writable: false }, () => this.#reap());
+  }
+
+  get key(): ProcessKey {
+    return this.identity.key;
+  }
+
+  get isTerminal(): boolean {
+    return this.stdio.terminal !== null;
+  }
+
+  get isAlive(): boolean {
+    return !this.#hasEnded;
+  }
+
+  report(): ProcessReport {
+    const { identity, exit } = this;
+    return { ...identity, exit, descriptors: this.isAlive ? this.#descriptors() : null };
+  }
+
+  attach(attacher: Attacher): void {
+    this.#attachers.add(attacher);
+    attacher.join(this);
+  }
+
+  detach(attacher: Attacher): void {
+    this.#attachers.delete(attacher);
+    this.setBlocked(attacher, false);
+  }
+
+  takeInput(bytes: Uint8Array): boolean {
+    this.#input?.write(bytes);
+    return this.#input?.isFull !== true;
+  }
+
+  inputEnded(): void {
+    // A terminal has no end of input: its user types it.
+    if (this.stdio.stdinOnce && !this.isTerminal) this.#input?.end();
+  }
+
+  setBlocked(attacher: Attacher, isBlocked: boolean): void {
+    if (isBlocked) this.#blocked.add(attacher);
+    else if (!this.#blocked.delete(attacher)) return;
+    const mustWait = this.#blocked.size > 0;
+    for (const output of this.#outputs) {
+      if (mustWait) output.pause();
+      else output.resume();
+    }
+    if (mustWait) this.#stallTimer ??= setInterval(() => this.#cutStalled(), STALL_LOOK_MS);
+    else this.#stopStallTimer();
+  }
+
+  /** @returns false when it has ended */
+  signal(signal: number): boolean {
+    return this.isAlive && pidfdSendSignal(this.pidfd, signal);
+  }
+
+  /** @returns false when there is no terminal */
+  resize(size: { readonly columns: number; readonly rows: number }): boolean {
+    if (this.#ptyMaster === null || !this.isAlive) return false;
+    setWindowSize(this.#ptyMaster, size);
+    return true;
+  }
+
+  /** After the announcement: the attachers get their last bytes and are closed. */
+  releaseAttachers(): void {
+    for (const attacher of this.#attachers) attacher.finish();
+    this.#attachers.clear();
+    this.#blocked.clear();
+    this.#stopStallTimer();
+  }
+
+  /** Gives every descriptor back. What a grandchild still writes is read (and dropped) until its end, or this. */
+  closeStreams(): void {
+    for (const output of this.#outputs) output.close();
+  }
+
+  #openInput(descriptor: number): Input {
+    return new Input({
+      readiness: this.#options.readiness,
+      descriptor,
+      onRoom: () => {
+        for (const attacher of this.#attachers) attacher.roomForInput();
+      },
+      onClosed: () => this.#options.onStdinClosed(this),
+    });
+  }
+
+  #openOutput(stream: LogStream, descriptor: number): Output {
+    return new Output({
+      readiness: this.#options.readiness,
+      descriptor,
+      isTerminal: this.isTerminal,
+      deliver: (chunk) => this.#deliver(stream, chunk),
+      onEnd: () => this.#options.log.end(stream),
+    });
+  }
+
+  #deliver(stream: LogStream, chunk: Chunk): void {
+    if (this.#hasEnded) return;
+    this.#options.log.write(stream, chunk.bytes);
+    for (const attacher of this.#attachers) attacher.deliver(stream, chunk, this.isTerminal);
+  }
+
+  #reap(): void {
+    const end = readProcessEnd(this.identity, this.pidfd);
+    if (end === null || this.#hasEnded) return;
+    this.#options.readiness.forget(this.pidfd);
+    for (const output of this.#outputs) output.drain();
+    this.#hasEnded = true;
+    this.#options.log.close();
+    this.#input?.close();
+    for (const output of this.#outputs) {
+      if (this.isTerminal) output.close();
+      else output.resume();
+    }
+    closeDescriptor(this.pidfd);
+    this.#options.onEnd(this, end);
+  }
+
+  #cutStalled(): void {
+    if (this.#attachers.size < 2) return;
+    const limit = performance.now() - STALL_LIMIT_MS;
+    for (const attacher of this.#blocked) {
+      if (attacher.lastProgressAt < limit) attacher.terminate();
+    }
+  }
+
+  #stopStallTimer(): void {
+    if (this.#stallTimer !== null) clearInterval(this.#stallTimer);
+    this.#stallTimer = null;
+  }
+
+  #descriptors() {
+    const { stdout, stderr } = this.#options.handles;
+    const name = (descriptor: number | null | undefined) =>
+      descriptor === null || descriptor === undefined ? null : nameDescriptor(descriptor);
+    const isOpen = (descriptor: number | null) =>
+      this.#outputs.some((output) => output.descriptor === descriptor && output.isOpen);
+    return {
+      pidfd: name(this.pidfd),
+      ptyMaster: name(this.#ptyMaster),
+      stdin: this.isTerminal || this.#input?.isOpen !== true ? null : name(this.#input.descriptor),
+      stdout: isOpen(stdout) ? name(stdout) : null,
+      stderr: isOpen(stderr) ? name(stderr) : null,
+    };
+  }
+}

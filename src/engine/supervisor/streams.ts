@@ -1,0 +1,140 @@
+/** One attachment as web streams, with back-pressure both ways and half-close. */
+import type { Socket } from "bun";
+
+import { unavailable } from "#base";
+
+import { dial, errorOf } from "./client.ts";
+import { encodeFrame, FrameReader } from "./frames.ts";
+import type { AttachHello, HelloAnswer } from "./protocol.ts";
+
+const OUTPUT_HIGH_WATER_BYTES = 256 * 1024;
+
+export interface AttachedStreams {
+  /** Docker's multiplexed frames, raw bytes with a terminal. Ends when the process has ended and is drained. */
+  readonly output: ReadableStream<Uint8Array>;
+  /** Closing it is end of file. */
+  readonly input: WritableStream<Uint8Array>;
+  /** Leaves at once; the process goes on. */
+  close(): void;
+}
+
+/** @throws EngineError as the supervisor refuses */
+export async function attachStreams(path: string, hello: AttachHello): Promise<AttachedStreams> {
+  const attachment = new Attachment();
+  const socket = await dial(path, {
+    data: (_, bytes) => attachment.onData(bytes),
+    drain: () => attachment.onDrain(),
+    end: () => attachment.onEnd(),
+    close: () => attachment.onClose(),
+  });
+  return await attachment.open(socket, hello);
+}
+
+class Attachment {
+  #socket: Socket | null = null;
+  readonly #frames = new FrameReader();
+  readonly #greeted = Promise.withResolvers<void>();
+  #isGreeted = false;
+  #output: ReadableStreamDefaultController<Uint8Array> | null = null;
+  #isPaused = false;
+  #hasEnded = false;
+  #roomForInput: PromiseWithResolvers<void> | null = null;
+
+  async open(socket: Socket, hello: AttachHello): Promise<AttachedStreams> {
+    this.#socket = socket;
+    const strategy = new ByteLengthQueuingStrategy({ highWaterMark: OUTPUT_HIGH_WATER_BYTES });
+    const output = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#output = controller;
+        },
+        pull: () => this.#resume(),
+        cancel: () => {
+          this.#hasEnded = true;
+          this.#socket?.terminate();
+        },
+      },
+      strategy,
+    );
+    const input = new WritableStream<Uint8Array>({
+      write: (bytes) => this.#sendAll(bytes),
+      close: () => {
+        this.#socket?.shutdown();
+      },
+      abort: () => this.#close(),
+    });
+    await this.#sendAll(encodeFrame(hello));
+    await this.#greeted.promise;
+    return { output, input, close: () => this.#close() };
+  }
+
+  onData(bytes: Uint8Array): void {
+    if (this.#isGreeted) {
+      this.#push(bytes.slice());
+      return;
+    }
+    this.#frames.push(bytes);
+    const answer = this.#frames.next() as HelloAnswer | undefined;
+    if (answer === undefined) return;
+    this.#isGreeted = true;
+    if ("error" in answer) this.#greeted.reject(errorOf(answer.error));
+    else this.#greeted.resolve();
+    const rest = this.#frames.takeRest();
+    if (rest.length > 0) this.#push(rest);
+  }
+
+  onDrain(): void {
+    this.#roomForInput?.resolve();
+    this.#roomForInput = null;
+  }
+
+  /** The process has ended: nothing more will come, and nothing more is read. */
+  onEnd(): void {
+    this.#endOutput();
+    this.#socket?.end();
+  }
+
+  onClose(): void {
+    this.#socket = null;
+    this.#greeted.reject(unavailable("the supervisor is gone"));
+    this.#greeted.promise.catch(() => undefined);
+    this.onDrain();
+    this.#endOutput();
+  }
+
+  #push(bytes: Uint8Array): void {
+    if (this.#hasEnded || this.#output === null) return;
+    this.#output.enqueue(bytes);
+    if ((this.#output.desiredSize ?? 0) > 0 || this.#isPaused) return;
+    this.#isPaused = true;
+    this.#socket?.pause();
+  }
+
+  #resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#socket?.resume();
+  }
+
+  #endOutput(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#output?.close();
+  }
+
+  #close(): void {
+    this.#endOutput();
+    this.#socket?.terminate();
+  }
+
+  /** Resolves when the socket has taken it. What a process that ended does not read is dropped. */
+  async #sendAll(bytes: Uint8Array): Promise<void> {
+    let offset = 0;
+    while (this.#socket !== null) {
+      offset += Math.max(this.#socket.write(bytes.subarray(offset)), 0);
+      if (offset >= bytes.length) return;
+      this.#roomForInput ??= Promise.withResolvers<void>();
+      await this.#roomForInput.promise;
+    }
+  }
+}
