@@ -134,7 +134,7 @@ class MarkAndSweep implements GarbageCollector {
     const lostSnapshots: string[] = [];
     for (const id of snapshots.list()) {
       // Removing waits: what was made meanwhile has a record or a lease by now.
-      if (this.#mark().snapshots.has(id)) continue;
+      if (marked.snapshots.has(id) || this.#mark().snapshots.has(id)) continue;
       await snapshots.remove(id);
       lostSnapshots.push(id);
     }

@@ -18,7 +18,7 @@ import { challengesOf } from "./challenge.ts";
 import { answerError, isTransient } from "./errors.ts";
 import { type RegistryLimits, TAG_LIMIT } from "./options.ts";
 import type { Answer, Exchange, Transport } from "./transport.ts";
-import { upload, type UploadRequest, type Uploaded } from "./upload.ts";
+import { mount, upload, type UploadRequest, type Uploaded } from "./upload.ts";
 
 /** A manifest or index as the registry sent it; its digest is computed from the bytes. */
 export interface FetchedManifest {
@@ -146,7 +146,12 @@ export class Repository {
     return Number(response.headers.get("content-length") ?? 0);
   }
 
-  /** Sends a blob, or has it mounted from another repository of the same registry. */
+  /** Has a blob mounted from another repository of the same registry; false when it must be sent. */
+  async mount(request: { digest: Digest; from: string; signal: AbortSignal }): Promise<boolean> {
+    return await mount({ ...request, send: (exchange) => this.#answered(exchange) });
+  }
+
+  /** Sends a blob; the answer says what its bytes were. */
   async upload(request: UploadRequest): Promise<Uploaded> {
     return await upload({
       ...request,

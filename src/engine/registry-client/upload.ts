@@ -1,4 +1,4 @@
-/** Sends a blob: mounted if another repository has it, else streamed, its digest told at the end. */
+/** Sends a blob: streamed, its digest told at the end. Or has it mounted from another repository. */
 import type { Digest } from "#oci";
 
 import { answerError, isTransient, RegistryError } from "./errors.ts";
@@ -8,15 +8,14 @@ import type { Answer } from "./transport.ts";
 export interface UploadRequest {
   /** The blob from its start, for each attempt anew. */
   readonly open: () => ReadableStream<Uint8Array>;
-  /** Where it is known already, to have it mounted from `mountFrom`, a repository of the same registry. */
-  readonly mount?: { readonly digest: Digest; readonly from: string };
   readonly signal: AbortSignal;
   readonly onProgress?: (doneBytes: number) => void;
 }
 
-export type Uploaded =
-  | { readonly how: "mounted"; readonly digest: Digest }
-  | { readonly how: "sent"; readonly digest: Digest; readonly sizeBytes: number };
+export interface Uploaded {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+}
 
 export interface UploadContext extends UploadRequest {
   readonly attempts: number;
@@ -39,12 +38,10 @@ export async function upload(context: UploadContext): Promise<Uploaded> {
 }
 
 async function uploadOnce(context: UploadContext): Promise<Uploaded> {
-  const { mount, send, signal } = context;
-  const query = mount ? `?mount=${mount.digest}&from=${encodeURIComponent(mount.from)}` : "";
-  const begun = await send({ method: "POST", to: `blobs/uploads/${query}`, signal });
+  const { send, signal } = context;
+  const begun = await send({ method: "POST", to: "blobs/uploads/", signal });
   if (!begun.response.ok) throw await answerError(begun.response);
   await begun.response.body?.cancel();
-  if (mount && begun.response.status === 201) return { how: "mounted", digest: mount.digest };
   const { stream, result } = hashed(context);
   const sent = await send({
     method: "PATCH",
@@ -62,7 +59,23 @@ async function uploadOnce(context: UploadContext): Promise<Uploaded> {
   const put = await send({ method: "PUT", to: place, body: new Uint8Array(), signal });
   if (!put.response.ok) throw await answerError(put.response);
   await put.response.body?.cancel();
-  return { how: "sent", digest, sizeBytes };
+  return { digest, sizeBytes };
+}
+
+/** Spec: "Mounting a blob from another repository". False when the registry would rather have the bytes. */
+export async function mount(request: {
+  readonly digest: Digest;
+  /** A repository's path at the same registry. */
+  readonly from: string;
+  readonly signal: AbortSignal;
+  readonly send: UploadContext["send"];
+}): Promise<boolean> {
+  const { digest, from, signal, send } = request;
+  const query = `mount=${digest}&from=${encodeURIComponent(from)}`;
+  const answer = await send({ method: "POST", to: `blobs/uploads/?${query}`, signal });
+  await answer.response.body?.cancel();
+  // An upload that was begun instead is left to the registry's own clean-up.
+  return answer.response.status === 201;
 }
 
 function locationOf({ response, url }: Answer): URL {

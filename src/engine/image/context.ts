@@ -1,0 +1,54 @@
+/** What the files of the image room work with. */
+import type { Clock } from "#base";
+import type { ContentStore } from "#engine/content";
+import type { EngineEvent, EventBus } from "#engine/events";
+import type { GarbageCollector } from "#engine/gc";
+import type { LayerStore } from "#engine/layer";
+import type { RegistryClient } from "#engine/registry-client";
+import type { Digest } from "#oci";
+
+import type { ImageUsers } from "./image-service.ts";
+import type { LayerDownloads } from "./layer-downloads.ts";
+import type { ImageRecords } from "./records.ts";
+
+export interface ImageContext {
+  readonly records: ImageRecords;
+  readonly content: ContentStore;
+  readonly layers: LayerStore;
+  readonly gc: GarbageCollector;
+  readonly events: Pick<EventBus, "publish">;
+  readonly users: ImageUsers;
+  readonly registry: RegistryClient;
+  readonly downloads: LayerDownloads;
+  readonly clock: Clock;
+}
+
+export type ImageEvent = Omit<EngineEvent, "timeNano">;
+
+/** What is told of something that happened to an image: with its labels, as Docker does. */
+export function imageEvent(
+  context: ImageContext,
+  request: { action: string; actorId: string; name: string; imageId: Digest },
+): ImageEvent {
+  const { action, actorId, name, imageId } = request;
+  const attributes = { ...labelsOf(context, imageId), name };
+  return { type: "image", action, actorId, attributes };
+}
+
+/** Tells it at once. */
+export function announce(context: ImageContext, request: Parameters<typeof imageEvent>[1]): void {
+  context.events.publish(imageEvent(context, request));
+}
+
+function labelsOf({ records }: ImageContext, id: Digest): Readonly<Record<string, string>> {
+  try {
+    return records.get(id).config.config?.Labels ?? {};
+  } catch {
+    // A damaged config, or one that is gone, must not keep an image from being removed.
+    return {};
+  }
+}
+
+/** The sum of what an image's layers hold. */
+export const sizeOfLayers = ({ layers }: ImageContext, diffIds: readonly Digest[]): number =>
+  diffIds.reduce((sum, diffId) => sum + (layers.info(diffId)?.contentSizeBytes ?? 0), 0);

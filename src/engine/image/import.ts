@@ -1,0 +1,73 @@
+/** `docker import`: a file tree becomes an image of one layer. */
+import { invalid } from "#base";
+import {
+  type Digest,
+  digestOf,
+  formatReference,
+  hostPlatform,
+  type ImageConfig,
+  parseReference,
+  type Platform,
+  withDefaultTag,
+} from "#oci";
+
+import { announce, type ImageContext, sizeOfLayers } from "./context.ts";
+import type { ImageService } from "./image-service.ts";
+import { plainArchive } from "./peek.ts";
+
+type ImportRequest = Parameters<ImageService["importTar"]>[0];
+
+export async function importTar(context: ImageContext, request: ImportRequest): Promise<Digest> {
+  const { layers, content, records, clock } = context;
+  const name = request.reference === undefined ? null : nameOf(request.reference);
+  const hold = context.gc.hold();
+  const arrived: Digest[] = [];
+  try {
+    const { diffId } = await layers.write({
+      source: await plainArchive(request.archive),
+      signal: request.signal,
+    });
+    arrived.push(diffId);
+    const config = configOf({ ...request, diffId, now: clock.now() });
+    const bytes = new TextEncoder().encode(JSON.stringify(config));
+    const id = digestOf(bytes);
+    await content.writeDocument(bytes);
+    records.transact(() => {
+      const sizeBytes = sizeOfLayers(context, [diffId]);
+      records.add({ id, diffIds: [diffId], sizeBytes, parent: null, manifest: null });
+      if (name !== null) records.setName(name, id, clock.now());
+    });
+    announce(context, { action: "import", actorId: id, name: name ?? id, imageId: id });
+    return id;
+  } finally {
+    // Kept if the image was made, gone if it was not.
+    context.gc.release({ layers: arrived });
+    hold[Symbol.dispose]();
+  }
+}
+
+function nameOf(text: string): string {
+  const reference = parseReference(text);
+  if (reference.digest !== null) throw invalid("cannot import digest reference");
+  return formatReference(withDefaultTag(reference));
+}
+
+function configOf(request: {
+  diffId: Digest;
+  now: Date;
+  message?: string;
+  changes: ImportRequest["changes"];
+  platform?: Platform;
+}): ImageConfig {
+  const { diffId, now, message, changes, platform = hostPlatform() } = request;
+  const created = now.toISOString();
+  return {
+    created,
+    architecture: platform.architecture,
+    ...(platform.variant === undefined ? {} : { variant: platform.variant }),
+    os: platform.os,
+    config: changes,
+    rootfs: { type: "layers", diff_ids: [diffId] },
+    history: [{ created, comment: message || "Imported from -" }],
+  };
+}

@@ -1,0 +1,43 @@
+/** The image room's tables. Configs and manifests lie in the content store; these say what refers to what. */
+import type { Migration } from "#engine/store";
+
+export const imageMigrations: readonly Migration[] = [
+  {
+    id: "image/1",
+    sql: `
+      CREATE TABLE images (
+        id TEXT PRIMARY KEY,
+        size_bytes INTEGER NOT NULL,
+        parent TEXT,
+        last_tagged_ms INTEGER,
+        -- The manifest it was pulled or loaded by, kept to be pushed again as it was.
+        manifest TEXT
+      ) WITHOUT ROWID;
+      CREATE INDEX images_by_parent ON images (parent) WHERE parent IS NOT NULL;
+      CREATE TABLE image_layers (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        diff_id TEXT NOT NULL,
+        chain_id TEXT NOT NULL,
+        PRIMARY KEY (image_id, position)
+      ) WITHOUT ROWID;
+      CREATE INDEX image_layers_by_diff_id ON image_layers (diff_id);
+      CREATE INDEX image_layers_by_chain_id ON image_layers (chain_id);
+      -- docker.io/library/busybox:latest, and docker.io/library/busybox@sha256:… with is_digest.
+      CREATE TABLE image_names (
+        name TEXT PRIMARY KEY,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        is_digest INTEGER NOT NULL
+      ) WITHOUT ROWID;
+      CREATE INDEX image_names_by_image ON image_names (image_id);
+      -- What a layer's arriving bytes were, and in which repository they are known to lie.
+      CREATE TABLE layer_blobs (
+        diff_id TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        PRIMARY KEY (diff_id, repository, digest)
+      ) WITHOUT ROWID;`,
+  },
+];

@@ -1,0 +1,121 @@
+/** The image room's one object: names to images, and how images come and go. */
+import { type Clock, invalid, systemClock } from "#base";
+import type { ContentStore } from "#engine/content";
+import type { EventBus } from "#engine/events";
+import type { GarbageCollector } from "#engine/gc";
+import type { LayerStore } from "#engine/layer";
+import type { RegistryClient } from "#engine/registry-client";
+import type { Store } from "#engine/store";
+import { type Digest, formatReference, parseReference, parseTag } from "#oci";
+
+import { announce, type ImageContext } from "./context.ts";
+import type {
+  DeletedImage,
+  Image,
+  ImageFilters,
+  ImageHistoryEntry,
+  ImageService,
+  ImageUsers,
+} from "./image-service.ts";
+import { importTar } from "./import.ts";
+import { LayerDownloads } from "./layer-downloads.ts";
+import { historyOf, listImages } from "./list.ts";
+import { load } from "./load.ts";
+import { pull } from "./pull.ts";
+import { push } from "./push.ts";
+import { ImageRecords } from "./records.ts";
+import { removeImage } from "./remove.ts";
+import { resolveImage } from "./resolve.ts";
+import { save } from "./save.ts";
+
+export interface ImageServiceOptions {
+  /** Opened with `imageMigrations`. */
+  readonly store: Store;
+  readonly content: ContentStore;
+  readonly layers: LayerStore;
+  /** Opened with "image" among its owners: the service registers its roots. */
+  readonly gc: GarbageCollector;
+  readonly events: Pick<EventBus, "publish">;
+  readonly users: ImageUsers;
+  readonly registry: RegistryClient;
+  /** Layers downloaded at once; Docker's 3 if left out. */
+  readonly concurrentDownloads?: number;
+  readonly clock?: Clock;
+}
+
+export function openImageService(options: ImageServiceOptions): ImageService {
+  const { store, content, layers, gc, events, users, registry } = options;
+  const records = new ImageRecords({ store, content });
+  gc.addRoots("image", () => records.needed());
+  const concurrency = options.concurrentDownloads;
+  return new Images({
+    records,
+    content,
+    layers,
+    gc,
+    events,
+    users,
+    registry,
+    downloads: new LayerDownloads({
+      layers,
+      ...(concurrency === undefined ? {} : { concurrency }),
+    }),
+    clock: options.clock ?? systemClock,
+  });
+}
+
+class Images implements ImageService {
+  readonly #context: ImageContext;
+
+  constructor(context: ImageContext) {
+    this.#context = context;
+  }
+
+  resolve(nameOrId: string): Image {
+    const { records } = this.#context;
+    return records.get(resolveImage(records, nameOrId));
+  }
+
+  list(filters: ImageFilters = {}, options: { all?: boolean } = {}): Image[] {
+    return listImages(this.#context, filters, options);
+  }
+
+  history(nameOrId: string): ImageHistoryEntry[] {
+    return historyOf(this.#context, nameOrId);
+  }
+
+  tag(request: { source: string; repository: string; tag: string }): void {
+    const { records, clock } = this.#context;
+    const target = parseReference(request.repository);
+    if (target.digest !== null) throw invalid("refusing to create a tag with a digest reference");
+    const tag = request.tag === "" ? (target.tag ?? "latest") : parseTag(request.tag);
+    const id = resolveImage(records, request.source);
+    const name = formatReference({ ...target, tag });
+    records.setName(name, id, clock.now());
+    announce(this.#context, { action: "tag", actorId: id, name, imageId: id });
+  }
+
+  async remove(request: { name: string; force: boolean; prune: boolean }): Promise<DeletedImage[]> {
+    return removeImage(this.#context, request);
+  }
+
+  async pull(request: Parameters<ImageService["pull"]>[0]): Promise<void> {
+    await pull(this.#context, request);
+  }
+
+  async push(request: Parameters<ImageService["push"]>[0]): Promise<void> {
+    await push(this.#context, request);
+  }
+
+  async load(request: Parameters<ImageService["load"]>[0]): Promise<void> {
+    await load(this.#context, request);
+  }
+
+  save(names: readonly string[], signal: AbortSignal): ReadableStream<Uint8Array> {
+    return save(this.#context, names, signal);
+  }
+
+  async importTar(request: Parameters<ImageService["importTar"]>[0]): Promise<Digest> {
+    return await importTar(this.#context, request);
+  }
+}
