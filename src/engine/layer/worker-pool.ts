@@ -119,6 +119,7 @@ class Conversation {
   #credit = PIECES_IN_FLIGHT;
   #wake: () => void = () => undefined;
   #over = false;
+  #cancel: () => void = () => undefined;
 
   constructor(worker: Worker, request: PoolRequest) {
     this.#worker = worker;
@@ -143,6 +144,7 @@ class Conversation {
     } finally {
       this.#over = true;
       this.#wake();
+      this.#cancel();
       this.#worker.removeEventListener("message", hear);
       this.#worker.removeEventListener("error", died);
       this.#worker.removeEventListener("close", closed);
@@ -171,6 +173,8 @@ class Conversation {
   /** Sends the stream over, a few pieces ahead of the Worker. */
   async #pump(stream: ReadableStream<Uint8Array>): Promise<void> {
     const reader = stream.getReader();
+    // A source that nobody waits for any more may never answer: what is read now ends at once.
+    this.#cancel = () => void reader.cancel().catch(() => undefined);
     const piece = new Piece();
     let failure: string | null = null;
     try {
@@ -186,6 +190,7 @@ class Conversation {
     } catch (error) {
       failure = sentenceOf(error);
     } finally {
+      this.#cancel = () => undefined;
       if (this.#over) await reader.cancel().catch(() => undefined);
       reader.releaseLock();
     }

@@ -1,0 +1,4 @@
+import { describeLayerStore } from "./layer-store.suite.ts";
+
+describeLayerStore("file");
+describeLayerStore("directory");
