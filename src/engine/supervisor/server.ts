@@ -178,10 +178,10 @@ class Server {
     if (hello?.hello !== PROTOCOL_VERSION) throw invalid("a hello of another version");
     const answer: HelloAnswer = { hello: PROTOCOL_VERSION, pid: process.pid };
     if (hello.channel === "control") {
-      this.#adoption?.takeOffers(hello.pid, hello.offers);
       socket.data.connection = { channel: "control", frames, outbox };
       this.#controls.add(socket);
       outbox.write(encodeFrame(answer));
+      this.#adoption?.takeOffers(hello.pid, hello.offers);
       return;
     }
     const attacher = new Attacher(socket, { ...hello, key: checkKey(hello.key) });

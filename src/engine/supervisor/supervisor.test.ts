@@ -2,7 +2,16 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { Harness, interactive, piped, readFrames, readText, readUntil } from "./test-harness.ts";
+import {
+  failure,
+  Harness,
+  interactive,
+  piped,
+  readerOf,
+  readFrames,
+  readText,
+  readUntil,
+} from "./test-harness.ts";
 
 const bytes = (content: string) => new TextEncoder().encode(content);
 const terminal = { openStdin: true, stdinOnce: true, terminal: { columns: 80, rows: 24 } };
@@ -58,8 +67,8 @@ test("a signal's death counts from 128, and the dead take no signal", async () =
   await naru.birth("a", "exec sleep 60");
   await naru.signal({ id: "a" }, 15);
   expect((await naru.exitOf("a")).exitCode).toBe(143);
-  await expect(naru.signal({ id: "a" }, 15)).rejects.toThrow("not running");
-  await expect(naru.signal({ id: "b" }, 15)).rejects.toThrow("No such container: b");
+  expect((await failure(naru.signal({ id: "a" }, 15))).message).toContain("not running");
+  expect((await failure(naru.signal({ id: "b" }, 15))).message).toContain("No such container: b");
 });
 
 test("stdin reaches the process, and its end is the end of the process' input", async () => {
@@ -88,7 +97,7 @@ test("without stdinOnce the input stays open after its first attacher left", asy
   });
   const first = await naru.attach({ id: "a" }, { stdin: true });
   await write(first.input, "1\n", true);
-  await readUntil(first.output.getReader(), "1\n");
+  await readUntil(readerOf(first.output), "1\n");
   first.close();
   const second = await naru.attach({ id: "a" }, { stdin: true });
   await write(second.input, "2\n");
@@ -158,7 +167,7 @@ test("an attacher that leaves harms neither the process nor the log", async () =
   await using naru = await Harness.start();
   const attached = await naru.attach({ id: "a" }, { beforeBirth: true });
   await naru.birth("a", "yes $(printf %099d 7) | head -n 50000; echo end");
-  await attached.output.getReader().read();
+  await readerOf(attached.output).read();
   attached.close();
   expect((await naru.exitOf("a")).exitCode).toBe(0);
   expect(naru.log("a").length).toBe(5_000_004);
@@ -172,7 +181,7 @@ test("a terminal carries both ways, has a size, and hangs up at the end", async 
     "stty size; read line; stty size; echo got $line; tty >/dev/null",
     terminal,
   );
-  const reader = attached.output.getReader();
+  const reader = readerOf(attached.output);
   await readUntil(reader, "24 80\r\n");
   await naru.client.request({ type: "resize", key: { id: "t" }, columns: 100, rows: 40 });
   await write(attached.input, "hello\n");
@@ -180,9 +189,10 @@ test("a terminal carries both ways, has a size, and hangs up at the end", async 
   expect((await reader.read()).done).toBe(true);
   expect((await naru.exitOf("t")).exitCode).toBe(0);
   expect(naru.log("t")).toContain("got hello\r\n");
-  await expect(
-    naru.client.request({ type: "resize", key: { id: "t" }, columns: 1, rows: 1 }),
-  ).rejects.toThrow("not running");
+  expect(
+    (await failure(naru.client.request({ type: "resize", key: { id: "t" }, columns: 1, rows: 1 })))
+      .message,
+  ).toContain("not running");
 });
 
 test("an exec has streams and an exit of its own, and writes no log", async () => {
@@ -198,8 +208,8 @@ test("an exec has streams and an exit of its own, and writes no log", async () =
   await naru.forget(key);
   await naru.exec("a", "t1", "tty", terminal);
   expect((await naru.exitOf("a.t1")).exitCode).toBe(0);
-  await expect(naru.exec("b", "x1", "true")).rejects.toThrow("not running");
-  await expect(naru.exec("a", "t1/..", "true")).rejects.toThrow("named by an id");
+  expect((await failure(naru.exec("b", "x1", "true"))).message).toContain("not running");
+  expect((await failure(naru.exec("a", "t1/..", "true"))).message).toContain("named by an id");
 });
 
 test("an exec's background child holds nobody up, and keeps writing without harm", async () => {
@@ -222,7 +232,7 @@ test("a birth that fails says why, ends its attachers and leaves nothing", async
     ...message,
     spec: { ...message.spec, process: { ...message.spec.process, args: ["nope-nope"] } },
   });
-  await expect(born).rejects.toMatchObject({ failure: "notFound" });
+  expect(await failure(born)).toMatchObject({ failure: "notFound" });
   expect(await readText(attached.output)).toBe("");
   expect(readdirSync(join(naru.execRoot, "containers"))).toEqual([]);
   await naru.birth("a", "true");
@@ -245,7 +255,7 @@ test("one id has one process at a time, and can be born again after its end", as
 test("names that would climb out of the exec-root are refused", async () => {
   await using naru = await Harness.start();
   for (const id of ["", "..", "a/b", ".hidden", "a".repeat(200)]) {
-    await expect(naru.birth(id, "true")).rejects.toThrow("named by an id");
+    expect((await failure(naru.birth(id, "true"))).message).toContain("named by an id");
   }
 });
 
@@ -281,7 +291,7 @@ test("noise on the socket ends that connection and nothing else", async () => {
 test("shutdown is refused while something lives", async () => {
   await using naru = await Harness.start();
   await naru.birth("a", "exec sleep 60");
-  await expect(naru.client.request({ type: "shutdown" })).rejects.toThrow("running");
+  expect((await failure(naru.client.request({ type: "shutdown" }))).message).toContain("running");
   await naru.signal({ id: "a" }, 9);
   await naru.exitOf("a");
   await naru.client.request({ type: "shutdown" });

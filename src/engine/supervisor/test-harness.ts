@@ -10,6 +10,7 @@ import type {
   ExecMessage,
   ExitReport,
   ProcessKey,
+  ProcessReport,
   StdioRequest,
 } from "./protocol.ts";
 import type { AttachedStreams } from "./streams.ts";
@@ -62,14 +63,24 @@ export class Harness implements AsyncDisposable {
       socketPath: join(this.execRoot, "supervisor.sock"),
       keeper: this.keeper,
       onEvent: (event) => {
-        if (event.type !== "exit") return;
-        const { id, execId } = event.exit.key;
-        const name = execId === undefined ? id : `${id}.${execId}`;
-        this.exits.set(name, event.exit);
-        this.#waiting.get(name)?.(event.exit);
+        if (event.type === "exit") this.#onExit(event.exit);
       },
     });
     return this.#client;
+  }
+
+  /** What a daemon does after every connection: exits may have happened while it was away. */
+  async catchUp(): Promise<ProcessReport[]> {
+    const { processes } = await this.client.request({ type: "list" });
+    for (const { exit } of processes) if (exit !== null) this.#onExit(exit);
+    return processes;
+  }
+
+  #onExit(exit: ExitReport): void {
+    const { id, execId } = exit.key;
+    const name = execId === undefined ? id : `${id}.${execId}`;
+    this.exits.set(name, exit);
+    this.#waiting.get(name)?.(exit);
   }
 
   async killServer(): Promise<void> {
@@ -207,10 +218,7 @@ export async function readFrames(stream: ReadableStream<Uint8Array>) {
 }
 
 /** Reads until a text has been seen. */
-export async function readUntil(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  wanted: string,
-): Promise<string> {
+export async function readUntil(reader: ByteReader, wanted: string): Promise<string> {
   let seen = "";
   while (!seen.includes(wanted)) {
     const { value, done } = await reader.read();
@@ -219,3 +227,18 @@ export async function readUntil(
   }
   return seen;
 }
+
+export interface ByteReader {
+  read(): Promise<{ value?: Uint8Array | undefined; done: boolean }>;
+}
+
+export const readerOf = (stream: ReadableStream<Uint8Array>): ByteReader => stream.getReader();
+
+/** Why a promise failed. */
+export const failure = (promise: Promise<unknown>): Promise<Error> =>
+  promise.then(
+    () => {
+      throw new Error("it did not fail");
+    },
+    (thrown: unknown) => thrown as Error,
+  );
