@@ -3,7 +3,7 @@ import type { AuthConfig, EventMessage, SystemInfo, SystemVersion } from "#wire/
 
 import type { ApiClient } from "./client.ts";
 import { filtersQuery, type Filters } from "./containers.ts";
-import { jsonLines } from "./json-lines.ts";
+import { linesOf } from "./json-lines.ts";
 
 /** Resolves when a daemon answers. */
 export const ping = (client: ApiClient): Promise<void> =>
@@ -15,28 +15,43 @@ export const systemVersion = (client: ApiClient): Promise<SystemVersion> =>
 export const systemInfo = (client: ApiClient): Promise<SystemInfo> =>
   client.json({ method: "GET", path: "/info" });
 
+export interface EventsOptions {
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
+  readonly filters?: Filters;
+  readonly signal?: AbortSignal;
+}
+
 /** Events as they happen; ends at `until`, or when the loop is left. */
 export async function* systemEvents(
   client: ApiClient,
-  options: {
-    since?: string | undefined;
-    until?: string | undefined;
-    filters?: Filters;
-    signal?: AbortSignal;
-  } = {},
+  options: EventsOptions = {},
 ): AsyncGenerator<EventMessage> {
-  yield* jsonLines<EventMessage>(
-    await client.request({
-      method: "GET",
-      path: "/events",
-      query: {
-        since: options.since,
-        until: options.until,
-        filters: filtersQuery(options.filters),
-      },
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    }),
-  );
+  for await (const line of systemEventLines(client, options)) {
+    yield JSON.parse(line) as EventMessage;
+  }
+}
+
+/** The same as the JSON texts on the wire: `timeNano` is exact only there. */
+export async function* systemEventLines(
+  client: ApiClient,
+  options: EventsOptions = {},
+): AsyncGenerator<string> {
+  const response = await client.request({
+    method: "GET",
+    path: "/events",
+    query: {
+      since: options.since,
+      until: options.until,
+      filters: filtersQuery(options.filters),
+    },
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  try {
+    yield* linesOf(response);
+  } finally {
+    response.close();
+  }
 }
 
 /** Asks the daemon to try credentials at their registry. */

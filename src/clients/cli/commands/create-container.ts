@@ -1,0 +1,121 @@
+/** Creating a container, with the pull it may need: what `run` and `create` share. */
+import { invalid, sentenceOf } from "#base";
+import { ApiError, createContainer, endpointText, type ApiClient } from "#clients/api-client";
+import type { ContainerCreateResponse } from "#wire/docker";
+
+import type { Session } from "../config/session.ts";
+import type { Flags } from "../flags/spec.ts";
+import type { ContainerRequest } from "../options/container-request.ts";
+import { STDERR, STDOUT, warn } from "../terminal/stdio.ts";
+import { windowSize } from "../terminal/tty.ts";
+
+/** Creates the container that `request` describes and prints the daemon's warnings. @returns its id */
+export async function create(
+  session: Session,
+  flags: Flags,
+  request: ContainerRequest,
+): Promise<string> {
+  const pullWhen = flags.string("pull");
+  if (!["always", "missing", "never"].includes(pullWhen)) {
+    throw invalid(
+      `invalid pull option: '${pullWhen}': must be one of "always", "missing" or "never"`,
+    );
+  }
+  const cidFile = flags.string("cidfile");
+  if (cidFile !== "") refuseExisting(cidFile);
+  for (const warning of request.warnings) session.warn(warning);
+  const client = await session.client();
+  addProxies(session, client, request);
+  if (request.config.Tty === true) addConsoleSize(request);
+
+  if (pullWhen === "always") await pullFor(session, flags, request);
+  const created = await createOrPull({ session, flags, request, client });
+  for (const warning of created.Warnings ?? []) session.warn(`WARNING: ${warning}`);
+  if (cidFile !== "") writeId(cidFile, created.Id);
+  return created.Id;
+}
+
+interface Creation {
+  readonly session: Session;
+  readonly flags: Flags;
+  readonly request: ContainerRequest;
+  readonly client: ApiClient;
+}
+
+async function createOrPull(creation: Creation): Promise<ContainerCreateResponse> {
+  const { session, flags, request, client } = creation;
+  try {
+    return await createContainer(client, request);
+  } catch (cause) {
+    if (!isMissingImage(cause) || flags.string("pull") !== "missing") throw cause;
+  }
+  const { familiarString, parseReference } = await import("../options/reference.ts");
+  const name = familiarString(parseReference(request.config.Image ?? ""));
+  if (!flags.bool("quiet")) warn(`Unable to find image '${name}' locally`);
+  await pullFor(session, flags, request);
+  return createContainer(client, request);
+}
+
+const isMissingImage = (cause: unknown): boolean =>
+  cause instanceof ApiError && cause.status === 404 && /no such image/i.test(cause.message);
+
+async function pullFor(session: Session, flags: Flags, request: ContainerRequest): Promise<void> {
+  const { pull } = await import("./pull-image.ts");
+  await pull(session, {
+    image: request.config.Image ?? "",
+    platform: request.platform,
+    quiet: flags.bool("quiet"),
+    fd: STDERR,
+  });
+}
+
+/** So that the terminal has its size from the first instant. */
+function addConsoleSize(request: ContainerRequest): void {
+  const size = windowSize(STDOUT);
+  if (size === undefined) return;
+  request.config.HostConfig = {
+    ...request.config.HostConfig,
+    ConsoleSize: [size.rows, size.columns],
+  };
+}
+
+const PROXY_VARIABLES = [
+  ["httpProxy", "HTTP_PROXY"],
+  ["httpsProxy", "HTTPS_PROXY"],
+  ["noProxy", "NO_PROXY"],
+  ["ftpProxy", "FTP_PROXY"],
+  ["allProxy", "ALL_PROXY"],
+] as const;
+
+/** `proxies` of config.json become variables of the container, unless the user set them. */
+function addProxies(session: Session, client: ApiClient, request: ContainerRequest): void {
+  const { proxies } = session.config;
+  const proxy = proxies?.[endpointText(client.endpoint)] ?? proxies?.["default"];
+  if (proxy === undefined) return;
+  const { config } = request;
+  const taken = new Set((config.Env ?? []).map((pair) => pair.split("=", 1)[0]));
+  const added = PROXY_VARIABLES.flatMap(([key, name]) => {
+    const value = proxy[key];
+    if (!value) return [];
+    return [name, name.toLowerCase()]
+      .filter((variable) => !taken.has(variable))
+      .map((variable) => `${variable}=${value}`);
+  });
+  if (added.length > 0) config.Env = [...(config.Env ?? []), ...added];
+}
+
+function refuseExisting(path: string): void {
+  if (process.getBuiltinModule("node:fs").existsSync(path)) {
+    throw invalid(
+      `container ID file found, make sure the other container isn't running or delete ${path}`,
+    );
+  }
+}
+
+function writeId(path: string, id: string): void {
+  try {
+    process.getBuiltinModule("node:fs").writeFileSync(path, id, { flag: "wx" });
+  } catch (cause) {
+    throw invalid(`failed to create the container ID file: ${sentenceOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,121 @@
+/** `naru exec`: a command inside a running container. Two round trips, and one for the exit code. */
+import { invalid } from "#base";
+import {
+  attachExec,
+  createExec,
+  inspectExec,
+  resizeExec,
+  startExec,
+  type ApiClient,
+} from "#clients/api-client";
+import type { ExecCreateRequest } from "#wire/docker";
+
+import { checkEnv } from "../options/checks.ts";
+import { readKeyValueFiles } from "../options/files.ts";
+import { STDIN, STDOUT } from "../terminal/stdio.ts";
+import { isTerminal, windowSize } from "../terminal/tty.ts";
+import { followSize, join } from "./attached.ts";
+import { ExitError, type Command, type Invocation } from "./command.ts";
+
+export const exec: Command = {
+  flags: [
+    {
+      name: "detach",
+      shorthand: "d",
+      kind: "bool",
+      usage: "Detached mode: run command in the background",
+    },
+    {
+      name: "detach-keys",
+      kind: "string",
+      usage: "Override the key sequence for detaching a container",
+    },
+    {
+      name: "env",
+      shorthand: "e",
+      kind: "list",
+      usage: "Set environment variables",
+      check: checkEnv(process.env),
+    },
+    {
+      name: "env-file",
+      kind: "list",
+      usage: "Read in a file of environment variables",
+      values: "files",
+    },
+    {
+      name: "interactive",
+      shorthand: "i",
+      kind: "bool",
+      usage: "Keep STDIN open even if not attached",
+    },
+    { name: "privileged", kind: "bool", usage: "Give extended privileges to the command" },
+    { name: "tty", shorthand: "t", kind: "bool", usage: "Allocate a pseudo-TTY" },
+    {
+      name: "user",
+      shorthand: "u",
+      kind: "string",
+      usage: 'Username or UID (format: "<name|uid>[:<group|gid>]")',
+    },
+    {
+      name: "workdir",
+      shorthand: "w",
+      kind: "string",
+      usage: "Working directory inside the container",
+    },
+  ],
+  async run(invocation) {
+    const { flags, args, session } = invocation;
+    const [container = ""] = args;
+    const client = await session.client();
+    const config = execRequest(invocation);
+    if (!flags.bool("detach") && config.AttachStdin && config.Tty && !isTerminal(STDIN)) {
+      throw new ExitError(1, "the input device is not a TTY");
+    }
+    const { Id: id } = await createExec(client, container, config);
+    if (id === "") throw invalid("exec ID empty");
+    const tty = config.Tty === true;
+    if (flags.bool("detach")) {
+      await startExec(client, id, { Detach: true, Tty: tty });
+      return 0;
+    }
+    return interact(client, id, config);
+  },
+};
+
+function execRequest({ flags, args, session }: Invocation): ExecCreateRequest {
+  const lookup = (name: string) => session.environment[name];
+  const files = readKeyValueFiles(flags.list("env-file"), "env", lookup);
+  const detach = flags.bool("detach");
+  const tty = flags.bool("tty");
+  const size = tty ? windowSize(STDOUT) : undefined;
+  const detachKeys = flags.string("detach-keys") || session.config.detachKeys || "";
+  return {
+    User: flags.string("user"),
+    Privileged: flags.bool("privileged"),
+    Tty: tty,
+    AttachStdin: !detach && flags.bool("interactive"),
+    AttachStdout: !detach,
+    AttachStderr: !detach,
+    DetachKeys: detachKeys,
+    Env: [...files, ...flags.list("env")],
+    WorkingDir: flags.string("workdir"),
+    Cmd: args.slice(1),
+    ...(size === undefined ? {} : { ConsoleSize: [size.rows, size.columns] }),
+  };
+}
+
+async function interact(client: ApiClient, id: string, config: ExecCreateRequest): Promise<number> {
+  const tty = config.Tty === true;
+  const start = { Detach: false, Tty: tty, ConsoleSize: config.ConsoleSize ?? null };
+  const hijacked = await attachExec(client, id, start);
+  const joined = join(hijacked, {
+    tty,
+    stdin: config.AttachStdin === true,
+    detachKeys: config.DetachKeys ?? "",
+  });
+  if (tty && isTerminal(STDOUT)) followSize((size) => resizeExec(client, id, size));
+  await joined.done; // a detach is an error here, as docker has it
+  const { ExitCode: code } = await inspectExec(client, id);
+  return code ?? 0;
+}

@@ -1,0 +1,131 @@
+/** `naru inspect`, for anything or for one kind of thing. */
+import { invalid } from "#base";
+import {
+  ApiError,
+  encodeName,
+  inspectContainer,
+  inspectImage,
+  type ApiClient,
+} from "#clients/api-client";
+
+import type { FlagSpec, Flags } from "../flags/spec.ts";
+import { compileFormat } from "../output/formatter.ts";
+import { TemplateError } from "../template/nodes.ts";
+import { print, warn } from "../terminal/stdio.ts";
+import { ExitError, type Command, type Invocation } from "./command.ts";
+import { messageFor } from "./failure.ts";
+import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";
+
+const TEMPLATE_EXIT = 64;
+
+type Inspect = (client: ApiClient, name: string, flags: Flags) => Promise<unknown>;
+
+const kinds = {
+  container: (client, name, flags) => inspectContainer(client, name, { size: hasSize(flags) }),
+  image: (client, name) => inspectImage(client, name),
+  network: (client, name) => getJson(client, `/networks/${encodeName(name)}`),
+  volume: (client, name) => getJson(client, `/volumes/${encodeName(name)}`),
+} as const satisfies Record<string, Inspect>;
+
+/** In the order docker looks for a name. */
+const KINDS = ["container", "image", "network", "volume"] as const;
+const DOCKER_KINDS = [
+  "config",
+  "container",
+  "image",
+  "network",
+  "node",
+  "plugin",
+  "secret",
+  "service",
+  "task",
+  "volume",
+];
+
+const getJson = (client: ApiClient, path: string): Promise<unknown> =>
+  client.json({ method: "GET", path });
+
+const hasSize = (flags: Flags): boolean => flags.changed("size") && flags.bool("size");
+
+const SIZE_FLAG: FlagSpec = {
+  name: "size",
+  shorthand: "s",
+  kind: "bool",
+  usage: "Display total file sizes",
+};
+
+export const inspect: Command = {
+  flags: [
+    FORMAT_FLAG,
+    JSON_FLAG,
+    { ...SIZE_FLAG, usage: "Display total file sizes if the type is container" },
+    {
+      name: "type",
+      kind: "string",
+      usage: "Only inspect objects of the given type",
+      values: KINDS,
+    },
+  ],
+  run(invocation) {
+    const type = invocation.flags.string("type");
+    if (type === "" && !invocation.flags.changed("type"))
+      return inspectAll(invocation, findAnything);
+    const known = KINDS.find((kind) => kind === type);
+    if (known !== undefined) return inspectAll(invocation, kinds[known]);
+    if (DOCKER_KINDS.includes(type)) throw invalid(`--type ${type} is not implemented yet`);
+    const list = DOCKER_KINDS.map((kind) => `"${kind}"`).join(", ");
+    throw invalid(`unknown type: ${JSON.stringify(type)}: must be one of ${list}`);
+  },
+};
+
+export const inspectContainers: Command = {
+  flags: [FORMAT_FLAG, JSON_FLAG, SIZE_FLAG],
+  run: (invocation) => inspectAll(invocation, kinds.container),
+};
+
+export const inspectImages: Command = {
+  flags: [FORMAT_FLAG, JSON_FLAG],
+  run: (invocation) => inspectAll(invocation, kinds.image),
+};
+
+/** The first kind of thing that has this name. */
+const findAnything: Inspect = async (client, name, flags) => {
+  for (const kind of KINDS) {
+    try {
+      return await kinds[kind](client, name, flags);
+    } catch (cause) {
+      const other = cause instanceof ApiError && [400, 404, 501].includes(cause.status);
+      if (!other) throw cause;
+    }
+  }
+  throw new ExitError(1, `error: no such object: ${name}`);
+};
+
+async function inspectAll({ flags, args, session }: Invocation, get: Inspect): Promise<number> {
+  const format = flags.bool("json") ? "" : flags.string("format");
+  const render = format === "" ? undefined : guarded(() => compileFormat(format));
+  const client = await session.client();
+  const found: unknown[] = [];
+  const failures: string[] = [];
+  for (const name of args) {
+    try {
+      found.push(await get(client, name, flags));
+    } catch (cause) {
+      failures.push(messageFor(cause));
+    }
+  }
+  if (render === undefined) print(`${JSON.stringify(found, null, 4)}\n`);
+  else print(guarded(() => found.map((thing) => `${render(thing)}\n`).join("")) || "\n");
+  for (const failure of failures) warn(failure);
+  return failures.length === 0 ? 0 : 1;
+}
+
+/** Docker ends with 64 for a template that cannot be read or run. */
+function guarded<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    if (!(cause instanceof TemplateError)) throw cause;
+    throw new ExitError(TEMPLATE_EXIT, `template parsing error: ${cause.message}`);
+  }
+}

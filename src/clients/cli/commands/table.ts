@@ -1,0 +1,93 @@
+/**
+ * The one table of commands: parsing, help, completion and the manual read it. A name with a space belongs to a
+ * group (`container run`); the last name of an entry is its short form when that has no space.
+ */
+import type { CommandEntry } from "./command.ts";
+import { containerCommands } from "./table-containers.ts";
+import { imageCommands } from "./table-images.ts";
+import { systemCommands } from "./table-system.ts";
+
+export const commands: readonly CommandEntry[] = [
+  ...containerCommands,
+  ...imageCommands,
+  ...systemCommands,
+];
+
+/** Groups (management commands) and what they manage. */
+export const groups: Readonly<Record<string, string>> = {
+  completion: "Generate the autocompletion script for the specified shell",
+  container: "Manage containers",
+  context: "Manage contexts",
+  image: "Manage images",
+  system: "Manage Naru",
+};
+
+/** Docker's commands that are still to come: refused with a sentence, and not shown as working. */
+export const unbuilt: ReadonlySet<string> = new Set([
+  "attestation",
+  "build",
+  "builder",
+  "buildx",
+  "checkpoint",
+  "commit",
+  "compose",
+  "config",
+  "container commit",
+  "container cp",
+  "container diff",
+  "container export",
+  "container prune",
+  "container stats",
+  "container update",
+  "context export",
+  "context import",
+  "context update",
+  "cp",
+  "diff",
+  "export",
+  "image build",
+  "image prune",
+  "manifest",
+  "network",
+  "node",
+  "plugin",
+  "search",
+  "secret",
+  "service",
+  "stack",
+  "stats",
+  "swarm",
+  "system df",
+  "system prune",
+  "trust",
+  "update",
+  "volume",
+]);
+
+/** What the words at the start of a command line mean. */
+export type Found =
+  | {
+      readonly kind: "command";
+      readonly entry: CommandEntry;
+      readonly name: string;
+      readonly words: number;
+    }
+  | { readonly kind: "group"; readonly name: string; readonly next: string | undefined }
+  | { readonly kind: "unbuilt"; readonly name: string }
+  | { readonly kind: "unknown"; readonly name: string };
+
+/** Finds the command that `words` begin with. */
+export function findCommand(words: readonly string[]): Found {
+  const [first = "", second] = words;
+  const pair = second === undefined ? "" : `${first} ${second}`;
+  for (const name of [pair, first]) {
+    if (name === "") continue;
+    const entry = commands.find(({ names }) => names.includes(name));
+    if (entry !== undefined) {
+      return { kind: "command", entry, name, words: name.split(" ").length };
+    }
+    if (unbuilt.has(name)) return { kind: "unbuilt", name };
+  }
+  if (first in groups) return { kind: "group", name: first, next: second };
+  return { kind: "unknown", name: first };
+}

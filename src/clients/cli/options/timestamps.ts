@@ -1,0 +1,33 @@
+/** `--since` and `--until`: a duration before now, a date in docker's forms, or seconds since 1970. */
+import { invalid } from "#base";
+
+import { parseDuration } from "../flags/values.ts";
+
+const FORMS =
+  /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2})(?::(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?)?(Z|[+-]\d{2}:\d{2})?$/;
+
+/** The API's form: `seconds.nanoseconds`, or the text itself when it already is. @throws EngineError "invalid" */
+export function parseTimestamp(text: string, nowMs: number): string {
+  try {
+    const atMs = nowMs - parseDuration(text) / 1e6;
+    return secondsText(Math.floor(atMs / 1000), Math.round((atMs % 1000) * 1e6));
+  } catch {
+    // Not a duration.
+  }
+  const match = FORMS.exec(text);
+  if (match === null) {
+    if (/^\d+(?:\.\d+)?$/.test(text)) return text;
+    throw invalid(`failed to parse value as time or duration: ${JSON.stringify(text)}`);
+  }
+  const [, year, month, day, hours = "00", minutes = "00", seconds = "00", fraction = "", zone] =
+    match;
+  // Without a zone the time is this machine's.
+  const date = new Date(`${year}-${month}-${day}T${hours}:${minutes}:${seconds}${zone ?? ""}`);
+  if (Number.isNaN(date.getTime())) {
+    throw invalid(`failed to parse value as time or duration: ${JSON.stringify(text)}`);
+  }
+  return secondsText(date.getTime() / 1000, Number(fraction.padEnd(9, "0")));
+}
+
+const secondsText = (seconds: number, nanoseconds: number): string =>
+  `${seconds}.${String(nanoseconds).padStart(9, "0")}`;

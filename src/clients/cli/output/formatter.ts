@@ -1,0 +1,91 @@
+/**
+ * Lists as docker prints them: a table with headers, `json`, or the user's template, one row a line.
+ */
+import { invalid } from "#base";
+
+import {
+  compileTemplate,
+  markMaps,
+  Row,
+  TemplateError,
+  type Template,
+} from "../template/execute.ts";
+import { alignColumns } from "./table.ts";
+
+export interface Listing {
+  /** What the user asked for; "" is the default table. */
+  readonly format: string;
+  /** The template behind `table` alone: `table {{.ID}}\t{{.Names}}`. */
+  readonly table: string;
+  /** The template behind `raw`, where docker has one. */
+  readonly raw?: string;
+  /** The column titles by field. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly rows: readonly Row[];
+}
+
+/** Docker's words for the flag. */
+export const FORMAT_LIST_USAGE = `Format output using a custom template:
+'table':            Print output in table format with column headers (default)
+'table TEMPLATE':   Print output in table format using the given Go template
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`;
+export const FORMAT_USAGE = `Format output using a custom template:
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`;
+
+/** The whole text of a list. @throws EngineError "invalid" for a template that cannot be read or run */
+export function formatList(listing: Listing): string {
+  const { rows, headers } = listing;
+  const { source, table } = resolve(listing);
+  try {
+    const template = compileTemplate(source);
+    const lines = rows.map((row) => template.execute(row));
+    if (!table) return lines.map((line) => `${line}\n`).join("");
+    const titles = template.execute(headerRow(headers), headerFunctions);
+    return alignColumns([titles, ...lines].map((line) => `${line}\n`).join(""));
+  } catch (cause) {
+    if (!(cause instanceof TemplateError)) throw cause;
+    const parsed = cause.message.includes(": executing ");
+    throw invalid(`failed to ${parsed ? "execute" : "parse"} template: ${cause.message}`, {
+      cause,
+    });
+  }
+}
+
+function resolve(listing: Listing): { source: string; table: boolean } {
+  const format = listing.format || "table";
+  if (format === "json") return { source: "{{json .}}", table: false };
+  if (format === "raw" && listing.raw !== undefined) return { source: listing.raw, table: false };
+  const whole = format === "table" ? listing.table : format;
+  const table = /^table(?:\s|$)/.test(whole) || whole.startsWith("table");
+  const source = (table ? whole.slice("table".length) : whole).replace(/^ +| +$/g, "");
+  return { source: source.replaceAll("\\t", "\t").replaceAll("\\n", "\n"), table };
+}
+
+/** The titles are made by running the template on them; what a column does to its values leaves its title alone. */
+function headerRow(headers: Readonly<Record<string, string>>): Row {
+  const label = (name: unknown) => (String(name).split(".").at(-1) ?? "").replaceAll(/[-_]/g, " ");
+  return new Row("formatter.SubHeaderContext", { ...headers, Label: label });
+}
+
+const same = (value: unknown): unknown => value;
+
+const headerFunctions = {
+  json: same,
+  split: same,
+  join: same,
+  title: same,
+  lower: same,
+  upper: same,
+  pad: same,
+  truncate: same,
+};
+
+/** A template for one thing (`inspect`, `version`, `info`, `events`). @throws TemplateError */
+export function compileFormat(format: string, name = ""): (data: unknown) => string {
+  const template: Template = compileTemplate(format === "json" ? "{{json .}}" : format, name);
+  return (data) => template.execute(data instanceof Row ? data : markMaps(data));
+}
