@@ -4,5 +4,7 @@
  */
 export type * from "./endpoint.ts";
 export type * from "./network-service.ts";
+export { networkMigrations } from "./migrations.ts";
 export { PortReservations } from "./ports/reservations.ts";
 export { type BuildRequest, buildNetwork, removeLinks } from "./sandbox/build.ts";
+export { type NetworkOptions, type NetworkServiceRequest, openNetworkService } from "./service.ts";

@@ -42,6 +42,8 @@ export interface PortHolder {
     target: string | null;
   }): Promise<PortBinding[]>;
   release(id: string): Promise<void>;
+  /** Who holds what, for start-up; without it nothing is compared. */
+  list?(): Promise<readonly { readonly id: string; readonly ports: readonly PortBinding[] }[]>;
 }
 
 export interface NetworkService {
@@ -60,6 +62,8 @@ export interface NetworkService {
    */
   attach(request: {
     containerId: string;
+    /** For the sentences of errors; the short id stands in. */
+    containerName?: string;
     /** Network names; ["bridge"] by default. */
     networks: readonly string[];
     macAddress?: string;

@@ -38,11 +38,26 @@ export function buildNetwork({ networkNamespace, attachment }: BuildRequest): vo
   }
 }
 
-/** Deletes the host's ends of links by name; the ones that are gone already are no error. Costs 13 ms at least. */
+/** How long the kernel has to remove a link with its namespace before we do it. */
+const LINK_GRACE_MS = 2000;
+const leaving = new Set<string>();
+
+/**
+ * Sees to it that the host's ends of these links go. They die with the container's namespace, by the kernel's
+ * own thread; deleting one here would block this process for 13 ms or more. What is left after a while (a
+ * namespace that another container has joined lives on) is deleted then, all of it at once.
+ */
 export function removeLinks(endpoints: readonly BridgeEndpoint[]): void {
   if (endpoints.length === 0) return;
+  if (leaving.size === 0) setTimeout(removeLeaving, LINK_GRACE_MS).unref();
+  for (const { hostLink } of endpoints) leaving.add(hostLink);
+}
+
+function removeLeaving(): void {
+  const names = [...leaving];
+  leaving.clear();
   using outside = openNetlink();
-  outside.deleteLinks(endpoints.map(({ hostLink }) => hostLink));
+  outside.deleteLinks(names);
 }
 
 function buildLinks(networkNamespace: number, endpoints: readonly BridgeEndpoint[]): void {

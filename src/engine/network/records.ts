@@ -1,0 +1,251 @@
+/** The network room's rows: what is written here is decided, whether or not the kernel has it yet. */
+import type { Store } from "#engine/store";
+
+import { formatIpv4, parseCidr } from "./addresses/ip.ts";
+import type { PortBinding, PortProtocol } from "./endpoint.ts";
+import type { Endpoint, Network } from "./network-service.ts";
+
+interface NetworkRow {
+  readonly id: string;
+  readonly name: string;
+  readonly driver: Network["driver"];
+  readonly created_at: string;
+  readonly bridge: string | null;
+  readonly subnet: string | null;
+  readonly gateway: string | null;
+  readonly mtu: number;
+  readonly last_address: number;
+}
+
+interface EndpointRow {
+  readonly id: string;
+  readonly network_id: string;
+  readonly container_id: string;
+  readonly address: number;
+  readonly mac_address: string;
+  readonly host_link: string;
+  readonly container_link: string;
+}
+
+interface BindingRow {
+  readonly container_id: string;
+  readonly target: string;
+  readonly protocol: PortProtocol;
+  readonly container_port: number;
+  readonly host_address: string;
+  readonly host_port: number;
+}
+
+/** One published port and the container's address it leads to. */
+export interface PublishedPort extends PortBinding {
+  readonly containerId: string;
+  readonly target: string;
+}
+
+export interface NewEndpoint {
+  readonly id: string;
+  readonly networkId: string;
+  readonly containerId: string;
+  readonly address: number;
+  readonly macAddress: string;
+  readonly hostLink: string;
+  readonly containerLink: string;
+}
+
+export class NetworkRecords {
+  readonly #store: Store;
+  /** Networks change only through `saveNetwork`: read once. */
+  #networks: readonly Network[] | null = null;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  transact<T>(work: () => T): T {
+    return this.#store.transact(work);
+  }
+
+  networks(): readonly Network[] {
+    this.#networks ??= this.#store
+      .query<NetworkRow>("SELECT * FROM networks ORDER BY rowid")
+      .all()
+      .map(networkOf);
+    return this.#networks;
+  }
+
+  /** Adds a network, or changes the one with this id. */
+  saveNetwork({ id, name, driver, createdAt, bridge, subnet, gateway, mtu }: Network): void {
+    this.#networks = null;
+    this.#store
+      .query(
+        `INSERT INTO networks (id, name, driver, created_at, bridge, subnet, gateway, mtu)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET bridge = excluded.bridge, subnet = excluded.subnet,
+           gateway = excluded.gateway, mtu = excluded.mtu`,
+      )
+      .run(id, name, driver, createdAt.toISOString(), bridge, subnet, gateway, mtu);
+  }
+
+  lastAddress(networkId: string): number {
+    return (
+      this.#store
+        .query<{ last_address: number }>("SELECT last_address FROM networks WHERE id = ?")
+        .get(networkId)?.last_address ?? 0
+    );
+  }
+
+  isAddressTaken(networkId: string, address: number): boolean {
+    return (
+      this.#store
+        .query("SELECT 1 FROM endpoints WHERE network_id = ? AND address = ?")
+        .get(networkId, address) !== null
+    );
+  }
+
+  addEndpoint(endpoint: NewEndpoint): void {
+    const { id, networkId, containerId, address, macAddress, hostLink, containerLink } = endpoint;
+    this.#store
+      .query(
+        `INSERT INTO endpoints
+           (id, network_id, container_id, address, mac_address, host_link, container_link)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      )
+      .run(id, networkId, containerId, address, macAddress, hostLink, containerLink);
+    this.#store.query("UPDATE networks SET last_address = ? WHERE id = ?").run(address, networkId);
+  }
+
+  endpointsOf(containerId: string): Endpoint[] {
+    return this.#endpoints("container_id = ? AND leaving = 0", containerId);
+  }
+
+  endpointsIn(networkId: string): Endpoint[] {
+    return this.#endpoints("network_id = ? AND leaving = 0", networkId);
+  }
+
+  allEndpoints(): Endpoint[] {
+    return this.#endpoints("leaving = 0");
+  }
+
+  /** The containers that have endpoints or ports. */
+  containers(): string[] {
+    return this.#store
+      .query<{ container_id: string }>(
+        `SELECT container_id FROM endpoints WHERE leaving = 0
+         UNION SELECT container_id FROM port_bindings`,
+      )
+      .all()
+      .map(({ container_id }) => container_id);
+  }
+
+  /** True when anything in this network still has an address. */
+  isUsed(networkId: string): boolean {
+    return (
+      this.#store.query("SELECT 1 FROM endpoints WHERE network_id = ?").get(networkId) !== null
+    );
+  }
+
+  /** The container is gone; its addresses are free when its links are gone as well. */
+  leave(containerId: string): void {
+    this.#store.query("UPDATE endpoints SET leaving = 1 WHERE container_id = ?").run(containerId);
+  }
+
+  /** The host's ends of links whose containers are gone. */
+  leavingLinks(): string[] {
+    return this.#store
+      .query<{ host_link: string }>("SELECT host_link FROM endpoints WHERE leaving = 1")
+      .all()
+      .map(({ host_link }) => host_link);
+  }
+
+  /** Their addresses are free. */
+  forgetLinks(hostLinks: readonly string[]): void {
+    const remove = this.#store.query("DELETE FROM endpoints WHERE host_link = ?");
+    for (const hostLink of hostLinks) remove.run(hostLink);
+  }
+
+  addBindings(containerId: string, target: string, ports: readonly PortBinding[]): void {
+    const add = this.#store.query(
+      `INSERT OR REPLACE INTO port_bindings
+         (container_id, target, protocol, container_port, host_address, host_port)
+       VALUES (?, ?, ?, ?, ?, ?)`,
+    );
+    for (const { protocol, containerPort, hostAddress, hostPort } of ports) {
+      add.run(containerId, target, protocol, containerPort, hostAddress, hostPort);
+    }
+  }
+
+  bindingsOf(containerId: string): PublishedPort[] {
+    return this.#store
+      .query<BindingRow>("SELECT * FROM port_bindings WHERE container_id = ?")
+      .all(containerId)
+      .map(publishedOf);
+  }
+
+  allBindings(): PublishedPort[] {
+    return this.#store.query<BindingRow>("SELECT * FROM port_bindings").all().map(publishedOf);
+  }
+
+  removeBindings(containerId: string): void {
+    this.#store.query("DELETE FROM port_bindings WHERE container_id = ?").run(containerId);
+  }
+
+  hostFact(key: string): string | null {
+    const row = this.#store
+      .query<{ value: string }>("SELECT value FROM network_host WHERE key = ?")
+      .get(key);
+    return row?.value ?? null;
+  }
+
+  setHostFact(key: string, value: string): void {
+    this.#store
+      .query("INSERT OR REPLACE INTO network_host (key, value) VALUES (?, ?)")
+      .run(key, value);
+  }
+
+  #endpoints(where: string, ...values: string[]): Endpoint[] {
+    return this.#store
+      .query<EndpointRow>(`SELECT * FROM endpoints WHERE ${where}`)
+      .all(...values)
+      .map((row) => this.#endpointOf(row));
+  }
+
+  #endpointOf(row: EndpointRow): Endpoint {
+    const network = this.networks().find(({ id }) => id === row.network_id);
+    return {
+      id: row.id,
+      networkId: row.network_id,
+      networkName: network?.name ?? "",
+      containerId: row.container_id,
+      link: {
+        bridge: network?.bridge ?? "",
+        hostLink: row.host_link,
+        containerLink: row.container_link,
+        macAddress: row.mac_address,
+        address: formatIpv4(row.address),
+        prefixLength: network?.subnet ? parseCidr(network.subnet).subnet.prefixLength : 32,
+        gateway: network?.gateway ?? null,
+        mtu: network?.mtu ?? 1500,
+      },
+    };
+  }
+}
+
+const networkOf = (row: NetworkRow): Network => ({
+  id: row.id,
+  name: row.name,
+  driver: row.driver,
+  createdAt: new Date(row.created_at),
+  subnet: row.subnet,
+  gateway: row.gateway,
+  bridge: row.bridge,
+  mtu: row.mtu,
+});
+
+const publishedOf = (row: BindingRow): PublishedPort => ({
+  containerId: row.container_id,
+  target: row.target,
+  protocol: row.protocol,
+  containerPort: row.container_port,
+  hostAddress: row.host_address,
+  hostPort: row.host_port,
+});

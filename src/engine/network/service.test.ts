@@ -1,0 +1,513 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { openStore } from "#engine/store";
+import { checked } from "#linux/ffi";
+import { openNamespace } from "#linux/namespace";
+import { type Netlink, openNetlink } from "#linux/netlink";
+import { openNftables } from "#linux/nftables";
+
+import {
+  buildNetwork,
+  networkMigrations,
+  type NetworkOptions,
+  openNetworkService,
+  PortReservations,
+  type PortRequest,
+} from "./index.ts";
+
+const CLONE_NEWNET = 0x40000000;
+
+/** This thread lives in a namespace of its own while the file runs: a host of our own, with nobody else on it. */
+let home = -1;
+let netlink: Netlink;
+beforeAll(() => {
+  home = openSync("/proc/thread-self/ns/net", "r");
+});
+afterAll(() => {
+  checked("setns", "net", home, CLONE_NEWNET);
+  closeSync(home);
+});
+
+const cleanups: (() => unknown)[] = [];
+beforeEach(() => {
+  checked("unshare", "net", CLONE_NEWNET);
+  netlink = openNetlink();
+  netlink.setLink("lo", { up: true });
+  writeFileSync("/proc/sys/net/ipv4/ip_forward", "0");
+  cleanups.push(() => netlink[Symbol.dispose]());
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** A process in a network namespace of its own. */
+async function namespaceProcess(): Promise<{ pid: number; fd: number; end(): Promise<void> }> {
+  const child = Bun.spawn(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], {
+    stdout: "pipe",
+  });
+  await child.stdout.getReader().read();
+  const fd = openNamespace(child.pid, "net");
+  const end = async () => {
+    child.kill(9);
+    await child.exited;
+  };
+  cleanups.push(async () => {
+    await end();
+    closeSync(fd);
+  });
+  return { pid: child.pid, fd, end };
+}
+
+function openEngine(options: NetworkOptions = {}, folder?: string) {
+  const path = folder ?? mkdtempSync("/tmp/naru-test-network-");
+  if (folder === undefined) cleanups.push(() => rmSync(path, { recursive: true, force: true }));
+  const store = openStore({ path: join(path, "naru.db"), migrations: networkMigrations });
+  const reservations = new PortReservations();
+  const warnings: string[] = [];
+  const service = openNetworkService({
+    store,
+    portHolder: {
+      reserve: (request) => reservations.reserve(request),
+      release: (id) => Promise.resolve(reservations.release(id)),
+      list: () => Promise.resolve(reservations.list()),
+    },
+    options: { bridge: "narut0", ...options },
+    warn: (message) => void warnings.push(message),
+  });
+  const close = () => {
+    service[Symbol.dispose]();
+    store[Symbol.dispose]();
+  };
+  cleanups.push(() => {
+    for (const { id } of reservations.list()) reservations.release(id);
+    close();
+  });
+  return { service, reservations, warnings, path, close };
+}
+
+type Engine = ReturnType<typeof openEngine>;
+
+/** A container as the engine makes it: attached, built, published; without processes but one that sleeps. */
+async function start(engine: Engine, id: string, ports: readonly PortRequest[] = []) {
+  const { service } = engine;
+  const process = await namespaceProcess();
+  const attached = await service.attach({ containerId: id, networks: ["bridge"], ports });
+  buildNetwork({ networkNamespace: process.fd, attachment: attached.attachment });
+  await service.publish(id, attached.ports);
+  const [endpoint] = attached.endpoints;
+  if (!endpoint) throw new Error("no endpoint");
+  return { ...process, ...attached, endpoint, address: endpoint.link.address };
+}
+
+const inside = (pid: number): string[] => ["nsenter", "-t", `${pid}`, "-n"];
+
+/** Answers every connection with `hello <peer>`. */
+async function serve(prefix: readonly string[], listen: string): Promise<void> {
+  const server = Bun.spawn(
+    [...prefix, "socat", "-d", "-d", `${listen},fork`, "SYSTEM:echo hello $SOCAT_PEERADDR"],
+    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
+  );
+  cleanups.push(async () => {
+    server.kill(9);
+    await server.exited;
+  });
+  const reader = server.stderr.getReader();
+  let text = "";
+  while (!/listening on|receiving on|recvfrom/i.test(text)) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`socat ended: ${text}`);
+    text += new TextDecoder().decode(value);
+  }
+  // Nobody reads its messages any more; a full pipe would stop it.
+  void (async () => {
+    while (!(await reader.read()).done);
+  })();
+}
+
+const serveTcp = (pid: number, port = 80) =>
+  serve(inside(pid), `TCP-LISTEN:${port},reuseaddr,backlog=50`);
+const serveUdp = (pid: number, port = 81) => serve(inside(pid), `UDP-RECVFROM:${port}`);
+
+/** What a client hears, or "". */
+async function ask(address: string, prefix: readonly string[] = []): Promise<string> {
+  const wait = address.startsWith("TCP") ? ",connect-timeout=1" : "";
+  const client = Bun.spawn([...prefix, "socat", "-T", "1", "-", `${address}${wait}`], {
+    stdin: Buffer.from("x\n"),
+    stdout: "pipe",
+    stderr: "ignore",
+    env: { ...process.env, SOCAT_DEFAULT_LISTEN_IP: "4" },
+  });
+  return (await client.stdout.text()).trim();
+}
+
+const port = (hostPort: number, more: Partial<PortRequest> = {}): PortRequest => ({
+  protocol: "tcp",
+  containerPort: 80,
+  hostAddress: "",
+  hostPort,
+  ...more,
+});
+
+/** A machine beside the host: 192.0.2.9 on a link where the host is 192.0.2.1. */
+async function outside() {
+  const process = await namespaceProcess();
+  netlink.addLink({
+    kind: "veth",
+    name: "narutx",
+    peer: { name: "eth0", namespace: { fd: process.fd } },
+  });
+  netlink.setLink("narutx", { up: true });
+  netlink.addAddress({ link: "narutx", address: "192.0.2.1", prefixLength: 24 });
+  const prefix = inside(process.pid);
+  const command = "ip link set lo up; ip addr add 192.0.2.9/24 dev eth0; ip link set eth0 up";
+  Bun.spawnSync([...prefix, "sh", "-c", `${command}; ip route add default via 192.0.2.1`]);
+  return { ...process, prefix };
+}
+
+const setting = (name: string): string => readFileSync(`/proc/sys/net/${name}`, "utf8").trim();
+
+test("ensure makes a bridge with a free subnet, and again changes nothing", async () => {
+  const { service } = openEngine();
+  await service.ensure();
+  await service.ensure();
+  const network = service.resolve("bridge");
+  expect(network).toMatchObject({ subnet: "172.17.0.0/16", gateway: "172.17.0.1", mtu: 1500 });
+  expect(service.list().map(({ name, driver }) => [name, driver])).toEqual([
+    ["bridge", "bridge"],
+    ["host", "host"],
+    ["none", "null"],
+  ]);
+  expect(netlink.getLink("narut0")).toMatchObject({ kind: "bridge", up: true });
+  expect(netlink.listAddresses().filter(({ link }) => link === "narut0")).toEqual([
+    { link: "narut0", address: "172.17.0.1", prefixLength: 16 },
+  ]);
+  expect(setting("ipv4/ip_forward")).toBe("1");
+  expect(service.resolve(network.id.slice(0, 12)).name).toBe("bridge");
+  expect(() => service.resolve("nope")).toThrow("network nope not found");
+});
+
+test("the chosen subnet avoids the host's addresses and routes, and stays over restarts", async () => {
+  netlink.addLink({ kind: "bridge", name: "narut1" });
+  netlink.setLink("narut1", { up: true });
+  netlink.addAddress({ link: "narut1", address: "172.17.3.1", prefixLength: 24 });
+  const destination = { address: "172.18.0.0", prefixLength: 15 };
+  netlink.addRoute({ destination, gateway: "172.17.3.2", link: "narut1" });
+  const first = openEngine();
+  await first.service.ensure();
+  const { id, subnet } = first.service.resolve("bridge");
+  expect(subnet).toBe("172.20.0.0/16");
+  first.close();
+  netlink.deleteLink("narut0");
+  netlink.deleteLink("narut1");
+  const second = openEngine({}, first.path);
+  await second.service.ensure();
+  expect(second.service.resolve("bridge")).toMatchObject({ id, subnet });
+});
+
+test("--bip, --fixed-cidr and --mtu are honoured, and refused when they make no sense", async () => {
+  const bip = "10.200.0.1/24";
+  const { service } = openEngine({ bip, fixedCidr: "10.200.0.128/30", mtu: 1400 });
+  await service.ensure();
+  const addresses: string[] = [];
+  for (const containerId of ["a", "b", "c", "d"]) {
+    const { endpoints } = await service.attach({ containerId, networks: ["bridge"], ports: [] });
+    addresses.push(...endpoints.map(({ link }) => link.address));
+    expect(endpoints[0]?.link).toMatchObject({
+      prefixLength: 24,
+      gateway: "10.200.0.1",
+      mtu: 1400,
+    });
+  }
+  expect(addresses).toEqual(["10.200.0.128", "10.200.0.129", "10.200.0.130", "10.200.0.131"]);
+  const full = service.attach({ containerId: "e", networks: ["bridge"], ports: [] });
+  expect(await refusalOf(full)).toContain("no available IPv4 addresses on this network's address");
+  expect(() => openEngine({ bip: "10.0.0.0/24" }).service.ensure()).toThrow("invalid");
+  expect(() => openEngine({ bip: "10.0.0.1/31" }).service.ensure()).toThrow("invalid");
+  expect(() => openEngine({ bridge: "a name that is long" })).toThrow("invalid bridge name");
+});
+
+const refusalOf = (attempt: Promise<unknown>): Promise<string> =>
+  attempt.then(
+    () => "nothing was refused",
+    (thrown: Error) => thrown.message,
+  );
+
+test("an address just given back is the last to be used again", async () => {
+  const { service } = openEngine({ bip: "10.200.0.1/29" });
+  await service.ensure();
+  const next = async (containerId: string) => {
+    const { endpoints } = await service.attach({ containerId, networks: ["bridge"], ports: [] });
+    await service.release(containerId);
+    return endpoints[0]?.link.address;
+  };
+  const seen: unknown[] = [];
+  for (let turn = 0; turn < 7; turn += 1) seen.push(await next("a"));
+  expect(seen).toEqual([2, 3, 4, 5, 6, 2, 3].map((last) => `10.200.0.${last}`));
+});
+
+test("a container has loopback, its address, and a way to neighbours, host and the world", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  const world = await outside();
+  await serve(world.prefix, "TCP-LISTEN:7777,reuseaddr");
+  const [a, b] = [await start(engine, "a"), await start(engine, "b")];
+  await serveTcp(b.pid);
+  expect(await ask(`TCP:${b.address}:80`, inside(a.pid))).toBe(`hello ${a.address}`);
+  expect(await ask(`TCP:${b.address}:80`)).toBe("hello 172.17.0.1");
+  // Out of the host its address is the host's.
+  expect(await ask("TCP:192.0.2.9:7777", inside(a.pid))).toBe("hello 192.0.2.1");
+  const links = Bun.spawnSync([...inside(a.pid), "ip", "-br", "addr"]).stdout.toString();
+  expect(links).toMatch(/^lo .*127\.0\.0\.1\/8 ::1\/128/m);
+  expect(links).toMatch(/^eth0@\S+ +UP +172\.17\.0\.2\/16 *$/m);
+});
+
+test("a published port answers on every address of the host, from everywhere", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  const world = await outside();
+  const udp = port(8081, { protocol: "udp", containerPort: 81 });
+  const a = await start(engine, "a", [port(8080), udp]);
+  const b = await start(engine, "b");
+  await serveTcp(a.pid);
+  await serveUdp(a.pid);
+  const heard = {
+    loopback: await ask("TCP:127.0.0.1:8080"),
+    own: await ask("TCP:192.0.2.1:8080"),
+    gateway: await ask("TCP:172.17.0.1:8080"),
+    ipv6: await ask("TCP6:[::1]:8080"),
+    outside: await ask("TCP:192.0.2.1:8080", world.prefix),
+    neighbour: await ask("TCP:172.17.0.1:8080", inside(b.pid)),
+    neighbourOther: await ask("TCP:192.0.2.1:8080", inside(b.pid)),
+    itself: await ask("TCP:192.0.2.1:8080", inside(a.pid)),
+    udpLoopback: await ask("UDP:127.0.0.1:8081"),
+    udpOwn: await ask("UDP:192.0.2.1:8081"),
+    udpIpv6: await ask("UDP6:[::1]:8081"),
+    udpOutside: await ask("UDP:192.0.2.1:8081", world.prefix),
+    udpNeighbour: await ask("UDP:172.17.0.1:8081", inside(b.pid)),
+  };
+  expect(heard).toEqual({
+    loopback: "hello 172.17.0.1",
+    own: "hello 192.0.2.1",
+    gateway: "hello 172.17.0.1",
+    ipv6: "hello 172.17.0.1",
+    outside: "hello 192.0.2.9",
+    neighbour: "hello 172.17.0.1",
+    neighbourOther: "hello 172.17.0.1",
+    itself: "hello 172.17.0.1",
+    udpLoopback: "hello 172.17.0.1",
+    udpOwn: "hello 192.0.2.1",
+    udpIpv6: "hello 172.17.0.1",
+    udpOutside: "hello 192.0.2.9",
+    udpNeighbour: "hello 172.17.0.1",
+  });
+  await engine.service.release("a");
+  expect(await ask("TCP:127.0.0.1:8080")).toBe("");
+  expect(await ask("TCP6:[::1]:8080")).toBe("");
+  expect(await ask("TCP:192.0.2.1:8080", world.prefix)).toBe("");
+});
+
+test("a port of one host address answers there only, and before one of every address", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  await outside();
+  netlink.addAddress({ link: "narutx", address: "192.0.2.2", prefixLength: 32 });
+  const a = await start(engine, "a", [port(8080, { hostAddress: "192.0.2.2" })]);
+  await serveTcp(a.pid);
+  expect(await ask("TCP:192.0.2.2:8080")).not.toBe("");
+  expect(await ask("TCP:192.0.2.1:8080")).toBe("");
+  expect(await ask("TCP:127.0.0.1:8080")).toBe("");
+});
+
+test("what is published on 127.0.0.1, and the host's own loopback, no neighbour can reach", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  const world = await outside();
+  const a = await start(engine, "a", [port(8080, { hostAddress: "127.0.0.1" })]);
+  await serveTcp(a.pid);
+  await serve([], "TCP-LISTEN:9999,bind=127.0.0.1,reuseaddr");
+  expect(await ask("TCP:127.0.0.1:8080")).toBe("hello 172.17.0.1");
+  expect(await ask("TCP:127.0.0.1:9999")).toBe("hello 127.0.0.1");
+  expect(await ask("TCP:192.0.2.1:8080", world.prefix)).toBe("");
+  // A neighbour with rights over its own network sends packets for 127.0.0.1 to the host.
+  const b = await start(engine, "b");
+  const force = (link: string, gateway: string, source: string) =>
+    [
+      "ip addr del 127.0.0.1/8 dev lo",
+      "ip route del local 127.0.0.1 table local",
+      "sysctl -qw net.ipv4.conf.all.route_localnet=1",
+      `ip route add 127.0.0.1/32 via ${gateway} dev ${link} src ${source}`,
+    ].join(";");
+  Bun.spawnSync([...world.prefix, "sh", "-c", force("eth0", "192.0.2.1", "192.0.2.9")]);
+  Bun.spawnSync([...inside(b.pid), "sh", "-c", force("eth0", "172.17.0.1", b.address)]);
+  for (const from of [world.prefix, inside(b.pid)]) {
+    expect(await ask("TCP:127.0.0.1:8080", from)).toBe("");
+    expect(await ask("TCP:127.0.0.1:9999", from)).toBe("");
+  }
+});
+
+test("nobody reaches a container by routing to its address, and the host is made no router", async () => {
+  const engine = openEngine();
+  const [one, other] = [await outside(), await namespaceProcess()];
+  netlink.addLink({
+    kind: "veth",
+    name: "naruty",
+    peer: { name: "eth0", namespace: { fd: other.fd } },
+  });
+  netlink.setLink("naruty", { up: true });
+  netlink.addAddress({ link: "naruty", address: "198.51.100.1", prefixLength: 24 });
+  const command = "ip addr add 198.51.100.9/24 dev eth0; ip link set eth0 up";
+  Bun.spawnSync([
+    ...inside(other.pid),
+    "sh",
+    "-c",
+    `${command}; ip route add default via 198.51.100.1`,
+  ]);
+  await engine.service.ensure();
+  const a = await start(engine, "a");
+  await serveTcp(a.pid);
+  await serve(inside(other.pid), "TCP-LISTEN:80,reuseaddr");
+  expect(await ask("TCP:198.51.100.9:80")).toBe("hello 198.51.100.1");
+  expect(await ask("TCP:198.51.100.9:80", one.prefix)).toBe("");
+  expect(await ask(`TCP:${a.address}:80`, one.prefix)).toBe("");
+  expect(await ask("TCP:198.51.100.9:80", inside(a.pid))).toBe("hello 198.51.100.1");
+});
+
+test("forwarding that was on before us stays as open as it was", async () => {
+  writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
+  const engine = openEngine();
+  await engine.service.ensure();
+  using nftables = openNftables();
+  const rules = JSON.stringify(nftables.list("list chain inet naru_narut0 forwarded"));
+  expect(rules).not.toContain("iifkind");
+});
+
+test("a taken port is an error before the start, in Docker's words, and nothing is kept", async () => {
+  const { service } = openEngine();
+  await service.ensure();
+  const attach = (containerId: string) =>
+    service.attach({
+      containerId,
+      containerName: "web",
+      networks: ["bridge"],
+      ports: [port(8080)],
+    });
+  await attach("a");
+  expect(await refusalOf(attach("b"))).toMatch(
+    /^failed to set up container networking: driver failed programming external connectivity on endpoint web \([0-9a-f]{64}\): Bind for 0\.0\.0\.0:8080 failed: port is already allocated$/,
+  );
+  expect(service.endpointsOf("b")).toEqual([]);
+  await service.release("a");
+  expect((await attach("b")).ports).toHaveLength(2);
+});
+
+test("host and none get no endpoint, an unknown network is an error", async () => {
+  const { service } = openEngine();
+  await service.ensure();
+  const attach = (...networks: string[]) =>
+    service.attach({ containerId: "a", networks, ports: [] });
+  expect(await attach("host")).toEqual({
+    attachment: { mode: "shared" },
+    endpoints: [],
+    ports: [],
+  });
+  expect(await attach("none")).toEqual({ attachment: { mode: "none" }, endpoints: [], ports: [] });
+  expect(await refusalOf(attach("nope"))).toContain("network nope not found");
+  expect(await refusalOf(attach("bridge", "none"))).toContain("one network only");
+});
+
+test("a wiped ruleset is restored by the next publication, and by verify", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  const a = await start(engine, "a", [port(8080)]);
+  await serveTcp(a.pid);
+  using nftables = openNftables();
+  nftables.apply(["flush ruleset"]);
+  const b = await start(engine, "b", [port(8082)]);
+  await serveTcp(b.pid);
+  expect(await ask("TCP:127.0.0.1:8080")).not.toBe("");
+  expect(await ask("TCP:127.0.0.1:8082")).not.toBe("");
+  nftables.apply(["flush ruleset"]);
+  expect(engine.service.verify()).toBe(true);
+  expect(engine.service.verify()).toBe(false);
+  expect(await ask("TCP:127.0.0.1:8080")).not.toBe("");
+});
+
+test("a deleted bridge is made again, and running containers are put back into it", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  const a = await start(engine, "a");
+  await serveTcp(a.pid);
+  netlink.deleteLink("narut0");
+  await engine.service.ensure();
+  expect(await ask(`TCP:${a.address}:80`)).toBe("hello 172.17.0.1");
+});
+
+test("after a crash what belongs to dead containers is released, and the living go on", async () => {
+  const before = openEngine();
+  await before.service.ensure();
+  const alive = await start(before, "alive", [port(8080)]);
+  const dead = await start(before, "dead", [port(8081)]);
+  await serveTcp(alive.pid);
+  netlink.addLink({ kind: "veth", name: "naru0123456789", master: "narut0", peer: { name: "nx" } });
+  before.close();
+  for (const { id } of before.reservations.list()) before.reservations.release(id);
+
+  const after = openEngine({}, before.path);
+  await after.reservations.reserve({ id: "stranger", ports: [port(8090)], target: null });
+  await after.service.ensure();
+  await after.service.reconcile(new Set(["alive"]));
+  const names = netlink.listLinks().map(({ name }) => name);
+  expect(names).toContain(alive.endpoint.link.hostLink);
+  expect(names).not.toContain(dead.endpoint.link.hostLink);
+  expect(names).not.toContain("naru0123456789");
+  expect(after.reservations.list().map(({ id }) => id)).toEqual(["alive"]);
+  expect(after.service.endpointsIn(after.service.resolve("bridge").id)).toHaveLength(1);
+  expect(await ask("TCP:127.0.0.1:8080")).not.toBe("");
+  using nftables = openNftables();
+  const elements = JSON.stringify(nftables.list("list map inet naru_narut0 publish_any"));
+  expect(elements).toContain("8080");
+  expect(elements).not.toContain("8081");
+});
+
+test("where Docker drops forwarded packets our bridge is let through, marked, and taken back", async () => {
+  Bun.spawnSync(["iptables", "-P", "FORWARD", "DROP"]);
+  Bun.spawnSync(["iptables", "-N", "DOCKER-USER"]);
+  Bun.spawnSync(["iptables", "-A", "DOCKER-USER", "-j", "RETURN"]);
+  Bun.spawnSync(["iptables", "-I", "FORWARD", "-j", "DOCKER-USER"]);
+  const engine = openEngine();
+  await engine.service.ensure();
+  await engine.service.ensure();
+  const world = await outside();
+  await serve(world.prefix, "TCP-LISTEN:7777,reuseaddr");
+  const a = await start(engine, "a", [port(8080)]);
+  await serveTcp(a.pid);
+  expect(await ask("TCP:192.0.2.9:7777", inside(a.pid))).toBe("hello 192.0.2.1");
+  expect(await ask("TCP:192.0.2.1:8080", world.prefix)).toBe("hello 192.0.2.9");
+  const listed = Bun.spawnSync(["iptables", "-S"]).stdout.toString().trim().split("\n");
+  expect(listed.filter((line) => line.includes("narut0"))).toHaveLength(2);
+  expect(listed).toContain("-P FORWARD DROP");
+  engine.service.remove();
+  const left = Bun.spawnSync(["iptables", "-S"]).stdout.toString();
+  expect(left).not.toContain("narut0");
+  expect(left).toContain("-A DOCKER-USER -j RETURN");
+  expect(netlink.getLink("narut0")).toBeNull();
+});
+
+test("two engines on one host leave each other alone", async () => {
+  const one = openEngine();
+  const other = openEngine({ bridge: "narut9" });
+  await one.service.ensure();
+  await other.service.ensure();
+  const a = await start(one, "a", [port(8080)]);
+  const b = await start(other, "b", [port(8081)]);
+  await serveTcp(a.pid);
+  await serveTcp(b.pid);
+  await other.service.reconcile(new Set());
+  expect(b.endpoint.link.address).toBe("172.18.0.2");
+  expect(await ask("TCP:127.0.0.1:8080")).toBe("hello 172.17.0.1");
+  expect(await ask("TCP:127.0.0.1:8081")).toBe("");
+  expect(netlink.getLink(a.endpoint.link.hostLink)).not.toBeNull();
+  expect(netlink.getLink(b.endpoint.link.hostLink)).toBeNull();
+});
