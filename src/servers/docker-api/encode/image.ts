@@ -1,8 +1,13 @@
 /** Images as Docker shows them: familiar names, seconds since 1970. */
 import type { Image, ImageHistoryEntry } from "#engine/image";
-import { familiarName, familiarReference, parseReference } from "#oci";
-import { atLeast, type ImageHistoryItem, type ImageInspect, type ImageSummary } from "#wire/docker";
-import { ZERO_TIME } from "#wire/docker";
+import { familiarName, familiarReference, type ImageRunConfig, parseReference } from "#oci";
+import {
+  atLeast,
+  type ImageHistoryItem,
+  type ImageInspect,
+  type ImageSummary,
+  ZERO_TIME,
+} from "#wire/docker";
 
 import { GRAPH_DRIVER } from "./container.ts";
 
@@ -63,13 +68,30 @@ export function encodeImage(image: Image, apiVersion: string): ImageInspect {
   };
 }
 
-/** The document's own fields with Docker's zero values in front. */
-const encodeRunConfig = (
-  config: NonNullable<Image["config"]["config"]>,
-): NonNullable<ImageInspect["Config"]> => {
-  const zero = { User: "", WorkingDir: "" };
-  return { ...zero, ...config };
-};
+/** What of the image's document concerns a run; images carry more (`Hostname`, `Image`), which Docker hides too. */
+const RUN_FIELDS = [
+  "User",
+  "ExposedPorts",
+  "Env",
+  "Cmd",
+  "Healthcheck",
+  "ArgsEscaped",
+  "Volumes",
+  "WorkingDir",
+  "Entrypoint",
+  "OnBuild",
+  "Labels",
+  "StopSignal",
+  "Shell",
+] as const satisfies (keyof ImageRunConfig)[];
+
+function encodeRunConfig(config: ImageRunConfig): ImageRunConfig {
+  const given = RUN_FIELDS.flatMap((field) => {
+    const value: unknown = config[field];
+    return value === undefined || value === null ? [] : [[field, value] as const];
+  });
+  return { User: "", WorkingDir: "", ...Object.fromEntries(given) };
+}
 
 export const encodeHistory = (entry: ImageHistoryEntry): ImageHistoryItem => ({
   Id: entry.id,

@@ -99,7 +99,7 @@ export class FakeContainers implements ContainerService {
   async stop(name: string): Promise<void> {
     const { process } = this.#find(name);
     process.abort.abort();
-    await process.exit;
+    if (process.started) await process.exit;
   }
 
   restart(name: string): Promise<void> {
