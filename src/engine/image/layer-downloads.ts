@@ -85,24 +85,28 @@ export class LayerDownloads {
     try {
       signal.throwIfAborted();
       const { digest, size } = descriptor;
-      let arrived = false;
+      let isArrived = false;
+      const tellArrived = () => {
+        if (isArrived) return;
+        isArrived = true;
+        all((progress) => {
+          progress.bar("Downloading", size, size);
+          progress.status("Verifying Checksum");
+          progress.status("Download complete");
+          progress.bar("Extracting", size, size);
+        });
+      };
       await this.#layers.write({
         source: repository.blob(descriptor, signal),
         descriptor: { digest, size },
         diffId,
         signal,
         onProgress: (doneBytes) => {
-          if (arrived) return;
-          all((progress) => progress.bar("Downloading", doneBytes, size));
-          if (doneBytes < size) return;
-          arrived = true;
-          all((progress) => {
-            progress.status("Verifying Checksum");
-            progress.status("Download complete");
-            progress.bar("Extracting", size, size);
-          });
+          if (doneBytes >= size) tellArrived();
+          else all((progress) => progress.bar("Downloading", doneBytes, size));
         },
       });
+      tellArrived();
       all((progress) => progress.status("Pull complete"));
     } finally {
       this.#free += 1;
