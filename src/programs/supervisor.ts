@@ -1,4 +1,75 @@
-/** The supervisor. */
-export async function run(_args: readonly string[]): Promise<void> {
-  throw new Error("not wired yet");
+/** The supervisor process: the room of that name, wired to drivers, cgroups and networks. */
+import { writeSync } from "node:fs";
+import { inspect, parseArgs } from "node:util";
+
+import { buildNetwork, PortReservations, removeLinks } from "#engine/network";
+import { openOciDriver, type RuntimeDriver } from "#engine/runtime";
+import {
+  AlreadyRunningError,
+  EXIT_ALREADY_RUNNING,
+  runSupervisor,
+  type SupervisorParts,
+} from "#engine/supervisor";
+import { openCgroupHost } from "#linux/cgroup";
+
+type Level = Parameters<SupervisorParts["log"]>[0];
+const levels: readonly Level[] = ["debug", "info", "warn", "error"];
+
+/** Serves until it is told to shut down. `--exec-root DIR [--data-root DIR] [--log-level LEVEL]` */
+export async function run(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      "exec-root": { type: "string", default: "/run/naru" },
+      "data-root": { type: "string", default: "/var/lib/naru" },
+      "log-level": { type: "string", default: "info" },
+    },
+  });
+  const log = logger(values["log-level"]);
+  // The parent of every container survives its own mistakes; each is a defect to be read of.
+  for (const name of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(name, (thrown: unknown) => log("error", `${name}: ${inspect(thrown)}`));
+  }
+  try {
+    const { stopped } = await runSupervisor({ execRoot: values["exec-root"], parts: parts(log) });
+    log("info", `supervisor ${process.pid} serves ${values["exec-root"]}`);
+    await stopped;
+    process.exit(0);
+  } catch (thrown) {
+    if (!(thrown instanceof AlreadyRunningError)) throw thrown;
+    process.exit(EXIT_ALREADY_RUNNING);
+  }
+}
+
+function parts(log: SupervisorParts["log"]): SupervisorParts {
+  const drivers = new Map<string, RuntimeDriver>();
+  const cgroups = openCgroupHost();
+  return {
+    openDriver: (runtime) => {
+      const driver = drivers.get(runtime) ?? openDriver(runtime);
+      drivers.set(runtime, driver);
+      return driver;
+    },
+    buildNetwork,
+    removeLinks,
+    ports: new PortReservations(),
+    cgroup: (path) => cgroups.at(path),
+    log,
+  };
+}
+
+const openDriver = (runtime: string): RuntimeDriver => openOciDriver({ command: runtime });
+
+/** One line an event on stderr, which is `<exec-root>/supervisor.log`. */
+function logger(levelName: string): SupervisorParts["log"] {
+  const least = Math.max(levels.indexOf(levelName as Level), 0);
+  return (level, message) => {
+    if (levels.indexOf(level) < least) return;
+    const line = `time=${new Date().toISOString()} level=${level} msg=${JSON.stringify(message)}\n`;
+    try {
+      writeSync(2, line);
+    } catch {
+      // A full disk must not end the parent of every container.
+    }
+  };
 }

@@ -2,11 +2,12 @@
  * Finds the supervisor of an exec-root, or starts one: in a session of its own, so that nothing that ends the daemon
  * ends it, and from a read-only mount of the binary.
  *
- *   <exec-root>/engine           the binary, bind-mounted read-only: whatever a container reaches through
+ *   <exec-root>/engine-<pid>     the binary, bind-mounted read-only for the moment of the start. The supervisor
+ *                                keeps that mount alive, detached: whatever a container reaches through
  *                                /proc/<supervisor>/exe cannot be written (CVE-2019-5736)
  *   <exec-root>/supervisor.log   what it says
  */
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { EngineError, sentenceOf, unavailable } from "#base";
@@ -21,6 +22,7 @@ const MS_RDONLY = 0x1;
 const MS_NOSUID = 0x2;
 const MS_REMOUNT = 0x20;
 const MS_BIND = 0x1000;
+const MS_PRIVATE = 0x40000;
 const MNT_DETACH = 2;
 
 export interface EnsureOptions extends Omit<ConnectOptions, "socketPath"> {
@@ -42,7 +44,8 @@ export async function ensureSupervisor(options: EnsureOptions): Promise<Supervis
   if (running !== null) return running;
 
   mkdirSync(execRoot, { recursive: true, mode: 0o700 });
-  const child = spawn(options);
+  using image = mountReadOnly(options.binary, join(execRoot, `engine-${process.pid}`));
+  const child = spawn(image.path, options);
   const end = performance.now() + START_LIMIT_MS;
   while (performance.now() < end) {
     const client = await tryConnect(connect);
@@ -65,9 +68,8 @@ async function tryConnect(
   }
 }
 
-function spawn(options: EnsureOptions): Bun.Subprocess {
+function spawn(binary: string, options: EnsureOptions): Bun.Subprocess {
   const { execRoot, prefixArguments = [], moreArguments = [] } = options;
-  const binary = mountReadOnly(options.binary, join(execRoot, "engine"));
   // BUN_OPTIONS would run a stranger's code as root, BUN_BE_BUN would run bun instead of the engine.
   const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, ...environment } = process.env;
   const log = openSync(join(execRoot, "supervisor.log"), "a", 0o600);
@@ -90,15 +92,26 @@ function spawn(options: EnsureOptions): Bun.Subprocess {
   }
 }
 
-/** A read-only view of the binary, which no joined namespace can make writable. Replaces an earlier one. */
-function mountReadOnly(binary: string, target: string): string {
+/** A read-only view of the binary, which nobody who joins a container can make writable. */
+function mountReadOnly(binary: string, path: string): { readonly path: string } & Disposable {
   const source = realpathSync(binary);
-  while (attempt("umount2", cstring(target), MNT_DETACH) === 0);
-  closeSync(openSync(target, "a", 0o700));
-  checked("mount", target, cstring(source), cstring(target), null, MS_BIND, null);
-  const flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID;
-  checked("mount", target, null, cstring(target), null, flags, null);
-  return target;
+  const remove = () => {
+    while (attempt("umount2", cstring(path), MNT_DETACH) === 0);
+    rmSync(path, { force: true });
+  };
+  remove(); // what a crash left
+  closeSync(openSync(path, "wx", 0o700));
+  try {
+    checked("mount", path, cstring(source), cstring(path), null, MS_BIND, null);
+    // Private first: a shared mount would appear in other namespaces, where it is not detached with ours.
+    checked("mount", path, null, cstring(path), null, MS_PRIVATE, null);
+    const flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID;
+    checked("mount", path, null, cstring(path), null, flags, null);
+  } catch (thrown) {
+    remove();
+    throw thrown;
+  }
+  return { path, [Symbol.dispose]: remove };
 }
 
 function logTail(execRoot: string): string {

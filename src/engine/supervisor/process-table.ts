@@ -338,10 +338,10 @@ export class ProcessTable {
     process: SupervisedProcess | null = null,
   ): Promise<void> {
     const { parts, records } = this.#options;
-    const cgroup = parts.cgroup(container.cgroupsPath);
+    const cgroup = () => parts.cgroup(container.cgroupsPath);
     const steps: [string, () => unknown][] = [
       ["remove the links of", () => parts.removeLinks(container.endpoints)],
-      ["kill the rest of", () => cgroup.killAll(KILL_WAIT)],
+      ["kill the rest of", () => cgroup().killAll(KILL_WAIT)],
       [
         "release",
         () =>
@@ -352,7 +352,7 @@ export class ProcessTable {
       [
         "remove the cgroup of",
         async () => {
-          if (!(await cgroup.remove(REMOVE_WAIT))) throw new Error("it is still in use");
+          if (!(await cgroup().remove(REMOVE_WAIT))) throw new Error("it is still in use");
         },
       ],
       ["close the streams of", () => process?.closeStreams()],

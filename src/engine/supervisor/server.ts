@@ -31,6 +31,7 @@ import {
 } from "./protocol.ts";
 import { openReadiness } from "./readiness.ts";
 import { checkKey, Records } from "./records.ts";
+import { enterOwnScope } from "./scope.ts";
 
 /** Another supervisor holds the lock: what `naru supervisor` exits with. */
 export const EXIT_ALREADY_RUNNING = 75;
@@ -67,6 +68,7 @@ export async function runSupervisor(options: SupervisorOptions): Promise<Running
   chmodSync(execRoot, 0o700);
   takeLock(join(execRoot, "supervisor.lock"));
   setSubreaper(true);
+  enterOwnScope((message) => parts.log("warn", message));
   const log = (thrown: unknown) => parts.log("error", sentenceOf(thrown));
   const server = new Server(options);
   const records = new Records(execRoot);

@@ -1,0 +1,67 @@
+import { expect, test } from "bun:test";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { ensureSupervisor, type SupervisorClient } from "./index.ts";
+import { failure } from "./test-harness.ts";
+
+const main = join(import.meta.dir, "../../main.ts");
+
+function temporaryRoot() {
+  const execRoot = mkdtempSync("/tmp/naru-test-ensure-");
+  return { execRoot, [Symbol.dispose]: () => rmSync(execRoot, { recursive: true, force: true }) };
+}
+
+const ensure = (execRoot: string) =>
+  ensureSupervisor({
+    execRoot,
+    binary: process.execPath,
+    prefixArguments: [main],
+    onEvent: () => undefined,
+  });
+
+async function shutDown(client: SupervisorClient) {
+  await client.request({ type: "shutdown" });
+  await client.closed;
+}
+
+test("the first to ask starts a supervisor, the others find it", async () => {
+  using root = temporaryRoot();
+  const clients = await Promise.all([ensure(root.execRoot), ensure(root.execRoot)]);
+  const third = await ensure(root.execRoot);
+  const pids = [...clients, third].map(({ pid }) => pid);
+  expect(new Set(pids).size).toBe(1);
+  expect(readdirSync(root.execRoot).filter((name) => name.startsWith("engine"))).toEqual([]);
+  await shutDown(third);
+  const next = await ensure(root.execRoot);
+  expect(next.pid).not.toBe(third.pid);
+  await shutDown(next);
+});
+
+test("a supervisor has a session of its own, a clean environment and an image that cannot be written", async () => {
+  using root = temporaryRoot();
+  process.env.BUN_OPTIONS = "";
+  const client = await ensure(root.execRoot).finally(() => delete process.env.BUN_OPTIONS);
+  const proc = `/proc/${client.pid}`;
+  const fields = readFileSync(`${proc}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  expect(fields[3]).toBe(String(client.pid)); // session
+  expect(readFileSync(`${proc}/environ`, "utf8")).not.toContain("BUN_OPTIONS");
+  const image = openSync(`${proc}/exe`, "r");
+  expect(readFileSync(`${proc}/exe`).length).toBe(readFileSync(process.execPath).length);
+  expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(root.execRoot);
+  await shutDown(client);
+  // While it runs the kernel says ETXTBSY; the exploit keeps a descriptor and waits for the end.
+  expect(() => openSync(`/proc/self/fd/${image}`, "r+")).toThrow("EROFS");
+  closeSync(image);
+});
+
+test("a supervisor that cannot start says why", async () => {
+  using root = temporaryRoot();
+  const started = ensureSupervisor({
+    execRoot: root.execRoot,
+    binary: process.execPath,
+    prefixArguments: ["-e", "console.error('no such luck'); process.exit(3)"],
+    onEvent: () => undefined,
+  });
+  expect((await failure(started)).message).toBe("the supervisor does not start: no such luck");
+});
