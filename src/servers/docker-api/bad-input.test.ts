@@ -37,7 +37,8 @@ async function call(method: string, path: string, init: RequestInit = {}): Promi
   const response = await fetch(`http://localhost${path}`, { unix, method, ...init });
   const text = await response.text();
   let message = text;
-  if (text.startsWith('{"message"')) message = (JSON.parse(text) as { message?: string }).message ?? text;
+  if (text.startsWith('{"message"'))
+    message = (JSON.parse(text) as { message?: string }).message ?? text;
   return { status: response.status, message };
 }
 

@@ -95,8 +95,7 @@ async function attachWebSocket(call: Call, containers: ContainerService): Promis
       if (done) break;
       if (!(await writeChunk(connection.sink, webSocketFrame(BINARY, value)))) break;
     }
-    connection.sink.write(webSocketFrame(CLOSE, NORMAL_CLOSURE));
-    endGently(connection.sink);
+    if (!connection.sink.writableEnded) closeWebSocket(connection, NORMAL_CLOSURE);
   } finally {
     if (!connection.sink.writableEnded) connection.sink.destroy();
     streams.detach();
@@ -108,6 +107,12 @@ const { binary: BINARY, close: CLOSE, ping: PING, pong: PONG } = WEB_SOCKET_OPCO
 /** Status 1000. */
 const NORMAL_CLOSURE = new Uint8Array([0x03, 0xe8]);
 
+function closeWebSocket({ sink }: Connection, status: Uint8Array): void {
+  if (sink.writableEnded) return;
+  sink.write(webSocketFrame(CLOSE, status));
+  endGently(sink);
+}
+
 /** Resolves when the client has closed; a broken frame cuts the connection. */
 function readMessages(
   { sink, source }: Connection,
@@ -115,7 +120,7 @@ function readMessages(
 ): Promise<void> {
   let writing: Promise<void> = Promise.resolve();
   const decoder = new WebSocketDecoder((opcode, payload) => {
-    if (opcode === CLOSE) source.destroy();
+    if (opcode === CLOSE) closeWebSocket({ sink, source }, payload);
     else if (opcode === PING) sink.write(webSocketFrame(PONG, payload));
     else if (opcode !== PONG && writer !== null)
       writing = writing.then(() => writer.write(payload));

@@ -83,6 +83,11 @@ export class FakeContainers implements ContainerService {
     if (host.autoRemove) this.#held.delete(id);
   }
 
+  /** Bytes that a container's process has handed out so far. */
+  written(name: string): number {
+    return this.#find(name).process.written;
+  }
+
   #setState(one: Held, state: ContainerState): void {
     one.record = { ...one.record, state };
   }

@@ -4,6 +4,7 @@ import type { ProcessStreams } from "#engine/container";
 import { encodeFrame } from "#wire/docker";
 
 const utf8 = new TextEncoder();
+const LOG_LIMIT_BYTES = 1024 * 1024;
 
 /** A program: gets its arguments and stdin, writes, returns its exit code. */
 interface Stdio {
@@ -55,6 +56,7 @@ export class FakeProcess {
   readonly #stdin = new TransformStream<Uint8Array, Uint8Array>();
   readonly terminal: boolean;
   started = false;
+  written = 0;
   #begin: () => void = () => {};
   #name: string;
   #args: readonly string[];
@@ -80,7 +82,8 @@ export class FakeProcess {
 
   async #run(): Promise<number> {
     const write = async (frame: Uint8Array) => {
-      this.log.push(frame);
+      this.written += frame.length;
+      if (this.written < LOG_LIMIT_BYTES) this.log.push(frame);
       await Promise.all([...this.#outputs].map((output) => output.write(frame).catch(() => {})));
     };
     const framed = (stream: "stdout" | "stderr", text: string | Uint8Array) => {
