@@ -2,9 +2,9 @@
  * Builds one layer file from the bytes of a plain tar: written as they come, hashed, and read for the index on
  * the way; the metadata and the head follow at the end. One sequential write, one sync.
  */
-import { closeSync, fdatasyncSync, openSync, rmSync } from "node:fs";
+import { closeSync, fdatasyncSync, openSync, rmSync, statfsSync } from "node:fs";
 
-import { attempt } from "#linux/ffi";
+import { attempt, errnoNumbers, SyscallError } from "#linux/ffi";
 import type { Digest } from "#oci";
 
 import { writeAll } from "./block-writer.ts";
@@ -17,6 +17,8 @@ import { TarParser } from "./tar-parser.ts";
 /** How much is written before the kernel is asked to start writing it out, so that the sync at the end is short. */
 const WRITEBACK_BYTES = 16 * 1024 * 1024;
 const SYNC_FILE_RANGE_WRITE = 2;
+/** A layer stops before it takes the disk's last space: records and logs need some (or a hundredth of a small disk). */
+const DISK_RESERVE_BYTES = 64 * 1024 * 1024;
 const ZERO_PIECE = Buffer.alloc(64 * 1024);
 
 export class LayerBuilder implements Disposable {
@@ -27,11 +29,16 @@ export class LayerBuilder implements Disposable {
   readonly #parser: TarParser;
   #tarSizeBytes = 0;
   #writtenOut = 0;
+  readonly #keepBytes: boolean;
   #open = true;
 
-  /** @param path where the file is made; disposing of an unfinished builder deletes it */
-  constructor(path: string) {
+  /**
+   * @param path where the file is made; disposing of an unfinished builder deletes it
+   * @param keepBytes false to check a tar only: such a builder cannot be finished
+   */
+  constructor(path: string, keepBytes = true) {
     this.#path = path;
+    this.#keepBytes = keepBytes;
     this.#fd = openSync(path, "wx+", 0o600);
     this.#parser = new TarParser({ entry: (header) => this.tree.add(header) });
   }
@@ -49,14 +56,20 @@ export class LayerBuilder implements Disposable {
   push(bytes: Uint8Array): void {
     this.#hasher.update(bytes);
     this.#parser.push(bytes);
-    this.#write(bytes);
+    if (this.#keepBytes) this.#write(bytes);
     this.#tarSizeBytes += bytes.length;
+    if (this.#keepBytes) this.#startWriteback();
+  }
+
+  #startWriteback(): void {
     const written = this.#tarSizeBytes - this.#writtenOut;
-    if (written >= WRITEBACK_BYTES) {
-      const start = HEAD_BYTES + this.#writtenOut;
-      attempt("sync_file_range", this.#fd, start, written, SYNC_FILE_RANGE_WRITE);
-      this.#writtenOut = this.#tarSizeBytes;
-    }
+    if (written < WRITEBACK_BYTES) return;
+    const start = HEAD_BYTES + this.#writtenOut;
+    attempt("sync_file_range", this.#fd, start, written, SYNC_FILE_RANGE_WRITE);
+    this.#writtenOut = this.#tarSizeBytes;
+    const { bfree, blocks, bsize } = statfsSync(this.#path);
+    const reserve = Math.min(DISK_RESERVE_BYTES, (blocks * bsize) / 100);
+    if (bfree * bsize < reserve) throw new SyscallError("write", "layer", errnoNumbers.ENOSPC);
   }
 
   /** Zeros are left as a hole: an archive that is nothing but zeros costs no disk. */

@@ -87,7 +87,10 @@ function asEngineError(error: unknown): EngineError {
 
 async function build(job: LayerJob, context: JobContext): Promise<JobResult> {
   const { root, ingestId, source, expected } = job;
-  using builder = new LayerBuilder(ingestPath(root, ingestId));
+  const known = (diffId: Digest) => readLayerInfo(layerPath(root, diffId), diffId) !== null;
+  // A layer that is there already is only checked.
+  const keepBytes = expected.diffId === null || !known(expected.diffId);
+  using builder = new LayerBuilder(ingestPath(root, ingestId), keepBytes);
   let next = CHECKPOINT_BYTES;
   const take = async (plain: Uint8Array) => {
     builder.push(plain);
@@ -103,9 +106,7 @@ async function build(job: LayerJob, context: JobContext): Promise<JobResult> {
   };
   verify(result, diffId, expected);
   await context.checkpoint();
-  if (readLayerInfo(layerPath(root, diffId), diffId)) {
-    return { diffId, arrived: result, fresh: null };
-  }
+  if (!keepBytes || known(diffId)) return { diffId, arrived: result, fresh: null };
   return { diffId, arrived: result, fresh: finish(builder, job, diffId) };
 }
 

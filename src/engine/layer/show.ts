@@ -43,6 +43,10 @@ const shortName = (diffId: Digest): string =>
 /** overlayfs clones lower mounts without these two; on the host nothing of an image may act. */
 const MOUNT_FLAGS = MS_RDONLY | MS_NODEV | MS_NOSUID;
 
+/**
+ * Not `directio`: reading 190 MB through the page cache of the file takes 0.6 s cold and 0.4 s after an ingest, with
+ * `directio` 1.2 and 1.1 s. The price is that what is read is cached twice until memory is wanted.
+ */
 const mountFile = (source: string, target: string) =>
   mount({ source, target, type: "erofs", flags: MOUNT_FLAGS });
 

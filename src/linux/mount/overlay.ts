@@ -5,7 +5,13 @@
  */
 import { FileDescriptor } from "#linux/path";
 
-import { MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE } from "./constants.ts";
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  OPEN_TREE_CLONE,
+} from "./constants.ts";
 import { fsconfig, fsmount, fsopen, mountSetattr, openTree } from "./mount.ts";
 
 export interface OverlayRequest {
@@ -13,10 +19,17 @@ export interface OverlayRequest {
   readonly lowers: readonly (string | number)[];
   readonly upper?: string | number;
   readonly work?: string | number;
-  /** Further options of overlayfs, such as `metacopy: "off"`; true for one without a value. */
+  /** Further options of overlayfs, such as `userxattr: true` (one without a value). */
   readonly options?: Readonly<Record<string, string | true>>;
   readonly readOnly?: boolean;
 }
+
+/**
+ * What a writable overlay of ours never does, whatever the kernel's build defaults are: with these features a
+ * file's content or place would be in attributes that point elsewhere, and the upper directory alone would not be what
+ * the container changed.
+ */
+const PLAIN_UPPER = { redirect_dir: "nofollow", metacopy: "off", index: "off" } as const;
 
 /**
  * A detached overlay. One lower alone without an upper is a read-only clone of it, since overlayfs refuses that.
@@ -37,7 +50,9 @@ export function createDetachedOverlay(request: OverlayRequest): number {
   for (const lower of lowers) set("lowerdir+", lower);
   if (upper !== undefined) set("upperdir", upper);
   if (work !== undefined) set("workdir", work);
-  for (const [key, value] of Object.entries(options)) {
+  const plain = upper === undefined ? {} : PLAIN_UPPER;
+  const all: Readonly<Record<string, string | true>> = { ...plain, ...options };
+  for (const [key, value] of Object.entries(all)) {
     if (value === true) fsconfig(context.fd, { kind: "flag", key });
     else set(key, value);
   }
@@ -51,6 +66,8 @@ function cloneOf(lower: string | number): number {
       ? openTree({ dirFd: lower, path: "", flags: OPEN_TREE_CLONE })
       : openTree({ path: lower, flags: OPEN_TREE_CLONE }),
   );
-  mountSetattr({ fd: tree.fd, set: MOUNT_ATTR_RDONLY });
+  // As in an overlay, what the lower mount is itself kept from does not count.
+  const clear = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  mountSetattr({ fd: tree.fd, set: MOUNT_ATTR_RDONLY, clear });
   return tree.release();
 }
