@@ -173,12 +173,12 @@ test("removing during a start waits for the start, then removes by force", async
   await using fixture = openFixture();
   const { room, supervisor, network } = fixture;
   const { id } = await room.create(createOf());
-  let removal: Promise<void> | null = null;
+  const removals: Promise<void>[] = [];
   supervisor.onBirth = () => {
-    removal = room.remove(id, { force: true, volumes: false });
+    removals.push(room.remove(id, { force: true, volumes: false }));
   };
   await room.start(id);
-  await removal;
+  await Promise.all(removals);
   expect(() => room.resolve(id)).toThrow("No such container");
   expect(network.attached.size).toBe(0);
 });

@@ -6,10 +6,10 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { EngineError, noSuch } from "#base";
-import { type EngineEvent, eventMigrations, openEventBus } from "#engine/events";
-import type { Image } from "#engine/image";
+import { type EngineEvent, type EventBus, eventMigrations, openEventBus } from "#engine/events";
+import type { Image, ImageService } from "#engine/image";
 import type { NetworkService, PortBinding } from "#engine/network";
-import { openStore } from "#engine/store";
+import { openStore, type Store } from "#engine/store";
 import type {
   BirthMessage,
   ExecMessage,
@@ -24,7 +24,7 @@ import type { Digest, ImageRunConfig, MountSpec } from "#oci";
 import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
 import type { SupervisorLink } from "./context.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { type ContainerRoom, openContainerService } from "./open.ts";
+import { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
 import { containerMigrations } from "./records.ts";
 import type { SpecDefaults } from "./spec.ts";
 import type { EngineOptions } from "./validate.ts";
@@ -210,9 +210,7 @@ export class FakeSupervisor implements SupervisorLink {
   async request<Type extends RequestType>(
     request: Requests[Type]["request"] & { readonly type: Type },
   ): Promise<Requests[Type]["answer"]> {
-    return (await this.#answer(
-      request as Requests[RequestType]["request"],
-    )) as Requests[Type]["answer"];
+    return (await this.#answer(request)) as Requests[Type]["answer"];
   }
 
   attach(): Promise<never> {
@@ -381,40 +379,16 @@ export function openFixture(run: ImageRunConfig = { Cmd: ["sh"] }): Fixture {
     path: join(folder, "naru.db"),
     migrations: [...eventMigrations, ...containerMigrations],
   });
-  const bus = openEventBus({ store });
   const events: EngineEvent[] = [];
-  const recorder = {
-    ...bus,
-    publish: (event: Omit<EngineEvent, "timeNano">) => events.push({ ...event, timeNano: 0n }),
-    subscribe: bus.subscribe.bind(bus),
-    past: bus.past.bind(bus),
-  };
-  const lower = join(folder, "lower");
-  mkdirSync(lower);
+  mkdirSync(join(folder, "lower"));
   const open = (): ContainerRoom => {
     const room = openContainerService({
+      ...fakeFiles(folder, snapshots),
       store,
-      images: {
-        resolve: (name: string) => {
-          if (name.startsWith("busybox") || name === IMAGE_ID) return image(run);
-          throw new EngineError("notFound", `No such image: ${name}:latest`);
-        },
-      } as never,
-      layers: { info: () => null } as never,
-      snapshots: {
-        lowers: () => [lower],
-        list: () => [...snapshots],
-        usageBytes: async () => 12,
-        create: ({ id, layers }: { id: string; layers: readonly Digest[] }) => {
-          snapshots.add(id);
-          return { id, layers, upper: `${folder}/${id}/upper`, work: `${folder}/${id}/work` };
-        },
-        remove: async (id: string) => void snapshots.delete(id),
-      } as never,
+      images: fakeImages(run),
       network,
       supervisor,
-      events: recorder,
-      gc: { addRoots: () => undefined, release: () => undefined },
+      events: recordingBus(store, events),
       options,
       facts,
       specDefaults,
@@ -447,3 +421,43 @@ export function openFixture(run: ImageRunConfig = { Cmd: ["sh"] }): Fixture {
     },
   };
 }
+
+function recordingBus(store: Store, events: EngineEvent[]): EventBus {
+  const bus = openEventBus({ store });
+  return {
+    publish: (event) => void events.push({ ...event, timeNano: 0n }),
+    subscribe: bus.subscribe.bind(bus),
+    past: bus.past.bind(bus),
+  };
+}
+
+const fakeImages = (run: ImageRunConfig): ImageService =>
+  ({
+    resolve: (name: string) => {
+      if (name.startsWith("busybox") || name === IMAGE_ID) return image(run);
+      throw new EngineError("notFound", `No such image: ${name}:latest`);
+    },
+  }) as unknown as ImageService;
+
+type Files = Pick<OpenContainersRequest, "layers" | "snapshots" | "gc">;
+
+const fakeFiles = (folder: string, snapshots: Set<string>): Files => ({
+  layers: { info: () => null } as unknown as Files["layers"],
+  snapshots: {
+    lowers: () => [join(folder, "lower")],
+    list: () => [...snapshots],
+    usageBytes: () => Promise.resolve(12),
+    get: () => {
+      throw noSuch("container", "snapshot");
+    },
+    create: ({ id, layers }) => {
+      snapshots.add(id);
+      return { id, layers, upper: `${folder}/${id}/upper`, work: `${folder}/${id}/work` };
+    },
+    remove: (id) => {
+      snapshots.delete(id);
+      return Promise.resolve();
+    },
+  },
+  gc: { addRoots: () => undefined, release: () => undefined },
+});

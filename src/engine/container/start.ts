@@ -145,6 +145,7 @@ async function attachNetwork(context: Context, record: ContainerRecord): Promise
       if (record.config.networkDisabled) return { attachment: { mode: "none" }, ...nothing };
       return await context.network.attach({
         containerId: record.id,
+        containerName: record.name,
         networks: [networkMode.name],
         ...(record.config.macAddress === null || record.config.macAddress === ""
           ? {}
@@ -218,10 +219,10 @@ async function fail(context: Context, id: string, cause: unknown): Promise<Error
   const live = liveOf(context, id);
   for (const end of live.earlyAttachments) end();
   live.earlyAttachments.clear();
-  settleWaiters(context, id, "next-exit", { exitCode, error: sentence });
-  if (failed.host.autoRemove) {
-    deleteContainer(context, failed, { volumes: true, result: { exitCode, error: sentence } });
-  }
+  // The sentence goes to whoever started it: the docker CLI would print one that comes with a wait a second time.
+  const result = { exitCode, error: null };
+  settleWaiters(context, id, "next-exit", result);
+  if (failed.host.autoRemove) deleteContainer(context, failed, { volumes: true, result });
   return startError(failure, cause);
 }
 

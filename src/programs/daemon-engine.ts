@@ -1,0 +1,176 @@
+/** Every room of the engine, opened and handed to those above it. */
+import { join } from "node:path";
+
+import {
+  containerMigrations,
+  type ContainerRoom,
+  type HostFacts,
+  openContainerService,
+  readHostFacts,
+} from "#engine/container";
+import { openContentStore } from "#engine/content";
+import { type EventBus, eventMigrations, openEventBus } from "#engine/events";
+import { openGarbageCollector } from "#engine/gc";
+import { imageMigrations, type ImageService, openImageService } from "#engine/image";
+import { openLayerStore } from "#engine/layer";
+import { networkMigrations, openNetworkService, type NetworkService } from "#engine/network";
+import { openRegistryClient } from "#engine/registry-client";
+import { openSnapshotStore } from "#engine/snapshot";
+import { openStore } from "#engine/store";
+import { openSystemService, systemMigrations, type SystemService } from "#engine/system";
+import { openCgroupHost } from "#linux/cgroup";
+import { apparmorEnabled, capabilityNames } from "#linux/security";
+import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
+
+import manifest from "../../package.json" with { type: "json" };
+import type { DaemonLog } from "./daemon-log.ts";
+import type { DaemonOptions } from "./daemon-options.ts";
+import { specDefaults } from "./daemon-spec.ts";
+import { DaemonSupervisor } from "./daemon-supervisor.ts";
+
+declare const NARU_COMMIT: string | undefined;
+declare const NARU_BUILT: string | undefined;
+
+export const VERSION = manifest.version;
+export const COMMIT = typeof NARU_COMMIT === "string" ? NARU_COMMIT : "source";
+const BUILT = typeof NARU_BUILT === "string" ? NARU_BUILT : "";
+
+export interface Engine {
+  readonly containers: ContainerRoom;
+  readonly images: ImageService;
+  readonly network: NetworkService;
+  readonly system: SystemService;
+  readonly events: EventBus;
+  /** Closes what this process holds; containers and supervisor live on. */
+  close(): Promise<void>;
+}
+
+/** Opens the rooms, finds or starts the supervisor, and repairs what the last daemon left half-done. */
+export async function openEngine(options: DaemonOptions, log: DaemonLog): Promise<Engine> {
+  const { dataRoot, execRoot } = options;
+  const store = openStore({ path: join(dataRoot, "naru.db"), migrations });
+  // Rooms that know of each other meet here; the supervisor's start takes longest and begins first.
+  const late: { containers: ContainerRoom | null } = { containers: null };
+  const supervisor = new DaemonSupervisor({
+    execRoot,
+    dataRoot,
+    log,
+    onEvent: (event) => late.containers?.onSupervisorEvent(event),
+    onRebirth: async () => await late.containers?.reconcile({ startUp: false }),
+  });
+  const born = supervisor.ready();
+  born.catch(() => undefined);
+  const events = openEventBus({ store });
+  const files = openFiles(options);
+  const images = openImageService({
+    store,
+    ...files,
+    events,
+    users: { usersOf: (id) => late.containers?.usersOf(id) ?? [] },
+    registry: openRegistryClient({
+      insecureRegistries: options.insecureRegistries,
+      mirrors: options.registryMirrors,
+      userAgent: `naru/${VERSION}`,
+    }),
+  });
+  const network = openNetworkService({
+    store,
+    portHolder: supervisor,
+    options: networkOptions(options),
+    warn: (message) => log.warn(message),
+  });
+  const host = readHost();
+  const containers = openContainerService({
+    store,
+    images,
+    ...files,
+    network,
+    supervisor,
+    events,
+    options: options.engine,
+    facts: host.facts,
+    specDefaults: specDefaults(),
+    paths: { containers: join(dataRoot, "containers"), volumes: join(dataRoot, "volumes") },
+    log,
+  });
+  late.containers = containers;
+  const system = openSystemService({
+    store,
+    identity: identityOf(options, host.cgroupVersion),
+    facts: host.facts,
+    layers: files.layers,
+    counts: () => containers.counts(),
+    countImages: () => images.list().length,
+  });
+  await network.ensure();
+  await born;
+  await containers.reconcile({ startUp: true });
+  const close = async () => {
+    containers.close();
+    await supervisor.close();
+    await files.layers.close();
+    events.flush();
+    store[Symbol.dispose]();
+  };
+  return { containers, images, network, system, events, close };
+}
+
+const migrations = [
+  ...eventMigrations,
+  ...systemMigrations,
+  ...imageMigrations,
+  ...networkMigrations,
+  ...containerMigrations,
+];
+
+/** What lies in files rather than in the database. */
+function openFiles({ dataRoot, execRoot }: DaemonOptions) {
+  const content = openContentStore(join(dataRoot, "content"));
+  const layers = openLayerStore({
+    root: join(dataRoot, "layers"),
+    mountRoot: join(execRoot, "layers"),
+  });
+  const snapshots = openSnapshotStore({ root: join(dataRoot, "snapshots"), layers });
+  const gc = openGarbageCollector({ content, layers, snapshots, owners: ["image", "container"] });
+  return { content, layers, snapshots, gc };
+}
+
+function readHost(): { facts: HostFacts; cgroupVersion: "1" | "2" } {
+  const cgroups = openCgroupHost();
+  const facts = readHostFacts({
+    abilities: cgroups.abilities,
+    capabilities: capabilityNames,
+    apparmor: apparmorEnabled(),
+  });
+  return { facts, cgroupVersion: cgroups.mode === "v2" ? "2" : "1" };
+}
+
+function networkOptions({ bridge }: DaemonOptions) {
+  return {
+    ...(bridge.name === null ? {} : { bridge: bridge.name }),
+    ...(bridge.address === null ? {} : { bip: bridge.address }),
+    ...(bridge.mtu === null ? {} : { mtu: bridge.mtu }),
+  };
+}
+
+const identityOf = (options: DaemonOptions, cgroupVersion: "1" | "2") => ({
+  dataRoot: options.dataRoot,
+  runtimes: [...options.engine.runtimes.keys()],
+  defaultRuntime: options.engine.defaultRuntime,
+  securityOptions: [
+    "name=seccomp,profile=builtin",
+    ...(cgroupVersion === "2" ? ["name=cgroupns"] : []),
+  ],
+  insecureRegistries: options.insecureRegistries,
+  registryMirrors: options.registryMirrors,
+  labels: options.labels,
+  liveRestore: options.liveRestore,
+  cgroupVersion,
+  version: {
+    version: VERSION,
+    apiVersion: API_VERSION,
+    minApiVersion: MIN_API_VERSION,
+    gitCommit: COMMIT,
+    buildTime: BUILT,
+  },
+});

@@ -1,0 +1,95 @@
+/** The daemon's dealings with its host: one engine a data root, systemd's sockets, the socket's group. */
+import { chownSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { unavailable } from "#base";
+import { attempt, cstring } from "#linux/ffi";
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+/** Where systemd's descriptors begin. */
+const LISTEN_FDS_START = 3;
+
+/**
+ * Takes a folder for this process, until it ends. The kernel lets go of the lock with the process, so nothing is
+ * left to clean up after a crash.
+ * @throws EngineError "unavailable" when another engine has it
+ */
+export function lockFolder(folder: string, what: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o711 });
+  // Stays open, and with it the lock, as long as the process lives.
+  const fd = openSync(join(folder, "daemon.lock"), "a", 0o600);
+  if (attempt("flock", fd, LOCK_EX | LOCK_NB) >= 0) return;
+  throw unavailable(
+    `another naru daemon uses the ${what} ${folder}: stop it, or choose another with --${what.replace(" ", "-")}`,
+  );
+}
+
+export function writePidFile(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  writeFileSync(path, `${process.pid}`, { mode: 0o644 });
+}
+
+/** Only if it is still ours. */
+export function removePidFile(path: string): void {
+  try {
+    if (readFileSync(path, "utf8").trim() === String(process.pid)) rmSync(path);
+  } catch {
+    // It is gone already, or its folder is.
+  }
+}
+
+/** The listening sockets that systemd opened for this process; their numbers are not handed on. */
+export function takeActivationSockets(): number[] {
+  const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
+  delete process.env["LISTEN_PID"];
+  delete process.env["LISTEN_FDS"];
+  delete process.env["LISTEN_FDNAMES"];
+  if (pid !== String(process.pid) || count === undefined || !/^\d{1,3}$/.test(count)) return [];
+  return Array.from({ length: Number(count) }, (_, index) => LISTEN_FDS_START + index);
+}
+
+/** Tells systemd how it stands (`READY=1`, `STOPPING=1`); without systemd it does nothing. */
+export function notifySystemd(state: string): void {
+  const path = process.env["NOTIFY_SOCKET"];
+  if (path === undefined || path === "") return;
+  const address = socketAddress(path);
+  const fd = attempt("socket", AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  const message = cstring(state);
+  attempt("sendto", fd, message, message.length - 1, MSG_NOSIGNAL, address, address.length);
+  attempt("close", fd);
+}
+
+/** A path, or with "@" in front a name of the abstract kind. */
+function socketAddress(path: string): Uint8Array {
+  const name = cstring(path.startsWith("@") ? path.slice(1) : path);
+  const isAbstract = path.startsWith("@");
+  const address = new Uint8Array(new ArrayBuffer(2 + name.length));
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  // An abstract name begins with the NUL and has none at its end.
+  address.set(isAbstract ? name.subarray(0, -1) : name, isAbstract ? 3 : 2);
+  return address;
+}
+
+/** Gives a socket to a group; without a name to naru's or docker's, where there is one. */
+export function giveToGroup(path: string, group: string | null): void {
+  const groups = readGroups();
+  const id = group === null ? (groups.get("naru") ?? groups.get("docker") ?? 0) : groups.get(group);
+  const number = id ?? (/^\d{1,9}$/.test(group ?? "") ? Number(group) : null);
+  if (number === null) throw unavailable(`group ${group} not found`);
+  chownSync(path, 0, number);
+}
+
+function readGroups(): Map<string, number> {
+  const groups = new Map<string, number>();
+  for (const line of readFileSync("/etc/group", "utf8").split("\n")) {
+    const [name = "", , id = ""] = line.split(":");
+    if (/^\d+$/.test(id)) groups.set(name, Number(id));
+  }
+  return groups;
+}

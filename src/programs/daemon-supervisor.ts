@@ -1,0 +1,145 @@
+/**
+ * The supervisor as the rooms see it: always there. When it dies, a new one is started and given the descriptors
+ * that this daemon kept copies of; requests that come meanwhile wait for it.
+ */
+import { chmodSync } from "node:fs";
+
+import { sentenceOf, unavailable } from "#base";
+import type { AttachedStreams, SupervisorLink } from "#engine/container";
+import type { PortHolder } from "#engine/network";
+import {
+  type AttachHello,
+  DescriptorKeeper,
+  ensureSupervisor,
+  type Requests,
+  type RequestType,
+  type SupervisorClient,
+  type SupervisorEvent,
+} from "#engine/supervisor";
+
+import type { DaemonLog } from "./daemon-log.ts";
+
+const RETRY_FIRST_MS = 100;
+const RETRY_LONGEST_MS = 10_000;
+/** How long a request waits for a supervisor that is being started again. */
+const REBIRTH_PATIENCE_MS = 15_000;
+
+export interface SupervisorOptions {
+  readonly execRoot: string;
+  readonly dataRoot: string;
+  readonly log: DaemonLog;
+  readonly onEvent: (event: SupervisorEvent) => void;
+  /** A new supervisor took the place of a dead one. */
+  readonly onRebirth: () => Promise<void>;
+}
+
+export class DaemonSupervisor implements SupervisorLink, PortHolder {
+  readonly #options: SupervisorOptions;
+  readonly #keeper = new DescriptorKeeper();
+  #client: Promise<SupervisorClient>;
+  #closing = false;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    this.#client = this.#connect();
+  }
+
+  /** Resolves when a supervisor answers. @throws EngineError "unavailable" when none can be started */
+  async ready(): Promise<void> {
+    this.#watch(await this.#client);
+  }
+
+  async request<Type extends RequestType>(
+    request: Requests[Type]["request"] & { readonly type: Type },
+  ): Promise<Requests[Type]["answer"]> {
+    return await (await this.#living()).request<Type>(request);
+  }
+
+  async attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams> {
+    return await (await this.#living()).attach(hello);
+  }
+
+  async reserve(request: Parameters<PortHolder["reserve"]>[0]): ReturnType<PortHolder["reserve"]> {
+    const { ports } = await this.request({ type: "reservePorts", ...request });
+    return ports;
+  }
+
+  async release(id: string): Promise<void> {
+    await this.request({ type: "releasePorts", id });
+  }
+
+  async list(): Promise<Requests["listPorts"]["answer"]["holders"]> {
+    return (await this.request({ type: "listPorts" })).holders;
+  }
+
+  /** The supervisor lives on. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const client = await this.#client.catch(() => null);
+    client?.close();
+  }
+
+  async #living(): Promise<SupervisorClient> {
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => late.reject(unavailable("the supervisor does not come back")),
+      REBIRTH_PATIENCE_MS,
+    );
+    try {
+      return await Promise.race([this.#client, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #connect(): Promise<SupervisorClient> {
+    const { execRoot, dataRoot, onEvent } = this.#options;
+    const fromSource = !import.meta.path.startsWith("/$bunfs/");
+    const client = await ensureSupervisor({
+      execRoot,
+      binary: process.execPath,
+      prefixArguments: fromSource ? [Bun.main] : [],
+      moreArguments: ["--data-root", dataRoot],
+      keeper: this.#keeper,
+      onEvent,
+    });
+    // The supervisor shuts its folder to everyone. The API's socket lies in it too, and its group must get there;
+    // what else is in there is root's alone by its own mode.
+    chmodSync(execRoot, 0o711);
+    return client;
+  }
+
+  #watch(client: SupervisorClient): void {
+    void client.closed.then(() => {
+      if (this.#closing) return;
+      this.#options.log.warn("the supervisor is gone: starting another", { pid: client.pid });
+      this.#client = this.#reconnect();
+    });
+  }
+
+  async #reconnect(): Promise<SupervisorClient> {
+    for (let delayMs = RETRY_FIRST_MS; ; delayMs = Math.min(delayMs * 2, RETRY_LONGEST_MS)) {
+      try {
+        const client = await this.#connect();
+        this.#watch(client);
+        // Its own requests need the link: this one is handed out first.
+        setImmediate(() => void this.#afterRebirth());
+        return client;
+      } catch (cause) {
+        this.#options.log.error("the supervisor cannot be started", { error: sentenceOf(cause) });
+        await Bun.sleep(delayMs);
+      }
+    }
+  }
+
+  async #afterRebirth(): Promise<void> {
+    try {
+      await this.#options.onRebirth();
+      this.#options.log.info("the new supervisor has taken over");
+    } catch (cause) {
+      this.#options.log.error("the new supervisor could not be compared with the records", {
+        error: sentenceOf(cause),
+      });
+    }
+  }
+}
