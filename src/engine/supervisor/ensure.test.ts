@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test";
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { ensureSupervisor, type SupervisorClient } from "./index.ts";
@@ -12,13 +21,17 @@ function temporaryRoot() {
   return { execRoot, [Symbol.dispose]: () => rmSync(execRoot, { recursive: true, force: true }) };
 }
 
-const ensure = (execRoot: string) =>
+const ensure = (execRoot: string, binary = process.execPath) =>
   ensureSupervisor({
     execRoot,
-    binary: process.execPath,
+    binary,
     prefixArguments: [main],
     onEvent: () => undefined,
   });
+
+const until = async (isTrue: () => boolean) => {
+  while (!isTrue()) await new Promise((next) => setTimeout(next, 2));
+};
 
 async function shutDown(client: SupervisorClient) {
   await client.request({ type: "shutdown" });
@@ -40,16 +53,19 @@ test("the first to ask starts a supervisor, the others find it", async () => {
 
 test("a supervisor has a session of its own, a clean environment and an image that cannot be written", async () => {
   using root = temporaryRoot();
+  const binary = join(root.execRoot, "copy"); // the test's own bun is busy anyway
+  copyFileSync(process.execPath, binary);
   process.env.BUN_OPTIONS = "";
-  const client = await ensure(root.execRoot).finally(() => delete process.env.BUN_OPTIONS);
+  const client = await ensure(root.execRoot, binary).finally(() => delete process.env.BUN_OPTIONS);
   const proc = `/proc/${client.pid}`;
   const fields = readFileSync(`${proc}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
   expect(fields[3]).toBe(String(client.pid)); // session
   expect(readFileSync(`${proc}/environ`, "utf8")).not.toContain("BUN_OPTIONS");
   const image = openSync(`${proc}/exe`, "r");
-  expect(readFileSync(`${proc}/exe`).length).toBe(readFileSync(process.execPath).length);
+  expect(readFileSync(`${proc}/exe`).length).toBe(readFileSync(binary).length);
   expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(root.execRoot);
   await shutDown(client);
+  await until(() => !existsSync(proc));
   // While it runs the kernel says ETXTBSY; the exploit keeps a descriptor and waits for the end.
   expect(() => openSync(`/proc/self/fd/${image}`, "r+")).toThrow("EROFS");
   closeSync(image);

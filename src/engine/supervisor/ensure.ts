@@ -49,7 +49,11 @@ export async function ensureSupervisor(options: EnsureOptions): Promise<Supervis
   const end = performance.now() + START_LIMIT_MS;
   while (performance.now() < end) {
     const client = await tryConnect(connect);
-    if (client !== null) return client;
+    if (client !== null) {
+      // Another start was faster: ours must not wait in the dark for its end.
+      if (client.pid !== child.pid) child.kill("SIGKILL");
+      return client;
+    }
     // Exit code 75: another one was faster, and will answer. Any other: it cannot start.
     if (child.exitCode !== null && child.exitCode !== 75) break;
     await Bun.sleep(LOOK_MS);
