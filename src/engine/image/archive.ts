@@ -14,6 +14,8 @@ import { peek, plainArchive } from "./peek.ts";
 /** Documents of one archive kept in memory. */
 const DOCUMENTS_LIMIT_BYTES = 64 * 1024 * 1024;
 const FILES_LIMIT = 100_000;
+/** Linux's PATH_MAX: a name in an archive may be far longer, and a hundred thousand of them too much. */
+const NAME_LIMIT = 4096;
 /** Layers whose last bytes are still being written while the next one arrives. */
 const PARALLEL_LAYERS = 3;
 const LINK_LIMIT = 16;
@@ -52,6 +54,10 @@ export async function readArchive(request: ReadRequest): Promise<ImageArchive> {
     for await (const entry of readTarEntries(stream)) {
       request.signal.throwIfAborted();
       if (files.size >= FILES_LIMIT) throw invalid("the archive has too many files");
+      const { rawName, rawLink } = entry.header;
+      if (Math.max(rawName.length, rawLink.length) > NAME_LIMIT) {
+        throw invalid("the archive has a file name that is too long");
+      }
       const name = normalized(entry.name);
       const file = await reader.take(name, entry);
       if (file) files.set(name, file);

@@ -344,6 +344,30 @@ describe("pull", () => {
     isClean();
   });
 
+  test("onto a full disk says so, leaves nothing half-made, and what is here still works", async () => {
+    await lab.close();
+    const root = newLabRoot();
+    Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=4m", "naru-test", root]);
+    lab = openLab(root);
+    try {
+      await publish("small:latest", ["one"]);
+      await pull("small");
+      const big = crypto.getRandomValues(new Uint8Array(65536)).toHex().repeat(60);
+      await publish("big:latest", [big], { pack: (bytes) => bytes });
+      expect(await messageOf(pull("big"))).toContain("no space left on device");
+      await lab.gc.collect();
+      expect(lab.images.list().length).toBe(1);
+      await pull("small");
+      await lab.images.remove({ name: `${registry.host}/small`, force: false, prune: true });
+      isClean();
+    } finally {
+      await lab.layers.close();
+      lab.store[Symbol.dispose]();
+      Bun.spawnSync(["umount", "-l", root]);
+      lab = openLab(root);
+    }
+  });
+
   test("of an image for another system is refused", async () => {
     await publish("app:latest", ["one"], { config: { os: "windows" } });
     expect(await messageOf(pull("app"))).toBe(
