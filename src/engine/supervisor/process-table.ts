@@ -131,7 +131,8 @@ export class ProcessTable {
         process: message.process,
         identity: message.identity,
         stdio: stdio.forDriver,
-        scratch: records.scratch(key),
+        // The container's own: an OCI runtime keeps its state there.
+        scratch: records.scratch({ id: message.id }),
       }),
     );
   }
