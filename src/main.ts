@@ -13,3 +13,5 @@ switch (program) {
   default:
     await (await import("./programs/cli.ts")).run(process.argv.slice(2));
 }
+
+export {};

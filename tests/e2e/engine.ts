@@ -198,8 +198,6 @@ class TestEngine implements Engine {
   }
 
   async startDaemon(): Promise<void> {
-    const log = Bun.file(join(this.root, "daemon.log"));
-    const previous = (await log.exists()) ? await log.text() : "";
     this.#daemon = Bun.spawn(
       [
         NARU,
@@ -209,6 +207,7 @@ class TestEngine implements Engine {
         ...["--cgroup-parent", this.cgroupParent, "--config-file", join(this.root, "daemon.json")],
         ...["--pidfile", join(this.root, "naru.pid")],
         ...this.#flags,
+        ...(process.env["NARU_DAEMON_FLAGS"]?.split(" ") ?? []),
       ],
       {
         stdin: "ignore",
@@ -216,7 +215,6 @@ class TestEngine implements Engine {
         stderr: Bun.file(join(this.root, `daemon-${Date.now()}.log`)),
       },
     );
-    if (previous !== "") await Bun.write(log, previous);
     await this.#waitUntilServed();
   }
 
