@@ -1,5 +1,6 @@
 /** Streams that last: hijacked connections, half-closes, slow readers, clients that go away. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { dlopen, FFIType, ptr } from "bun:ffi";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -327,6 +328,54 @@ test("a stale socket is replaced, a living one is left alone, and its mode lets 
   const response = await fetch("http://localhost/_ping", { unix: path });
   expect(await response.text()).toBe("OK");
   expect(response.headers.get("api-version")).toBe("1.51");
+  await second.close();
+});
+
+/** A listening descriptor as systemd hands it over. */
+function listeningDescriptor(path: string): number {
+  const { symbols: libc } = dlopen("libc.so.6", {
+    socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+    bind: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+    listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  });
+  const address = new Uint8Array(new ArrayBuffer(110));
+  address[0] = 1; // AF_UNIX
+  address.set(new TextEncoder().encode(path), 2);
+  const fd = libc.socket(1, 1, 0);
+  expect(libc.bind(fd, ptr(address), address.length)).toBe(0);
+  expect(libc.listen(fd, 16)).toBe(0);
+  return fd;
+}
+
+test("a descriptor that listens already serves requests and hijacked streams alike", async () => {
+  const path = join(folder, "systemd.sock");
+  const local = fakeEngine();
+  const second = createApiServer(local);
+  await second.listen({ fd: listeningDescriptor(path) });
+  const post = (page: string, body = "") =>
+    fetch(`http://localhost${page}`, {
+      unix: path,
+      method: "POST",
+      ...(body === "" ? {} : { body, headers: { "content-type": "application/json" } }),
+    });
+  const created = await post(
+    "/containers/create",
+    '{"Image":"busybox","Cmd":["cat"],"OpenStdin":true}',
+  );
+  const { Id: id } = (await created.json()) as { Id: string };
+  await post(`/containers/${id}/start`);
+  const one = await client(hijack(`/containers/${id}/attach?${ATTACH}`), path);
+  await one.until("\r\n\r\n");
+  one.socket.end("typed");
+  expect(textOf(await one.rest()).stdout).toBe("typed");
+  const waiting = await client(
+    `POST /containers/${id}/wait?condition=next-exit HTTP/1.1\r\nHost: x\r\n\r\n`,
+    path,
+  );
+  await waiting.until("200 OK");
+  const signal = local.containers.signals.at(-1);
+  waiting.socket.destroy();
+  await aborted(signal);
   await second.close();
 });
 
