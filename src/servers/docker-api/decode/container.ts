@@ -174,7 +174,8 @@ function decodeResources(host: Partial<wire.HostConfig>): HostConfig["resources"
     cpuQuotaUsec: host.CpuQuota ?? 0,
     cpusetCpus: host.CpusetCpus ?? "",
     cpusetMems: host.CpusetMems ?? "",
-    pidsLimit: host.PidsLimit ?? null,
+    // 0 and below are Docker's ways to say "no limit", and it shows none of them.
+    pidsLimit: (host.PidsLimit ?? 0) > 0 ? (host.PidsLimit ?? null) : null,
     blkioWeight: host.BlkioWeight ?? 0,
   };
 }

@@ -102,7 +102,7 @@ function encodeResources(host: HostConfig): wire.Resources {
     MemoryReservation: resources.memoryReservationBytes,
     MemorySwap: resources.memorySwapBytes,
     MemorySwappiness: resources.memorySwappiness,
-    OomKillDisable: resources.oomKillDisable ? true : null,
+    OomKillDisable: resources.oomKillDisable,
     PidsLimit: resources.pidsLimit,
     Ulimits: host.ulimits.map(({ name, soft, hard }) => ({ Name: name, Soft: soft, Hard: hard })),
     CpuCount: 0,
