@@ -137,3 +137,9 @@ export function inBackground(
     context.log.error(what, { error: cause instanceof Error ? cause.message : String(cause) });
   });
 }
+
+/** Nobody will be born for those who wait for it. */
+export function endEarlyAttachments(live: Live): void {
+  for (const end of live.earlyAttachments) end();
+  live.earlyAttachments.clear();
+}

@@ -6,7 +6,7 @@ import { conflict, kindOf, sentenceOf, wrap } from "#base";
 import { SIGKILL } from "#linux/process";
 
 import type { WaitResult } from "./container-service.ts";
-import { type Context, liveOf } from "./context.ts";
+import { type Context, endEarlyAttachments, liveOf } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
 import { publishEvent } from "./happenings.ts";
 import type { ContainerRecord } from "./records.ts";
@@ -73,6 +73,7 @@ export function deleteContainer(
   const live = liveOf(context, id);
   if (live.restartTimer !== null) clearTimeout(live.restartTimer);
   live.restartTimer = null;
+  endEarlyAttachments(live);
   const orphans = context.records.delete(id, { volumes });
   context.execs.forgetContainer(id);
   publishEvent(context, record, "destroy");

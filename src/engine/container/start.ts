@@ -8,7 +8,7 @@ import { SIGKILL } from "#linux/process";
 import type { NetworkAttachment, PortBinding, PortRequest, Endpoint } from "#engine/network";
 import type { BirthMessage, ProcessReport } from "#engine/supervisor";
 
-import { type Context, inBackground, type Live, liveOf } from "./context.ts";
+import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
 import { finishRun } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent, publishNetworkEvents } from "./happenings.ts";
@@ -49,6 +49,7 @@ export async function startNow(
     throw await fail(context, id, cause);
   }
   live.starting = null;
+  live.earlyAttachments.clear();
   // It was so quick that its end overtook the record of its start.
   if (starting.exit !== null) finishRun(context, starting.exit);
 }
@@ -217,8 +218,7 @@ async function fail(context: Context, id: string, cause: unknown): Promise<Error
     ports: [],
   });
   const live = liveOf(context, id);
-  for (const end of live.earlyAttachments) end();
-  live.earlyAttachments.clear();
+  endEarlyAttachments(live);
   // The sentence goes to whoever started it: the docker CLI would print one that comes with a wait a second time.
   const result = { exitCode, error: null };
   settleWaiters(context, id, "next-exit", result);
