@@ -1,10 +1,18 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { openStore } from "#engine/store";
-import { checked } from "#linux/ffi";
-import { openNamespace } from "#linux/namespace";
+import { allocate, attempt, checked } from "#linux/ffi";
+import { inNetworkNamespace, openNamespace } from "#linux/namespace";
 import { type Netlink, openNetlink } from "#linux/netlink";
 import { openNftables } from "#linux/nftables";
 
@@ -106,7 +114,14 @@ const inside = (pid: number): string[] => ["nsenter", "-t", `${pid}`, "-n"];
 /** Answers every connection with `hello <peer>`. */
 async function serve(prefix: readonly string[], listen: string): Promise<void> {
   const server = Bun.spawn(
-    [...prefix, "socat", "-d", "-d", `${listen},fork`, "SYSTEM:echo hello $SOCAT_PEERADDR"],
+    [
+      ...prefix,
+      "socat",
+      "-d",
+      "-d",
+      `${listen},fork`,
+      "SYSTEM:read line; echo hello $SOCAT_PEERADDR",
+    ],
     { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
   );
   cleanups.push(async () => {
@@ -133,13 +148,19 @@ const serveUdp = (pid: number, port = 81) => serve(inside(pid), `UDP-RECVFROM:${
 /** What a client hears, or "". */
 async function ask(address: string, prefix: readonly string[] = []): Promise<string> {
   const wait = address.startsWith("TCP") ? ",connect-timeout=1" : "";
-  const client = Bun.spawn([...prefix, "socat", "-T", "1", "-", `${address}${wait}`], {
+  const client = Bun.spawn([...prefix, "socat", "-t", "1", "-", `${address}${wait}`], {
     stdin: Buffer.from("x\n"),
     stdout: "pipe",
     stderr: "ignore",
     env: { ...process.env, SOCAT_DEFAULT_LISTEN_IP: "4" },
   });
   return (await client.stdout.text()).trim();
+}
+
+/** Every answer under its question's name. */
+async function allOf(asked: Record<string, Promise<string>>): Promise<Record<string, string>> {
+  const answers = Object.entries(asked).map(async ([name, answer]) => [name, await answer]);
+  return Object.fromEntries((await Promise.all(answers)) as [string, string][]);
 }
 
 const port = (hostPort: number, more: Partial<PortRequest> = {}): PortRequest => ({
@@ -263,7 +284,36 @@ test("a container has loopback, its address, and a way to neighbours, host and t
   expect(links).toMatch(/^eth0@\S+ +UP +172\.17\.0\.2\/16 *$/m);
 });
 
-test("a published port answers on every address of the host, from everywhere", async () => {
+/** Milliseconds until the host has refused a connection made inside the namespace. */
+function refusedAfterMs(fd: number, address: string): number {
+  const socket = inNetworkNamespace(fd, () => checked("socket", "tcp", 2, 1, 0));
+  const name = allocate(16);
+  new DataView(name.buffer).setUint16(0, 2, true);
+  name.set([0, 9, ...address.split(".").map(Number)], 2);
+  const startedAt = performance.now();
+  expect(attempt("connect", socket, name, name.length)).toBe(-111);
+  closeSync(socket);
+  return performance.now() - startedAt;
+}
+
+test("the very first packet of a container gets through", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  for (let turn = 0; turn < 10; turn += 1) {
+    const container = await start(engine, `a${turn}`);
+    expect(refusedAfterMs(container.fd, "172.17.0.1")).toBeLessThan(500);
+    // The last port of the bridge goes: the next is its first again.
+    await container.end();
+    netlink.deleteLink(container.endpoint.link.hostLink);
+  }
+});
+
+test.each([
+  ["off", "0"],
+  ["on", "1"],
+])("a published port answers on every address of the host, br_netfilter %s", async (_, filter) => {
+  const switchPath = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+  if (existsSync(switchPath)) writeFileSync(switchPath, filter);
   const engine = openEngine();
   await engine.service.ensure();
   const world = await outside();
@@ -272,21 +322,21 @@ test("a published port answers on every address of the host, from everywhere", a
   const b = await start(engine, "b");
   await serveTcp(a.pid);
   await serveUdp(a.pid);
-  const heard = {
-    loopback: await ask("TCP:127.0.0.1:8080"),
-    own: await ask("TCP:192.0.2.1:8080"),
-    gateway: await ask("TCP:172.17.0.1:8080"),
-    ipv6: await ask("TCP6:[::1]:8080"),
-    outside: await ask("TCP:192.0.2.1:8080", world.prefix),
-    neighbour: await ask("TCP:172.17.0.1:8080", inside(b.pid)),
-    neighbourOther: await ask("TCP:192.0.2.1:8080", inside(b.pid)),
-    itself: await ask("TCP:192.0.2.1:8080", inside(a.pid)),
-    udpLoopback: await ask("UDP:127.0.0.1:8081"),
-    udpOwn: await ask("UDP:192.0.2.1:8081"),
-    udpIpv6: await ask("UDP6:[::1]:8081"),
-    udpOutside: await ask("UDP:192.0.2.1:8081", world.prefix),
-    udpNeighbour: await ask("UDP:172.17.0.1:8081", inside(b.pid)),
-  };
+  const heard = await allOf({
+    loopback: ask("TCP:127.0.0.1:8080"),
+    own: ask("TCP:192.0.2.1:8080"),
+    gateway: ask("TCP:172.17.0.1:8080"),
+    ipv6: ask("TCP6:[::1]:8080"),
+    outside: ask("TCP:192.0.2.1:8080", world.prefix),
+    neighbour: ask("TCP:172.17.0.1:8080", inside(b.pid)),
+    neighbourOther: ask("TCP:192.0.2.1:8080", inside(b.pid)),
+    itself: ask("TCP:192.0.2.1:8080", inside(a.pid)),
+    udpLoopback: ask("UDP:127.0.0.1:8081"),
+    udpOwn: ask("UDP:192.0.2.1:8081"),
+    udpIpv6: ask("UDP6:[::1]:8081"),
+    udpOutside: ask("UDP:192.0.2.1:8081", world.prefix),
+    udpNeighbour: ask("UDP:172.17.0.1:8081", inside(b.pid)),
+  });
   expect(heard).toEqual({
     loopback: "hello 172.17.0.1",
     own: "hello 192.0.2.1",

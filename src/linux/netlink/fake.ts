@@ -63,6 +63,11 @@ export class RecordingNetlink implements Netlink {
     return this.#links.get(name) ?? null;
   }
 
+  settleLink(name: string): void {
+    this.calls.push(["settleLink", name]);
+    this.#known(name);
+  }
+
   listLinks(): Link[] {
     return [...this.#links.values()];
   }

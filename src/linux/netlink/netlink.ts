@@ -78,6 +78,12 @@ export interface Netlink extends Disposable {
   /** Deletes many at once, in the time that one takes (13 ms: the kernel waits). Missing ones are no error. */
   deleteLinks(names: readonly string[]): void;
   getLink(name: string): Link | null;
+  /**
+   * Makes a carrier that has just come count at once. A veth's end that came up before its peer, a bridge's
+   * port and the bridge itself drop every packet until a kernel thread has noticed the carrier; asking for the
+   * link makes the kernel notice it now (since Linux 6.8; before, this changes nothing).
+   */
+  settleLink(name: string): void;
   listLinks(): Link[];
   addAddress(address: LinkAddress): void;
   deleteAddress(address: LinkAddress): void;

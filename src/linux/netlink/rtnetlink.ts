@@ -171,6 +171,13 @@ class Rtnetlink implements Netlink {
     }
   }
 
+  settleLink(name: string): void {
+    this.#change("link get", name, { type: RTM_GETLINK, flags: 0 }, (message) => {
+      message.fixed(allocate(IFINFOMSG_BYTES)).text(IFLA_IFNAME, name);
+      message.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    });
+  }
+
   listLinks(): Link[] {
     const operation = { name: "link list", subject: "all" };
     return this.#socket

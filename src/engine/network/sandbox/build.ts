@@ -2,8 +2,8 @@
  * The supervisor's part of a container's network: the links of a newborn's namespace. The daemon has recorded
  * every name and address before; here they become real, in as few messages to the kernel as it takes.
  *
- * Order matters: the container's end is up before the host's, so that the host's end has its carrier the moment
- * it comes up and the bridge forwards at once; otherwise the first packet is lost and retried a second later.
+ * Order matters: a packet sent before port, bridge and container's end have noticed their carrier is lost, and
+ * retried a second later. So the host's end comes up last, and then each is made to notice at once.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 
@@ -73,9 +73,15 @@ function buildLinks(networkNamespace: number, endpoints: readonly BridgeEndpoint
       for (const endpoint of endpoints) configure(inside, endpoint);
     });
     outside.batch(() => {
-      for (const { hostLink } of endpoints) {
+      for (const { hostLink, bridge } of endpoints) {
         outside.setLink(hostLink, { up: true, hairpin: true, withoutIpv6Address: true });
+        outside.settleLink(hostLink);
+        // A bridge whose first port this is has had no carrier either.
+        outside.settleLink(bridge);
       }
+    });
+    inside.batch(() => {
+      for (const { containerLink } of endpoints) inside.settleLink(containerLink);
     });
   } catch (cause) {
     throw wrap("failed to set up container networking", cause);
