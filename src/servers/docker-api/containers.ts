@@ -9,6 +9,7 @@ import { type Filters, parseInteger, requireFilters } from "#wire/http";
 import type { Call } from "./call.ts";
 import { decodeCreate } from "./decode/container.ts";
 import { encodeInspect } from "./encode/container.ts";
+import type { HostDefaults } from "./encode/host-config.ts";
 import { encodeSummary } from "./encode/summary.ts";
 import type { Routes } from "./routes.ts";
 
@@ -16,6 +17,7 @@ interface Services {
   readonly containers: ContainerService;
   readonly images: Pick<ImageService, "resolve">;
   readonly networks: Pick<NetworkService, "resolve">;
+  readonly defaults: HostDefaults;
 }
 
 const LIST_FILTERS: ReadonlySet<string> = new Set([
@@ -219,11 +221,15 @@ function networkIdOf(networks: Pick<NetworkService, "resolve">, name: string): s
   }
 }
 
-async function inspect(call: Call, { containers, networks }: Services): Promise<void> {
+async function inspect(call: Call, { containers, networks, defaults }: Services): Promise<void> {
   const container = containers.resolve(call.param("id"));
   const sizes = call.query.bool("size") ? await containers.sizes(container.id) : null;
   call.json(
     200,
-    encodeInspect(container, { sizes, networkId: (name) => networkIdOf(networks, name) }),
+    encodeInspect(container, {
+      sizes,
+      networkId: (name) => networkIdOf(networks, name),
+      defaults,
+    }),
   );
 }

@@ -10,6 +10,7 @@ import type { SystemService } from "#engine/system";
 import { API_VERSION } from "#wire/docker";
 
 import { containerRoutes } from "./containers.ts";
+import { DOCKER_DEFAULTS, type HostDefaults } from "./encode/host-config.ts";
 import { eventRoutes, type Listeners } from "./events.ts";
 import { execRoutes } from "./exec.ts";
 import { imageRoutes } from "./images.ts";
@@ -19,6 +20,7 @@ import { type ApiLogger, type ApiServer, serve } from "./server.ts";
 import { streamRoutes } from "./streams.ts";
 import { systemRoutes } from "./system.ts";
 
+export type { HostDefaults } from "./encode/host-config.ts";
 export type { ApiLogger, ApiServer, ListenTarget } from "./server.ts";
 
 /** What of the engine the API speaks for. */
@@ -29,15 +31,18 @@ export interface ApiServices {
   readonly system: SystemService;
   readonly events: EventBus;
   readonly logger: ApiLogger;
+  /** What the engine masks and protects in a container that did not say; Docker's paths if not given. */
+  readonly defaults?: HostDefaults;
 }
 
 export function createApiServer(services: ApiServices): ApiServer {
   const { containers, images, networks, system, events, logger } = services;
+  const { defaults = DOCKER_DEFAULTS } = services;
   const listeners: Listeners = { count: 0 };
   const find = compileRoutes(
     missingRoutes(),
     systemRoutes(system, listeners),
-    containerRoutes({ containers, images, networks }),
+    containerRoutes({ containers, images, networks, defaults }),
     streamRoutes(containers),
     execRoutes(containers),
     imageRoutes(images),

@@ -2,7 +2,7 @@
 import type { Container, ContainerMount } from "#engine/container";
 import type { ContainerInspect, GraphDriver, MountPoint } from "#wire/docker";
 
-import { encodeConfig, encodeHostConfig } from "./host-config.ts";
+import { encodeConfig, encodeHostConfig, type HostDefaults } from "./host-config.ts";
 import { encodeNetworkSettings, type NetworkIdOf } from "./network.ts";
 import { encodeState } from "./state.ts";
 
@@ -14,6 +14,7 @@ export function encodeInspect(
   context: {
     sizes: { rwBytes: number; rootFsBytes: number } | null;
     networkId: NetworkIdOf;
+    defaults: HostDefaults;
   },
 ): ContainerInspect {
   const { sizes } = context;
@@ -36,7 +37,7 @@ export function encodeInspect(
     ProcessLabel: "",
     AppArmorProfile: appArmorOf(container.host.securityOptions),
     ExecIDs: container.execIds.length === 0 ? null : [...container.execIds],
-    HostConfig: encodeHostConfig(container.host),
+    HostConfig: encodeHostConfig(container.host, context.defaults),
     GraphDriver: GRAPH_DRIVER,
     ...(sizes === null ? {} : { SizeRw: sizes.rwBytes, SizeRootFs: sizes.rootFsBytes }),
     Mounts: container.mounts.map(encodeMountPoint),

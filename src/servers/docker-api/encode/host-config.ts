@@ -8,29 +8,40 @@ import { encodeIpcMode, encodeNamespaceMode, encodeNetworkMode } from "../decode
 /** What Docker shows where nothing was said of /dev/shm. */
 const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
 
-/** The paths Docker hides and protects by default; `null` in the domain. */
-const MASKED_PATHS = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-const READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/** What a container gets that did not say: what the engine really does, so that inspect tells the truth. */
+export interface HostDefaults {
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+}
+
+/** Docker's own. */
+export const DOCKER_DEFAULTS: HostDefaults = {
+  maskedPaths: [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+  ],
+  readonlyPaths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+};
 
 /** An empty list where Go has a nil slice. */
 const orNull = <Item>(list: readonly Item[]): Item[] | null =>
   list.length === 0 ? null : [...list];
 
-export function encodeHostConfig(host: HostConfig): wire.HostConfig {
-  const unconfined = host.privileged;
+export function encodeHostConfig(
+  host: HostConfig,
+  defaults: HostDefaults = DOCKER_DEFAULTS,
+): wire.HostConfig {
+  const open = host.privileged || host.securityOptions.includes("systempaths=unconfined");
   return {
     ...encodeMounts(host.mounts),
     ContainerIDFile: "",
@@ -67,8 +78,8 @@ export function encodeHostConfig(host: HostConfig): wire.HostConfig {
     ...(host.runtime === null ? {} : { Runtime: host.runtime }),
     Isolation: "",
     ...encodeResources(host),
-    MaskedPaths: unconfined ? null : [...(host.maskedPaths ?? MASKED_PATHS)],
-    ReadonlyPaths: unconfined ? null : [...(host.readonlyPaths ?? READONLY_PATHS)],
+    MaskedPaths: open ? null : [...(host.maskedPaths ?? defaults.maskedPaths)],
+    ReadonlyPaths: open ? null : [...(host.readonlyPaths ?? defaults.readonlyPaths)],
     ...(host.init === null ? {} : { Init: host.init }),
   };
 }
