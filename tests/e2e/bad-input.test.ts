@@ -118,7 +118,10 @@ test("what is not there yet says so with 501", async () => {
 
 test("options that cannot be honoured are refused, not ignored", async () => {
   const create = (host: object) =>
-    post("/v1.51/containers/create", JSON.stringify({ Image: "busybox", HostConfig: host }));
+    post(
+      "/v1.51/containers/create",
+      JSON.stringify({ Image: "busybox", Cmd: ["true"], HostConfig: host }),
+    );
   expect((await create({ Isolation: "hyperv" })).status).toBeGreaterThanOrEqual(400);
   expect((await create({ StorageOpt: { size: "1G" } })).status).toBeGreaterThanOrEqual(400);
   expect((await create({ VolumeDriver: "nfs", Binds: ["a:/b"] })).status).toBeGreaterThanOrEqual(

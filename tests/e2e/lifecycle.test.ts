@@ -84,7 +84,7 @@ describe("states", () => {
     expect((await engine.docker(["rm", "busy"])).stderr).toContain(
       "container is running: stop the container before removing or force remove",
     );
-    expect((await engine.docker(["create", "--name", "busy", "busybox"])).stderr).toContain(
+    expect((await engine.docker(["create", "--name", "busy", "busybox", "true"])).stderr).toContain(
       'The container name "/busy" is already in use by container',
     );
     await engine.ok(["rename", "busy", "renamed"]);
@@ -285,8 +285,9 @@ describe("streams", () => {
   test("the detach keys leave the program running", async () => {
     await engine.ok(["run", "-dit", "--name", "kept", "busybox", "sh"]);
     const client = `docker -H unix://${engine.socket} attach kept`;
-    const done = await run(["script", "-qec", client, "/dev/null"], {
-      stdin: new Blob(["echo a\n", "\x10\x11"]),
+    // Typed only once the client has put the terminal into raw mode.
+    const typed = "(sleep 1; printf 'echo a\\r'; sleep 0.5; printf '\\020\\021'; sleep 2)";
+    const done = await run(["sh", "-c", `${typed} | script -qec '${client}' /dev/null`], {
       timeoutMs: 20_000,
     });
     expect(done.stdout + done.stderr).toContain("read escape sequence");

@@ -77,7 +77,7 @@ test("UDP, ranges, -P and a host address are published", async () => {
     "busybox",
     "sh",
     "-c",
-    "nc -u -l -p 9 -e cat",
+    "mkfifo /f; nc -u -l -p 9 0<>/f 1>&0",
   ]);
   const port = await portOf("udp", "9/udp");
   const answer = await run([

@@ -35,9 +35,17 @@ describe("the program", () => {
   });
 
   test("death by a signal is 128 and the signal's number", async () => {
-    expect((await engine.docker(["run", "--rm", "busybox", "sh", "-c", "kill -9 $$"])).code).toBe(
-      137,
-    );
+    // Process 1 cannot be killed from inside: an init takes its place.
+    const done = await engine.docker([
+      "run",
+      "--rm",
+      "--init",
+      "busybox",
+      "sh",
+      "-c",
+      "kill -9 $$",
+    ]);
+    expect(done.code).toBe(137);
   });
 
   test("a command that is not there is 127, in runc's words", async () => {
@@ -125,7 +133,7 @@ describe("the program", () => {
 
   test("--init runs an init as process 1 that reaps", async () => {
     const output = await sh(
-      "cat /proc/1/cmdline | tr '\\0' ' '; (sleep 0.01 &) ; sleep 0.1; ps | grep -c '[Z]' || true",
+      "tr '\\0' ' ' < /proc/1/cmdline; (sleep 0.01 &) ; sleep 0.1; awk '$3 == \"Z\"' /proc/[0-9]*/stat | wc -l",
       "--init",
     );
     expect(output).toContain("docker-init -- sh");
@@ -259,9 +267,9 @@ describe("isolation", () => {
   test("kernel files are masked or read-only, devices are Docker's", async () => {
     expect(
       await sh(
-        "wc -c < /proc/kcore; cat /proc/keys | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | wc -l",
+        "cat /proc/keys /proc/timer_list /proc/kcore 2>/dev/null | wc -c; ls /proc/acpi /proc/scsi /sys/firmware 2>/dev/null | grep -vc -e : -e '^$' || true",
       ),
-    ).toMatch(/^0\n0\n\d+$/);
+    ).toBe("0\n0");
     expect(
       (
         await engine.docker([
@@ -399,7 +407,7 @@ describe("files", () => {
       "busybox",
       "sh",
       "-c",
-      "echo kept > /kept; rm /etc/group",
+      "echo kept > /kept; rm -f /etc/group",
     ]);
     await engine.ok(["start", "-a", "writer"]);
     await engine.ok(["rm", "writer"]);
@@ -427,20 +435,6 @@ describe("limits", () => {
   const cgroupFile = (file: string) => `cat /sys/fs/cgroup/${file}`;
 
   test("a memory limit bites and is told as OOM", async () => {
-    const done = await engine.docker([
-      "run",
-      "--name",
-      "oom",
-      "--memory",
-      "32m",
-      "--memory-swap",
-      "32m",
-      "busybox",
-      "sh",
-      "-c",
-      "tail -c 200m /dev/zero | tail -c 1",
-    ]);
-    expect(done.code).not.toBe(0);
     const single = await engine.docker([
       "run",
       "--name",
@@ -457,7 +451,7 @@ describe("limits", () => {
     ]);
     expect(single.code).toBe(137);
     expect(await engine.ok(["inspect", "-f", "{{.State.OOMKilled}}", "oom2"])).toBe("true");
-    await engine.ok(["rm", "oom", "oom2"]);
+    await engine.ok(["rm", "oom2"]);
   });
 
   test("the numbers stand in the container's own cgroup", async () => {

@@ -27,7 +27,9 @@ test("a unit test stands beside the file it is about", async () => {
 
 test("every source file begins by saying what it is for", async () => {
   const silent: string[] = [];
-  for (const file of sources.filter((name) => name.startsWith("src/") && !name.includes(".test."))) {
+  for (const file of sources.filter(
+    (name) => name.startsWith("src/") && !name.includes(".test."),
+  )) {
     const text = await Bun.file(file).text();
     if (!text.startsWith("/**") && !text.startsWith("// Generated")) silent.push(file);
   }
@@ -39,7 +41,11 @@ test("a TODO names its issue", async () => {
   for (const file of sources) {
     const text = await Bun.file(file).text();
     for (const line of text.split("\n")) {
-      if (/\b(TODO|FIXME|XXX)\b/.test(line) && !/#\d+/.test(line) && !file.startsWith("tests/tidy/")) {
+      if (
+        /\b(TODO|FIXME|XXX)\b/.test(line) &&
+        !/#\d+/.test(line) &&
+        !file.startsWith("tests/tidy/")
+      ) {
         nameless.push(`${file}: ${line.trim()}`);
       }
     }
@@ -49,12 +55,16 @@ test("a TODO names its issue", async () => {
 
 test("setns has one home, and nobody changes the whole process's root, folder or mask", async () => {
   const strays: string[] = [];
-  for (const file of sources.filter((name) => name.startsWith("src/") && !name.includes(".test."))) {
+  for (const file of sources.filter(
+    (name) => name.startsWith("src/") && !name.includes(".test."),
+  )) {
     const text = await Bun.file(file).text();
     if (/(checked|attempt)\(\s*"setns"/.test(text) && !file.startsWith("src/linux/namespace/")) {
       strays.push(`${file}: setns`);
     }
-    if (/(checked|attempt)\(\s*"(unshare|chroot|chdir|umask)"|process\.(chdir|umask)\(/.test(text)) {
+    if (
+      /(checked|attempt)\(\s*"(unshare|chroot|chdir|umask)"|process\.(chdir|umask)\(/.test(text)
+    ) {
       strays.push(`${file}: unshare, chroot, chdir or umask`);
     }
   }
