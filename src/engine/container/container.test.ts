@@ -233,7 +233,7 @@ test("list shows newest first, and everyone only when asked", async () => {
 test("rename moves the name, and tells of conflicts", async () => {
   await using fixture = openFixture();
   const { room } = fixture;
-  await room.create(createOf({ name: "a" + "1" }));
+  await room.create(createOf({ name: "a1" }));
   await room.create(createOf({ name: "b1" }));
   expect(room.rename("a1", "b1")).rejects.toThrow("Error when allocating new name: Conflict.");
   await room.rename("a1", "c1");

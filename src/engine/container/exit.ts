@@ -58,14 +58,17 @@ export function finishRun(context: Context, exit: ExitReport): void {
     execDuration: String(Math.floor(ranForMs(run) / 1000)),
   });
   publishNetworkEvents(context, id, "disconnect");
-  const teardown = tearDown(context, record);
+  // Whoever waits for the end may want the ports at once; without ports nobody can tell the difference, and the
+  // answers go out first.
+  const hasPorts = record.ports.length > 0;
+  const teardown = hasPorts
+    ? tearDown(context, record)
+    : afterAnswers().then(() => tearDown(context, record));
   live.teardown = teardown.catch(() => undefined);
   inBackground(context, `give back what ${id} used`, teardown);
-  // Whoever waits for the end may want the ports at once; without ports nobody can tell the difference.
-  const free = record.ports.length > 0 ? live.teardown : null;
   const tell = () => announce(context, ended, run.exitCode);
-  if (free === null) tell();
-  else void free.then(tell);
+  if (hasPorts) void live.teardown.then(tell);
+  else tell();
   if (restarts) scheduleRestart(context, id, ranForMs(run));
 }
 
@@ -94,6 +97,9 @@ function announce(context: Context, ended: ContainerRecord, exitCode: number): v
   if (context.records.get(ended.id)?.state.status !== "exited") return;
   deleteContainer(context, ended, { volumes: true, result });
 }
+
+/** Resolves when what was settled until now has been written to its sockets. */
+const afterAnswers = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 async function tearDown(context: Context, record: ContainerRecord): Promise<void> {
   unmountSharedMemory(context, record);
