@@ -1,7 +1,7 @@
 /** Small calls on descriptors that the supervisor makes everywhere: FIFOs, flags, names, copies. */
 import { fstatSync } from "node:fs";
 
-import { attempt, checked, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
+import { attempt, checked, cstring, SyscallError } from "#linux/ffi";
 import { pidfdGetfd } from "#linux/process";
 
 import type { DescriptorName } from "./protocol.ts";
@@ -50,7 +50,8 @@ export const nameDescriptor = (descriptor: number): DescriptorName => ({
 });
 
 /**
- * A copy of another process' descriptor; null when it is closed, or its number belongs to something else by now.
+ * A copy of another process' descriptor; null when it is closed, when its number belongs to something else by now,
+ * or when this process may not have it (Yama): a copy is a help, never a condition.
  */
 export function takeDescriptor(pidfd: number, name: DescriptorName | null): number | null {
   if (name === null) return null;
@@ -58,9 +59,7 @@ export function takeDescriptor(pidfd: number, name: DescriptorName | null): numb
   try {
     copy = pidfdGetfd(pidfd, name.descriptor);
   } catch (thrown) {
-    if (!(thrown instanceof SyscallError)) throw thrown;
-    const isGone = thrown.errno === errnoNumbers.EBADF || thrown.errno === errnoNumbers.ESRCH;
-    if (isGone) return null;
+    if (thrown instanceof SyscallError) return null;
     throw thrown;
   }
   if (inodeOf(copy) === name.inode) return copy;
