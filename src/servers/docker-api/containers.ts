@@ -1,7 +1,7 @@
 /** The life of a container: everything that answers with JSON or with nothing. */
 import { invalid, isId, notImplemented } from "#base";
 import type { Container, ContainerService, ListRequest, WaitCondition } from "#engine/container";
-import type { ImageService } from "#engine/image";
+import type { Image, ImageService } from "#engine/image";
 import type { NetworkService } from "#engine/network";
 import { atLeast, type ContainerWait } from "#wire/docker";
 import { type Filters, parseInteger, requireFilters } from "#wire/http";
@@ -40,8 +40,9 @@ const LIST_FILTERS: ReadonlySet<string> = new Set([
 
 export function containerRoutes(services: Services): Routes {
   const { containers } = services;
+  const isProbed = healthOfImages(services.images);
   return {
-    "POST /containers/create": (call) => create(call, services),
+    "POST /containers/create": (call) => create(call, services, isProbed),
     "GET /containers/json": (call) => list(call, services),
     "GET /containers/:id/json": (call) => inspect(call, services),
     "GET /containers/:id/top": async (call) => {
@@ -85,14 +86,37 @@ export function containerRoutes(services: Services): Routes {
   };
 }
 
-async function create(call: Call, { containers }: Services): Promise<void> {
-  const request = decodeCreate(await call.requireBody(), {
+async function create(
+  call: Call,
+  { containers }: Services,
+  isProbed: (container: Container) => boolean,
+): Promise<void> {
+  const { request, withoutHealth } = decodeCreate(await call.requireBody(), {
     name: call.query.text("name"),
     platform: call.query.text("platform"),
     apiVersion: call.version,
   });
   const { id, warnings } = await containers.create(request);
-  call.json(201, { Id: id, Warnings: warnings });
+  const unprobed = !withoutHealth && isProbed(containers.resolve(id));
+  call.json(201, { Id: id, Warnings: unprobed ? [...warnings, NOT_PROBED] : warnings });
+}
+
+const NOT_PROBED = "The HEALTHCHECK of the image is not run: healthchecks are not implemented yet.";
+
+/** Images whose answer is remembered: a digest never changes its mind. */
+const REMEMBERED_IMAGES = 1024;
+
+/** Whether a container's image asks for a healthcheck. */
+function healthOfImages(images: Services["images"]): (container: Container) => boolean {
+  const known = new Map<string, boolean>();
+  return ({ imageId }) => {
+    const remembered = known.get(imageId);
+    if (remembered !== undefined) return remembered;
+    const [kind = "NONE"] = imageOf(images, imageId)?.config.config?.Healthcheck?.Test ?? [];
+    if (known.size >= REMEMBERED_IMAGES) known.clear();
+    known.set(imageId, kind !== "NONE");
+    return kind !== "NONE";
+  };
 }
 
 async function start(call: Call, containers: ContainerService): Promise<void> {
@@ -192,23 +216,24 @@ function listRequest(call: Call): ListRequest {
 }
 
 /** The name a container's image was asked by, while it still means that image; then its id. */
-function imageNames(images: Pick<ImageService, "resolve">): (container: Container) => string {
+function imageNames(images: Services["images"]): (container: Container) => string {
   const meant = new Map<string, string>();
   return ({ config: { image }, imageId }) => {
     let id = meant.get(image);
     if (id === undefined) {
-      id = idOf(images, image);
+      id = imageOf(images, image)?.id ?? "";
       meant.set(image, id);
     }
     return id === imageId || isId(image) ? image : imageId;
   };
 }
 
-function idOf(images: Pick<ImageService, "resolve">, name: string): string {
+/** null for what is untagged or removed since. */
+function imageOf(images: Services["images"], name: string): Image | null {
   try {
-    return images.resolve(name).id;
+    return images.resolve(name);
   } catch {
-    return ""; // Untagged or removed since: the id is shown instead.
+    return null;
   }
 }
 

@@ -20,11 +20,17 @@ import { decodePortBindings, decodeExposedPorts } from "./ports.ts";
 import { decodeShape } from "./shape.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
+export interface DecodedCreate {
+  readonly request: CreateRequest;
+  /** `--no-healthcheck`: the image's is not wanted either. */
+  readonly withoutHealth: boolean;
+}
+
 /** @throws EngineError "invalid" or "notImplemented" */
 export function decodeCreate(
   body: unknown,
   request: { name: string; platform: string; apiVersion: string },
-): CreateRequest {
+): DecodedCreate {
   const asked = decodeShape<ContainerCreateRequest>(body, createShape);
   if (Object.keys(asked).length === 0) {
     throw invalid("config cannot be empty in order to create a container");
@@ -37,10 +43,13 @@ export function decodeCreate(
   refuseUnsupported(host);
   const network = decodeNetworking(asked, host);
   return {
-    name: request.name,
-    platform: request.platform === "" ? null : request.platform,
-    config: decodeConfig(asked, network.macAddress),
-    host: { ...decodeHost(host), networkMode: network.mode },
+    request: {
+      name: request.name,
+      platform: request.platform === "" ? null : request.platform,
+      config: decodeConfig(asked, network.macAddress),
+      host: { ...decodeHost(host), networkMode: network.mode },
+    },
+    withoutHealth: asked.Healthcheck?.Test?.[0] === "NONE",
   };
 }
 

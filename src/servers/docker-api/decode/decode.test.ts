@@ -7,7 +7,7 @@ import { decodeBind } from "./mounts.ts";
 import { decodeCredentials } from "./registry-auth.ts";
 
 const decode = (body: object, apiVersion = "1.51") =>
-  decodeCreate(body, { name: "", platform: "", apiVersion });
+  decodeCreate(body, { name: "", platform: "", apiVersion }).request;
 
 test("a create request of the docker CLI says nothing that is not honoured, and reads back as asked", () => {
   const host = {

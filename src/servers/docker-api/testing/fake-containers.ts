@@ -18,7 +18,7 @@ import type {
 import type { EventBus } from "#engine/events";
 
 import { FakeProcess, streamOf } from "./fake-process.ts";
-import { IMAGE_ID } from "./fake-services.ts";
+import { IMAGE_ID, PROBED_ID } from "./fake-services.ts";
 
 interface Held {
   record: Container;
@@ -255,7 +255,7 @@ function recordOf(id: string, { name, config, host }: CreateRequest): Container 
     id,
     name: name === "" ? `brave_${id.slice(0, 6)}` : name,
     createdAt: new Date().toISOString(),
-    imageId: IMAGE_ID,
+    imageId: config.image === "probed" ? PROBED_ID : IMAGE_ID,
     config: { ...config, hostname: id.slice(0, 12), environment: ["PATH=/bin"] },
     host,
     path,

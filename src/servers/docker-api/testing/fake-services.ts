@@ -9,6 +9,8 @@ import { type Digest, digestOf } from "#oci";
 import { streamOf } from "./fake-process.ts";
 
 export const IMAGE_ID: Digest = digestOf("busybox");
+/** Of the image `probed`, which has a HEALTHCHECK. */
+export const PROBED_ID: Digest = digestOf("probed");
 const utf8 = new TextEncoder();
 
 export function fakeBus(): EventBus {
@@ -56,6 +58,10 @@ const image: Image = {
 
 export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageService {
   const resolve = (name: string): Image => {
+    if (name === PROBED_ID) {
+      const config = { ...image.config, config: { Healthcheck: { Test: ["CMD", "true"] } } };
+      return { ...image, id: PROBED_ID, config };
+    }
     if (/^(docker\.io\/library\/)?busybox(:latest)?$/.test(name) || image.id.includes(name))
       return image;
     throw noSuch("image", name);
