@@ -62,6 +62,7 @@ async function serve(args: readonly string[], options: DaemonOptions): Promise<v
   const log = new DaemonLog(options.logLevel, options.logFormat);
   const ended = endOnSignal();
   reloadOnHangUp(args, log);
+  surviveMistakes(log);
   try {
     const engine = await startEngine(options, log);
     const { servers } = await listen(options, engine, log);
@@ -150,6 +151,16 @@ function endOnSignal(): Promise<string> {
       });
     }
   });
+}
+
+/** A mistake of ours in one request is told, and costs nobody else their engine: what is true is in the records. */
+function surviveMistakes(log: DaemonLog): void {
+  for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(event, (cause: unknown) => {
+      const stack = cause instanceof Error ? cause.stack : undefined;
+      log.error(`${event}: ${sentenceOf(cause)}`, { stack });
+    });
+  }
 }
 
 /** What can change while it runs: how much is logged. The rest is said to need a restart. */

@@ -35,7 +35,10 @@ export function createContainer(
   const id = newId();
   const merged = mergeImageConfig(request.config, image.config.config ?? {});
   stopSignalOf(merged);
-  const config: ContainerConfig = { ...merged, hostname: hostnameOf(merged, host, id, facts) };
+  const config: ContainerConfig = {
+    ...merged,
+    ...hostnameOf(context, { config: merged, host, id }),
+  };
   const mounts = resolveMounts(host.mounts, config.volumes, newId);
   checkSources(mounts);
   const record: ContainerRecord = {
@@ -122,15 +125,21 @@ function checkPlatform({ platform, config }: CreateRequest, image: Image): void 
   );
 }
 
+/** Who shares a network shares its name, as far as that container is known by now. */
 function hostnameOf(
-  config: ContainerConfig,
-  host: HostConfig,
-  id: string,
-  facts: { readonly hostname: string },
-): string {
-  if (config.hostname !== "") return config.hostname;
-  if (host.networkMode.mode === "host" || host.utsMode.mode === "host") return facts.hostname;
-  return shortId(id);
+  { records, facts }: Context,
+  { config, host, id }: { config: ContainerConfig; host: HostConfig; id: string },
+): Pick<ContainerConfig, "hostname" | "domainname"> {
+  const { hostname, domainname } = config;
+  if (hostname !== "") return { hostname, domainname };
+  const { networkMode, utsMode } = host;
+  if (networkMode.mode === "host" || utsMode.mode === "host") {
+    return { hostname: facts.hostname, domainname };
+  }
+  const shared = networkMode.mode === "container" ? records.get(networkMode.container) : undefined;
+  return shared === undefined
+    ? { hostname: shortId(id), domainname }
+    : { hostname: shared.config.hostname, domainname: shared.config.domainname };
 }
 
 /** `--mount` wants its source to be there; `-v` makes it at the start. */
