@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { createSocket } from "node:dgram";
 import {
   closeSync,
   existsSync,
@@ -112,16 +113,13 @@ async function start(engine: Engine, id: string, ports: readonly PortRequest[] =
 const inside = (pid: number): string[] => ["nsenter", "-t", `${pid}`, "-n"];
 
 /** Answers every connection with `hello <peer>`. */
-async function serve(prefix: readonly string[], listen: string): Promise<void> {
+async function serve(
+  prefix: readonly string[],
+  listen: string,
+  answer = "hello $SOCAT_PEERADDR",
+): Promise<void> {
   const server = Bun.spawn(
-    [
-      ...prefix,
-      "socat",
-      "-d",
-      "-d",
-      `${listen},fork`,
-      "SYSTEM:read line; echo hello $SOCAT_PEERADDR",
-    ],
+    [...prefix, "socat", "-d", "-d", `${listen},fork`, `SYSTEM:read line; echo ${answer}`],
     { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
   );
   cleanups.push(async () => {
@@ -143,7 +141,8 @@ async function serve(prefix: readonly string[], listen: string): Promise<void> {
 
 const serveTcp = (pid: number, port = 80) =>
   serve(inside(pid), `TCP-LISTEN:${port},reuseaddr,backlog=50`);
-const serveUdp = (pid: number, port = 81) => serve(inside(pid), `UDP-RECVFROM:${port}`);
+const serveUdp = (pid: number, port = 81, answer?: string) =>
+  serve(inside(pid), `UDP-RECVFROM:${port}`, answer);
 
 /** What a client hears, or "". */
 async function ask(address: string, prefix: readonly string[] = []): Promise<string> {
@@ -452,6 +451,42 @@ test("a taken port is an error before the start, in Docker's words, and nothing 
   expect((await attach("b")).ports).toHaveLength(2);
 });
 
+test("many containers at once get addresses and ports of their own", async () => {
+  const { service } = openEngine();
+  await service.ensure();
+  const attached = await Promise.all(
+    Array.from({ length: 40 }, (_, index) =>
+      service.attach({ containerId: `c${index}`, networks: ["bridge"], ports: [port(0)] }),
+    ),
+  );
+  const addresses = attached.map(({ endpoints }) => endpoints[0]?.link.address);
+  expect(new Set(addresses).size).toBe(40);
+  expect(new Set(attached.map(({ ports }) => ports[0]?.hostPort)).size).toBe(40);
+});
+
+test("a UDP client that never stops reaches the container that has the port now", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  const udp = port(8081, { protocol: "udp", containerPort: 81 });
+  const client = createSocket("udp4");
+  cleanups.push(() => client.close());
+  // Before anybody has the port: the kernel notes a connection without translation.
+  await new Promise<void>((resolve) => client.send("x\n", 8081, "172.17.0.1", () => resolve()));
+  const heard = async () => {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    client.once("message", (bytes) => resolve(bytes.toString().trim()));
+    client.send("x\n", 8081, "172.17.0.1");
+    return promise;
+  };
+  const a = await start(engine, "a", [udp]);
+  await serveUdp(a.pid, 81, "a");
+  expect(await heard()).toBe("a");
+  await engine.service.release("a");
+  const b = await start(engine, "b", [udp]);
+  await serveUdp(b.pid, 81, "b");
+  expect(await heard()).toBe("b");
+});
+
 test("host and none get no endpoint, an unknown network is an error", async () => {
   const { service } = openEngine();
   await service.ensure();
@@ -521,11 +556,23 @@ test("after a crash what belongs to dead containers is released, and the living 
   expect(elements).not.toContain("8081");
 });
 
-test("where Docker drops forwarded packets our bridge is let through, marked, and taken back", async () => {
-  Bun.spawnSync(["iptables", "-P", "FORWARD", "DROP"]);
-  Bun.spawnSync(["iptables", "-N", "DOCKER-USER"]);
-  Bun.spawnSync(["iptables", "-A", "DOCKER-USER", "-j", "RETURN"]);
-  Bun.spawnSync(["iptables", "-I", "FORWARD", "-j", "DOCKER-USER"]);
+test.each([
+  ["iptables-nft", true],
+  ["iptables-legacy", true],
+  ["iptables-nft", false],
+])("where Docker drops by %s our bridge is let through, and taken back", async (program, user) => {
+  const iptables = (...options: string[]) =>
+    Bun.spawnSync([program, ...options])
+      .stdout.toString()
+      .trim()
+      .split("\n");
+  iptables("-P", "FORWARD", "DROP");
+  if (user) {
+    iptables("-N", "DOCKER-USER");
+    iptables("-A", "DOCKER-USER", "-j", "RETURN");
+    iptables("-I", "FORWARD", "-j", "DOCKER-USER");
+  }
+  const before = iptables("-S");
   const engine = openEngine();
   await engine.service.ensure();
   await engine.service.ensure();
@@ -535,13 +582,12 @@ test("where Docker drops forwarded packets our bridge is let through, marked, an
   await serveTcp(a.pid);
   expect(await ask("TCP:192.0.2.9:7777", inside(a.pid))).toBe("hello 192.0.2.1");
   expect(await ask("TCP:192.0.2.1:8080", world.prefix)).toBe("hello 192.0.2.9");
-  const listed = Bun.spawnSync(["iptables", "-S"]).stdout.toString().trim().split("\n");
-  expect(listed.filter((line) => line.includes("narut0"))).toHaveLength(2);
-  expect(listed).toContain("-P FORWARD DROP");
+  const chain = user ? "-A DOCKER-USER " : "-A FORWARD ";
+  const ours = iptables("-S").filter((line) => line.includes("narut0"));
+  expect(ours).toHaveLength(2);
+  expect(ours.every((line) => line.startsWith(chain))).toBe(true);
   engine.service.remove();
-  const left = Bun.spawnSync(["iptables", "-S"]).stdout.toString();
-  expect(left).not.toContain("narut0");
-  expect(left).toContain("-A DOCKER-USER -j RETURN");
+  expect(iptables("-S")).toEqual(before);
   expect(netlink.getLink("narut0")).toBeNull();
 });
 

@@ -4,7 +4,7 @@
  */
 import { conflict, invalid, newId, notFound, sentenceOf, shortId, wrap } from "#base";
 import type { Store } from "#engine/store";
-import { type Netlink, openNetlink } from "#linux/netlink";
+import { deleteConnections, IPPROTO_UDP, type Netlink, openNetlink } from "#linux/netlink";
 import { type Nftables, openNftables } from "#linux/nftables";
 
 import { macOf, nextAddress } from "./addresses/allocation.ts";
@@ -13,7 +13,7 @@ import { DefaultBridge } from "./bridge/default-bridge.ts";
 import type { NetworkAttachment, PortBinding } from "./endpoint.ts";
 import { Firewall } from "./firewall/firewall.ts";
 import type { Endpoint, Network, NetworkService, PortHolder } from "./network-service.ts";
-import { NetworkRecords, type PublishedPort } from "./records.ts";
+import { NetworkRecords, type NewEndpoint, type PublishedPort } from "./records.ts";
 
 export interface NetworkOptions {
   /** The default bridge's link; "naru0". Another name also names another firewall table. */
@@ -66,6 +66,7 @@ class BridgeNetworkService implements OpenedNetworkService {
   readonly #default: DefaultBridge;
   readonly #warn: (message: string) => void;
   readonly #fixedRange: Subnet | null;
+  readonly #pendingAddresses = new Set<number>();
   #reapTimer: Timer | null = null;
   #verifyTimer: Timer | null = null;
 
@@ -189,55 +190,69 @@ class BridgeNetworkService implements OpenedNetworkService {
   }
 
   async #attachBridge(network: Network, request: AttachRequest): Promise<Attached> {
-    const { containerId, containerName, ports } = request;
+    const { containerId, ports } = request;
     if (this.#records.endpointsOf(containerId).length > 0) await this.release(containerId);
-    const endpoint = this.#addEndpoint(network, request);
-    const { address } = endpoint.link;
-    const attachment: NetworkAttachment = { mode: "bridge", endpoints: [endpoint.link] };
-    if (ports.length === 0) return { attachment, endpoints: [endpoint], ports: [] };
+    const decided = this.#decideEndpoint(network, request);
     try {
-      const bound = await this.#portHolder.reserve({ id: containerId, ports, target: address });
-      this.#records.transact(() => this.#records.addBindings(containerId, address, bound));
-      return { attachment, endpoints: [endpoint], ports: bound };
+      const target = formatIpv4(decided.address);
+      const bound = ports.length === 0 ? [] : await this.#reserve(decided, target, request);
+      // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.
+      this.#records.transact(() => {
+        this.#records.addEndpoint(decided);
+        this.#records.addBindings(containerId, target, bound);
+      });
+      const endpoints = this.#records.endpointsOf(containerId);
+      const attachment: NetworkAttachment = {
+        mode: "bridge",
+        endpoints: endpoints.map(({ link }) => link),
+      };
+      return { attachment, endpoints, ports: bound };
+    } finally {
+      this.#pendingAddresses.delete(decided.address);
+    }
+  }
+
+  async #reserve(
+    { id, containerId }: NewEndpoint,
+    target: string,
+    { containerName, ports }: AttachRequest,
+  ): Promise<PortBinding[]> {
+    try {
+      return await this.#portHolder.reserve({ id: containerId, ports, target });
     } catch (cause) {
-      await this.release(containerId);
       const name = containerName ?? shortId(containerId);
       throw wrap(
-        `driver failed programming external connectivity on endpoint ${name} (${endpoint.id})`,
+        `driver failed programming external connectivity on endpoint ${name} (${id})`,
         cause,
       );
     }
   }
 
-  #addEndpoint(network: Network, request: AttachRequest): Endpoint {
-    const { containerId, macAddress = "" } = request;
+  /** Its address is kept from others until it is recorded, or given up. */
+  #decideEndpoint(network: Network, { containerId, macAddress = "" }: AttachRequest): NewEndpoint {
     if (macAddress !== "" && !/^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$/i.test(macAddress)) {
       throw invalid(`invalid MAC address: ${macAddress}`);
     }
-    const id = newId();
-    const add = () =>
-      this.#records.transact(() => {
-        const address = nextAddress(this.#records, this.#rangeOf(network));
-        this.#records.addEndpoint({
-          id,
-          networkId: network.id,
-          containerId,
-          address,
-          macAddress: macAddress.toLowerCase().replaceAll("-", ":") || macOf(address),
-          hostLink: `${LINK_PREFIX}${id.slice(0, LINK_ID_DIGITS)}`,
-          containerLink: "eth0",
-        });
-      });
+    const choose = () => nextAddress(this.#records, this.#rangeOf(network));
+    let address: number;
     try {
-      add();
+      address = choose();
     } catch (thrown) {
       // Full: perhaps only of containers that have ended a moment ago.
       if (this.#reap() === 0) throw thrown;
-      add();
+      address = choose();
     }
-    const endpoint = this.#records.endpointsOf(containerId).find((one) => one.id === id);
-    if (!endpoint) throw new Error("broken invariant: the endpoint was recorded");
-    return endpoint;
+    this.#pendingAddresses.add(address);
+    const id = newId();
+    return {
+      id,
+      networkId: network.id,
+      containerId,
+      address,
+      macAddress: macAddress.toLowerCase().replaceAll("-", ":") || macOf(address),
+      hostLink: `${LINK_PREFIX}${id.slice(0, LINK_ID_DIGITS)}`,
+      containerLink: "eth0",
+    };
   }
 
   #rangeOf(network: Network) {
@@ -248,6 +263,7 @@ class BridgeNetworkService implements OpenedNetworkService {
       subnet,
       range: this.#fixedRange ?? subnet,
       gateway: parseIpv4(network.gateway ?? "") ?? 0,
+      pending: this.#pendingAddresses,
     };
   }
 
@@ -332,7 +348,16 @@ class BridgeNetworkService implements OpenedNetworkService {
   }
 
   /** Clients that keep sending would go on reaching the former target (moby #44742). */
-  #flushUdp(_ports: readonly PublishedPort[]): void {
-    // placeholder
+  #flushUdp(ports: readonly PublishedPort[]): void {
+    const udp = ports.filter(({ protocol, hostAddress }) => {
+      return protocol === "udp" && !hostAddress.includes(":");
+    });
+    if (udp.length === 0) return;
+    const destinationPorts = new Set(udp.map(({ hostPort }) => hostPort));
+    try {
+      deleteConnections({ protocol: IPPROTO_UDP, destinationPorts });
+    } catch (thrown) {
+      this.#warn(`old UDP connections stay: ${sentenceOf(thrown)}`);
+    }
   }
 }

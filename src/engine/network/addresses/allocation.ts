@@ -11,21 +11,21 @@ export interface AddressRange {
   readonly range: Subnet;
   readonly subnet: Subnet;
   readonly gateway: number;
+  /** Given out and not recorded yet. */
+  readonly pending: ReadonlySet<number>;
 }
 
-/**
- * Runs inside the transaction that records the endpoint.
- * @throws EngineError "unavailable" in Docker's words
- */
+/** @throws EngineError "unavailable" in Docker's words */
 export function nextAddress(records: NetworkRecords, request: AddressRange): number {
-  const { networkId, networkName, range, subnet, gateway } = request;
+  const { networkId, networkName, range, subnet, gateway, pending } = request;
   const first = range.base;
   const last = lastOf(range);
   const previous = records.lastAddress(networkId);
   let address = previous >= first && previous < last ? previous + 1 : first;
   for (let turn = first; turn <= last; turn += 1) {
     const isReserved = address === subnet.base || address === lastOf(subnet) || address === gateway;
-    if (!isReserved && !records.isAddressTaken(networkId, address)) return address;
+    const isFree = !isReserved && !pending.has(address);
+    if (isFree && !records.isAddressTaken(networkId, address)) return address;
     address = address === last ? first : address + 1;
   }
   throw unavailable(

@@ -3,6 +3,7 @@ import { wrap } from "#base";
 import { type Nftables, NftablesError } from "#linux/nftables";
 
 import type { PublishedPort } from "../records.ts";
+import { ensureAcceptedByLegacy, removeAcceptedByLegacy } from "./foreign-legacy.ts";
 import { ensureAccepted, removeAccepted } from "./foreign.ts";
 import { addElements, removeElements, replaceTable, type TableFacts, tableName } from "./table.ts";
 
@@ -30,6 +31,7 @@ export class Firewall implements Disposable {
       const [table, bridge] = [this.#table, this.#bridge];
       this.#nftables.apply(replaceTable({ table, bridge, ...this.#facts() }));
       ensureAccepted(this.#nftables, bridge);
+      ensureAcceptedByLegacy(bridge);
     } catch (cause) {
       throw wrap("failed to program the firewall", cause);
     }
@@ -72,6 +74,7 @@ export class Firewall implements Disposable {
   remove(): void {
     this.#nftables.apply([`add table inet ${this.#table}`, `delete table inet ${this.#table}`]);
     removeAccepted(this.#nftables, this.#bridge);
+    removeAcceptedByLegacy(this.#bridge);
   }
 
   [Symbol.dispose](): void {
