@@ -25,6 +25,8 @@ export interface LogWriter {
   write(stream: LogStream, bytes: Uint8Array): void;
   /** No more will come from this stream: its unfinished line is written as it is. */
   end(stream: LogStream): void;
+  /** The beginning of a line that has no end yet: a successor writes it first. */
+  unfinished(stream: LogStream): Uint8Array;
   /** Ends both streams and gives the file back. */
   close(): void;
   /** Entries lost because the disk refused them. */
@@ -46,6 +48,7 @@ const joined = new Uint8Array(ENTRY_LIMIT_BYTES);
 export const discardingLogWriter = (): LogWriter => ({
   write: () => undefined,
   end: () => undefined,
+  unfinished: () => nothing,
   close: () => undefined,
   droppedEntries: 0,
 });
@@ -111,6 +114,10 @@ class JsonFileWriter implements LogWriter {
     this.#clock.read();
     this.#append(state, nothing, 0, 0);
     this.#flush();
+  }
+
+  unfinished(stream: LogStream): Uint8Array {
+    return this.#streams[stream].unfinished;
   }
 
   close(): void {

@@ -11,6 +11,7 @@ import { pidfdOpen, readBootId, readPidfdExitStatus, readStartTime } from "#linu
 
 import { closeDescriptor, takeDescriptor } from "./descriptors.ts";
 import { type ProcessEnd, readForeignEnd, UNKNOWN_END } from "./end.ts";
+import type { HandedProcess } from "./handover.ts";
 import type { ProcessTable } from "./process-table.ts";
 import type { ProcessIdentity } from "./process.ts";
 import type { DescriptorOffer } from "./protocol.ts";
@@ -37,6 +38,8 @@ export interface AdoptOptions {
   readonly table: ProcessTable;
   readonly warn: (message: string) => void;
   readonly offerWaitMs?: number;
+  /** From the program that this process was before an upgrade. */
+  readonly handed: readonly HandedProcess[];
 }
 
 export function adoptEarlier(options: AdoptOptions): Adoption {
@@ -46,10 +49,15 @@ export function adoptEarlier(options: AdoptOptions): Adoption {
   const removals: Promise<void>[] = [];
   const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
 
-  const conclude = (name: string, { state, identity }: Waiting, kept: KeptHandles) => {
+  const conclude = (
+    name: string,
+    process: Waiting,
+    kept: KeptHandles,
+    unfinished?: HandedProcess["unfinished"],
+  ) => {
     waiting.delete(name);
     try {
-      adoptOne({ records, table }, { state, identity }, kept);
+      adoptOne({ records, table }, { ...process, unfinished }, kept);
     } catch (thrown) {
       warn(`take over ${name}: ${sentenceOf(thrown)}`);
     }
@@ -60,6 +68,7 @@ export function adoptEarlier(options: AdoptOptions): Adoption {
     finish(Promise.all(removals).then(() => records.removeStrays()));
   };
 
+  const handed = new Map(options.handed.map((process) => [nameOf(process.key), process]));
   for (const { report } of records.listExits()) {
     table.adoptRecorded(report, states.get(nameOf(report.key))?.container ?? null);
     states.delete(nameOf(report.key));
@@ -71,6 +80,11 @@ export function adoptEarlier(options: AdoptOptions): Adoption {
     }
     const process = { state, identity: { key: state.key, ...state.born } };
     waiting.set(name, process);
+    const given = handed.get(name);
+    if (given?.startTime === process.identity.startTime) {
+      conclude(name, process, given.handles, given.unfinished);
+      continue;
+    }
     const isWhole = state.stdio.terminal === null && isAlive(process.identity);
     if (isWhole && !state.stdio.openStdin) conclude(name, process, NOTHING_KEPT);
   }
@@ -122,9 +136,10 @@ function takeKept(daemon: number, offer: DescriptorOffer): KeptHandles {
 
 function adoptOne(
   { records, table }: { records: Records; table: ProcessTable },
-  { state, identity }: Waiting,
+  request: Waiting & { readonly unfinished: HandedProcess["unfinished"] | undefined },
   kept: KeptHandles,
 ): void {
+  const { state, identity, unfinished } = request;
   const pidfd = kept.pidfd ?? openPidfd(identity);
   if (pidfd === null) {
     table.adoptEnded(identity, state.container, endWithoutPidfd(identity));
@@ -142,6 +157,7 @@ function adoptOne(
     identity,
     stdio: state.stdio,
     container: state.container,
+    ...(unfinished === undefined ? {} : { unfinished }),
     pidfd,
     handles: {
       ptyMaster: pick("ptyMaster"),

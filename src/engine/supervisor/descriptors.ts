@@ -9,6 +9,8 @@ import type { DescriptorName } from "./protocol.ts";
 const AT_FDCWD = -100;
 const S_IFIFO = 0o010000;
 const F_DUPFD_CLOEXEC = 1030;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 const F_GETFL = 3;
 const F_SETFL = 4;
 export const O_RDONLY = 0;
@@ -18,8 +20,8 @@ export const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
 const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
 
-export const openDescriptor = (path: string, flags: number): number =>
-  checked("openat", path, AT_FDCWD, cstring(path), flags | O_CLOEXEC | O_NOFOLLOW, 0);
+export const openDescriptor = (path: string, flags: number, mode = 0): number =>
+  checked("openat", path, AT_FDCWD, cstring(path), flags | O_CLOEXEC | O_NOFOLLOW, mode);
 
 export const makeFifo = (path: string): void => {
   checked("mknodat", path, AT_FDCWD, cstring(path), S_IFIFO | 0o600, 0);
@@ -38,6 +40,10 @@ export function setNonBlocking(descriptor: number, on: boolean): void {
   const wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
   if (wanted !== flags) checked("fcntl", "F_SETFL", descriptor, F_SETFL, wanted);
 }
+
+export const setCloseOnExec = (descriptor: number, on: boolean): void => {
+  checked("fcntl", "F_SETFD", descriptor, F_SETFD, on ? FD_CLOEXEC : 0);
+};
 
 const inodeOf = (descriptor: number): string => {
   const { dev, ino } = fstatSync(descriptor, { bigint: true });

@@ -61,6 +61,34 @@ export async function ensureSupervisor(options: EnsureOptions): Promise<Supervis
   throw unavailable(`the supervisor does not start: ${logTail(execRoot)}`);
 }
 
+/**
+ * Makes a living supervisor become another binary; its processes notice nothing.
+ * @returns the new connection; the old one has ended
+ * @throws EngineError "conflict" while someone is attached, "unavailable" when it did not happen
+ */
+export async function upgradeSupervisor(
+  client: SupervisorClient,
+  options: EnsureOptions,
+): Promise<SupervisorClient> {
+  const { execRoot, binary, prefixArguments = [], moreArguments = [], ...connection } = options;
+  using image = mountReadOnly(binary, join(execRoot, `engine-${process.pid}`));
+  const rest = ["supervisor", "--exec-root", execRoot, ...moreArguments];
+  await client.request({ type: "upgrade", command: [image.path, ...prefixArguments, ...rest] });
+  const isGone = await Promise.race([
+    client.closed.then(() => true),
+    Bun.sleep(START_LIMIT_MS).then(() => false),
+  ]);
+  if (!isGone) throw unavailable(`the supervisor was not upgraded: ${logTail(execRoot)}`);
+  const socketPath = join(execRoot, "supervisor.sock");
+  const end = performance.now() + START_LIMIT_MS;
+  while (performance.now() < end) {
+    const next = await tryConnect(() => connectSupervisor({ ...connection, socketPath }));
+    if (next !== null) return next;
+    await Bun.sleep(LOOK_MS);
+  }
+  throw unavailable(`the supervisor does not come back: ${logTail(execRoot)}`);
+}
+
 async function tryConnect(
   connect: () => Promise<SupervisorClient>,
 ): Promise<SupervisorClient | null> {

@@ -41,6 +41,11 @@ export class Input {
     return this.#isOpen && this.#pendingBytes > HIGH_WATER_BYTES;
   }
 
+  /** Nothing waits to be written. */
+  get isIdle(): boolean {
+    return this.#pendingBytes === 0;
+  }
+
   /** Takes all of it. What arrives after the end, or after the process closed its stdin, is dropped. */
   write(bytes: Uint8Array): void {
     if (!this.isOpen) return;

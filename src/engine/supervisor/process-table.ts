@@ -12,6 +12,7 @@ import { readBootId, readStartTime } from "#linux/process";
 import type { Attacher } from "./attacher.ts";
 import { setNonBlocking } from "./descriptors.ts";
 import type { ProcessEnd } from "./end.ts";
+import type { HandedProcess } from "./handover.ts";
 import type { SupervisorParts } from "./parts.ts";
 import { type ProcessIdentity, SupervisedProcess } from "./process.ts";
 import type {
@@ -83,6 +84,20 @@ export class ProcessTable {
 
   get isBirthUnderWay(): boolean {
     return this.#entries.values().some((entry) => entry.state === "beingBorn");
+  }
+
+  /** Every living process, for a successor. @throws EngineError "conflict" when this is not the moment */
+  async handOver(): Promise<() => HandedProcess[]> {
+    for (const entry of this.#entries.values()) if (entry.state === "ended") await entry.teardown;
+    return () => {
+      const isBusy = this.isBirthUnderWay || this.#early.size > 0;
+      const alive = this.#entries.values().filter((entry) => entry.state === "alive");
+      const processes = [...alive].map(({ process }) => process);
+      if (isBusy || processes.some((process) => !process.isQuiet)) {
+        throw conflict("the supervisor is in use: someone is attached, or something starts");
+      }
+      return processes.map((process) => process.handOver());
+    };
   }
 
   list(): ProcessReport[] {
@@ -194,10 +209,15 @@ export class ProcessTable {
     readonly container: ContainerState | null;
     readonly pidfd: number;
     readonly handles: StreamHandles;
+    /** What an upgraded supervisor had read already. */
+    readonly unfinished?: HandedProcess["unfinished"];
   }): void {
-    const { identity, container } = request;
-    const { log, ...rest } = { ...request, log: this.#openLog(container?.log ?? null) };
-    const process = new SupervisedProcess({ ...rest, ...this.#hooks(container), log });
+    const { identity, container, unfinished, ...rest } = request;
+    const log = this.#openLog(container?.log ?? null);
+    for (const stream of ["stdout", "stderr"] as const) {
+      log.write(stream, Buffer.from(unfinished?.[stream] ?? "", "base64"));
+    }
+    const process = new SupervisedProcess({ ...rest, identity, ...this.#hooks(container), log });
     this.#entries.set(nameOf(identity.key), { state: "alive", process, container });
   }
 

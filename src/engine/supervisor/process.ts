@@ -11,6 +11,7 @@ import { setWindowSize } from "#linux/pty";
 import type { AttachedProcess, Attacher } from "./attacher.ts";
 import { closeDescriptor, duplicate, nameDescriptor } from "./descriptors.ts";
 import { type ProcessEnd, readProcessEnd } from "./end.ts";
+import type { HandedProcess } from "./handover.ts";
 import { Input } from "./input.ts";
 import { type Chunk, Output } from "./output.ts";
 import type { ExitReport, ProcessKey, ProcessReport, StdioRequest } from "./protocol.ts";
@@ -137,6 +138,23 @@ export class SupervisedProcess implements AttachedProcess {
     return true;
   }
 
+  /** Nobody is attached and nothing waits to be written: it can be handed over. */
+  get isQuiet(): boolean {
+    return this.#attachers.size === 0 && this.#input?.isIdle !== false;
+  }
+
+  /** What a successor needs. Nothing may be read from here on. */
+  handOver(): HandedProcess {
+    const { log } = this.#options;
+    const base64 = (stream: LogStream) => Buffer.from(log.unfinished(stream)).toString("base64");
+    return {
+      key: this.key,
+      startTime: this.identity.startTime,
+      handles: this.#openHandles(),
+      unfinished: { stdout: base64("stdout"), stderr: base64("stderr") },
+    };
+  }
+
   /** After the announcement: the attachers get their last bytes and are closed. */
   releaseAttachers(): void {
     for (const attacher of this.#attachers) attacher.finish();
@@ -207,17 +225,31 @@ export class SupervisedProcess implements AttachedProcess {
   }
 
   #descriptors() {
-    const { stdout, stderr } = this.#options.handles;
-    const name = (descriptor: number | null | undefined) =>
-      descriptor === null || descriptor === undefined ? null : nameDescriptor(descriptor);
-    const isOpen = (descriptor: number | null) =>
-      this.#outputs.some((output) => output.descriptor === descriptor && output.isOpen);
+    const { pidfd, ptyMaster, stdin, stdout, stderr } = this.#openHandles();
+    const name = (descriptor: number | null) =>
+      descriptor === null ? null : nameDescriptor(descriptor);
     return {
-      pidfd: name(this.pidfd),
-      ptyMaster: name(this.#ptyMaster),
-      stdin: this.isTerminal || this.#input?.isOpen !== true ? null : name(this.#input.descriptor),
-      stdout: isOpen(stdout) ? name(stdout) : null,
-      stderr: isOpen(stderr) ? name(stderr) : null,
+      pidfd: name(pidfd),
+      ptyMaster: name(ptyMaster),
+      stdin: name(stdin),
+      stdout: name(stdout),
+      stderr: name(stderr),
+    };
+  }
+
+  #openHandles() {
+    const { stdout, stderr } = this.#options.handles;
+    const ifOpen = (descriptor: number | null) =>
+      this.#outputs.some((output) => output.descriptor === descriptor && output.isOpen)
+        ? descriptor
+        : null;
+    const hasInput = !this.isTerminal && this.#input?.isOpen === true;
+    return {
+      pidfd: this.pidfd,
+      ptyMaster: this.#ptyMaster,
+      stdin: hasInput ? (this.#input?.descriptor ?? null) : null,
+      stdout: ifOpen(stdout),
+      stderr: ifOpen(stderr),
     };
   }
 }

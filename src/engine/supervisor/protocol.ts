@@ -159,6 +159,11 @@ export interface Requests {
     request: { type: "removeLinks"; endpoints: readonly BridgeEndpoint[] };
     answer: null;
   };
+  /**
+   * Becomes `command` (same pid, same children); every connection ends and is made again. Answered before it
+   * happens; refused while someone is attached or a birth is under way.
+   */
+  upgrade: { request: { type: "upgrade"; command: readonly string[] }; answer: null };
   /** Ends the supervisor when it has no process left; refused otherwise. */
   shutdown: { request: { type: "shutdown" }; answer: null };
 }

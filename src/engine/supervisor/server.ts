@@ -19,6 +19,7 @@ import { Attacher } from "./attacher.ts";
 import { O_RDWR, openDescriptor } from "./descriptors.ts";
 import { encodeFrame, FrameReader } from "./frames.ts";
 import { startOrphanReaper } from "./orphans.ts";
+import { becomeProgram, takeHandover } from "./handover.ts";
 import { Outbox } from "./outbox.ts";
 import type { SupervisorParts } from "./parts.ts";
 import { failureOf, ProcessTable } from "./process-table.ts";
@@ -66,11 +67,12 @@ export async function runSupervisor(options: SupervisorOptions): Promise<Running
   const { execRoot, parts } = options;
   mkdirSync(execRoot, { recursive: true, mode: 0o700 });
   chmodSync(execRoot, 0o700);
-  takeLock(join(execRoot, "supervisor.lock"));
+  const handover = takeHandover();
+  const lock = handover?.lock ?? takeLock(join(execRoot, "supervisor.lock"));
   setSubreaper(true);
   enterOwnScope((message) => parts.log("warn", message));
   const log = (thrown: unknown) => parts.log("error", sentenceOf(thrown));
-  const server = new Server(options);
+  const server = new Server(options, lock);
   const records = new Records(execRoot);
   const table = new ProcessTable({
     records,
@@ -84,6 +86,7 @@ export async function runSupervisor(options: SupervisorOptions): Promise<Running
     records,
     table,
     warn: (message) => parts.log("warn", message),
+    handed: handover?.processes ?? [],
     ...(options.offerWaitMs === undefined ? {} : { offerWaitMs: options.offerWaitMs }),
   });
   server.listen(table, adoption);
@@ -104,12 +107,14 @@ class Server {
   readonly stopped: Promise<void>;
   readonly #stop: () => void;
   readonly #options: SupervisorOptions;
+  readonly #lock: number;
   readonly #controls = new Set<Socket<Data>>();
   #table: ProcessTable | null = null;
   #adoption: Adoption | null = null;
 
-  constructor(options: SupervisorOptions) {
+  constructor(options: SupervisorOptions, lock: number) {
     this.#options = options;
+    this.#lock = lock;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.stopped = promise;
     this.#stop = resolve;
@@ -249,6 +254,8 @@ class Server {
       case "removeLinks":
         await parts.removeLinks(request.endpoints);
         return null;
+      case "upgrade":
+        return await this.#prepareUpgrade(table, request.command);
       case "shutdown":
         await this.#adoption?.finished;
         if (table.livingCount === 0) return null;
@@ -256,6 +263,21 @@ class Server {
       default:
         throw invalid(`no such request: ${String((request as { type: unknown }).type)}`);
     }
+  }
+
+  /** Answers first: the client cannot be answered by what this process becomes. */
+  async #prepareUpgrade(table: ProcessTable, command: readonly string[]): Promise<null> {
+    await this.#adoption?.finished;
+    const handOver = await table.handOver();
+    handOver(); // refuses now, while it can be told
+    setImmediate(() => {
+      try {
+        becomeProgram(command, { version: 1, lock: this.#lock, processes: handOver() });
+      } catch (thrown) {
+        this.#options.parts.log("error", `upgrade: ${sentenceOf(thrown)}`);
+      }
+    });
+    return null;
   }
 
   #send(socket: Socket<Data>, bytes: Uint8Array): void {
@@ -297,8 +319,8 @@ class Server {
 const isAttach = (socket: Socket<Data>): boolean => socket.data.connection.channel === "attach";
 
 /** Held by the open file description: gone with the process, whatever kills it. */
-function takeLock(path: string): void {
-  const descriptor = openDescriptor(path, O_RDWR | O_CREAT);
+function takeLock(path: string): number {
+  const descriptor = openDescriptor(path, O_RDWR | O_CREAT, 0o600);
   const lock = allocate(32);
   new DataView(lock.buffer).setInt16(0, F_WRLCK, true);
   if (attempt("fcntl", descriptor, F_OFD_SETLK, lock) < 0) {
@@ -306,6 +328,7 @@ function takeLock(path: string): void {
   }
   attempt("ftruncate", descriptor, 0);
   writeSync(descriptor, `${process.pid}\n`);
+  return descriptor;
 }
 
 /** Every birth copies this heap's page tables: growth is a defect to be heard of. */
