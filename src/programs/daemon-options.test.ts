@@ -1,0 +1,114 @@
+import { afterEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { helpText } from "./daemon-flags.ts";
+import { type DaemonOptions, readInvocation } from "./daemon-options.ts";
+
+const folders: string[] = [];
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+function configFile(text: string): string {
+  const folder = mkdtempSync("/tmp/naru-test-daemon-");
+  folders.push(folder);
+  const path = join(folder, "daemon.json");
+  writeFileSync(path, text);
+  return path;
+}
+
+function optionsOf(...args: string[]): DaemonOptions {
+  const config = args.includes("--config-file") ? [] : ["--config-file", "/nowhere/daemon.json"];
+  const invocation = readInvocation([...config, ...args]);
+  if (invocation.action !== "run") throw new Error(invocation.action);
+  return invocation.options;
+}
+
+test("without flags it is the system's engine", () => {
+  expect(optionsOf()).toMatchObject({
+    dataRoot: "/var/lib/naru",
+    execRoot: "/run/naru",
+    hosts: [{ path: "/run/naru/naru.sock" }],
+    pidFile: "/run/naru/naru.pid",
+    logLevel: "info",
+    engine: {
+      defaultRuntime: "naru",
+      cgroupParent: "/naru",
+      defaultShmSizeBytes: 64 * 1024 * 1024,
+      defaultLog: { driver: "json-file", options: {} },
+    },
+  });
+});
+
+test("engines with other data roots have other cgroups", () => {
+  const parents = ["/tmp/n1", "/tmp/n2"].map((root) => optionsOf("--data-root", root).engine);
+  expect(new Set(parents.map(({ cgroupParent }) => cgroupParent)).size).toBe(2);
+});
+
+test("flags are written as Docker's: long, short, joined, repeated", () => {
+  const options = optionsOf(
+    ...["-D", "-H", "unix:///a", "--host=unix:///b", "-lwarn", "--log-opt", "max-size=1m"],
+    ...["--mtu=1400", "--init=false", "--insecure-registry", "r:5000", "-b", "naru9"],
+  );
+  expect(options).toMatchObject({
+    hosts: [{ path: "/a" }, { path: "/b" }],
+    logLevel: "debug",
+    bridge: { name: "naru9", mtu: 1400 },
+    insecureRegistries: ["r:5000"],
+    engine: { init: false, defaultLog: { options: { "max-size": "1m" } } },
+  });
+});
+
+test("what it cannot do is refused with a sentence", () => {
+  const refused = (...args: string[]) => expect(() => optionsOf(...args));
+  refused("--tlsverify").toThrow("unknown flag: --tlsverify");
+  refused("-Z").toThrow("unknown shorthand flag: 'Z' in -Z");
+  refused("extra").toThrow('"naru daemon" accepts no arguments: extra');
+  refused("--mtu").toThrow("flag needs an argument: --mtu");
+  refused("--mtu", "x").toThrow('invalid argument "x" for "--mtu" flag');
+  refused("-H", "tcp://0.0.0.0:2375").toThrow("TCP sockets are not supported yet");
+  refused("-H", "unix://relative").toThrow("must be absolute");
+  refused("--log-level", "loud").toThrow("invalid logging level: loud");
+  refused("--default-runtime", "kata").toThrow("specified default runtime 'kata' does not exist");
+  refused("--log-driver", "syslog").toThrow("no log driver named 'syslog' is registered");
+  refused("--init-path", "/no/such/init").toThrow("there is no such program");
+});
+
+test("the configuration file has Docker's keys, and flags add to it but never contradict it", () => {
+  const path = configFile(
+    JSON.stringify({
+      "data-root": "/tmp/d",
+      "insecure-registries": ["r:5000"],
+      "log-opts": { "max-size": "2m" },
+      runtimes: { other: { path: "/usr/bin/other" } },
+      "default-ulimits": { nofile: { Name: "nofile", Soft: 1, Hard: 2 } },
+    }),
+  );
+  const options = optionsOf("--config-file", path, "--bridge", "naru7");
+  expect(options).toMatchObject({ dataRoot: "/tmp/d", insecureRegistries: ["r:5000"] });
+  expect(options.engine.runtimes.get("other")).toBe("/usr/bin/other");
+  expect(options.engine.defaultUlimits).toEqual([{ name: "nofile", soft: 1, hard: 2 }]);
+  expect(() => optionsOf("--config-file", path, "--data-root", "/x")).toThrow(
+    'specified both as a flag and in the configuration file: data-root (from flag: "/x")',
+  );
+});
+
+test("a configuration with unknown keys, wrong types or no JSON is refused", () => {
+  const refused = (text: string) => expect(() => optionsOf("--config-file", configFile(text)));
+  refused('{"iptables": false}').toThrow(
+    "the following directives don't match any configuration option: iptables",
+  );
+  refused('{"mtu": "1400"}').toThrow('the configuration\'s "mtu" is not of the form');
+  refused("{").toThrow("unable to configure the daemon with file");
+  refused("[]").toThrow("it is no JSON object");
+});
+
+test("validate, help and version do not start anything", () => {
+  const action = (...args: string[]) =>
+    readInvocation(["--config-file", "/nowhere/daemon.json", ...args]).action;
+  expect(action("--validate")).toBe("validate");
+  expect(action("--help")).toBe("help");
+  expect(action("-v")).toBe("version");
+  expect(helpText()).toContain("--data-root");
+});
