@@ -44,7 +44,7 @@ export function parseHost(host: string, tls?: TlsMaterial): Endpoint {
         `the ${scheme}:// scheme is not implemented: use unix:// or tcp:// (over SSH: \`ssh -L\` to the remote socket)`,
       );
     default:
-      throw invalid(`invalid bind address (${host}): unsupported proto '${scheme}'`);
+      throw invalid(`invalid bind address format: ${host}`);
   }
 }
 

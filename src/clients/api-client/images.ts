@@ -24,11 +24,24 @@ export const listImages = (
     query: { all: options.all, digests: options.digests, filters: filtersQuery(options.filters) },
   });
 
-export const inspectImage = (client: ApiClient, name: string): Promise<ImageInspect> =>
-  client.json({ method: "GET", path: pathOf(name, "/json") });
+/** A platform here is a JSON document: `{"os":"linux","architecture":"arm64"}`. */
+export interface PlatformOption {
+  readonly platform?: string | undefined;
+}
 
-export const imageHistory = (client: ApiClient, name: string): Promise<ImageHistoryItem[]> =>
-  client.json({ method: "GET", path: pathOf(name, "/history") });
+export const inspectImage = (
+  client: ApiClient,
+  name: string,
+  { platform }: PlatformOption = {},
+): Promise<ImageInspect> =>
+  client.json({ method: "GET", path: pathOf(name, "/json"), query: { platform } });
+
+export const imageHistory = (
+  client: ApiClient,
+  name: string,
+  { platform }: PlatformOption = {},
+): Promise<ImageHistoryItem[]> =>
+  client.json({ method: "GET", path: pathOf(name, "/history"), query: { platform } });
 
 export const tagImage = (
   client: ApiClient,

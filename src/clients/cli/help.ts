@@ -24,10 +24,14 @@ export async function commandHelp(entry: CommandEntry, name: string): Promise<st
     parts.push(`Aliases:\n  ${entry.names.map((alias) => `naru ${alias}`).join(", ")}`);
   }
   if (entry.examples !== undefined) parts.push(`Examples:\n  ${entry.examples.join("\n  ")}`);
-  const options = flagsHelp(flags);
+  // Where -h means something else (--hostname), --help has to be told.
+  const own = flags.some(({ shorthand }) => shorthand === "h");
+  const options = flagsHelp(own ? [...flags, HELP_FLAG] : flags);
   if (options !== "") parts.push(`Options:\n${options}`);
   return `${parts.join("\n\n")}\n`;
 }
+
+const HELP_FLAG: FlagSpec = { name: "help", kind: "bool", usage: "Print usage" };
 
 /** `Usage:  naru run [OPTIONS] IMAGE [COMMAND] [ARG...]`. */
 export const usageLine = (entry: CommandEntry, name: string): string =>

@@ -124,7 +124,7 @@ function usage(entry: CommandEntry, name: string, verb: "Run" | "See"): string {
 function checkArguments(args: readonly string[], entry: CommandEntry, name: string): void {
   const wrong = argumentError(entry.args, args.length);
   if (wrong === undefined) return;
-  const verb = entry.args.max === entry.args.min ? "Run" : "See";
+  const verb = entry.args.max === undefined ? "See" : "Run";
   throw new ExitError(1, `naru: 'naru ${name}' ${wrong}\n\n${usage(entry, name, verb)}`);
 }
 
@@ -192,9 +192,11 @@ function didYouMean(name: string): string {
     .filter(
       (candidate) => candidate.includes(" ") === name.includes(" ") && !unbuilt.has(candidate),
     )
-    .filter((candidate) => editDistance(candidate, name) <= 2 || candidate.startsWith(name))
-    .toSorted((a, b) => editDistance(a, name) - editDistance(b, name))
-    .slice(0, 3);
+    .map((candidate) => ({ candidate, distance: editDistance(candidate, name) }))
+    .filter(({ candidate, distance }) => distance <= 2 || candidate.startsWith(name))
+    .toSorted((a, b) => a.distance - b.distance)
+    .filter(({ distance }, _, [best]) => distance === best?.distance)
+    .map(({ candidate }) => candidate);
   return near.length === 0 ? "" : `\n\nDid you mean this?\n${near.map((n) => `\t${n}`).join("\n")}`;
 }
 

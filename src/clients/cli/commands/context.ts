@@ -19,7 +19,7 @@ import {
 import { DEFAULT_CONTEXT, type Session } from "../config/session.ts";
 import { parseBool } from "../flags/values.ts";
 import { keyValue } from "../options/csv.ts";
-import { compileFormat, FORMAT_LIST_USAGE, formatList } from "../output/formatter.ts";
+import { compileFormat, FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { truncate } from "../output/text.ts";
 import { Row } from "../template/values.ts";
 import { print, printLine, warn } from "../terminal/stdio.ts";
@@ -27,6 +27,8 @@ import type { Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";
 
 const DESCRIPTION_WIDTH = 60;
+const HOST_WARNING =
+  "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the global --context flag, or unset DOCKER_HOST environment variable.";
 const DEFAULT_DESCRIPTION = "Current DOCKER_HOST based configuration";
 
 export const show: Command = {
@@ -49,9 +51,7 @@ export const use: Command = {
     printLine(name);
     warn(`Current context is now "${name}"`);
     if (name !== DEFAULT_CONTEXT && session.environment["DOCKER_HOST"]) {
-      warn(
-        "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the global --context flag, or unset DOCKER_HOST environment variable.",
-      );
+      warn(HOST_WARNING);
     }
     return 0;
   },
@@ -62,7 +62,6 @@ const HEADERS = {
   Description: "DESCRIPTION",
   DockerEndpoint: "DOCKER ENDPOINT",
   Error: "ERROR",
-  Current: "CURRENT",
 };
 const TABLE =
   "table {{.Name}}{{if .Current}} *{{end}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}";
@@ -74,13 +73,19 @@ export const ls: Command = {
     { name: "quiet", shorthand: "q", kind: "bool", usage: "Only show context names" },
   ],
   run({ flags, session }) {
+    const render = listFormatter({
+      format: flags.string("format"),
+      table: TABLE,
+      headers: HEADERS,
+    });
     const contexts = [defaultRow(session), ...storedRows(session)];
     if (flags.bool("json")) printLine(JSON.stringify(contexts));
     else if (flags.bool("quiet")) print(contexts.map(({ Name }) => `${Name}\n`).join(""));
     else {
       const rows = contexts.map((row) => new Row("*formatter.clientContextContext", { ...row }));
-      print(formatList({ format: flags.string("format"), table: TABLE, headers: HEADERS, rows }));
+      print(render(rows));
     }
+    if (session.environment["DOCKER_HOST"]) warn(HOST_WARNING);
     return 0;
   },
 };

@@ -3,7 +3,8 @@ import { humanSize } from "#base";
 import { imageHistory } from "#clients/api-client";
 import type { ImageHistoryItem } from "#wire/docker";
 
-import { FORMAT_LIST_USAGE, formatList } from "../output/formatter.ts";
+import { platformDocument } from "../options/platform.ts";
+import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { shortImageId, truncate } from "../output/text.ts";
 import { localRfc3339, timeAgo } from "../output/units.ts";
 import { Row } from "../template/values.ts";
@@ -37,17 +38,27 @@ export const history: Command = {
     },
     JSON_FLAG,
     { name: "no-trunc", kind: "bool", usage: "Don't truncate output" },
+    {
+      name: "platform",
+      kind: "string",
+      usage:
+        'Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")',
+    },
     { name: "quiet", shorthand: "q", kind: "bool", usage: "Only show image IDs" },
   ],
   async run({ flags, args, session }) {
     const [image = ""] = args;
-    const items = await imageHistory(await session.client(), image);
+    const human = flags.bool("human");
+    const table = human ? HUMAN : EXACT;
+    const render = listFormatter({ format: flags.string("format"), table, headers: HEADERS });
+    const items = await imageHistory(await session.client(), image, {
+      platform: platformDocument(flags.string("platform")),
+    });
     if (flags.bool("json")) {
       printLine(JSON.stringify(items));
       return 0;
     }
     const truncated = !flags.bool("no-trunc");
-    const human = flags.bool("human");
     const idOf = ({ Id: id }: ImageHistoryItem) => (truncated ? shortImageId(id) : id);
     if (flags.bool("quiet") && flags.string("format") === "") {
       print(items.map((item) => `${idOf(item)}\n`).join(""));
@@ -68,8 +79,7 @@ export const history: Command = {
           Size: () => (human ? humanSize(item.Size) : String(item.Size)),
         }),
     );
-    const format = flags.string("format");
-    print(formatList({ format, table: human ? HUMAN : EXACT, headers: HEADERS, rows }));
+    print(render(rows));
     return 0;
   },
 };

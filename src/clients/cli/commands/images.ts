@@ -4,7 +4,7 @@ import { listImages } from "#clients/api-client";
 import type { ImageSummary } from "#wire/docker";
 
 import { filtersOf } from "../options/checks.ts";
-import { FORMAT_LIST_USAGE, formatList } from "../output/formatter.ts";
+import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { shortImageId } from "../output/text.ts";
 import { localTime, timeAgo } from "../output/units.ts";
 import { Row } from "../template/values.ts";
@@ -59,6 +59,8 @@ export const images: Command = {
     const quiet = flags.bool("quiet");
     const format = flags.string("format") || (quiet ? "" : (session.config.imagesFormat ?? ""));
     const digests = flags.bool("digests") || /\.Digest\b/.test(format);
+    const table = flags.bool("digests") ? DIGEST_TABLE : TABLE;
+    const render = listFormatter({ format, table, raw: RAW, headers: HEADERS });
     const list = await listImages(await session.client(), {
       all: flags.bool("all"),
       filters,
@@ -74,8 +76,7 @@ export const images: Command = {
       print(rows.map(({ fields }) => `${prefix}${(fields["ID"] as () => string)()}\n`).join(""));
       return 0;
     }
-    const table = flags.bool("digests") ? DIGEST_TABLE : TABLE;
-    print(formatList({ format, table, raw: RAW, headers: HEADERS, rows }));
+    print(render(rows));
     return 0;
   },
 };

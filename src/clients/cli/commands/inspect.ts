@@ -9,6 +9,7 @@ import {
 } from "#clients/api-client";
 
 import type { FlagSpec, Flags } from "../flags/spec.ts";
+import { platformDocument } from "../options/platform.ts";
 import { compileFormat } from "../output/formatter.ts";
 import { TemplateError } from "../template/nodes.ts";
 import { print, warn } from "../terminal/stdio.ts";
@@ -84,8 +85,21 @@ export const inspectContainers: Command = {
 };
 
 export const inspectImages: Command = {
-  flags: [FORMAT_FLAG, JSON_FLAG],
-  run: (invocation) => inspectAll(invocation, kinds.image),
+  flags: [
+    FORMAT_FLAG,
+    JSON_FLAG,
+    {
+      name: "platform",
+      kind: "string",
+      usage: `Inspect a specific platform of the multi-platform image.
+If the image or the server is not multi-platform capable, the command will error out if the platform does not match.
+'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)`,
+    },
+  ],
+  run: (invocation) =>
+    inspectAll(invocation, (client, name, flags) =>
+      inspectImage(client, name, { platform: platformDocument(flags.string("platform")) }),
+    ),
 };
 
 /** The first kind of thing that has this name. */

@@ -132,8 +132,11 @@ function prompt(question: string): string {
 }
 
 function promptHidden(question: string): string {
-  using hidden = hideInput(STDIN);
-  const answer = prompt(question);
-  writeAll(STDERR, "\n");
-  return answer;
+  const hidden = hideInput(STDIN);
+  try {
+    return prompt(question);
+  } finally {
+    hidden.restore();
+    writeAll(STDERR, "\n");
+  }
 }

@@ -4,7 +4,7 @@ import { listContainers } from "#clients/api-client";
 import type { ContainerSummary } from "#wire/docker";
 
 import { checkFilter, filtersOf } from "../options/checks.ts";
-import { FORMAT_LIST_USAGE, formatList } from "../output/formatter.ts";
+import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { displayPorts } from "../output/ports.ts";
 import { shortImageId, truncate } from "../output/text.ts";
 import { localTime, timeAgo } from "../output/units.ts";
@@ -79,6 +79,9 @@ export const ps: Command = {
     const format = flags.string("format") || (quiet ? "" : (session.config.psFormat ?? ""));
     const size = flags.changed("size") ? flags.bool("size") : /\.Size\b/.test(format);
     const limit = flags.bool("latest") && !flags.changed("last") ? 1 : flags.number("last");
+    const table = size ? `${TABLE}\t{{.Size}}` : TABLE;
+    const raw = size ? `${RAW}size: {{.Size}}\n` : RAW;
+    const render = listFormatter({ format, table, raw, headers: HEADERS });
     const containers = await listContainers(await session.client(), {
       all: flags.bool("all"),
       limit: limit > 0 ? limit : undefined,
@@ -96,9 +99,7 @@ export const ps: Command = {
       print(rows.map(({ fields }) => `${prefix}${(fields["ID"] as () => string)()}\n`).join(""));
       return 0;
     }
-    const table = size ? `${TABLE}\t{{.Size}}` : TABLE;
-    const raw = size ? `${RAW}size: {{.Size}}\n` : RAW;
-    print(formatList({ format, table, raw, headers: HEADERS, rows }));
+    print(render(rows));
     return 0;
   },
 };

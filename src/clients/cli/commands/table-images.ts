@@ -59,7 +59,7 @@ export const imageCommands: readonly CommandEntry[] = [
     names: ["image import", "import"],
     usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
     short: "Import the contents from a tarball to create a filesystem image",
-    args: { min: 1, max: 2 },
+    args: { min: 1 },
     completes: "files",
     load: async () => (await import("./import.ts")).importCommand,
   },

@@ -2,7 +2,7 @@
  * What one start of the program knows: its global flags, its configuration, and the daemon to talk to.
  * Everything is found when it is first asked for: `naru --help` reads no file, `naru ps` one.
  */
-import { invalid } from "#base";
+import { invalid, wrap } from "#base";
 import {
   ApiClient,
   endpointText,
@@ -100,7 +100,13 @@ export class Session {
 
   async #endpoint(): Promise<Endpoint> {
     const name = this.contextName;
-    if (name === DEFAULT_CONTEXT) return parseHost(this.defaultHost, this.#tls());
+    if (name === DEFAULT_CONTEXT) {
+      try {
+        return parseHost(this.defaultHost, this.#tls());
+      } catch (cause) {
+        throw wrap("Failed to initialize: unable to resolve docker endpoint", cause);
+      }
+    }
     const { contextEndpoint } = await import("./context-store.ts");
     return contextEndpoint(this.configDirectory, name);
   }

@@ -79,6 +79,12 @@ export function containerRequest(
 
 /** What the API cannot carry is refused here: the daemon would never see it. */
 function refuseUnsupported(flags: Flags): void {
+  for (const name of ["cpu-count", "cpu-percent", "io-maxiops", "io-maxbandwidth"]) {
+    if (!flags.changed(name)) continue;
+    throw invalid(
+      `"--${name}" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux`,
+    );
+  }
   if (flags.changed("kernel-memory")) {
     throw notImplemented(
       "--kernel-memory is not supported: the kernel and the API (since 1.42) have given it up",
@@ -154,6 +160,15 @@ const present = <K extends string>(key: K, value: number): Partial<Record<K, num
 const listOrNull = (list: readonly string[]): string[] | null =>
   list.length === 0 ? null : [...list];
 
+/** `net_admin` as `CAP_NET_ADMIN`, each once, in order. */
+function capabilities(names: readonly string[]): string[] | null {
+  const full = names.map((name) => {
+    const upper = name.trim().toUpperCase();
+    return ["ALL", "RESET"].includes(upper) || upper.startsWith("CAP_") ? upper : `CAP_${upper}`;
+  });
+  return listOrNull([...new Set(full)].toSorted());
+}
+
 function mode(flags: Flags, name: string, what: string, valid: RegExp): string {
   const value = flags.string(name);
   if (value !== "" && !valid.test(value)) throw invalid(`--${name}: invalid ${what} mode`);
@@ -178,8 +193,8 @@ function hostConfig(flags: Flags): HostPart {
     AutoRemove: flags.bool("rm"),
     VolumeDriver: flags.string("volume-driver"),
     VolumesFrom: listOrNull(flags.list("volumes-from")),
-    CapAdd: listOrNull(flags.list("cap-add")),
-    CapDrop: listOrNull(flags.list("cap-drop")),
+    CapAdd: capabilities(flags.list("cap-add")),
+    CapDrop: capabilities(flags.list("cap-drop")),
     CgroupnsMode: mode(flags, "cgroupns", "CGROUP", /^(?:host|private)$/) as
       | ""
       | "host"

@@ -72,7 +72,8 @@ export function parseGpus(text: string): DeviceRequest {
   }
   if (!seen.has("count") && request.DeviceIDs === null) request.Count = 1;
   request.Options ??= {};
-  request.Capabilities = [["gpu", ...(request.Capabilities?.[0] ?? [])]];
+  const asked = request.Capabilities?.[0] ?? [];
+  request.Capabilities = [asked.includes("gpu") ? asked : [...asked, "gpu"]];
   return request;
 }
 

@@ -33,7 +33,7 @@ export function parseReference(text: string): ImageReference {
   if (tag !== undefined && !TAG.test(tag)) throw wrong();
   const { domain, path } = splitDomain(colon < 0 ? named : named.slice(0, colon));
   if (/[A-Z]/.test(path) && PATH.test(path.toLowerCase())) {
-    throw invalid("invalid reference format: repository name must be lowercase");
+    throw invalid(`invalid reference format: repository name (${path}) must be lowercase`);
   }
   if (!PATH.test(path) || !DOMAIN.test(domain)) throw wrong();
   return { domain, path, tag, digest };

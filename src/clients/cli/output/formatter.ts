@@ -10,6 +10,7 @@ import {
   TemplateError,
   type Template,
 } from "../template/execute.ts";
+import { asMap } from "../template/values.ts";
 import { alignColumns } from "./table.ts";
 
 export interface Listing {
@@ -21,7 +22,6 @@ export interface Listing {
   readonly raw?: string;
   /** The column titles by field. */
   readonly headers: Readonly<Record<string, string>>;
-  readonly rows: readonly Row[];
 }
 
 /** Docker's words for the flag. */
@@ -36,22 +36,28 @@ export const FORMAT_USAGE = `Format output using a custom template:
 'TEMPLATE':         Print output using the given Go template.
 Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`;
 
-/** The whole text of a list. @throws EngineError "invalid" for a template that cannot be read or run */
-export function formatList(listing: Listing): string {
-  const { rows, headers } = listing;
+/**
+ * Makes the text of a list from its rows. The template is read at once, so that a wrong one costs no request.
+ * @throws EngineError "invalid" for a template that cannot be read (now) or run (later)
+ */
+export function listFormatter(listing: Listing): (rows: readonly Row[]) => string {
   const { source, table } = resolve(listing);
+  const template = guarded("parse", () => compileTemplate(source));
+  return (rows) =>
+    guarded("execute", () => {
+      const lines = rows.map((row) => `${template.execute(row)}\n`);
+      if (!table) return lines.join("");
+      const titles = template.execute(headerRow(listing.headers), headerFunctions);
+      return alignColumns([`${titles}\n`, ...lines].join(""));
+    });
+}
+
+function guarded<T>(step: "parse" | "execute", action: () => T): T {
   try {
-    const template = compileTemplate(source);
-    const lines = rows.map((row) => template.execute(row));
-    if (!table) return lines.map((line) => `${line}\n`).join("");
-    const titles = template.execute(headerRow(headers), headerFunctions);
-    return alignColumns([titles, ...lines].map((line) => `${line}\n`).join(""));
+    return action();
   } catch (cause) {
     if (!(cause instanceof TemplateError)) throw cause;
-    const parsed = cause.message.includes(": executing ");
-    throw invalid(`failed to ${parsed ? "execute" : "parse"} template: ${cause.message}`, {
-      cause,
-    });
+    throw invalid(`failed to ${step} template: ${cause.message}`, { cause });
   }
 }
 
@@ -66,9 +72,9 @@ function resolve(listing: Listing): { source: string; table: boolean } {
 }
 
 /** The titles are made by running the template on them; what a column does to its values leaves its title alone. */
-function headerRow(headers: Readonly<Record<string, string>>): Row {
+function headerRow(headers: Readonly<Record<string, string>>): object {
   const label = (name: unknown) => (String(name).split(".").at(-1) ?? "").replaceAll(/[-_]/g, " ");
-  return new Row("formatter.SubHeaderContext", { ...headers, Label: label });
+  return asMap({ ...headers, Label: label });
 }
 
 const same = (value: unknown): unknown => value;

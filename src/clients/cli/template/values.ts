@@ -53,6 +53,12 @@ export function markMaps<T>(document: T, key = "", parent = ""): T {
   return document;
 }
 
+/** Makes an object a map: a key it lacks has no value, rather than being an error. */
+export function asMap<T extends object>(object: T): T {
+  maps.add(object);
+  return object;
+}
+
 export const isMap = (value: Value): boolean =>
   typeof value === "object" && value !== null && maps.has(value);
 
