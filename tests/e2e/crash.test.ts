@@ -34,7 +34,9 @@ async function expectNothingLeft(): Promise<void> {
           .filter((entry) => entry.isDirectory())
           .map((entry) => join(folder, entry.name)),
       ),
-      snapshots: readdirSync(join(engine.dataRoot, "snapshots")),
+      snapshots: readdirSync(join(engine.dataRoot, "snapshots")).filter(
+        (name) => name !== ".empty",
+      ),
       folders: readdirSync(join(engine.dataRoot, "containers")),
       mounts: traces.mounts.filter(
         (mount) => mount.includes("/containers/") || mount.includes("/snapshots/"),

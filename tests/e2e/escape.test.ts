@@ -66,7 +66,7 @@ for (const runtime of ["native", "runc"]) {
           "fds",
           "sh",
           "-c",
-          "ls -l /proc/self/fd | grep -v -e pipe -e /dev/null -e /proc/ -e fifo | grep -c -e naru -e socket || true",
+          "ls -l /proc/self/fd | grep -v -e ' [012] -> ' -e '/proc/' | grep -c -e ' -> ' || true",
         ]),
       ).toBe("0");
       await engine.ok(["rm", "-f", "fds"]);
