@@ -4,8 +4,8 @@ import type { Readable, Writable } from "node:stream";
 import type { ProcessStreams } from "#engine/container";
 import { pumpFromSource, pumpToSink } from "#wire/http";
 
-/** How long a client may keep its half open after everything was sent. */
-const LINGER_MS = 10_000;
+/** How long a client may keep its half open, or go on sending, after everything was answered. */
+export const LINGER_MS = 10_000;
 
 export interface Connection {
   readonly sink: Writable;

@@ -11,6 +11,7 @@ import {
 import { conflict, invalid, kindOf, notFound, sentenceOf } from "#base";
 
 import { Call, type Channel } from "./call.ts";
+import { LINGER_MS } from "./join.ts";
 import type { FindRoute } from "./routes.ts";
 import { splitVersion } from "./versions.ts";
 
@@ -98,7 +99,24 @@ async function dispatch(
     await route.handler(call);
   } catch (error) {
     tellError(error, call, { request, logger });
+  } finally {
+    if (channel.kind === "response") dropRest(request);
   }
+}
+
+/**
+ * What is still on its way when the answer is complete is read and dropped for a while: a client that only writes
+ * would otherwise never come to read its answer. One that goes on for longer is cut off.
+ */
+function dropRest(request: IncomingMessage): void {
+  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
+  if (request.complete || (encoding === undefined && (length === undefined || length === "0"))) {
+    return;
+  }
+  request.resume();
+  const timer = setTimeout(() => request.destroy(), LINGER_MS).unref();
+  request.once("end", () => clearTimeout(timer));
+  request.once("close", () => clearTimeout(timer));
 }
 
 /** `%2F` in a name is a slash of that name. @throws EngineError "invalid" for what no name can hold */

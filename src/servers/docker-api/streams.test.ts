@@ -256,6 +256,36 @@ test("a puller that reads slowly gets fewer lines, and the last one", async () =
   one.socket.destroy();
 });
 
+test("an upload that is refused does not block a client that only writes, nor for ever", async () => {
+  const size = 30 * 1024 * 1024;
+  for (const page of [
+    "/images/load?platform=linux/amd64",
+    "/images/create?fromSrc=-&repo=Broken&tag=1",
+  ]) {
+    const one = await client(`POST ${page} HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n`);
+    const chunk = Buffer.alloc(1024 * 1024);
+    for (let sent = 0; sent < size; sent += chunk.length) {
+      if (!one.socket.write(chunk)) await once(one.socket, "drain");
+    }
+    expect(await one.until("\r\n\r\n")).toMatch(/^HTTP\/1.1 (501|400)/);
+    one.socket.destroy();
+  }
+});
+
+test("a load that fails half way answers while the client still sends", async () => {
+  const size = 30 * 1024 * 1024;
+  const one = await client(
+    `POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\nbroken`,
+  );
+  expect(await one.until("\r\n\r\n")).toStartWith("HTTP/1.1 400");
+  const chunk = Buffer.alloc(1024 * 1024);
+  for (let sent = 6; sent < size && one.socket.writable; sent += chunk.length) {
+    if (!one.socket.write(chunk))
+      await Promise.race([once(one.socket, "drain"), once(one.socket, "close")]);
+  }
+  one.socket.destroy();
+});
+
 test("a websocket carries plain output and stdin, answers pings and closes properly", async () => {
   const id = await container({ Cmd: ["cat"], OpenStdin: true });
   await call("POST", `/containers/${id}/start`);

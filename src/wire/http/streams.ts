@@ -80,34 +80,41 @@ export async function startedStream(
   );
 }
 
-/** What arrives on `source`, as the engine reads it: paused whenever nobody asks. */
+/**
+ * What arrives on `source`, as the engine reads it: paused whenever nobody asks. When the engine wants no more,
+ * `source` stays paused, and is the caller's to drop or to cut off.
+ */
 export function readableOf(source: Readable): ReadableStream<Uint8Array> {
-  let finished = false;
+  let release = () => {};
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
         source.pause();
-        source.on("data", (chunk: Uint8Array) => {
+        const give = (chunk: Uint8Array) => {
           source.pause();
-          if (!finished) controller.enqueue(chunk);
-        });
-        source.once("end", () => {
-          if (!finished) controller.close();
-          finished = true;
-        });
-        const fail = (error?: unknown) => {
-          if (!finished) controller.error(error ?? new Error("the client went away"));
-          finished = true;
+          controller.enqueue(chunk);
         };
-        source.once("aborted", () => fail());
-        source.once("error", fail);
-        source.once("close", () => fail());
+        const end = () => {
+          release();
+          controller.close();
+        };
+        const fail = (error?: unknown) => {
+          release();
+          controller.error(error ?? new Error("the client went away"));
+        };
+        const events = { data: give, end, aborted: fail, error: fail, close: fail };
+        for (const [name, listener] of Object.entries(events)) source.on(name, listener);
+        release = () => {
+          for (const [name, listener] of Object.entries(events)) source.off(name, listener);
+          // An error that comes late must not be an uncaught one.
+          source.on("error", () => {});
+        };
       },
       pull() {
         source.resume();
       },
       cancel() {
-        finished = true;
+        release();
         source.pause();
       },
     },

@@ -56,18 +56,19 @@ const image: Image = {
   parent: null,
 };
 
+function resolveImage(name: string): Image {
+  if (name === PROBED_ID) {
+    const config = { ...image.config, config: { Healthcheck: { Test: ["CMD", "true"] } } };
+    return { ...image, id: PROBED_ID, config };
+  }
+  const known = /^(docker\.io\/library\/)?busybox(:latest)?$/.test(name) || image.id.includes(name);
+  if (!known) throw noSuch("image", name);
+  return image;
+}
+
 export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageService {
-  const resolve = (name: string): Image => {
-    if (name === PROBED_ID) {
-      const config = { ...image.config, config: { Healthcheck: { Test: ["CMD", "true"] } } };
-      return { ...image, id: PROBED_ID, config };
-    }
-    if (/^(docker\.io\/library\/)?busybox(:latest)?$/.test(name) || image.id.includes(name))
-      return image;
-    throw noSuch("image", name);
-  };
   return {
-    resolve,
+    resolve: resolveImage,
     list: () => [image],
     history: () => [
       {
@@ -80,9 +81,9 @@ export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageServi
       },
       { id: "<missing>", created: null, createdBy: "ADD", tags: [], sizeBytes: 0, comment: "" },
     ],
-    tag: ({ source }) => void resolve(source),
+    tag: ({ source }) => void resolveImage(source),
     remove: ({ name }) => {
-      resolve(name);
+      resolveImage(name);
       return Promise.resolve([
         { untagged: "docker.io/library/busybox:latest" },
         { deleted: IMAGE_ID },
@@ -110,12 +111,17 @@ export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageServi
       Promise.resolve(onProgress({ status: "latest: digest: sha256:1 size: 1" })),
     async load({ archive, onProgress }) {
       let size = 0;
-      for await (const chunk of archive) size += chunk.length;
+      for await (const chunk of archive) {
+        if (size === 0 && Buffer.from(chunk).toString().startsWith("broken")) {
+          throw invalid("archive/tar: invalid tar header");
+        }
+        size += chunk.length;
+      }
       loaded.push(size);
       onProgress({ stream: "Loaded image: busybox:latest\n" });
     },
     save(names) {
-      for (const name of names) resolve(name);
+      for (const name of names) resolveImage(name);
       return streamOf([utf8.encode("tar bytes")]);
     },
     async importTar({ archive }) {
