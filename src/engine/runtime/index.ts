@@ -2,3 +2,8 @@
 export * from "./driver.ts";
 export * from "./identity.ts";
 export { openOciDriver, type OciDriverOptions } from "./oci/driver.ts";
+export {
+  type NativeDriver,
+  type NativeDriverOptions,
+  openNativeDriver,
+} from "./native/native-driver.ts";

@@ -1,0 +1,204 @@
+/** From a spec to the plan of a container's first process. Pure: the same input gives the same steps. */
+import { notImplemented } from "#base";
+import {
+  MNT_DETACH,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_RDONLY,
+  MOVE_MOUNT_F_EMPTY_PATH,
+  MS_PRIVATE,
+  MS_SHARED,
+} from "#linux/mount";
+import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR, RESOLVE_NO_SYMLINKS } from "#linux/path";
+import type { NamespaceType, RuntimeSpec } from "#oci";
+
+import { writeConsole, writeDevices, writeProtection } from "./devices.ts";
+import { type BorrowedBirth, type BorrowedJoin, type HostFacts, namespaceFlags } from "./facts.ts";
+import { openStep, type Root } from "./files.ts";
+import { bind, changeAttributes, STATFS_BYTES, writeMounts } from "./mounts.ts";
+import { errnoOf, type Plan, PlanWriter } from "./plan.ts";
+import { writeCgroupJoin, writeHead, writeSysctl, writeTail } from "./tail.ts";
+
+export const INIT_PATH = "/sbin/docker-init";
+const TIOCSPTLCK = 0x4004_5431;
+const TIOCGPTPEER = 0x5441;
+const TIOCSWINSZ = 0x5414;
+const DEVPTS_SUPER_MAGIC = 0x1cd1;
+const STATX_RDEV = 128;
+// Major 5, minor 2, as statx lays them out.
+const PTMX_DEVICE = 5n | (2n << 32n);
+
+export interface BirthPlanRequest {
+  readonly id: string;
+  /** `process.user` filled in, HOME in the environment. */
+  readonly spec: RuntimeSpec;
+  readonly facts: HostFacts;
+  readonly borrowed: BorrowedBirth;
+}
+
+/** The namespaces that clone3 makes with the child; the mount and cgroup ones come by unshare, in the plan. */
+export function cloneFlagsOf(spec: RuntimeSpec): number {
+  const made = spec.linux.namespaces.filter(({ path }) => path === undefined);
+  const byClone: readonly NamespaceType[] = ["pid", "network", "ipc", "uts"];
+  return made.reduce(
+    (flags, { type }) => (byClone.includes(type) ? flags | namespaceFlags[type] : flags),
+    0,
+  );
+}
+
+const makes = (spec: RuntimeSpec, wanted: NamespaceType): boolean =>
+  spec.linux.namespaces.some(({ type, path }) => type === wanted && path === undefined);
+
+/** Compiles a birth. @throws EngineError for what a spec may not say, or this driver does not do */
+export function compileBirth(request: BirthPlanRequest): Plan {
+  const { id, spec, facts, borrowed } = request;
+  const { root, stdio } = borrowed;
+  refuseUnsupported(spec);
+  const writer = new PlanWriter();
+  writeHead(writer, borrowed.goWriter);
+  writeCgroupJoin(writer, borrowed.tasks);
+  writeNamespaces(writer, request);
+  const mounts = { spec, facts, root, binds: borrowed.binds };
+  writeMounts(writer, mounts);
+  writeDevices(writer, mounts);
+  if (stdio.type === "terminal") {
+    writeTerminal(writer, { root, ...stdio });
+    writeConsole(writer, { register: "slave" });
+  }
+  writeInit(writer, borrowed);
+  writeProtection(writer, mounts);
+  writeRoot(writer, spec, root);
+  writeNames(writer, spec);
+  writeBarrier(writer, borrowed);
+  for (const [key, value] of Object.entries(spec.linux.sysctl ?? {})) {
+    writeSysctl(writer, key, value);
+  }
+  const args = borrowed.init === null ? [] : [INIT_PATH, "--"];
+  writeTail(writer, {
+    facts,
+    process: { ...spec.process, args: [...args, ...spec.process.args] },
+    seccomp: spec.linux.seccomp,
+    id,
+    root,
+    stdio,
+    joinsPidNamespace: borrowed.namespaces.some(({ type }) => type === "pid"),
+    makesDirectory: true,
+  });
+  return writer.finish();
+}
+
+function refuseUnsupported({ linux }: RuntimeSpec): void {
+  const has = (wanted: NamespaceType) => linux.namespaces.some(({ type }) => type === wanted);
+  if (has("user") || linux.uidMappings?.length || linux.gidMappings?.length) {
+    throw notImplemented("the native runtime has no user namespaces yet");
+  }
+  if (has("time")) throw notImplemented("the native runtime has no time namespaces yet");
+  if (linux.mountLabel) throw notImplemented("the native runtime sets no mount label");
+  if (!makes({ linux } as RuntimeSpec, "mount")) {
+    throw notImplemented("a container without a mount namespace of its own");
+  }
+}
+
+function writeNamespaces(writer: PlanWriter, { spec, borrowed }: BirthPlanRequest): void {
+  const { root, nursery, namespaces } = borrowed;
+  // Now, not at clone: the namespace's root is the cgroup that its maker is in.
+  if (makes(spec, "cgroup")) {
+    writer.call("unshare", [namespaceFlags.cgroup], "a cgroup namespace rooted here");
+  }
+  for (const { type, descriptor } of namespaces) {
+    const context = `failed to join the ${type} namespace`;
+    writer.call("setns", [descriptor, namespaceFlags[type]], `join the ${type} namespace`, {
+      context,
+    });
+  }
+  writer.call("setns", [nursery, namespaceFlags.mount], "enter the nursery: a nearly empty tree");
+  writer.call("unshare", [namespaceFlags.mount], "a mount namespace of its own");
+  const to = [AT_FDCWD, { text: "/root" }, MOVE_MOUNT_F_EMPTY_PATH] as const;
+  writer.call("move_mount", [root, { text: "" }, ...to], "attach the container's root");
+}
+
+export interface TerminalSteps {
+  readonly root: Root;
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** A pty of the container's own devpts: its master in $ptmx, its slave in $slave, neither opened by a name in /dev/pts. */
+export function writeTerminal(writer: PlanWriter, { root, columns, rows }: TerminalSteps): void {
+  const flags = O_RDWR | O_NOCTTY;
+  const ptmx = { register: "ptmx" };
+  const resolve = RESOLVE_NO_SYMLINKS;
+  openStep(writer, { root, path: "/dev/pts/ptmx", flags, resolve, result: "ptmx" });
+  const statfs = { area: "statfs", sizeBytes: STATFS_BYTES };
+  writer.call("fstatfs", [ptmx, statfs], "ask what that is");
+  const magic = [statfs, 0xffff_ffff, DEVPTS_SUPER_MAGIC, errnoOf("EPERM")];
+  writer.control("requireWord", magic, "it is of devpts");
+  const statx = { area: "statx", sizeBytes: 256 };
+  writer.call("statx", [ptmx, { text: "" }, 0x1000, 0x7ff, statx], "ask which device it is");
+  const device = [{ ...statx, offset: STATX_RDEV }, 0xffff_ffff_ffff_ffffn, PTMX_DEVICE];
+  writer.control("requireWord", [...device, errnoOf("EPERM")], "it is the pty multiplexer");
+  writer.call("ioctl", [ptmx, TIOCSPTLCK, { bytes: new Uint8Array(4) }], "unlock the pty");
+  const size = new Uint8Array(8);
+  const view = new DataView(size.buffer);
+  view.setUint16(0, Math.min(Math.max(rows, 0), 0xffff), true);
+  view.setUint16(2, Math.min(Math.max(columns, 0), 0xffff), true);
+  writer.call("ioctl", [ptmx, TIOCSWINSZ, { bytes: size }], `${columns} columns, ${rows} rows`);
+  const peer = [ptmx, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC];
+  writer.call("ioctl", peer, "open the other end", { result: "slave" });
+}
+
+function writeInit(writer: PlanWriter, { init, root }: BorrowedBirth): void {
+  if (init === null) return;
+  writer.within(`error mounting the init program at ${INIT_PATH}`, () =>
+    bind(writer, {
+      root,
+      destination: INIT_PATH,
+      tree: init,
+      options: {
+        bind: true,
+        recursiveBind: false,
+        flags: 0,
+        set: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        clear: 0,
+        recursiveSet: 0,
+        recursiveClear: 0,
+        propagation: { type: MS_PRIVATE, recursive: false },
+        data: "",
+      },
+    }),
+  );
+}
+
+function writeRoot(writer: PlanWriter, spec: RuntimeSpec, root: number): void {
+  writer.call("fchdir", [root], "go to the root");
+  writer.call("pivot_root", [{ text: "." }, { text: "." }], "the root becomes /", {
+    context: "error jailing process inside rootfs: pivot_root .",
+  });
+  writer.call("umount2", [{ text: "." }, MNT_DETACH], "the nursery goes out of sight");
+  writer.call("chdir", [{ text: "/" }], "go to /");
+  const shared = spec.linux.rootfsPropagation?.endsWith("shared") ?? false;
+  if (shared) changeAttributes(writer, root, { propagation: MS_SHARED }, "the root is shared");
+  if (!spec.root.readonly) return;
+  writer.within("error setting rootfs as readonly", () =>
+    changeAttributes(writer, root, { set: MOUNT_ATTR_RDONLY }, "the root is read-only"),
+  );
+}
+
+function writeNames(writer: PlanWriter, { hostname, domainname }: RuntimeSpec): void {
+  const set = (call: "sethostname" | "setdomainname", name: string | undefined) => {
+    if (!name) return;
+    const length = Buffer.byteLength(name);
+    writer.call(call, [{ text: name }, length], `${call.slice(3)} ${name}`, { context: call });
+  };
+  set("sethostname", hostname);
+  set("setdomainname", domainname);
+}
+
+/** Waits for the parent's byte; with a terminal, tells it first which descriptor the master is. */
+export function writeBarrier(writer: PlanWriter, { go, stdio }: BorrowedJoin): void {
+  if (stdio.type === "terminal") writer.control("report", [], "tell the parent where the pty is");
+  const byte = { area: "go", sizeBytes: 8 };
+  writer.call("read", [go, byte, 1], "wait until the parent built the network", { result: "went" });
+  const wanted = [{ register: "went" }, 1, errnoOf("ECANCELED")];
+  writer.control("requireEqual", wanted, "the parent wants this to go on");
+}

@@ -1,0 +1,225 @@
+/** Steps that build a container's file tree below its detached root: the spec's mounts, in its order. */
+import { invalid, notImplemented } from "#base";
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  MOVE_MOUNT_F_EMPTY_PATH,
+  MOVE_MOUNT_T_EMPTY_PATH,
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
+  OPEN_TREE_CLOEXEC,
+  OPEN_TREE_CLONE,
+} from "#linux/mount";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_RECURSIVE,
+  O_DIRECTORY,
+  O_PATH,
+  RESOLVE_NO_SYMLINKS,
+} from "#linux/path";
+import type { MountSpec, RuntimeSpec } from "#oci";
+
+import type { BorrowedTree, HostFacts } from "./facts.ts";
+import { openStep, targetStep } from "./files.ts";
+import { type MountOptions, parseMountOptions } from "./mount-options.ts";
+import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
+
+export const PROC_SUPER_MAGIC = 0x9fa0;
+export const STATFS_BYTES = 120;
+const TYPES = new Set(["proc", "sysfs", "tmpfs", "devpts", "mqueue"]);
+
+// What may be mounted inside /proc: files that LXCFS and its kin replace. Everything else could hide or fake it.
+const PROC_MOUNTABLE = new Set(
+  "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev sys/kernel/ns_last_pid sys/crypto/fips_enabled"
+    .split(" ")
+    .map((name) => `/proc/${name}`),
+);
+
+export interface MountSteps {
+  readonly spec: RuntimeSpec;
+  readonly facts: HostFacts;
+  readonly root: number;
+  readonly binds: ReadonlyMap<number, BorrowedTree>;
+}
+
+/** Normal form of a destination. @throws EngineError "invalid" */
+export function destinationOf(mount: MountSpec): string {
+  const parts = mount.destination.split("/").filter((part) => part !== "" && part !== ".");
+  if (!mount.destination.startsWith("/") || parts.includes("..") || parts.length === 0) {
+    throw invalid(`invalid mount path: '${mount.destination}'`);
+  }
+  return `/${parts.join("/")}`;
+}
+
+/** Writes the steps of every mount. */
+export function writeMounts(writer: PlanWriter, request: MountSteps): void {
+  for (const [index, mount] of request.spec.mounts.entries()) {
+    const destination = destinationOf(mount);
+    const type = mount.type ?? "bind";
+    const options = parseMountOptions(type, mount.options ?? []);
+    const source = mount.source ?? type;
+    const context = `error mounting "${source}" to rootfs at "${destination}": mount src=${source}, dst=${destination}`;
+    writer.within(context, () => {
+      if (options.bind) {
+        const tree = request.binds.get(index);
+        if (tree === undefined) throw invalid(`${context}: source is not open`);
+        if (destination.startsWith("/proc/") && !PROC_MOUNTABLE.has(destination)) {
+          throw invalid(`"${destination}" cannot be mounted because it is inside /proc`);
+        }
+        bind(writer, { root: request.root, destination, options, tree });
+      } else if (type === "cgroup" || type === "cgroup2") {
+        cgroupMount(writer, { ...request, destination, options });
+      } else if (TYPES.has(type)) {
+        fileSystem(writer, { root: request.root, destination, options, type, source });
+      } else {
+        throw notImplemented(`mount type ${type}`);
+      }
+    });
+  }
+}
+
+/** Attaches a detached mount to an open target. */
+export function attach(writer: PlanWriter, from: Argument, to: Argument, says: string): void {
+  const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+  writer.call("move_mount", [from, { text: "" }, to, { text: "" }, flags], says);
+}
+
+export interface AttributeChange {
+  readonly set?: number;
+  readonly clear?: number;
+  readonly propagation?: number;
+  readonly recursive?: boolean;
+}
+
+/** Changes a mount's attributes through its descriptor. */
+export function changeAttributes(
+  writer: PlanWriter,
+  mount: Argument,
+  change: AttributeChange,
+  says: string,
+): void {
+  const bytes = new Uint8Array(32);
+  const view = new DataView(bytes.buffer);
+  const words = [change.set ?? 0, change.clear ?? 0, change.propagation ?? 0];
+  for (const [index, word] of words.entries()) view.setBigUint64(index * 8, BigInt(word), true);
+  const flags = AT_EMPTY_PATH | (change.recursive ? AT_RECURSIVE : 0);
+  writer.call("mount_setattr", [mount, { text: "" }, flags, { bytes }, 32], says);
+}
+
+interface BindStep {
+  readonly root: number;
+  readonly destination: string;
+  readonly options: MountOptions;
+  readonly tree: BorrowedTree;
+}
+
+/** Attaches a host tree that the supervisor opened, with its attributes set while nobody can reach it. */
+export function bind(writer: PlanWriter, { root, destination, options, tree }: BindStep): void {
+  const { descriptor, directory } = tree;
+  const { propagation, set, clear, recursiveSet, recursiveClear } = options;
+  targetStep(writer, { root, path: destination, directory, result: "target" });
+  if (propagation !== null) {
+    const change = { propagation: propagation.type, recursive: propagation.recursive };
+    changeAttributes(writer, descriptor, change, `propagation of ${destination}`);
+  }
+  if (set !== 0 || clear !== 0) {
+    changeAttributes(writer, descriptor, { set, clear }, `attributes of ${destination}`);
+  }
+  if (recursiveSet !== 0 || recursiveClear !== 0) {
+    const change = { set: recursiveSet, clear: recursiveClear, recursive: true };
+    changeAttributes(writer, descriptor, change, `attributes of ${destination} and all below`);
+  }
+  attach(writer, descriptor, { register: "target" }, `mount the host's tree at ${destination}`);
+}
+
+interface FileSystemStep {
+  readonly root: number;
+  readonly destination: string;
+  readonly options: MountOptions;
+  readonly type: string;
+  readonly source: string;
+}
+
+function fileSystem(writer: PlanWriter, step: FileSystemStep): void {
+  const { root, destination, options, type, source } = step;
+  const kernelTree = type === "proc" || type === "sysfs";
+  // An image that makes /proc a link would have its masks laid somewhere else (CVE-2019-19921, CVE-2023-27561).
+  const resolve = kernelTree ? RESOLVE_NO_SYMLINKS : 0;
+  targetStep(writer, { root, path: destination, directory: true, result: "target", resolve });
+  writer.call("fchdir", [{ register: "target" }], `go to ${destination}`);
+  const data = options.data === "" ? 0 : { text: options.data };
+  const args = [{ text: source }, { text: "." }, { text: type }, options.flags, data];
+  writer.call("mount", args, `mount ${type} at ${destination}`);
+  if (options.propagation !== null) {
+    openStep(writer, { root, path: destination, result: "mounted" });
+    const change = { propagation: options.propagation.type };
+    changeAttributes(writer, { register: "mounted" }, change, `propagation of ${destination}`);
+  }
+  if (type === "proc" && destination === "/proc") keepProc(writer, root);
+}
+
+/** Keeps /proc's descriptor: whatever the plan reads or writes there later is procfs and nothing mounted over it. */
+function keepProc(writer: PlanWriter, root: number): void {
+  openStep(writer, { root, path: "/proc", flags: O_PATH | O_DIRECTORY, result: "proc" });
+  const statfs = { area: "statfs", sizeBytes: STATFS_BYTES };
+  writer.call("fstatfs", [{ register: "proc" }, statfs], "ask what /proc is");
+  const magic = [statfs, 0xffff_ffff, PROC_SUPER_MAGIC, errnoOf("EPERM")];
+  writer.control("requireWord", magic, "/proc is procfs");
+  const clone = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+  writer.call("open_tree", [{ register: "proc" }, { text: "" }, clone], "keep a bare /proc", {
+    result: "proc",
+  });
+}
+
+interface CgroupStep extends MountSteps {
+  readonly destination: string;
+  readonly options: MountOptions;
+}
+
+/** The container's own folders of every hierarchy: the rest of the tree, release_agent with it, is not there at all. */
+function cgroupMount(writer: PlanWriter, step: CgroupStep): void {
+  const { spec, facts, root, destination, options } = step;
+  const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  const set = attributes | (options.set & MOUNT_ATTR_RDONLY);
+  const clone = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+  const open = (index: number) =>
+    writer.call(
+      "open_tree",
+      [AT_FDCWD, { text: `/cgroup/${index}${spec.linux.cgroupsPath}` }, clone],
+      `open the container's folder of hierarchy ${index}`,
+      { result: "tree" },
+    );
+  targetStep(writer, { root, path: destination, directory: true, result: "target" });
+  if (facts.hierarchies.every(({ version }) => version === 2)) {
+    open(0);
+    changeAttributes(writer, { register: "tree" }, { set }, `attributes of ${destination}`);
+    attach(writer, { register: "tree" }, { register: "target" }, `mount cgroup2 at ${destination}`);
+    return;
+  }
+  writer.call("fchdir", [{ register: "target" }], `go to ${destination}`);
+  const data = { text: "mode=755,size=64k" };
+  const flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  const args = [{ text: "tmpfs" }, { text: "." }, { text: "tmpfs" }, flags, data];
+  writer.call("mount", args, `mount a folder of hierarchies at ${destination}`);
+  openStep(writer, { root, path: destination, result: "hierarchies" });
+  for (const [index, { name, controllers }] of facts.hierarchies.entries()) {
+    const folder = [{ register: "hierarchies" }, { text: name }] as const;
+    writer.call("mkdirat", [...folder, 0o755], `make ${destination}/${name}`);
+    writer.call("openat", [...folder, O_PATH | O_DIRECTORY, 0], `open ${destination}/${name}`, {
+      result: "target",
+    });
+    open(index);
+    attach(writer, { register: "tree" }, { register: "target" }, `mount ${destination}/${name}`);
+    for (const controller of controllers) {
+      if (controller === name || !name.split(",").includes(controller)) continue;
+      const link = [{ text: name }, { register: "hierarchies" }, { text: controller }];
+      writer.call("symlinkat", link, `link ${destination}/${controller}`);
+    }
+  }
+  const change = { set, recursive: true };
+  changeAttributes(writer, { register: "hierarchies" }, change, `attributes below ${destination}`);
+}
