@@ -1,16 +1,18 @@
 /** The supervisor process: the room of that name, wired to drivers, cgroups and networks. */
-import { writeSync } from "node:fs";
+import { mkdirSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { inspect, parseArgs } from "node:util";
 
+import { sentenceOf } from "#base";
 import { buildNetwork, PortReservations, removeLinks } from "#engine/network";
-import { openOciDriver, type RuntimeDriver } from "#engine/runtime";
+import { openNativeDriver, openOciDriver, type RuntimeDriver } from "#engine/runtime";
 import {
   AlreadyRunningError,
   EXIT_ALREADY_RUNNING,
   runSupervisor,
   type SupervisorParts,
 } from "#engine/supervisor";
-import { openCgroupHost } from "#linux/cgroup";
+import { type CgroupHost, openCgroupHost } from "#linux/cgroup";
 
 type Level = Parameters<SupervisorParts["log"]>[0];
 const levels: readonly Level[] = ["debug", "info", "warn", "error"];
@@ -30,9 +32,12 @@ export async function run(args: readonly string[]): Promise<void> {
   for (const name of ["uncaughtException", "unhandledRejection"] as const) {
     process.on(name, (thrown: unknown) => log("error", `${name}: ${inspect(thrown)}`));
   }
+  const execRoot = values["exec-root"];
+  const all = parts(execRoot, log);
   try {
-    const { stopped } = await runSupervisor({ execRoot: values["exec-root"], parts: parts(log) });
-    log("info", `supervisor ${process.pid} serves ${values["exec-root"]}`);
+    const { stopped } = await runSupervisor({ execRoot, parts: all });
+    log("info", `supervisor ${process.pid} serves ${execRoot}`);
+    warmUp(all);
     await stopped;
     process.exit(0);
   } catch (thrown) {
@@ -41,12 +46,12 @@ export async function run(args: readonly string[]): Promise<void> {
   }
 }
 
-function parts(log: SupervisorParts["log"]): SupervisorParts {
+function parts(execRoot: string, log: SupervisorParts["log"]): SupervisorParts {
   const drivers = new Map<string, RuntimeDriver>();
   const cgroups = openCgroupHost();
   return {
     openDriver: (runtime) => {
-      const driver = drivers.get(runtime) ?? openDriver(runtime);
+      const driver = drivers.get(runtime) ?? openDriver(runtime, { execRoot, cgroups });
       drivers.set(runtime, driver);
       return driver;
     },
@@ -58,7 +63,24 @@ function parts(log: SupervisorParts["log"]): SupervisorParts {
   };
 }
 
-const openDriver = (runtime: string): RuntimeDriver => openOciDriver({ command: runtime });
+function openDriver(
+  runtime: string,
+  { execRoot, cgroups }: { execRoot: string; cgroups: CgroupHost },
+): RuntimeDriver {
+  if (runtime !== "native") return openOciDriver({ command: runtime });
+  const scratchRoot = join(execRoot, "native");
+  mkdirSync(scratchRoot, { recursive: true, mode: 0o700 });
+  return openNativeDriver({ scratchRoot, cgroups });
+}
+
+/** The default driver compiles its trampoline when it opens: not on the first container's time. */
+function warmUp(parts: SupervisorParts): void {
+  try {
+    parts.openDriver("native");
+  } catch (thrown) {
+    parts.log("error", `the native runtime: ${sentenceOf(thrown)}`);
+  }
+}
 
 /** One line an event on stderr, which is `<exec-root>/supervisor.log`. */
 function logger(levelName: string): SupervisorParts["log"] {
