@@ -1,5 +1,6 @@
 /** From a kind of error to HTTP: the only place that knows status codes of errors. */
 import { type ErrorKind, kindOf, sentenceOf } from "#base";
+import type { ErrorResponse } from "#wire/docker";
 
 const httpStatus = {
   invalid: 400,
@@ -23,5 +24,6 @@ export interface ErrorAnswer {
 export function answerOf(thrown: unknown): ErrorAnswer {
   const status = httpStatus[kindOf(thrown)];
   const message = sentenceOf(thrown) || "the engine failed without saying why";
-  return { status, body: status === 304 ? "" : `${JSON.stringify({ message })}\n` };
+  const answer: ErrorResponse = { message };
+  return { status, body: status === 304 ? "" : `${JSON.stringify(answer)}\n` };
 }

@@ -21,7 +21,7 @@ import { streamRoutes } from "./streams.ts";
 import { systemRoutes } from "./system.ts";
 
 export type { HostDefaults } from "./encode/host-config.ts";
-export type { ApiLogger, ApiServer, ListenTarget } from "./server.ts";
+export type { ApiLogger, ApiServer } from "./server.ts";
 
 /** What of the engine the API speaks for. */
 export interface ApiServices {

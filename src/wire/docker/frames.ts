@@ -5,44 +5,22 @@
  */
 import { EngineError } from "#base";
 
-export const FRAME_HEADER_BYTES = 8;
+const FRAME_HEADER_BYTES = 8;
 /** What one frame may claim: a longer one is a broken or hostile peer, not output. */
 export const FRAME_LIMIT_BYTES = 16 * 1024 * 1024;
 
-export const FRAME_STREAMS = ["stdin", "stdout", "stderr", "systemerr"] as const;
+const FRAME_STREAMS = ["stdin", "stdout", "stderr", "systemerr"] as const;
 export type FrameStream = (typeof FRAME_STREAMS)[number];
 
 /** Content types that tell a client how to read a hijacked or log stream. */
 export const RAW_STREAM = "application/vnd.docker.raw-stream";
 export const MULTIPLEXED_STREAM = "application/vnd.docker.multiplexed-stream";
 
-/** The 8 bytes in front of `lengthBytes` bytes of output. */
-export function frameHeader(stream: FrameStream, lengthBytes: number): Uint8Array<ArrayBuffer> {
-  const header = new Uint8Array(FRAME_HEADER_BYTES);
-  writeFrameHeader(header, { stream, lengthBytes });
-  return header;
-}
-
-/** The same into memory that is already there: no allocation on a busy stream. */
-export function writeFrameHeader(
-  target: Uint8Array,
-  frame: { stream: FrameStream; lengthBytes: number; offset?: number },
-): void {
-  const { lengthBytes, offset = 0 } = frame;
-  target[offset] = FRAME_STREAMS.indexOf(frame.stream);
-  target[offset + 1] = 0;
-  target[offset + 2] = 0;
-  target[offset + 3] = 0;
-  target[offset + 4] = lengthBytes >>> 24;
-  target[offset + 5] = lengthBytes >>> 16;
-  target[offset + 6] = lengthBytes >>> 8;
-  target[offset + 7] = lengthBytes;
-}
-
 /** One whole frame. */
 export function encodeFrame(stream: FrameStream, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   const frame = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
-  writeFrameHeader(frame, { stream, lengthBytes: payload.length });
+  frame[0] = FRAME_STREAMS.indexOf(stream);
+  new DataView(frame.buffer).setUint32(4, payload.length);
   frame.set(payload, FRAME_HEADER_BYTES);
   return frame;
 }

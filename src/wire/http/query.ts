@@ -61,7 +61,7 @@ export function parseInteger(text: string): number {
 }
 
 /** `{"status":{"running":true}}`, and the older `{"status":["running"]}`. @throws EngineError "invalid" */
-export function parseFilters(text: string): Filters {
+function parseFilters(text: string): Filters {
   const refused = () => invalid("invalid filter");
   let parsed: unknown;
   try {

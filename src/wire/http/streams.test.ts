@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 
-import { jsonLines, pumpFromSource, pumpToSink, readableOf } from "./index.ts";
+import { pumpFromSource, pumpToSink, readableOf } from "./index.ts";
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -118,15 +118,4 @@ test("a process that reads no more stdin leaves the connection alive", async () 
   here.end();
   await pumping;
   expect(there.destroyed).toBe(false);
-});
-
-test("JSON lines are found wherever the chunks are cut", async () => {
-  const bytes = new TextEncoder().encode('{"a":"é"}\r\n\n{"b":2}\n{"c":3}');
-  const stream = new ReadableStream<Uint8Array>({
-    start(controller) {
-      for (const byte of bytes) controller.enqueue(new Uint8Array([byte]));
-      controller.close();
-    },
-  });
-  expect(await Array.fromAsync(jsonLines(stream))).toEqual([{ a: "é" }, { b: 2 }, { c: 3 }]);
 });

@@ -1,10 +1,7 @@
 import { expect, test } from "bun:test";
 
 import { encodeConfig, encodeHostConfig } from "../encode/host-config.ts";
-import { decodeChanges } from "./changes.ts";
 import { decodeCreate } from "./container.ts";
-import { decodeBind } from "./mounts.ts";
-import { decodeCredentials } from "./registry-auth.ts";
 
 const decode = (body: object, apiVersion = "1.51") =>
   decodeCreate(body, { name: "", platform: "", apiVersion }).request;
@@ -133,80 +130,4 @@ test("a bind option that an older client could not mean is passed over, a newer 
   };
   expect(decode(body, "1.43").host.mounts).toHaveLength(1);
   expect(() => decode(body)).toThrow("ReadOnlyNonRecursive is not implemented yet");
-});
-
-test("-v in all its forms", () => {
-  expect(decodeBind("/data")).toMatchObject({ type: "volume", name: "", target: "/data" });
-  expect(decodeBind("cache:/c:nocopy,ro")).toMatchObject({
-    type: "volume",
-    name: "cache",
-    noCopy: true,
-    readOnly: true,
-  });
-  expect(decodeBind("/a:/b:z")).toMatchObject({
-    type: "bind",
-    readOnly: false,
-    propagation: "rprivate",
-  });
-  for (const broken of [
-    "",
-    ":",
-    "a:",
-    ":/b",
-    "/a:/b:rw:z",
-    "/a:/b:sideways",
-    "v:/b:rshared",
-    "/a:/b:nocopy",
-  ]) {
-    expect(() => decodeBind(broken)).toThrow();
-  }
-});
-
-test("--change reads the instructions that set an image's config", () => {
-  expect(
-    decodeChanges([
-      'CMD ["sh", "-c", "echo $HOME"]',
-      "ENTRYPOINT exec top -b",
-      'ENV A=1 B="two words" C=\\$A\nENV D three $A times',
-      "LABEL who='me'",
-      "EXPOSE 80 8000-8002/udp",
-      "VOLUME /a /b",
-      "WORKDIR /srv\nWORKDIR app",
-      "USER 5:5",
-      "STOPSIGNAL SIGINT",
-    ]),
-  ).toEqual({
-    Cmd: ["sh", "-c", "echo $HOME"],
-    Entrypoint: ["/bin/sh", "-c", "exec top -b"],
-    Env: ["A=1", "B=two words", "C=$A", "D=three 1 times"],
-    Labels: { who: "me" },
-    ExposedPorts: { "80/tcp": {}, "8000/udp": {}, "8001/udp": {}, "8002/udp": {} },
-    Volumes: { "/a": {}, "/b": {} },
-    WorkingDir: "/srv/app",
-    User: "5:5",
-    StopSignal: "SIGINT",
-  });
-  expect(() => decodeChanges(["RUN true"])).toThrow("run is not a valid change command");
-  expect(() => decodeChanges(["NONSENSE x"])).toThrow("unknown instruction: NONSENSE");
-  expect(() => decodeChanges(['ENV A="1'])).toThrow("matching quote");
-  expect(() => decodeChanges(["CMD"])).toThrow("requires at least one argument");
-});
-
-test("credentials come in base64, with or without the URL's alphabet; what cannot be read is none", () => {
-  const header = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  expect(
-    decodeCredentials(header({ username: "ü?", password: "p>", serveraddress: "r:1" })),
-  ).toEqual({
-    username: "ü?",
-    password: "p>",
-    serverAddress: "r:1",
-  });
-  expect(decodeCredentials(header({ auth: Buffer.from("u:p:q").toString("base64") }))).toEqual({
-    username: "u",
-    password: "p:q",
-  });
-  expect(decodeCredentials(header({ identitytoken: "t" }))).toEqual({ identityToken: "t" });
-  for (const none of ["", "###", header({}), header({ username: 7 })]) {
-    expect(decodeCredentials(none)).toBeUndefined();
-  }
 });

@@ -1,0 +1,33 @@
+import { expect, test } from "bun:test";
+
+import { decodeChanges } from "./changes.ts";
+
+test("--change reads the instructions that set an image's config", () => {
+  expect(
+    decodeChanges([
+      'CMD ["sh", "-c", "echo $HOME"]',
+      "ENTRYPOINT exec top -b",
+      'ENV A=1 B="two words" C=\\$A\nENV D three $A times',
+      "LABEL who='me'",
+      "EXPOSE 80 8000-8002/udp",
+      "VOLUME /a /b",
+      "WORKDIR /srv\nWORKDIR app",
+      "USER 5:5",
+      "STOPSIGNAL SIGINT",
+    ]),
+  ).toEqual({
+    Cmd: ["sh", "-c", "echo $HOME"],
+    Entrypoint: ["/bin/sh", "-c", "exec top -b"],
+    Env: ["A=1", "B=two words", "C=$A", "D=three 1 times"],
+    Labels: { who: "me" },
+    ExposedPorts: { "80/tcp": {}, "8000/udp": {}, "8001/udp": {}, "8002/udp": {} },
+    Volumes: { "/a": {}, "/b": {} },
+    WorkingDir: "/srv/app",
+    User: "5:5",
+    StopSignal: "SIGINT",
+  });
+  expect(() => decodeChanges(["RUN true"])).toThrow("run is not a valid change command");
+  expect(() => decodeChanges(["NONSENSE x"])).toThrow("unknown instruction: NONSENSE");
+  expect(() => decodeChanges(['ENV A="1'])).toThrow("matching quote");
+  expect(() => decodeChanges(["CMD"])).toThrow("requires at least one argument");
+});
