@@ -333,6 +333,24 @@ test("an error of our own is a 500 with its sentence, logged, and the server liv
   expect((await call("GET", "/_ping")).message).toBe("OK");
 });
 
+test("starting what runs already is 304 without a body, and the connection goes on", async () => {
+  await create({ Image: "busybox", Cmd: ["sleep"], Hostname: "x" });
+  const listed = await engine.containers.list({ all: true, limit: 0, size: false, filters: {} });
+  const id = listed.at(-1)?.container.id ?? "";
+  const ask = (path: string) =>
+    `POST /containers/${id}/${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n`;
+  const answers = await raw(
+    `${ask("start")}\r\n${ask("start")}\r\nHEAD /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
+  );
+  expect(answers.match(/HTTP\/1.1 \d+/g)).toEqual(["HTTP/1.1 204", "HTTP/1.1 304", "HTTP/1.1 200"]);
+  expect(
+    answers
+      .split("\r\n\r\n")
+      .slice(0, 2)
+      .every((head) => !/content-length: [1-9]/i.test(head)),
+  ).toBe(true);
+});
+
 test("starting with a body, waiting for a condition that is none, and logs of no stream are 400", async () => {
   await create({ Image: "busybox", Cmd: ["true"] });
   const { id } = (

@@ -121,8 +121,8 @@ function healthOfImages(images: Services["images"]): (container: Container) => b
 
 async function start(call: Call, containers: ContainerService): Promise<void> {
   const { "content-length": length = "0", "transfer-encoding": encoding } = call.request.headers;
-  // Very old clients sent a HostConfig here; `{}` and "null" were never more than noise.
-  if (Number(length) > 4 || (encoding !== undefined && length === "0")) {
+  // Very old clients sent a HostConfig here; no object with a field in it is shorter than Docker's 7 characters.
+  if (Number(length) > 7 || (encoding !== undefined && length === "0")) {
     throw invalid(
       "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
     );
