@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 
@@ -18,7 +18,7 @@ afterEach(() => {
   for (const server of servers) server.close();
   servers = [];
 });
-process.on("exit", () => rmSync(root, { recursive: true, force: true }));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const failureOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(

@@ -8,7 +8,7 @@ import type { CommandEntry } from "./commands/command.ts";
 import { commands, findCommand, groups } from "./commands/table.ts";
 import { listContexts } from "./config/context-store.ts";
 import { globalFlags } from "./config/global-flags.ts";
-import { DEFAULT_CONTEXT, Session, type Environment } from "./config/session.ts";
+import { DEFAULT_CONTEXT, Session, type Build, type Environment } from "./config/session.ts";
 import { parseFlags } from "./flags/parse.ts";
 import { Flags, type CompletionKind, type FlagSpec } from "./flags/spec.ts";
 import { print } from "./terminal/stdio.ts";
@@ -22,8 +22,10 @@ interface Candidate {
 export async function complete(
   words: readonly string[],
   environment: Environment,
+  build: Build,
 ): Promise<number> {
-  const candidates = await candidatesFor(words, environment).catch((): Candidate[] => []);
+  const session = (globals: Flags) => new Session(globals, environment, build);
+  const candidates = await candidatesFor(words, session).catch((): Candidate[] => []);
   const lines = candidates.map(({ text, about }) => (about ? `${text}\t${about}` : text));
   print(lines.map((line) => `${line}\n`).join(""));
   return 0;
@@ -31,13 +33,13 @@ export async function complete(
 
 async function candidatesFor(
   words: readonly string[],
-  environment: Environment,
+  openSession: (globals: Flags) => Session,
 ): Promise<Candidate[]> {
   const current = words.at(-1) ?? "";
   const before = words.slice(0, -1);
   const globals = globalFlags();
   const start = commandStart(before, globals);
-  const session = new Session(globalsOf(before.slice(0, start), globals), environment);
+  const session = openSession(globalsOf(before.slice(0, start), globals));
   const rest = before.slice(start);
   if (rest.length === 0) {
     const value = await flagValue(before, current, { specs: globals, session });

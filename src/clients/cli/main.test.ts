@@ -351,7 +351,7 @@ me/box       1         aaaaaaaaaaaa   3 hours ago   4.2MB
     );
     const missing = await naru(["inspect", "-f", "{{.Foo}}", "box"]);
     expect([missing.code, missing.err]).toEqual([
-      64,
+      1,
       'template parsing error: template: :1:2: executing "" at <.Foo>: map has no entry for key "Foo"\n',
     ]);
   });

@@ -9,7 +9,7 @@ import { ExitError, UsageError, type ArgumentRule, type CommandEntry } from "./c
 import { messageFor } from "./commands/failure.ts";
 import { commands, findCommand, groups, unbuilt, type Found } from "./commands/table.ts";
 import { globalFlags } from "./config/global-flags.ts";
-import { Session, type Environment } from "./config/session.ts";
+import { Session, type Build, type Environment } from "./config/session.ts";
 import { editDistance, FlagError, parseFlags } from "./flags/parse.ts";
 import { BrokenPipe, print, warn } from "./terminal/stdio.ts";
 import { restoreTerminals } from "./terminal/tty.ts";
@@ -29,9 +29,13 @@ const LOG_LEVELS = new Set([
 ]);
 
 /** Runs one command line. @returns the exit code; never throws */
-export async function main(words: readonly string[], environment: Environment): Promise<number> {
+export async function main(
+  words: readonly string[],
+  environment: Environment,
+  build: Build,
+): Promise<number> {
   try {
-    return await start(words, environment);
+    return await start(words, environment, build);
   } catch (thrown) {
     restoreTerminals();
     if (thrown instanceof BrokenPipe) return BROKEN_PIPE_EXIT;
@@ -41,17 +45,21 @@ export async function main(words: readonly string[], environment: Environment): 
   }
 }
 
-async function start(words: readonly string[], environment: Environment): Promise<number> {
+async function start(
+  words: readonly string[],
+  environment: Environment,
+  build: Build,
+): Promise<number> {
   if (words[0] === "__complete") {
     const { complete } = await import("./complete.ts");
-    return complete(words.slice(1), environment);
+    return complete(words.slice(1), environment, build);
   }
   const global = readGlobal(words);
   if (global.help) return showHelp([]);
-  const session = new Session(global.flags, environment);
+  const session = new Session(global.flags, environment, build);
   if (global.flags.bool("version")) {
     const { versionLine } = await import("./commands/version.ts");
-    print(`${versionLine()}\n`);
+    print(`${versionLine(build)}\n`);
     return 0;
   }
   const level = global.flags.string("log-level");

@@ -42,12 +42,21 @@ function renderer(format: string): (line: string) => string {
   if (format === "json" || format === "{{json .}}") return (line) => line;
   try {
     const render = compileFormat(format);
-    return (line) => render(JSON.parse(line));
+    return (line) => render(parseEvent(line));
   } catch (cause) {
     if (!(cause instanceof TemplateError)) throw cause;
     throw new ExitError(TEMPLATE_EXIT, `Error parsing format: ${cause.message}`);
   }
 }
+
+/** Nanoseconds since 1970 do not fit a JavaScript number: they are kept as they were written. */
+function parseEvent(line: string): unknown {
+  const event = JSON.parse(line) as object;
+  const nano = TIME_NANO.exec(line)?.[1];
+  return nano === undefined ? event : { ...event, timeNano: BigInt(nano) };
+}
+
+const TIME_NANO = /"timeNano":\s*(\d+)/;
 
 /** `2025-05-30T12:07:14.123456789+02:00 container start <id> (image=busybox, name=web)`. */
 function lineOf(line: string): string {
@@ -59,9 +68,8 @@ function lineOf(line: string): string {
   return `${timeOf(line)} ${type} ${action} ${actor.ID}${about}`;
 }
 
-/** From the text: nanoseconds since 1970 do not fit a JavaScript number. */
 function timeOf(line: string): string {
-  const nano = /"timeNano":\s*(\d+)/.exec(line)?.[1] ?? "0";
+  const nano = TIME_NANO.exec(line)?.[1] ?? "0";
   const seconds = Number(nano.slice(0, -9) || "0");
   const fraction = nano.slice(-9).padStart(9, "0");
   return localRfc3339(seconds).replace(/(T\d\d:\d\d:\d\d)/, `$1.${fraction}`);

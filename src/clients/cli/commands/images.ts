@@ -140,6 +140,6 @@ function imageRow(image: ImageSummary, name: Name, { truncated, nowMs }: RowOpti
     Size: () => humanSize(image.Size),
     Tag: () => name.tag,
     UniqueSize: () => (image.SharedSize === -1 ? "N/A" : humanSize(image.Size - image.SharedSize)),
-    VirtualSize: () => humanSize(image.Size),
+    VirtualSize: () => humanSize(image.Size, 4),
   });
 }

@@ -9,7 +9,6 @@ import { TemplateError } from "../template/nodes.ts";
 import { print, printLine, warn } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";
-import { build } from "./version.ts";
 
 const TEMPLATE_EXIT = 64;
 
@@ -19,8 +18,8 @@ export const info: Command = {
     const format = flags.bool("json") ? "json" : flags.string("format");
     const client = {
       Debug: session.debug,
-      Version: build.version,
-      GitCommit: build.commit,
+      Version: session.build.version,
+      GitCommit: session.build.commit,
       Context: session.contextName,
       Plugins: [],
       Warnings: null,
@@ -72,6 +71,7 @@ function serverText(server: SystemInfo): string {
     ` Cgroup Driver: ${server.CgroupDriver}`,
     ` Cgroup Version: ${server.CgroupVersion}`,
     ...pluginLines(server),
+    ` Swarm: ${server.Swarm?.LocalNodeState || "inactive"}`,
     ...runtimeLines(server),
     ...securityLines(server.SecurityOptions ?? []),
     ` Kernel Version: ${server.KernelVersion}`,
@@ -103,7 +103,9 @@ const pluginLines = ({ Plugins: plugins }: SystemInfo): string[] => [
 ];
 
 const runtimeLines = (server: SystemInfo): string[] => [
-  ` Runtimes: ${Object.keys(server.Runtimes ?? {}).join(" ")}`,
+  ` Runtimes: ${Object.keys(server.Runtimes ?? {})
+    .toSorted()
+    .join(" ")}`,
   ` Default Runtime: ${server.DefaultRuntime}`,
   ` Init Binary: ${server.InitBinary}`,
 ];

@@ -129,12 +129,30 @@ async function inspectAll({ flags, args, session }: Invocation, get: Inspect): P
     }
   }
   if (render === undefined) print(`${JSON.stringify(found, null, 4)}\n`);
-  else print(guarded(() => found.map((thing) => `${render(thing)}\n`).join("")) || "\n");
+  else print(renderEach(found, render, failures));
   for (const failure of failures) warn(failure);
   return failures.length === 0 ? 0 : 1;
 }
 
-/** Docker ends with 64 for a template that cannot be read or run. */
+/** Each thing by the template, a line each; what cannot be shown is a failure among the others. */
+function renderEach(
+  found: readonly unknown[],
+  render: (data: unknown) => string,
+  failures: string[],
+): string {
+  const lines = found.flatMap((thing) => {
+    try {
+      return [`${render(thing)}\n`];
+    } catch (cause) {
+      if (!(cause instanceof TemplateError)) throw cause;
+      failures.push(`template parsing error: ${cause.message}`);
+      return [];
+    }
+  });
+  return lines.length === 0 ? "\n" : lines.join("");
+}
+
+/** Docker ends with 64 for a template that cannot be read. */
 function guarded<T>(action: () => T): T {
   try {
     return action();

@@ -14,7 +14,8 @@ import {
 
 import type { FlagSpec } from "../flags/spec.ts";
 import { printLine } from "../terminal/stdio.ts";
-import type { Command } from "./command.ts";
+import { ExitError, type Command } from "./command.ts";
+import { messageFor } from "./failure.ts";
 import { forEachArgument } from "./each.ts";
 import { exitCodeOf } from "./exit-code.ts";
 
@@ -117,7 +118,15 @@ export const rename: Command = {
     if (from === "" || to === "") {
       throw invalid("Error: Neither old nor new names may be empty");
     }
-    await renameContainer(await session.client(), from, to);
+    const client = await session.client();
+    try {
+      await renameContainer(client, from, to);
+    } catch (cause) {
+      throw new ExitError(
+        1,
+        `${messageFor(cause)}\nError: failed to rename container named ${from}`,
+      );
+    }
     return 0;
   },
 };

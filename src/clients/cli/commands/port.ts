@@ -28,7 +28,7 @@ export const port: Command = {
     if (!/^\d+(?:-\d+)?$/.test(number)) throw invalid(`invalid port ${JSON.stringify(asked)}`);
     const bindings = ports[`${number}/${protocol}`];
     if (bindings === undefined || bindings === null) {
-      throw notFound(`no public port '${asked}' published for ${container}`);
+      throw notFound(`Error: No public port '${asked}' published for ${container}`);
     }
     const lines = bindings.map(addressOf).toSorted(naturally);
     print(lines.map((line) => `${line}\n`).join(""));

@@ -77,7 +77,9 @@ export const ps: Command = {
   async run({ flags, session }) {
     const quiet = flags.bool("quiet");
     const format = flags.string("format") || (quiet ? "" : (session.config.psFormat ?? ""));
-    const size = flags.changed("size") ? flags.bool("size") : /\.Size\b/.test(format);
+    const size = flags.changed("size")
+      ? flags.bool("size")
+      : /\.Size\b|\{\{\s*json\s+\.\s*\}\}/.test(format);
     const limit = flags.bool("latest") && !flags.changed("last") ? 1 : flags.number("last");
     const table = size ? `${TABLE}\t{{.Size}}` : TABLE;
     const raw = size ? `${RAW}size: {{.Size}}\n` : RAW;
@@ -131,6 +133,7 @@ export function containerRow(container: ContainerSummary, { truncated, nowMs }: 
       Object.keys(container.NetworkSettings?.Networks ?? {})
         .toSorted()
         .join(","),
+    Platform: () => null,
     Ports: () => displayPorts(container.Ports ?? []),
     RunningFor: () => timeAgo(container.Created, nowMs),
     Size: () => sizeOf(container),

@@ -3,28 +3,18 @@ import { sentenceOf } from "#base";
 import { ApiError, systemVersion, type ApiClient } from "#clients/api-client";
 import { API_VERSION, type SystemVersion } from "#wire/docker";
 
-import type { Session } from "../config/session.ts";
+import type { Build, Session } from "../config/session.ts";
 import { compileFormat } from "../output/formatter.ts";
 import { TemplateError } from "../template/nodes.ts";
 import { print, printLine } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";
 
-declare const NARU_COMMIT: string;
-declare const NARU_BUILT: string;
-declare const NARU_VERSION: string;
-
-/** What the build wrote into the binary; from source there is nothing to know. */
-export const build = {
-  version: typeof NARU_VERSION === "string" ? NARU_VERSION : "0.1.0",
-  commit: typeof NARU_COMMIT === "string" ? NARU_COMMIT : "source",
-  built: typeof NARU_BUILT === "string" ? NARU_BUILT : "unknown",
-} as const;
-
 const TEMPLATE_EXIT = 64;
 
 /** `naru --version`. */
-export const versionLine = (): string => `Naru version ${build.version}, build ${build.commit}`;
+export const versionLine = ({ version, commit }: Build): string =>
+  `Naru version ${version}, build ${commit}`;
 
 interface ClientVersion {
   readonly Platform: { readonly Name: string };
@@ -73,6 +63,7 @@ function compile(format: string): (data: unknown) => string {
 const architecture = (): string => (process.arch === "x64" ? "amd64" : process.arch);
 
 function clientVersion(session: Session, client: ApiClient): ClientVersion {
+  const { build } = session;
   return {
     Platform: { Name: "Naru" },
     Version: build.version,

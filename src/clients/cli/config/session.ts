@@ -22,13 +22,22 @@ export const DEFAULT_CONTEXT = "default";
 /** Environment variables; a parameter so that tests bring their own. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Which program this is. */
+export interface Build {
+  readonly version: string;
+  readonly commit: string;
+  readonly built: string;
+}
+
 export class Session {
+  readonly build: Build;
   readonly flags: Flags;
   readonly environment: Environment;
   #config: ConfigFile | undefined;
   #client: ApiClient | undefined;
 
-  constructor(flags: Flags, environment: Environment) {
+  constructor(flags: Flags, environment: Environment, build: Build) {
+    this.build = build;
     this.flags = flags;
     this.environment = environment;
   }

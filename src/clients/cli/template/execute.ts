@@ -28,6 +28,21 @@ export function compileTemplate(source: string, name = ""): Template {
   };
 }
 
+/**
+ * The key a field is under. Go's fields have names of their own, which differ from the JSON's in capitals alone
+ * (`.ID` for `Id`, `.TimeNano` for `timeNano`); keys of maps are what they are.
+ */
+function keyOf(
+  fields: Readonly<Record<string, Value>>,
+  name: string,
+  exact: boolean,
+): string | undefined {
+  if (Object.hasOwn(fields, name)) return name;
+  if (exact) return undefined;
+  const lower = name.toLowerCase();
+  return Object.keys(fields).find((key) => key.toLowerCase() === lower);
+}
+
 interface Variable {
   readonly name: string;
   value: Value;
@@ -235,7 +250,8 @@ class Execution {
       throw this.#error(at, shown, `can't evaluate field ${name} in type ${typeName(receiver)}`);
     }
     const fields = receiver instanceof Row ? receiver.fields : receiver;
-    const value = Object.hasOwn(fields, name) ? fields[name] : undefined;
+    const key = keyOf(fields, name, isMap(receiver));
+    const value = key === undefined ? undefined : fields[key];
     if (typeof value === "function") {
       const given = args?.length ?? 0;
       if (value.length !== given) {
@@ -247,7 +263,7 @@ class Execution {
     if (args !== undefined) {
       throw this.#error(at, shown, `${name} is not a method but has arguments`);
     }
-    if (value === undefined && !Object.hasOwn(fields, name) && !isMap(receiver)) {
+    if (key === undefined && !isMap(receiver)) {
       if (receiver instanceof Row) {
         throw this.#error(at, shown, `can't evaluate field ${name} in type ${receiver.type}`);
       }

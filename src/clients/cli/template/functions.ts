@@ -4,6 +4,22 @@ import { isMap, isObject, isTrue, printValue, Row, typeName, type Value } from "
 
 const text = (value: Value): string => (typeof value === "string" ? value : printValue(value));
 
+const ESCAPED: Readonly<Record<string, string>> = {
+  "<": "\\u003c",
+  ">": "\\u003e",
+  "&": "\\u0026",
+};
+
+/** Rows are written the way Go's encoder does by itself, everything else without escapes for HTML. */
+function toJson(value: Value): string {
+  const text = JSON.stringify(value ?? null, (_, item: Value) =>
+    typeof item === "bigint" ? `#bigint:${item}#` : item,
+  ).replaceAll(/"#bigint:(-?\d+)#"/g, "$1");
+  return value instanceof Row
+    ? text.replaceAll(/[<>&]/g, (found) => ESCAPED[found] ?? found)
+    : text;
+}
+
 function want(count: number, args: readonly Value[], name: string): void {
   if (args.length !== count) {
     throw new Error(`wrong number of args for ${name}: want ${count} got ${args.length}`);
@@ -15,7 +31,7 @@ export const functions: Readonly<Record<string, (...args: Value[]) => Value>> = 
   // Docker's.
   json: (...args) => {
     want(1, args, "json");
-    return JSON.stringify(args[0] ?? null);
+    return toJson(args[0]);
   },
   split: (value, separator) => text(value).split(text(separator)),
   join: (list, separator) => items(list).map(text).join(text(separator)),
