@@ -9,7 +9,7 @@ import type { Socket } from "bun";
 
 import { type LogStream, writeFrameHead } from "#engine/logs";
 
-import { Outbox } from "./outbox.ts";
+import { hasHungUp, Outbox } from "./outbox.ts";
 import type { Chunk } from "./output.ts";
 import type { AttachHello } from "./protocol.ts";
 
@@ -95,9 +95,12 @@ export class Attacher {
     if (this.#earlyBytes > EARLY_INPUT_BYTES) this.#pause();
   }
 
-  /** From the socket: the client sends no more (half-close), or is gone. */
+  /**
+   * From the socket: the client sends no more. That is the end of the process' input only when the client said so
+   * and is still there: a daemon that dies must not end every `docker run -i`.
+   */
   onEnd(): void {
-    if (this.#inputEnded) return;
+    if (this.#inputEnded || hasHungUp(this.#socket)) return;
     this.#inputEnded = true;
     this.#endInput();
   }
@@ -111,7 +114,7 @@ export class Attacher {
   onClose(): void {
     this.#outbox.closed();
     const process = this.#process;
-    this.onEnd();
+    this.#inputEnded = true;
     this.#setBlocked(false);
     process?.detach(this);
     this.#process = null;

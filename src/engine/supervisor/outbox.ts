@@ -1,6 +1,22 @@
 /** What waits to be written to a socket that does not take it now. */
 import type { Socket } from "bun";
 
+import { allocate, attempt } from "#linux/ffi";
+
+const POLLRDHUP = 0x2000;
+const POLLHUP = 0x10;
+
+/** Whether the other end is closed altogether, where Bun's `end` only says that nothing more will come. */
+export function hasHungUp(socket: Socket<unknown>): boolean {
+  const { fd } = socket as unknown as { readonly fd: number }; // the typings lack it
+  const entry = allocate(8);
+  const view = new DataView(entry.buffer);
+  view.setInt32(0, fd, true);
+  view.setInt16(4, POLLRDHUP, true);
+  attempt("ppoll", entry, 1, allocate(16), null, 0);
+  return (view.getInt16(6, true) & POLLHUP) !== 0;
+}
+
 export class Outbox<Data> {
   readonly #socket: Socket<Data>;
   #queue: Uint8Array[] = [];

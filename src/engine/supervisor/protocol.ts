@@ -11,7 +11,8 @@
  *
  * attach: after the hello frame and its answer, the socket carries the streams of one process themselves.
  * Towards the daemon: Docker's multiplexed frames (type, 0, 0, 0, 4-byte big-endian length, bytes) without a
- * terminal, raw bytes with one. Towards the supervisor: raw stdin bytes; shutdown(SHUT_WR) is end of file.
+ * terminal, raw bytes with one. Towards the supervisor: raw stdin bytes; shutdown(SHUT_WR) is end of file;
+ * closing the connection altogether is not, since a daemon's death does that too.
  * The supervisor closes when the process has ended and its output is drained.
  *
  * A process is named by `ProcessKey`: a container's init is { id }, an exec { id, execId }.

@@ -7,6 +7,7 @@ import { dial, errorOf } from "./client.ts";
 import { encodeFrame, FrameReader } from "./frames.ts";
 import type { AttachHello, HelloAnswer } from "./protocol.ts";
 
+const FAREWELL_MS = 250;
 const OUTPUT_HIGH_WATER_BYTES = 256 * 1024;
 
 export interface AttachedStreams {
@@ -14,7 +15,7 @@ export interface AttachedStreams {
   readonly output: ReadableStream<Uint8Array>;
   /** Closing it is end of file. */
   readonly input: WritableStream<Uint8Array>;
-  /** Leaves at once; the process goes on. */
+  /** Leaves; the process goes on, and its input stays open unless `input` was closed before. */
   close(): void;
 }
 
@@ -38,6 +39,7 @@ class Attachment {
   #output: ReadableStreamDefaultController<Uint8Array> | null = null;
   #isPaused = false;
   #hasEnded = false;
+  #inputEnded = false;
   #roomForInput: PromiseWithResolvers<void> | null = null;
 
   async open(socket: Socket, hello: AttachHello): Promise<AttachedStreams> {
@@ -51,7 +53,7 @@ class Attachment {
         pull: () => this.#resume(),
         cancel: () => {
           this.#hasEnded = true;
-          this.#socket?.terminate();
+          this.#close();
         },
       },
       strategy,
@@ -59,6 +61,7 @@ class Attachment {
     const input = new WritableStream<Uint8Array>({
       write: (bytes) => this.#sendAll(bytes),
       close: () => {
+        this.#inputEnded = true;
         this.#socket?.shutdown();
       },
       abort: () => this.#close(),
@@ -124,7 +127,9 @@ class Attachment {
 
   #close(): void {
     this.#endOutput();
-    this.#socket?.terminate();
+    // An end of input that was said must be seen before the hang-up, or it would count as a daemon's death.
+    if (this.#inputEnded) setTimeout(() => this.#socket?.terminate(), FAREWELL_MS);
+    else this.#socket?.terminate();
   }
 
   /** Resolves when the socket has taken it. What a process that ended does not read is dropped. */

@@ -104,6 +104,23 @@ test("without stdinOnce the input stays open after its first attacher left", asy
   expect((await readFrames(second.output)).stdout).toBe("2\n");
 });
 
+test("a client that dies does not end the input: only saying so does", async () => {
+  await using naru = await Harness.start();
+  await naru.birth("a", "cat; echo eof", interactive);
+  const first = await naru.attach({ id: "a" }, { stdin: true });
+  await write(first.input, "1\n");
+  await readUntil(readerOf(first.output), "1\n");
+  first.close();
+  const second = await naru.attach({ id: "a" }, { stdin: true });
+  await write(second.input, "2\n");
+  const reader = readerOf(second.output);
+  await readUntil(reader, "2\n");
+  await second.input.close();
+  second.close(); // said, then left at once
+  expect((await naru.exitOf("a")).exitCode).toBe(0);
+  expect(naru.log("a")).toBe("1\n2\neof\n");
+});
+
 test("much input waits for a slow reader and arrives whole", async () => {
   await using naru = await Harness.start();
   const attached = await naru.attach({ id: "a" }, { stdin: true, beforeBirth: true });
