@@ -97,7 +97,7 @@ async function birth(host: Host, request: BirthRequest): Promise<Born> {
 async function birthInside(host: Host, request: BirthRequest, cgroup: Cgroup): Promise<Born> {
   const { trampoline, nursery, facts } = host;
   using pipes = openPipes();
-  const child = (() => {
+  const { child, refused } = (() => {
     using join = cgroup.openJoin();
     using birth = borrowForBirth(request, { nursery, pipes, tasks: join.tasks });
     const { borrowed, spec } = birth;
@@ -109,12 +109,17 @@ async function birthInside(host: Host, request: BirthRequest, cgroup: Cgroup): P
       birth.withNetworkNamespace(child.pid, (networkNamespace) =>
         request.prepare({ pid: child.pid, networkNamespace }),
       );
+      return { child, refused: null };
     } catch (thrown) {
-      end(child);
-      throw thrown;
+      return { child, refused: thrown };
     }
-    return child;
   })();
+  if (refused !== null) {
+    end(child);
+    // A child that failed by itself, and so had no namespace left to build in, has the better story.
+    const message = await readMessage(pipes.reportReader);
+    throw message?.kind === MESSAGE_FAILED ? failed("birth", child.plan, message) : refused;
+  }
   return await follow({ child, pipes, operation: "birth", terminal: terminalOf(request) });
 }
 

@@ -87,7 +87,6 @@ export function writeTail(writer: PlanWriter, tail: TailSteps): void {
     "a session keyring of the container's own",
     { allow: keyring.allow.filter((name) => name !== "ENOKEY") },
   );
-  writeLimits(writer, tail);
   writeDirectory(writer, tail);
   if (!joinsPidNamespace && stdio.type === "terminal") writeSession(writer, true);
   writeStdio(writer, tail);
@@ -101,6 +100,8 @@ export function writeTail(writer: PlanWriter, tail: TailSteps): void {
     [3, last, CLOSE_RANGE_CLOEXEC],
     "no descriptor but 0, 1, 2 outlives execve",
   );
+  // After everything that opens files: a small limit of descriptors must not stop the plan itself.
+  writeLimits(writer, tail);
   if (joinsPidNamespace) {
     writer.control(
       "forget",

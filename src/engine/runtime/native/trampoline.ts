@@ -175,7 +175,7 @@ function libcAddresses(): [bigint, bigint] {
   const library = dlopen("libc.so.6", {
     dlsym: { args: [FFIType.ptr, FFIType.ptr], returns: FFIType.u64 },
   });
-  const address = (name: string) => BigInt(library.symbols.dlsym(null, Buffer.from(`${name}\0`)));
+  const address = (name: string) => library.symbols.dlsym(null, Buffer.from(`${name}\0`));
   return [address("syscall"), address("__errno_location")];
 }
 

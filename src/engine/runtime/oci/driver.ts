@@ -123,7 +123,7 @@ async function exec(command: string, request: ExecRequest): Promise<Born> {
     join(scratch, `exec-${unique}.json`),
     join(scratch, `exec-${unique}.pid`),
   ];
-  writeFileSync(processFile, JSON.stringify(processSpec(request.process, identity)));
+  writeFileSync(processFile, JSON.stringify(processSpec(request.process, identity, stdio)));
   using terminal = request.process.terminal ? listenForConsole(scratch) : null;
   try {
     const flags = ["exec", "--detach", "--process", processFile, "--pid-file", pidFile];
@@ -165,7 +165,8 @@ function mountRoot(root: RootFileSystem, target: string): void {
 function bundleSpec(request: BirthRequest, rootfs: string): RuntimeSpec {
   const root = openPath(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
   try {
-    const process = processSpec(request.spec.process, resolveIdentity(root, request.identity));
+    const identity = resolveIdentity(root, request.identity);
+    const process = processSpec(request.spec.process, identity, request.stdio);
     const spec = { ...request.spec, root: { ...request.spec.root, path: rootfs }, process };
     return request.init === null ? spec : withInit(spec, request.init);
   } finally {
@@ -185,13 +186,19 @@ function withInit(spec: RuntimeSpec, init: string): RuntimeSpec {
 function processSpec(
   process: ProcessSpec,
   { uid, gid, groups, home }: ResolvedIdentity,
+  stdio: ProcessStdio,
 ): ProcessSpec {
   const env = process.env.some((entry) => entry.startsWith("HOME="))
     ? process.env
     : [...process.env, `HOME=${home}`];
   const rlimits = process.rlimits?.map(clampToHost);
   const user = { ...process.user, uid, gid, additionalGids: [...groups] };
-  return { ...process, env, user, ...(rlimits === undefined ? {} : { rlimits }) };
+  // The runtime sets the size before the program runs; afterwards would be a race that programs see.
+  const size =
+    stdio.type === "terminal" && stdio.rows > 0 && stdio.columns > 0
+      ? { consoleSize: { height: stdio.rows, width: stdio.columns } }
+      : {};
+  return { ...process, ...size, env, user, ...(rlimits === undefined ? {} : { rlimits }) };
 }
 
 type Rlimit = NonNullable<ProcessSpec["rlimits"]>[number];

@@ -1,0 +1,399 @@
+/** What every runtime driver promises, as tests: each driver's own test file runs them. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { type CgroupHost, openCgroupHost } from "#linux/cgroup";
+import { setSubreaper } from "#linux/process";
+import type { RuntimeSpec } from "#oci";
+
+import type { RuntimeDriver } from "./driver.ts";
+import { Lab, type Launch } from "./lab.ts";
+
+export interface DriverSuite {
+  readonly name: string;
+  readonly open: (scratchRoot: string, cgroups: CgroupHost) => RuntimeDriver & Partial<Disposable>;
+  /** What this runtime is known not to do, by test name. */
+  readonly lacks?: ReadonlySet<string>;
+}
+
+const spec = (change: (spec: RuntimeSpec) => void): Pick<Launch, "change"> => ({ change });
+const script = (text: string) => ["sh", "-c", text];
+
+export function describeDriver({ name, open, lacks }: DriverSuite): void {
+  describe(`the ${name} driver`, () => {
+    let lab: Lab;
+    const promise = (title: string, body: () => Promise<void>) => {
+      if (!lacks?.has(title)) test(title, body, 20_000);
+    };
+    beforeAll(async () => {
+      setSubreaper(true);
+      lab = await Lab.open(open, openCgroupHost());
+    });
+    afterAll(async () => await lab.close());
+
+    promise("runs a program with its arguments, environment and directory", async () => {
+      const { output, exitCode } = await lab.run({
+        args: script('echo "$0 $GREETING $PWD"; echo oops >&2; exit 7'),
+        ...spec(({ process }) => {
+          process.args.push("first");
+          process.env.push("GREETING=hello");
+          process.cwd = "/tmp";
+        }),
+      });
+      expect(output).toBe("first hello /tmp\noops\n");
+      expect(exitCode).toBe(7);
+    });
+
+    promise("makes a missing working directory", async () => {
+      const { output } = await lab.run({
+        args: ["pwd"],
+        ...spec(({ process }) => {
+          process.cwd = "/srv/new/place";
+        }),
+      });
+      expect(output).toBe("/srv/new/place\n");
+    });
+
+    promise("is pid 1 in namespaces of its own, with its hostname", async () => {
+      const { output } = await lab.run({
+        args: script("echo $$; hostname; ip -o link | wc -l"),
+      });
+      expect(output).toBe("1\nnaru-test\n1\n");
+    });
+
+    promise("knows users and groups by the image's own files", async () => {
+      const id = async (user: string, groups: string[] = []) =>
+        (
+          await lab.run({
+            args: script("id; echo $HOME; touch /tmp/x; ls -ln /tmp/x"),
+            identity: { user, groups },
+          })
+        ).output;
+      expect(await id("web")).toContain(
+        "uid=33(web) gid=34(web) groups=10(wheel),34(web)\n/var/www\n",
+      );
+      expect(await id("1234:99", ["500"])).toContain("uid=1234 gid=99 groups=99,500\n/\n");
+      await expect(id("nosuch")).rejects.toThrow(
+        "unable to find user nosuch: no matching entries in passwd file",
+      );
+    });
+
+    promise("has Docker's capabilities, bounded, and none ambient or inheritable", async () => {
+      const { output } = await lab.run({ args: ["grep", "^Cap", "/proc/self/status"] });
+      const mask = "00000000a80425fb";
+      expect(output.replaceAll("\t", " ").trim().split("\n")).toEqual([
+        "CapInh: 0000000000000000",
+        `CapPrm: ${mask}`,
+        `CapEff: ${mask}`,
+        `CapBnd: ${mask}`,
+        "CapAmb: 0000000000000000",
+      ]);
+      const user = await lab.run({
+        args: ["grep", "^CapEff", "/proc/self/status"],
+        identity: { user: "web", groups: [] },
+      });
+      expect(user.output).toContain("0000000000000000");
+    });
+
+    promise("gives no_new_privs and rlimits as asked, clamped to the host's", async () => {
+      const { output } = await lab.run({
+        args: script("grep NoNewPrivs /proc/self/status; ulimit -n; ulimit -c"),
+        ...spec(({ process }) => {
+          process.noNewPrivileges = true;
+          process.rlimits = [
+            { type: "RLIMIT_NOFILE", soft: 77, hard: 88 },
+            { type: "RLIMIT_CORE", soft: 0, hard: 2 ** 53 },
+          ];
+        }),
+      });
+      expect(output).toBe("NoNewPrivs:\t1\n77\n0\n");
+    });
+
+    promise("leaks no descriptor, no signal mask and no ignored signal", async () => {
+      const { output } = await lab.run({
+        args: ["busybox", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"],
+      });
+      const { output: open } = await lab.run({ args: ["ls", "/proc/self/fd"] });
+      // The fourth is ls' own directory.
+      expect(open + output.replaceAll("\t", " ")).toBe(
+        "0\n1\n2\n3\nSigBlk: 0000000000000000\nSigIgn: 0000000000000000\n",
+      );
+    });
+
+    promise("has Docker's /dev", async () => {
+      const { output } = await lab.run({
+        args: script(
+          "ls /dev; echo x > /dev/null; head -c 3 /dev/zero | wc -c; echo ok > /dev/stdout",
+        ),
+        identity: { user: "web", groups: [] },
+      });
+      const names = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
+      for (const name of names.split(" ")) expect(output.split("\n")).toContain(name);
+      expect(output).toEndWith("3\nok\n");
+    });
+
+    promise(
+      "mounts host files and folders, writable and read-only, where they must be made",
+      async () => {
+        const source = lab.folder("source");
+        writeFileSync(join(source, "file"), "from the host\n");
+        const { output } = await lab.run({
+          args: script(
+            "cat /data/deep/file /etc/one; echo new > /data/deep/made; echo no > /read/made || true; echo no > /etc/one; ls /read",
+          ),
+          ...spec(({ mounts }) => {
+            const bind = (from: string, destination: string, ...options: string[]) =>
+              mounts.push({
+                destination,
+                type: "bind",
+                source: from,
+                options: ["rbind", "rprivate", ...options],
+              });
+            bind(source, "/data/deep");
+            bind(source, "/read", "ro");
+            bind(join(source, "file"), "/etc/one", "ro");
+          }),
+        });
+        expect(output).toContain("from the host\nfrom the host\n");
+        expect(output.match(/Read-only file system/g)?.length).toBe(2);
+        expect(output).toEndWith("file\nmade\n");
+        expect(readFileSync(join(source, "made"), "utf8")).toBe("new\n");
+      },
+    );
+
+    promise("mounts tmpfs, and a read-only root", async () => {
+      const { output } = await lab.run({
+        args: script(
+          "df -k /scratch | tail -1 | awk '{print $2}'; echo x > /scratch/x; echo x > /x",
+        ),
+        ...spec((spec) => {
+          spec.root.readonly = true;
+          const options = ["nosuid", "nodev", "noexec", "size=1m"];
+          spec.mounts.push({ destination: "/scratch", type: "tmpfs", source: "tmpfs", options });
+        }),
+      });
+      expect(output).toContain("1024\n");
+      expect(output).toContain("can't create /x: Read-only file system");
+    });
+
+    promise("refuses a file over a directory in Docker's words", async () => {
+      const source = join(lab.folder("mismatch"), "file");
+      writeFileSync(source, "x");
+      const launch = {
+        args: ["true"],
+        ...spec(({ mounts }) => {
+          mounts.push({ destination: "/etc", type: "bind", source, options: ["rbind"] });
+        }),
+      };
+      await expect(lab.run(launch)).rejects.toThrow(/not a directory/);
+    });
+
+    promise("hides and protects what Docker hides and protects", async () => {
+      const { output } = await lab.run({
+        args: script(
+          "cat /proc/keys /proc/timer_list | wc -c; ls /sys/firmware | wc -l; for f in /proc/sys/kernel/hostname /proc/bus/x /proc/irq/default_smp_affinity; do (echo 1 > $f) 2>&1; done",
+        ),
+      });
+      expect(output).toStartWith("0\n0\n");
+      expect(output.match(/Read-only file system|nonexistent directory/g)?.length).toBe(3);
+    });
+
+    promise("sets sysctls of its namespaces", async () => {
+      const { output } = await lab.run({
+        args: ["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"],
+        ...spec(({ linux }) => {
+          linux.sysctl = { "net.ipv4.ip_unprivileged_port_start": "0" };
+        }),
+      });
+      expect(output).toBe("0\n");
+    });
+
+    promise("limits memory and counts the kill", async () => {
+      const { exitCode, oomKills } = await lab.run({
+        args: script("head -c 67108864 /dev/zero | tail -n 1 >/dev/null; exit 9"),
+        ...spec(({ linux }) => {
+          linux.resources.memory = { limit: 16 << 20, swap: 16 << 20 };
+        }),
+      });
+      expect([exitCode === 9 || exitCode === 137, oomKills > 0]).toEqual([true, true]);
+    });
+
+    promise("limits processes", async () => {
+      const { output } = await lab.run({
+        args: script("for i in 1 2 3 4 5 6 7 8; do sleep 0.2 & done; wait"),
+        ...spec(({ linux }) => {
+          linux.resources.pids = { limit: 4 };
+        }),
+      });
+      expect(output).toContain("can't fork");
+    });
+
+    promise("sees its cgroup read-only and nothing above it", async () => {
+      const { output } = await lab.run({
+        args: script(
+          "cat /proc/self/cgroup; find /sys/fs/cgroup -name release_agent; d=$(find /sys/fs/cgroup -name cgroup.procs | head -1); (echo 1 > $d) 2>&1",
+        ),
+      });
+      expect(output).not.toContain("naru-test-runtime");
+      expect(output).not.toContain("release_agent");
+      expect(output).toContain("Read-only file system");
+    });
+
+    promise("filters system calls", async () => {
+      const { output } = await lab.run({
+        args: script(
+          "mkdir /m; mount -t tmpfs x /m; unshare -U true; grep Seccomp: /proc/self/status",
+        ),
+        ...spec(({ linux }) => {
+          const action = "SCMP_ACT_ERRNO";
+          linux.seccomp = {
+            defaultAction: "SCMP_ACT_ALLOW",
+            syscalls: [{ names: ["mount", "unshare"], action, errnoRet: 1 }],
+          };
+        }),
+      });
+      expect(output).toContain("Operation not permitted");
+      expect(output).toContain("Seccomp:\t2");
+    });
+
+    promise("gives a terminal of its own", async () => {
+      const { output, exitCode } = await lab.run({
+        args: script(
+          "tty; stty size; test -t 0 && test -t 1 && test -t 2; ls -l /dev/console; exit 3",
+        ),
+        terminal: { columns: 91, rows: 27 },
+        identity: { user: "web", groups: [] },
+      });
+      expect(output).toContain("/dev/pts/0\r\n27 91\r\n");
+      expect(output).toContain("/dev/console");
+      expect(exitCode).toBe(3);
+    });
+
+    promise("says what cannot be executed, so that clients tell 127 and 126 apart", async () => {
+      const run = (...args: string[]) => lab.run({ args });
+      await expect(run("nosuch")).rejects.toThrow("executable file not found in $PATH");
+      await expect(run("nosuch")).rejects.toMatchObject({ failure: "notFound" });
+      await expect(run("/nosuch")).rejects.toThrow("no such file or directory");
+      await expect(run("/nosuch")).rejects.toMatchObject({ failure: "notFound" });
+      await expect(run("/etc/passwd")).rejects.toThrow("permission denied");
+      await expect(run("/etc/passwd")).rejects.toMatchObject({ failure: "notExecutable" });
+      await expect(run("/etc")).rejects.toThrow(/is a directory|permission denied/);
+    });
+
+    promise("leaves nothing of a birth that failed", async () => {
+      const before = lab.leftovers();
+      await expect(lab.run({ args: ["nosuch"] })).rejects.toThrow();
+      const prepare = () => {
+        throw new Error("no network today");
+      };
+      await expect(lab.run({ args: ["true"], prepare })).rejects.toThrow("no network today");
+      expect(lab.leftovers()).toEqual(before);
+    });
+
+    promise("runs further programs inside, with the container's confinement", async () => {
+      const container = await lab.start({ args: ["sleep", "1000"] });
+      const { output, exitCode } = await container.exec({
+        args: script(
+          "id -u; hostname; ls /proc | grep -c '^[0-9]'; grep CapBnd /proc/self/status; ls /proc/self/fd; cat /proc/self/cgroup | head -1; exit 4",
+        ),
+        identity: { user: "web", groups: [] },
+      });
+      expect(output).toContain("33\nnaru-test\n");
+      expect(output).toContain("CapBnd:\t00000000a80425fb\n0\n1\n2\n3\n");
+      expect(output).not.toContain("naru-test-runtime");
+      expect(exitCode).toBe(4);
+      await expect(container.exec({ args: ["nosuch"] })).rejects.toThrow(
+        "executable file not found in $PATH",
+      );
+      await container.end();
+    });
+
+    promise("runs further programs on a terminal", async () => {
+      const container = await lab.start({ args: ["sleep", "1000"] });
+      const { output, exitCode } = await container.exec({
+        args: script("tty; stty size; exit 5"),
+        terminal: { columns: 80, rows: 20 },
+      });
+      expect(output).toContain("/dev/pts/0\r\n20 80\r\n");
+      expect(exitCode).toBe(5);
+      await container.end();
+    });
+
+    promise(
+      "keeps the supervisor's descriptors out of a working directory (CVE-2024-21626)",
+      async () => {
+        for (let fd = 3; fd < 12; fd += 1) {
+          const launch = {
+            args: script("ls ../../../../etc/hostname; cat ../../../../etc/os-release"),
+            ...spec(({ process }) => {
+              process.cwd = `/proc/self/fd/${fd}`;
+            }),
+          };
+          const output = await lab.run(launch).then(
+            (done) => done.output,
+            () => "refused",
+          );
+          expect(output).not.toContain("PRETTY_NAME");
+        }
+      },
+    );
+
+    promise("mounts nothing through a link that leads out (CVE-2021-30465)", async () => {
+      const outside = lab.folder("outside");
+      const volume = lab.folder("volume");
+      symlinkSync(outside, join(volume, "link"));
+      symlinkSync("../../../../../../../../../../../../tmp", join(volume, "up"));
+      const { output } = await lab
+        .run({
+          args: ["mount"],
+          ...spec(({ mounts }) => {
+            const bind = ["rbind", "rprivate"];
+            mounts.push({ destination: "/v", type: "bind", source: volume, options: bind });
+            for (const target of ["/v/link/inner", "/v/up/inner"]) {
+              mounts.push({ destination: target, type: "tmpfs", source: "tmpfs", options: [] });
+            }
+          }),
+        })
+        .catch((thrown: Error) => ({ output: thrown.message }));
+      expect(existsSync(join(outside, "inner"))).toBe(false);
+      expect(existsSync("/tmp/inner")).toBe(false);
+      expect(output).not.toBe("");
+    });
+
+    promise("is not fooled by an image's /dev/null (CVE-2025-31133)", async () => {
+      const { output } = await lab.run({
+        args: script("cat /proc/keys | wc -c; ls -l /dev/null"),
+        image: (root) => {
+          symlinkSync("/proc/sys/kernel/core_pattern", join(root, "null"));
+        },
+      });
+      expect(output).toStartWith("0\n");
+      expect(output).toContain("1,   3");
+    });
+
+    promise("refuses an image whose /proc is a link (CVE-2019-19921)", async () => {
+      const launch = {
+        args: ["true"],
+        image: (root: string) => {
+          mkdirSync(join(root, "elsewhere"));
+          symlinkSync("elsewhere", join(root, "proc"));
+        },
+        hide: ["proc"],
+      };
+      await expect(lab.run(launch)).rejects.toThrow();
+    });
+
+    promise("shows no container the engine's own program (CVE-2019-5736)", async () => {
+      const container = await lab.start({
+        args: script(
+          "while :; do for p in /proc/[0-9]*; do readlink $p/exe; done; sleep 0.01; done 2>/dev/null > /seen",
+        ),
+      });
+      for (let turn = 0; turn < 5; turn += 1) await container.exec({ args: ["true"] });
+      const { output } = await container.exec({ args: ["sort", "-u", "/seen"] });
+      expect(output).not.toContain("bun");
+      await container.end();
+    });
+  });
+}
