@@ -43,11 +43,9 @@ const signalNumbers = {
 /** glibc's: the kernel's 32 and 33 belong to the C library. */
 export const SIGRTMIN = 34;
 export const SIGRTMAX = 64;
-export const SIGHUP = signalNumbers.HUP;
 export const SIGINT = signalNumbers.INT;
 export const SIGKILL = signalNumbers.KILL;
 export const SIGTERM = signalNumbers.TERM;
-export const SIGWINCH = signalNumbers.WINCH;
 
 const byName = new Map<string, number>(Object.entries(signalNumbers));
 const byNumber = new Map<number, string>();

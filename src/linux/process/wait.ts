@@ -2,9 +2,8 @@
  * Waiting for one's own children. Always by pid: Bun reaps the children it spawned itself, and a wait for "any"
  * would take those exits away from it.
  */
-import { allocate, attempt, checked, errnoNumbers, SyscallError } from "#linux/ffi";
+import { allocate, checked } from "#linux/ffi";
 
-const P_ALL = 0;
 const P_PID = 1;
 const P_PIDFD = 3;
 const WNOHANG = 1;
@@ -55,15 +54,6 @@ export function waitPidfd(pidfd: number, options: WaitOptions = {}): ChildEnd | 
   const flags = WEXITED | (options.noHang ? WNOHANG : 0) | (options.noReap ? WNOWAIT : 0);
   view.setInt32(SI_PID, 0, true);
   checked("waitid", `pidfd ${pidfd}`, P_PIDFD, pidfd, siginfo, flags, null);
-  return lastEnd();
-}
-
-/** Some child that has ended and is not reaped yet; it stays so. One system call however many children there are. */
-export function peekEndedChild(): ChildEnd | null {
-  view.setInt32(SI_PID, 0, true);
-  const result = attempt("waitid", P_ALL, 0, siginfo, WEXITED | WNOHANG | WNOWAIT, null);
-  if (result === -errnoNumbers.ECHILD) return null;
-  if (result < 0) throw new SyscallError("waitid", "any child", -result);
   return lastEnd();
 }
 
