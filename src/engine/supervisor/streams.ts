@@ -13,7 +13,7 @@ const OUTPUT_HIGH_WATER_BYTES = 256 * 1024;
 export interface AttachedStreams {
   /** Docker's multiplexed frames, raw bytes with a terminal. Ends when the process has ended and is drained. */
   readonly output: ReadableStream<Uint8Array>;
-  /** Closing it is end of file. */
+  /** Closing it is end of file, and so is aborting it. */
   readonly input: WritableStream<Uint8Array>;
   /** Leaves; the process goes on, and its input stays open unless `input` was closed before. */
   close(): void;
@@ -60,11 +60,8 @@ class Attachment {
     );
     const input = new WritableStream<Uint8Array>({
       write: (bytes) => this.#sendAll(bytes),
-      close: () => {
-        this.#inputEnded = true;
-        this.#socket?.shutdown();
-      },
-      abort: () => this.#close(),
+      close: () => this.#endInput(),
+      abort: () => this.#endInput(), // the far client is gone: Docker ends the input then, too
     });
     await this.#sendAll(encodeFrame(hello));
     await this.#greeted.promise;
@@ -123,6 +120,11 @@ class Attachment {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.#output?.close();
+  }
+
+  #endInput(): void {
+    this.#inputEnded = true;
+    this.#socket?.shutdown();
   }
 
   #close(): void {
