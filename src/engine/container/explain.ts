@@ -1,8 +1,27 @@
 /** `naru run --explain`: what a start would do, without doing it. */
-import { composeSpec } from "./prepare.ts";
-import type { Context } from "./context.ts";
+import { conflict } from "#base";
 
+import type { Context } from "./context.ts";
+import { prepareMounts, writeEtcFiles } from "./prepare.ts";
+import { birthMessage } from "./start.ts";
+import { isActive } from "./wait.ts";
+
+/** The plan of system calls, one a line. No address is taken, no port opened, nothing is born. */
 export async function explainStart(context: Context, nameOrId: string): Promise<string> {
   const record = context.records.resolve(nameOrId);
-  return JSON.stringify(composeSpec(context, record), null, 2);
+  const { id, layers, host } = record;
+  // Its overlay is mounted already, and must not be a second time.
+  if (isActive(record))
+    throw conflict(`container ${id} is running: a plan is told before the start`);
+  const lowers = context.snapshots.lowers(layers);
+  const snapshot = context.snapshots.create({ id, layers });
+  writeEtcFiles(context, record, context.network.endpointsOf(id));
+  await prepareMounts(context, record, lowers);
+  const shared = host.networkMode.mode === "host" || host.networkMode.mode === "container";
+  const message = birthMessage(context, record, {
+    root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
+    attachment: { mode: shared ? "shared" : "none" },
+  });
+  const { plan } = await context.supervisor.request({ ...message, type: "explain" });
+  return plan;
 }

@@ -260,8 +260,11 @@ export class FakeSupervisor implements SupervisorLink {
       case "releasePorts":
       case "removeLinks":
       case "resize":
+      case "upgrade":
       case "shutdown":
         return null;
+      case "explain":
+        return { plan: "clone" };
     }
   }
 

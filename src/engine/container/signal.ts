@@ -21,7 +21,8 @@ export async function sendSignal(context: Context, id: string, signal: number): 
     await context.supervisor.request({ type: "signal", key: { id }, signal });
     return true;
   } catch (cause) {
-    if (kindOf(cause) === "notFound") return false;
+    const kind = kindOf(cause);
+    if (kind === "notFound" || kind === "conflict") return false;
     throw cause;
   }
 }

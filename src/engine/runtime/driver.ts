@@ -87,6 +87,8 @@ export interface RuntimeDriver {
   readonly name: string;
   /** Resolves when execve has succeeded. @throws RuntimeError, its sentence in Docker's words */
   birth(request: BirthRequest): Promise<Born>;
+  /** What a birth would do, one step a line; nothing is started. Drivers of other programs cannot tell. */
+  explain?(request: BirthRequest): string;
   /** @throws RuntimeError */
   exec(request: ExecRequest): Promise<Born>;
   /** Removes what the driver keeps for a container that has ended (bundle, runtime state). May run twice. */

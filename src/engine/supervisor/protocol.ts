@@ -123,10 +123,15 @@ export interface ExitReport {
   readonly error: string | null;
 }
 
+/** The same as a birth, told and not done. */
+export type ExplainMessage = Omit<BirthMessage, "type"> & { readonly type: "explain" };
+
 /** Every request with its answer. A refused one answers `SupervisorFailure`. */
 export interface Requests {
   birth: { request: BirthMessage; answer: ProcessReport };
   exec: { request: ExecMessage; answer: ProcessReport };
+  /** The plan of system calls that a birth would run, one a line. Refused by runtimes that have none. */
+  explain: { request: ExplainMessage; answer: { plan: string } };
   /** Sends a signal through the pidfd. */
   signal: { request: { type: "signal"; key: ProcessKey; signal: number }; answer: null };
   resize: {

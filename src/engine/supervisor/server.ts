@@ -17,6 +17,7 @@ import { setNotDumpable, setSubreaper } from "#linux/process";
 import { adoptEarlier, type Adoption } from "./adopt.ts";
 import { Attacher } from "./attacher.ts";
 import { O_RDWR, openDescriptor } from "./descriptors.ts";
+import { explainBirth } from "./explain.ts";
 import { encodeFrame, FrameReader } from "./frames.ts";
 import { startOrphanReaper } from "./orphans.ts";
 import { becomeProgram, takeHandover } from "./handover.ts";
@@ -232,6 +233,8 @@ class Server {
       case "exec":
         checkKey(request);
         return await table.exec(request);
+      case "explain":
+        return { plan: explainBirth(parts, request) };
       case "signal":
         if (table.living(checkKey(request.key)).signal(request.signal)) return null;
         throw conflict(`container ${request.key.id} is not running`);

@@ -50,6 +50,10 @@ export function containerRoutes(services: Services): Routes {
       const { titles, processes } = await containers.top(call.param("id"), psArguments);
       call.json(200, { Titles: titles, Processes: processes });
     },
+    // Ours, not Docker's: what `naru run --explain` shows.
+    "GET /containers/:id/explain": async (call) => {
+      call.text(await containers.explain(call.param("id")), {});
+    },
     "POST /containers/:id/start": (call) => start(call, containers),
     "POST /containers/:id/stop": async (call) => {
       await containers.stop(call.param("id"), stopRequest(call));
