@@ -20,6 +20,13 @@ export interface DriverSuite {
 const spec = (change: (spec: RuntimeSpec) => void): Pick<Launch, "change"> => ({ change });
 const script = (text: string) => ["sh", "-c", text];
 
+/** The error of something that must not work. */
+const refusal = (work: Promise<unknown>): Promise<Error> =>
+  work.then(
+    () => Promise.reject(new Error("this was not refused")),
+    (thrown: unknown) => thrown as Error,
+  );
+
 export function describeDriver({ name, open, lacks }: DriverSuite): void {
   describe(`the ${name} driver`, () => {
     let lab: Lab;
@@ -74,7 +81,7 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
         "uid=33(web) gid=34(web) groups=10(wheel),34(web)\n/var/www\n",
       );
       expect(await id("1234:99", ["500"])).toContain("uid=1234 gid=99 groups=99,500\n/\n");
-      await expect(id("nosuch")).rejects.toThrow(
+      expect((await refusal(id("nosuch"))).message).toMatch(
         "unable to find user nosuch: no matching entries in passwd file",
       );
     });
@@ -186,7 +193,7 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
           mounts.push({ destination: "/etc", type: "bind", source, options: ["rbind"] });
         }),
       };
-      await expect(lab.run(launch)).rejects.toThrow(/not a directory/);
+      expect((await refusal(lab.run(launch))).message).toMatch(/not a directory/);
     });
 
     promise("hides and protects what Docker hides and protects", async () => {
@@ -272,22 +279,24 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
 
     promise("says what cannot be executed, so that clients tell 127 and 126 apart", async () => {
       const run = (...args: string[]) => lab.run({ args });
-      await expect(run("nosuch")).rejects.toThrow("executable file not found in $PATH");
-      await expect(run("nosuch")).rejects.toMatchObject({ failure: "notFound" });
-      await expect(run("/nosuch")).rejects.toThrow("no such file or directory");
-      await expect(run("/nosuch")).rejects.toMatchObject({ failure: "notFound" });
-      await expect(run("/etc/passwd")).rejects.toThrow("permission denied");
-      await expect(run("/etc/passwd")).rejects.toMatchObject({ failure: "notExecutable" });
-      await expect(run("/etc")).rejects.toThrow(/is a directory|permission denied/);
+      expect((await refusal(run("nosuch"))).message).toMatch("executable file not found in $PATH");
+      expect(await refusal(run("nosuch"))).toMatchObject({ failure: "notFound" });
+      expect((await refusal(run("/nosuch"))).message).toMatch("no such file or directory");
+      expect(await refusal(run("/nosuch"))).toMatchObject({ failure: "notFound" });
+      expect((await refusal(run("/etc/passwd"))).message).toMatch("permission denied");
+      expect(await refusal(run("/etc/passwd"))).toMatchObject({ failure: "notExecutable" });
+      expect((await refusal(run("/etc"))).message).toMatch(/is a directory|permission denied/);
     });
 
     promise("leaves nothing of a birth that failed", async () => {
       const before = lab.leftovers();
-      await expect(lab.run({ args: ["nosuch"] })).rejects.toThrow();
+      expect((await refusal(lab.run({ args: ["nosuch"] }))).message).toMatch(/./);
       const prepare = () => {
         throw new Error("no network today");
       };
-      await expect(lab.run({ args: ["true"], prepare })).rejects.toThrow("no network today");
+      expect((await refusal(lab.run({ args: ["true"], prepare }))).message).toMatch(
+        "no network today",
+      );
       expect(lab.leftovers()).toEqual(before);
     });
 
@@ -303,7 +312,7 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       expect(output).toContain("CapBnd:\t00000000a80425fb\n0\n1\n2\n3\n");
       expect(output).not.toContain("naru-test-runtime");
       expect(exitCode).toBe(4);
-      await expect(container.exec({ args: ["nosuch"] })).rejects.toThrow(
+      expect((await refusal(container.exec({ args: ["nosuch"] }))).message).toMatch(
         "executable file not found in $PATH",
       );
       await container.end();
@@ -381,7 +390,7 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
         },
         hide: ["proc"],
       };
-      await expect(lab.run(launch)).rejects.toThrow();
+      expect((await refusal(lab.run(launch))).message).toMatch(/./);
     });
 
     promise("shows no container the engine's own program (CVE-2019-5736)", async () => {
