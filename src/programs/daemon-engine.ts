@@ -14,7 +14,9 @@ import { openGarbageCollector } from "#engine/gc";
 import { imageMigrations, type ImageService, openImageService } from "#engine/image";
 import { openLayerStore } from "#engine/layer";
 import { networkMigrations, openNetworkService, type NetworkService } from "#engine/network";
+import { runtimeDefaults } from "#engine/runtime";
 import { openRegistryClient } from "#engine/registry-client";
+import { runtimeDefaults } from "#engine/runtime";
 import { openSnapshotStore } from "#engine/snapshot";
 import { openStore } from "#engine/store";
 import { openSystemService, systemMigrations, type SystemService } from "#engine/system";
@@ -25,7 +27,6 @@ import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
 import manifest from "../../package.json" with { type: "json" };
 import type { DaemonLog } from "./daemon-log.ts";
 import type { DaemonOptions } from "./daemon-options.ts";
-import { specDefaults } from "./daemon-spec.ts";
 import { DaemonSupervisor } from "./daemon-supervisor.ts";
 
 declare const NARU_COMMIT: string | undefined;
@@ -89,7 +90,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     events,
     options: options.engine,
     facts: host.facts,
-    specDefaults: specDefaults(),
+    specDefaults: runtimeDefaults(),
     paths: { containers: join(dataRoot, "containers"), volumes: join(dataRoot, "volumes") },
     log,
   });
