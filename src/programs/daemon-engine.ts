@@ -14,7 +14,6 @@ import { openGarbageCollector } from "#engine/gc";
 import { imageMigrations, type ImageService, openImageService } from "#engine/image";
 import { openLayerStore } from "#engine/layer";
 import { networkMigrations, openNetworkService, type NetworkService } from "#engine/network";
-import { runtimeDefaults } from "#engine/runtime";
 import { openRegistryClient } from "#engine/registry-client";
 import { runtimeDefaults } from "#engine/runtime";
 import { openSnapshotStore } from "#engine/snapshot";
