@@ -47,10 +47,10 @@ test("engines with other data roots have other cgroups", () => {
 });
 
 test("flags are written as Docker's: long, short, joined, repeated", () => {
-  const options = optionsOf(
-    ...["-D", "-H", "unix:///a", "--host=unix:///b", "-lwarn", "--log-opt", "max-size=1m"],
-    ...["--mtu=1400", "--init=false", "--insecure-registry", "r:5000", "-b", "naru9"],
-  );
+  const args =
+    "-D -H unix:///a --host=unix:///b -lwarn --log-opt max-size=1m --mtu=1400 --init=false " +
+    "--insecure-registry r:5000 -b naru9";
+  const options = optionsOf(...args.split(" "));
   expect(options).toMatchObject({
     hosts: [{ path: "/a" }, { path: "/b" }],
     logLevel: "debug",

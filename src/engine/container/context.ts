@@ -6,6 +6,7 @@ import type { ImageService } from "#engine/image";
 import type { LayerStore } from "#engine/layer";
 import type { NetworkService } from "#engine/network";
 import type { SnapshotStore } from "#engine/snapshot";
+import type { RuntimeDefaults } from "#engine/runtime";
 import type { Store } from "#engine/store";
 import type {
   AttachHello,
@@ -20,7 +21,6 @@ import type { ExecTable } from "./exec-table.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { SerialQueue } from "./queue.ts";
 import type { Records } from "./records.ts";
-import type { SpecDefaults } from "./spec.ts";
 import type { Sweeper } from "./sweeper.ts";
 import type { EngineOptions } from "./validate.ts";
 
@@ -94,7 +94,7 @@ export interface Context extends ContainerRooms {
   readonly sweeper: Sweeper;
   readonly options: EngineOptions;
   readonly facts: HostFacts;
-  readonly specDefaults: SpecDefaults;
+  readonly specDefaults: RuntimeDefaults;
   readonly paths: ContainerPaths;
   readonly clock: Clock;
   readonly log: Log;

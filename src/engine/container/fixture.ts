@@ -10,6 +10,7 @@ import { type EngineEvent, type EventBus, eventMigrations, openEventBus } from "
 import type { Image, ImageService } from "#engine/image";
 import type { NetworkService, PortBinding } from "#engine/network";
 import { openStore, type Store } from "#engine/store";
+import type { RuntimeDefaults } from "#engine/runtime";
 import type {
   BirthMessage,
   ExecMessage,
@@ -26,7 +27,6 @@ import type { SupervisorLink } from "./context.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
 import { containerMigrations } from "./records.ts";
-import type { SpecDefaults } from "./spec.ts";
 import type { EngineOptions } from "./validate.ts";
 
 export const IMAGE_ID: Digest = `sha256:${"1".repeat(64)}`;
@@ -76,7 +76,7 @@ const systemMount = (destination: string, type: string, extra: string[] = []): M
   options: ["nosuid", ...extra],
 });
 
-export const specDefaults: SpecDefaults = {
+export const specDefaults: RuntimeDefaults = {
   capabilities: ["CAP_CHOWN", "CAP_KILL"],
   allCapabilities: facts.capabilities,
   mounts: [

@@ -6,5 +6,4 @@ export { type HostFacts, parseNumberList, readHostFacts } from "./host-facts.ts"
 export { checkLogOptions } from "./log-options.ts";
 export { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
 export { containerMigrations } from "./records.ts";
-export type { SpecDefaults } from "./spec.ts";
 export type { EngineOptions } from "./validate.ts";

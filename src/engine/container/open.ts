@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 
 import { type Clock, systemClock } from "#base";
 import type { ImageUsers } from "#engine/image";
+import type { RuntimeDefaults } from "#engine/runtime";
 import type { SupervisorEvent } from "#engine/supervisor";
 
 import type { ContainerService } from "./container-service.ts";
@@ -17,7 +18,6 @@ import type { HostFacts } from "./host-facts.ts";
 import { reconcile, startByPolicy } from "./reconcile.ts";
 import { Records } from "./records.ts";
 import { removeContainer } from "./remove.ts";
-import type { SpecDefaults } from "./spec.ts";
 import { startContainer } from "./start.ts";
 import {
   killContainer,
@@ -38,7 +38,7 @@ import { waitFor } from "./wait.ts";
 export interface OpenContainersRequest extends ContainerRooms {
   readonly options: EngineOptions;
   readonly facts: HostFacts;
-  readonly specDefaults: SpecDefaults;
+  readonly specDefaults: RuntimeDefaults;
   readonly paths: ContainerPaths;
   readonly log: Log;
   readonly clock?: Clock;

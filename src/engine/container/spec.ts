@@ -3,6 +3,7 @@
  * asked. Pure: whatever must be looked up (devices, other containers, files) comes in as data.
  */
 import { invalid } from "#base";
+import type { RuntimeDefaults } from "#engine/runtime";
 import type {
   DeviceRule,
   DeviceSpec,
@@ -20,26 +21,9 @@ import type { ResolvedMount } from "./mounts.ts";
 import type { ContainerRecord } from "./records.ts";
 import { DEVICE_RULE, normalizeCapability, parseSecurityOptions } from "./validate.ts";
 
-/** What a container gets when nobody asks for anything else; the runtime room knows it. */
-export interface SpecDefaults {
-  /** Docker's fourteen, as far as the host has them. */
-  readonly capabilities: readonly string[];
-  /** All the host has. */
-  readonly allCapabilities: readonly string[];
-  /** /proc, /dev, /dev/pts, /sys, /sys/fs/cgroup, /dev/mqueue, /dev/shm, in that order. */
-  readonly mounts: readonly MountSpec[];
-  readonly deviceRules: readonly DeviceRule[];
-  readonly maskedPaths: readonly string[];
-  readonly readonlyPaths: readonly string[];
-  /** The engine's filter for a container with these capabilities. */
-  readonly seccomp: (capabilities: readonly string[]) => SeccompSpec;
-  /** A person's profile, in Docker's form. @throws EngineError "invalid" */
-  readonly parseSeccomp: (profile: string, capabilities: readonly string[]) => SeccompSpec;
-}
-
 /** What a start looked up. */
 export interface SpecSurroundings {
-  readonly defaults: SpecDefaults;
+  readonly defaults: RuntimeDefaults;
   readonly apparmorEnabled: boolean;
   readonly cgroupsPath: string;
   /** Bind mounts of the engine's own files by target, such as /etc/hosts. */
@@ -90,7 +74,7 @@ export function environmentOf({ config }: Pick<ContainerRecord, "config">): stri
 /** Docker's rule: ALL may be added or dropped, and single names take or give from there. */
 export function capabilitiesOf(
   host: Pick<HostConfig, "privileged" | "capAdd" | "capDrop">,
-  { capabilities, allCapabilities }: Pick<SpecDefaults, "capabilities" | "allCapabilities">,
+  { capabilities, allCapabilities }: Pick<RuntimeDefaults, "capabilities" | "allCapabilities">,
 ): string[] {
   if (host.privileged) return [...allCapabilities];
   const add = new Set(host.capAdd.map(normalizeCapability));
