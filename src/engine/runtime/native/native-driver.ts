@@ -77,7 +77,9 @@ function explain({ nursery, facts }: Host, request: BirthRequest): string {
   using pipes = openPipes();
   using birth = borrowForBirth(request, { nursery, pipes, tasks: [] });
   const { id } = request;
-  return explainPlan(compileBirth({ id, spec: birth.spec, facts, borrowed: birth.borrowed }));
+  const plan = compileBirth({ id, spec: birth.spec, facts, borrowed: birth.borrowed });
+  const flags = cloneFlagsOf(birth.spec).toString(16);
+  return `  0  a child in namespaces and a cgroup of its own, which runs the rest\n       clone3(0x${flags})\n${explainPlan(plan)}`;
 }
 
 async function birth(host: Host, request: BirthRequest): Promise<Born> {
