@@ -1,9 +1,9 @@
 /** The life of a container: create, start, exec, stop, restart, remove. */
 export * from "./config.ts";
 export * from "./container-service.ts";
-export type { AttachedStreams, ContainerPaths, Log, SupervisorLink } from "./context.ts";
-export { type HostFacts, parseNumberList, readHostFacts } from "./host-facts.ts";
+export type { AttachedStreams, SupervisorLink } from "./context.ts";
+export { type HostFacts, readHostFacts } from "./host-facts.ts";
 export { checkLogOptions } from "./log-options.ts";
-export { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
+export { type ContainerRoom, openContainerService } from "./open.ts";
 export { containerMigrations } from "./records.ts";
 export type { EngineOptions } from "./validate.ts";

@@ -1,8 +1,5 @@
 /** Times as the records hold them: ISO 8601 with nanoseconds, all of one length, so as text they sort by age. */
 
-/** Docker's "never". */
-export const ZERO_TIME = "0001-01-01T00:00:00Z";
-
 let lastNano = 0n;
 
 /** Now, never the same twice: containers made in one millisecond keep their order. */

@@ -1,8 +1,3 @@
 /** What the engine and its host are. */
-export {
-  type EngineIdentity,
-  openSystemService,
-  type OpenSystemRequest,
-  systemMigrations,
-} from "./open.ts";
+export { openSystemService, systemMigrations } from "./open.ts";
 export type * from "./system-service.ts";

@@ -1,0 +1,91 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import type { HostFacts } from "#engine/container";
+import { openStore } from "#engine/store";
+
+import { openSystemService, systemMigrations, warningsOf } from "./open.ts";
+
+const facts: HostFacts = {
+  cpus: 2,
+  cpusetCpus: "0-1",
+  cpusetMems: "0",
+  memoryLimit: true,
+  swapLimit: false,
+  memoryReservation: true,
+  memorySwappiness: true,
+  oomKillDisable: true,
+  cpuCfs: true,
+  cpuShares: true,
+  cpuset: true,
+  pidsLimit: true,
+  blkioWeight: true,
+  ipv4Forwarding: true,
+  hostname: "ferry",
+  capabilities: [],
+  apparmor: false,
+};
+
+function open(path: string) {
+  const store = openStore({ path: join(path, "naru.db"), migrations: systemMigrations });
+  const system = openSystemService({
+    store,
+    identity: {
+      dataRoot: "/data",
+      runtimes: ["naru"],
+      defaultRuntime: "naru",
+      securityOptions: [],
+      insecureRegistries: [],
+      registryMirrors: [],
+      labels: ["a=b"],
+      liveRestore: true,
+      cgroupVersion: "1",
+      version: {
+        version: "1.2.3",
+        apiVersion: "1.51",
+        minApiVersion: "1.24",
+        gitCommit: "abc",
+        buildTime: "",
+      },
+    },
+    facts,
+    layers: { form: "file" },
+    counts: () => ({ running: 1, paused: 2, stopped: 3 }),
+    countImages: () => 4,
+  });
+  return { store, system };
+}
+
+test("a data root has one id for ever, and info tells what is there", async () => {
+  const folder = mkdtempSync("/tmp/naru-test-system-");
+  try {
+    const first = open(folder);
+    const info = await first.system.info();
+    expect(info).toMatchObject({
+      containers: { running: 1, paused: 2, stopped: 3 },
+      images: 4,
+      cpus: 2,
+      labels: ["a=b"],
+      cgroupVersion: "1",
+      warnings: ["WARNING: No swap limit support"],
+    });
+    expect(info.memoryBytes).toBeGreaterThan(1e6);
+    expect(first.system.version()).toMatchObject({ version: "1.2.3", apiVersion: "1.51" });
+    first.store[Symbol.dispose]();
+    const second = open(folder);
+    expect((await second.system.info()).id).toBe(info.id);
+    second.store[Symbol.dispose]();
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test("each thing the host cannot do is a warning of its own", () => {
+  expect(warningsOf({ ...facts, swapLimit: true })).toEqual([]);
+  expect(warningsOf({ ...facts, memoryLimit: false, ipv4Forwarding: false })).toEqual([
+    "WARNING: No memory limit support",
+    "WARNING: No swap limit support",
+    "WARNING: IPv4 forwarding is disabled",
+  ]);
+});
