@@ -202,10 +202,20 @@ class TestEngine implements Engine {
       [
         NARU,
         "daemon",
-        ...["--data-root", this.dataRoot, "--exec-root", this.execRoot],
-        ...["-H", `unix://${this.daemonSocket}`, "--bridge", this.bridge],
-        ...["--cgroup-parent", this.cgroupParent, "--config-file", join(this.root, "daemon.json")],
-        ...["--pidfile", join(this.root, "naru.pid")],
+        "--data-root",
+        this.dataRoot,
+        "--exec-root",
+        this.execRoot,
+        "-H",
+        `unix://${this.daemonSocket}`,
+        "--bridge",
+        this.bridge,
+        "--cgroup-parent",
+        this.cgroupParent,
+        "--config-file",
+        join(this.root, "daemon.json"),
+        "--pidfile",
+        join(this.root, "naru.pid"),
         ...this.#flags,
         ...(process.env["NARU_DAEMON_FLAGS"]?.split(" ") ?? []),
       ],
@@ -263,7 +273,7 @@ class TestEngine implements Engine {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#tap?.close();
+    await this.#tap?.close();
     await this.killDaemon();
     if (process.env["NARU_KEEP"] !== undefined) return;
     await removeTraces({ tag: this.tag });
