@@ -2,6 +2,7 @@
  * The end of a run: one transaction with its result (and, for `--rm`, the removal), then everyone who waits is
  * told, then what it used is given back, and the supervisor may forget it. Nothing in here waits before the record.
  */
+import { sentenceOf } from "#base";
 import type { ExitReport } from "#engine/supervisor";
 
 import type { ContainerState } from "./container-service.ts";
@@ -52,7 +53,9 @@ export function finishRun(context: Context, exit: ExitReport): void {
   };
   // A `--rm` container's record is deleted in a moment: that one transaction is enough for both.
   const isLeaving = record.host.autoRemove && !restarts && !live.removing && !live.restarting;
-  const ended = isLeaving ? context.records.note(id, change) : context.records.update(id, change);
+  const { ended, written } = isLeaving
+    ? { ended: context.records.note(id, change), written: true }
+    : writeOrNote(context, id, change);
   publishEvent(context, ended, "die", {
     exitCode: String(run.exitCode),
     execDuration: String(Math.floor(ranForMs(run) / 1000)),
@@ -61,15 +64,28 @@ export function finishRun(context: Context, exit: ExitReport): void {
   // Whoever waits for the end may want the ports at once; without ports nobody can tell the difference, and the
   // answers go out first.
   const hasPorts = record.ports.length > 0;
-  const teardown = hasPorts
-    ? tearDown(context, record)
-    : afterAnswers().then(() => tearDown(context, record));
+  const giveBack = () => tearDown(context, record, { forgetIt: written });
+  const teardown = hasPorts ? giveBack() : afterAnswers().then(giveBack);
   live.teardown = teardown.catch(() => undefined);
   inBackground(context, `give back what ${id} used`, teardown);
   const tell = () => announce(context, ended, run.exitCode);
   if (hasPorts) void live.teardown.then(tell);
   else tell();
   if (restarts) scheduleRestart(context, id, ranForMs(run));
+}
+
+/** On a full disk an end is known all the same, and the supervisor keeps its own record for the next daemon. */
+export function writeOrNote(
+  context: Context,
+  id: string,
+  change: Partial<ContainerRecord>,
+): { ended: ContainerRecord; written: boolean } {
+  try {
+    return { ended: context.records.update(id, change), written: true };
+  } catch (cause) {
+    context.log.error(`the end of ${id} could not be written down`, { error: sentenceOf(cause) });
+    return { ended: context.records.note(id, change), written: false };
+  }
 }
 
 type EndedRun = Omit<Extract<ContainerState, { status: "exited" }>, "status">;
@@ -101,9 +117,16 @@ function announce(context: Context, ended: ContainerRecord, exitCode: number): v
 /** Resolves when what was settled until now has been written to its sockets. */
 const afterAnswers = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-async function tearDown(context: Context, record: ContainerRecord): Promise<void> {
+async function tearDown(
+  context: Context,
+  record: ContainerRecord,
+  { forgetIt }: { forgetIt: boolean },
+): Promise<void> {
   unmountSharedMemory(context, record);
-  await Promise.all([context.network.release(record.id), forget(context, record.id)]);
+  await Promise.all([
+    context.network.release(record.id),
+    forgetIt ? forget(context, record.id) : null,
+  ]);
 }
 
 const forget = (context: Context, id: string): Promise<null> =>

@@ -1,7 +1,7 @@
 /** Opens the container room over the rooms below it. */
 import { mkdirSync } from "node:fs";
 
-import { type Clock, systemClock } from "#base";
+import { type Clock, sentenceOf, systemClock } from "#base";
 import type { ImageUsers } from "#engine/image";
 import type { RuntimeDefaults } from "#engine/runtime";
 import type { SupervisorEvent } from "#engine/supervisor";
@@ -86,7 +86,14 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     ...imageUsersOf(context),
     reconcile: (how) => reconcile(context, how),
     startByPolicy: () => startByPolicy(context),
-    onSupervisorEvent: (event) => handleEvent(context, event),
+    onSupervisorEvent: (event) => {
+      try {
+        handleEvent(context, event);
+      } catch (cause) {
+        // The connection to the supervisor carries everyone's events: one that fails must not end it.
+        log.error(`the event ${event.type} was not handled`, { error: sentenceOf(cause) });
+      }
+    },
     counts: () => countStates(context),
     swept: () => context.sweeper.idle(),
     close: () => {

@@ -9,7 +9,7 @@ import type { NetworkAttachment, PortBinding, PortRequest, Endpoint } from "#eng
 import type { BirthMessage, ProcessReport } from "#engine/supervisor";
 
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
-import { finishRun } from "./exit.ts";
+import { finishRun, writeOrNote } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent, publishNetworkEvents } from "./happenings.ts";
 import { logTargetOf } from "./log-options.ts";
@@ -89,11 +89,12 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   const report = await context.supervisor.request(message);
   try {
     await published;
+    recordRunning(context, id, { report, ports: attached.ports, byPolicy });
   } catch (cause) {
+    // No process may run that is on no record: a full disk, or a firewall that is not ours any more.
     await sendSignal(context, id, SIGKILL);
     throw cause;
   }
-  recordRunning(context, id, { report, ports: attached.ports, byPolicy });
 }
 
 /** Everything the supervisor needs to make the process. */
@@ -209,7 +210,7 @@ async function fail(context: Context, id: string, cause: unknown): Promise<Error
   await giveBack(context, id);
   const { exitCode, sentence } = failure;
   const { state } = record;
-  const failed = context.records.update(id, {
+  const { ended: failed } = writeOrNote(context, id, {
     state:
       state.status === "exited" || state.status === "restarting"
         ? { ...state, status: "exited", exitCode, error: sentence }
