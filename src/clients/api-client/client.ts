@@ -144,7 +144,7 @@ export class ApiClient {
     }
   }
 
-  /** Closes what is idle; a client that only ends with its process need not. */
+  /** Closes what is idle; idle connections do not keep a program alive, so one that ends anyway need not. */
   close(): void {
     for (const { wire } of this.#idle.splice(0)) wire.close();
   }
@@ -172,7 +172,10 @@ export class ApiClient {
 
   async #take(): Promise<Wire> {
     for (let last = this.#idle.pop(); last !== undefined; last = this.#idle.pop()) {
-      if (last.wire.idle && performance.now() - last.since < IDLE_REUSE_MS) return last.wire;
+      if (last.wire.idle && performance.now() - last.since < IDLE_REUSE_MS) {
+        last.wire.hold(true);
+        return last.wire;
+      }
       last.wire.close();
     }
     return openWire(this.endpoint);
@@ -293,8 +296,10 @@ export class ApiClient {
       if (finished) return;
       finished = true;
       stop();
-      if (reuse && wire.idle) this.#idle.push({ wire, since: performance.now() });
-      else wire.close();
+      if (reuse && wire.idle) {
+        wire.hold(false);
+        this.#idle.push({ wire, since: performance.now() });
+      } else wire.close();
     };
     const read = async () => {
       if (finished) return undefined;

@@ -19,6 +19,8 @@ export interface Wire {
   /** Says that nothing more will be written (a TCP FIN); reading goes on. */
   finish(): void;
   close(): void;
+  /** Whether the program has to live on for this connection: one that waits for its next use is no reason to. */
+  hold(needed: boolean): void;
   /** False as soon as the other side has ended, or anything was received that nobody asked for. */
   readonly idle: boolean;
   /** True when bytes wait to be read. */
@@ -169,6 +171,11 @@ function wireOf(socket: Bun.Socket, state: State): Wire {
       socket.terminate();
       state.reader?.();
       state.writer?.();
+    },
+    hold(needed) {
+      if (closed) return;
+      if (needed) socket.ref();
+      else socket.unref();
     },
     get hasReceived() {
       return state.chunks.length > 0;

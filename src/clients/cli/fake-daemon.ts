@@ -108,7 +108,7 @@ async function handle(exchange: Exchange): Promise<void> {
 async function builtIn(exchange: Exchange, what: string, text: string): Promise<void> {
   const { daemon, containers, response, request } = exchange;
   if (what === "HEAD /_ping") {
-    response.writeHead(200, { "Api-Version": daemon.apiVersion }).end();
+    response.writeHead(200, { "Api-Version": daemon.apiVersion, OSType: "linux" }).end();
     return;
   }
   if (what === "POST /containers/create") {
