@@ -13,11 +13,13 @@ import { AT_FDCWD, O_CLOEXEC, O_NOCTTY, O_RDWR, RESOLVE_NO_SYMLINKS } from "#lin
 import type { NamespaceType, RuntimeSpec } from "#oci";
 
 import { writeConsole, writeDevices, writeProtection } from "./devices.ts";
-import { type BorrowedBirth, type BorrowedJoin, type HostFacts, namespaceFlags } from "./facts.ts";
+import { type BirthShape, type HostFacts, type JoinShape, namespaceFlags } from "./facts.ts";
 import { openStep, type Root } from "./files.ts";
 import { bind, changeAttributes, STATFS_BYTES, writeMounts } from "./mounts.ts";
-import { errnoOf, type Plan, PlanWriter } from "./plan.ts";
-import { writeCgroupJoin, writeHead, writeSysctl, writeTail } from "./tail.ts";
+import { errnoOf, type Plan, PlanWriter, type SlotValues } from "./plan.ts";
+import { filterNumber, writeCgroupJoin, writeHead, writeSysctl, writeTail } from "./tail.ts";
+
+const root = { slot: "root" };
 
 export const INIT_PATH = "/sbin/docker-init";
 const TIOCSPTLCK = 0x4004_5431;
@@ -29,11 +31,10 @@ const STATX_RDEV = 128;
 const PTMX_DEVICE = 5n | (2n << 32n);
 
 export interface BirthPlanRequest {
-  readonly id: string;
   /** `process.user` filled in, HOME in the environment. */
   readonly spec: RuntimeSpec;
   readonly facts: HostFacts;
-  readonly borrowed: BorrowedBirth;
+  readonly shape: BirthShape;
 }
 
 /** The namespaces that clone3 makes with the child; the mount and cgroup ones come by unshare, in the plan. */
@@ -51,37 +52,35 @@ const makes = (spec: RuntimeSpec, wanted: NamespaceType): boolean =>
 
 /** Compiles a birth. @throws EngineError for what a spec may not say, or this driver does not do */
 export function compileBirth(request: BirthPlanRequest): Plan {
-  const { id, spec, facts, borrowed } = request;
-  const { root, stdio } = borrowed;
+  const { spec, facts, shape } = request;
+  const { stdio } = shape;
   refuseUnsupported(spec);
   const writer = new PlanWriter();
-  writeHead(writer, borrowed.goWriter);
-  writeCgroupJoin(writer, borrowed.tasks);
+  writeHead(writer);
+  writeCgroupJoin(writer, shape.tasks);
   writeNamespaces(writer, request);
-  const mounts = { spec, facts, root, binds: borrowed.binds };
+  const mounts = { spec, facts, root, binds: shape.binds };
   writeMounts(writer, mounts);
   writeDevices(writer, mounts);
   if (stdio.type === "terminal") {
     writeTerminal(writer, { root, ...stdio });
     writeConsole(writer, { register: "slave" });
   }
-  writeInit(writer, borrowed);
+  if (shape.init) writeInit(writer);
   writeProtection(writer, mounts);
-  writeRoot(writer, spec, root);
+  writeRoot(writer, spec);
   writeNames(writer, spec);
-  writeBarrier(writer, borrowed);
+  writeBarrier(writer, shape);
   for (const [key, value] of Object.entries(spec.linux.sysctl ?? {})) {
     writeSysctl(writer, key, value);
   }
-  const args = borrowed.init === null ? [] : [INIT_PATH, "--"];
   writeTail(writer, {
     facts,
-    process: { ...spec.process, args: [...args, ...spec.process.args] },
+    process: { ...spec.process, args: argumentsOf(request) },
     seccomp: spec.linux.seccomp,
-    id,
     root,
     stdio,
-    joinsPidNamespace: borrowed.namespaces.some(({ type }) => type === "pid"),
+    joinsPidNamespace: shape.namespaces.includes("pid"),
     makesDirectory: true,
   });
   return writer.finish();
@@ -99,22 +98,69 @@ function refuseUnsupported({ linux }: RuntimeSpec): void {
   }
 }
 
-function writeNamespaces(writer: PlanWriter, { spec, borrowed }: BirthPlanRequest): void {
-  const { root, nursery, namespaces } = borrowed;
+function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRequest): void {
   // Now, not at clone: the namespace's root is the cgroup that its maker is in.
   if (makes(spec, "cgroup")) {
     writer.call("unshare", [namespaceFlags.cgroup], "a cgroup namespace rooted here");
   }
-  for (const { type, descriptor } of namespaces) {
+  for (const type of shape.namespaces) {
     const context = `failed to join the ${type} namespace`;
-    writer.call("setns", [descriptor, namespaceFlags[type]], `join the ${type} namespace`, {
-      context,
-    });
+    const args = [{ slot: `join.${type}` }, namespaceFlags[type]];
+    writer.call("setns", args, `join the ${type} namespace`, { context });
   }
-  writer.call("setns", [nursery, namespaceFlags.mount], "enter the nursery: a nearly empty tree");
+  writer.call(
+    "setns",
+    [{ slot: "nursery" }, namespaceFlags.mount],
+    "enter the nursery: a nearly empty tree",
+  );
   writer.call("unshare", [namespaceFlags.mount], "a mount namespace of its own");
   const to = [AT_FDCWD, { text: "/root" }, MOVE_MOUNT_F_EMPTY_PATH] as const;
   writer.call("move_mount", [root, { text: "" }, ...to], "attach the container's root");
+}
+
+/** What pid 1 is: the program, or the init with the program behind it. */
+export const argumentsOf = ({ spec, shape }: Pick<BirthPlanRequest, "spec" | "shape">): string[] =>
+  shape.init ? [INIT_PATH, "--", ...spec.process.args] : spec.process.args;
+
+/** What goes into a birth's slots besides descriptors. */
+export function birthSlots(request: BirthPlanRequest & { readonly id: string }): SlotValues {
+  const { id, spec, facts } = request;
+  const slots: Record<string, string | readonly string[]> = {
+    args: argumentsOf(request),
+    env: spec.process.env,
+    keyring: `_ses.${id}`,
+    hostname: spec.hostname ?? "",
+    domainname: spec.domainname ?? "",
+  };
+  for (const index of facts.hierarchies.keys()) {
+    slots[`cgroup${index}`] = `/cgroup/${index}${spec.linux.cgroupsPath}`;
+  }
+  return slots;
+}
+
+/**
+ * Two births with equal keys have equal plans, but for the sentences of failures: what the plan takes from slots,
+ * and what only those sentences mention, is left out.
+ */
+export function birthKey({ spec, shape }: Pick<BirthPlanRequest, "spec" | "shape">): string {
+  const { process, linux } = spec;
+  const { args, env, ...rest } = process;
+  const { seccomp, resources: _resources, cgroupsPath: _path, ...confinement } = linux;
+  return JSON.stringify([
+    rest,
+    shape.init ? "" : args[0],
+    args.length === 0,
+    env.find((entry) => entry.startsWith("PATH=")),
+    confinement.namespaces.map(({ type, path }) => [type, path === undefined]),
+    { ...confinement, namespaces: [] },
+    spec.mounts.map(({ source, ...mount }, index) =>
+      shape.binds.has(index) ? mount : [source, mount],
+    ),
+    [...shape.binds],
+    { ...shape, binds: [] },
+    [spec.root.readonly, Boolean(spec.hostname), Boolean(spec.domainname)],
+    seccomp === undefined ? 0 : filterNumber(seccomp),
+  ]);
 }
 
 export interface TerminalSteps {
@@ -147,13 +193,13 @@ export function writeTerminal(writer: PlanWriter, { root, columns, rows }: Termi
   writer.call("ioctl", peer, "open the other end", { result: "slave" });
 }
 
-function writeInit(writer: PlanWriter, { init, root }: BorrowedBirth): void {
-  if (init === null) return;
+function writeInit(writer: PlanWriter): void {
   writer.within(`error mounting the init program at ${INIT_PATH}`, () =>
     bind(writer, {
       root,
       destination: INIT_PATH,
-      tree: init,
+      tree: { slot: "init" },
+      directory: false,
       options: {
         bind: true,
         recursiveBind: false,
@@ -169,7 +215,7 @@ function writeInit(writer: PlanWriter, { init, root }: BorrowedBirth): void {
   );
 }
 
-function writeRoot(writer: PlanWriter, spec: RuntimeSpec, root: number): void {
+function writeRoot(writer: PlanWriter, spec: RuntimeSpec): void {
   writer.call("fchdir", [root], "go to the root");
   writer.call("pivot_root", [{ text: "." }, { text: "." }], "the root becomes /", {
     context: "error jailing process inside rootfs: pivot_root .",
@@ -187,18 +233,20 @@ function writeRoot(writer: PlanWriter, spec: RuntimeSpec, root: number): void {
 function writeNames(writer: PlanWriter, { hostname, domainname }: RuntimeSpec): void {
   const set = (call: "sethostname" | "setdomainname", name: string | undefined) => {
     if (!name) return;
-    const length = Buffer.byteLength(name);
-    writer.call(call, [{ text: name }, length], `${call.slice(3)} ${name}`, { context: call });
+    const slot = call.slice(3);
+    writer.call(call, [{ slot }, { slot, part: "length" }], `its ${slot}`, { context: call });
   };
   set("sethostname", hostname);
   set("setdomainname", domainname);
 }
 
 /** Waits for the parent's byte; with a terminal, tells it first which descriptor the master is. */
-export function writeBarrier(writer: PlanWriter, { go, stdio }: BorrowedJoin): void {
+export function writeBarrier(writer: PlanWriter, { stdio }: JoinShape): void {
   if (stdio.type === "terminal") writer.control("report", [], "tell the parent where the pty is");
   const byte = { area: "go", sizeBytes: 8 };
-  writer.call("read", [go, byte, 1], "wait until the parent built the network", { result: "went" });
+  writer.call("read", [{ slot: "go" }, byte, 1], "wait until the parent built the network", {
+    result: "went",
+  });
   const wanted = [{ register: "went" }, 1, errnoOf("ECANCELED")];
   writer.control("requireEqual", wanted, "the parent wants this to go on");
 }

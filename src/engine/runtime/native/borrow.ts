@@ -33,9 +33,7 @@ import {
   RuntimeError,
 } from "../driver.ts";
 import { resolveIdentity } from "../identity.ts";
-import type { ExecPlanRequest } from "./exec-plan.ts";
-import type { BorrowedBirth, BorrowedStdio, BorrowedTree, JoinedNamespace } from "./facts.ts";
-import { namespaceFlags } from "./facts.ts";
+import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
 import { parseMountOptions } from "./mount-options.ts";
 import type { BirthPipes, Nursery } from "./nursery.ts";
 
@@ -45,12 +43,16 @@ const LOWEST_BORROWED = 3;
 
 /** Everything opened for one birth; disposing closes this side's copies. */
 export interface BirthLoan extends Disposable {
-  readonly borrowed: BorrowedBirth;
+  readonly shape: BirthShape;
+  readonly descriptors: DescriptorSlots;
   /** With the user filled in. */
   readonly spec: RuntimeSpec;
   /** Calls `use` with the network namespace that the process will be in. */
   withNetworkNamespace(pid: number, use: (descriptor: number) => void): void;
 }
+
+/** Descriptors by the slot they fill. */
+export type DescriptorSlots = Readonly<Record<string, number>>;
 
 class Descriptors implements Disposable {
   readonly #open: number[] = [];
@@ -75,35 +77,25 @@ export function borrowForBirth(
     const root = descriptors.keep(openRoot(request.root));
     const process = withIdentity(request.spec.process, request.identity, root);
     const spec = { ...request.spec, process };
-    const namespaces = openNamespaces(spec, descriptors);
-    const binds = new Map<number, BorrowedTree>();
+    const slots: Record<string, number> = { root, nursery: own.nursery.namespace };
+    const namespaces = openNamespaces(spec, { descriptors, slots });
+    const binds = new Map<number, boolean>();
     for (const [index, mount] of spec.mounts.entries()) {
       const { bind, recursiveBind } = parseMountOptions(mount.type ?? "bind", mount.options ?? []);
       if (!bind) continue;
       const { source = "", destination } = mount;
-      binds.set(index, openSource(descriptors, { source, destination, recursive: recursiveBind }));
+      const tree = openSource({ source, destination, recursive: recursiveBind });
+      slots[`bind${index}`] = descriptors.keep(tree);
+      binds.set(index, isType(statFd(tree).mode, S_IFDIR));
     }
-    const init = request.init === null ? null : openInit(descriptors, request.init);
-    const stdio = borrowStdio(descriptors, request.stdio);
-    const { nursery, pipes, tasks } = own;
-    const { goReader: go, goWriter } = pipes;
+    if (request.init !== null) slots["init"] = descriptors.keep(openInit(request.init));
+    const join = borrowForJoin(request.stdio, own, { descriptors, slots });
     return {
       spec,
-      borrowed: {
-        root,
-        nursery: nursery.namespace,
-        go,
-        goWriter,
-        tasks,
-        stdio,
-        namespaces,
-        binds,
-        init,
-      },
-      withNetworkNamespace: (pid, use) => {
-        const joined = namespaces.find(({ type }) => type === "network");
-        use(joined?.descriptor ?? descriptors.keep(openNamespace(pid, "net")));
-      },
+      shape: { ...join, namespaces, binds, init: request.init !== null },
+      descriptors: slots,
+      withNetworkNamespace: (pid, use) =>
+        use(slots["join.network"] ?? descriptors.keep(openNamespace(pid, "net"))),
       [Symbol.dispose]: () => descriptors[Symbol.dispose](),
     };
   } catch (thrown) {
@@ -113,7 +105,8 @@ export function borrowForBirth(
 }
 
 export interface ExecLoan extends Disposable {
-  readonly borrowed: ExecPlanRequest["borrowed"];
+  readonly shape: JoinShape;
+  readonly descriptors: DescriptorSlots;
   readonly process: ProcessSpec;
 }
 
@@ -127,11 +120,12 @@ export function borrowForExec(
     // The pid is our own child's, not reaped yet: its /proc folder is that process or a zombie's.
     const root = descriptors.keep(openPath(`/proc/${request.pid}/root`, O_PATH | O_DIRECTORY));
     const process = withIdentity(request.process, request.identity, root);
-    const stdio = borrowStdio(descriptors, request.stdio);
-    const { goReader: go, goWriter } = own.pipes;
+    const slots: Record<string, number> = { pidfd: request.pidfd };
+    const shape = borrowForJoin(request.stdio, own, { descriptors, slots });
     return {
       process,
-      borrowed: { pidfd: request.pidfd, go, goWriter, tasks: own.tasks, stdio },
+      shape,
+      descriptors: slots,
       [Symbol.dispose]: () => descriptors[Symbol.dispose](),
     };
   } catch (thrown) {
@@ -159,22 +153,27 @@ function openRoot(root: BirthRequest["root"]): number {
   return fd;
 }
 
+interface Loan {
+  readonly descriptors: Descriptors;
+  readonly slots: Record<string, number>;
+}
+
 /** The files by which other processes' namespaces are named, each checked to be a namespace of its type. */
-function openNamespaces(spec: RuntimeSpec, descriptors: Descriptors): JoinedNamespace[] {
+function openNamespaces(spec: RuntimeSpec, { descriptors, slots }: Loan): NamespaceType[] {
   return spec.linux.namespaces.flatMap(({ type, path }) => {
     if (path === undefined) return [];
-    if (type === "mount" || type === "user")
+    if (type === "mount" || type === "user") {
       throw invalid(`cannot join a ${type} namespace by path`);
+    }
     const descriptor = descriptors.keep(openPath(path, O_RDONLY));
     const kind = checked("ioctl", path, descriptor, NS_GET_NSTYPE, 0);
     if (kind !== namespaceFlags[type]) throw invalid(`${path} is not a ${type} namespace`);
     // Joining the pid namespace one is in already needs no second clone.
-    return type === "pid" && isOwn(type, descriptor) ? [] : [{ type, descriptor }];
+    if (type === "pid" && namespaceId(descriptor) === processNamespaceId("self", "pid")) return [];
+    slots[`join.${type}`] = descriptor;
+    return [type];
   });
 }
-
-const isOwn = (type: NamespaceType, descriptor: number): boolean =>
-  type === "pid" && namespaceId(descriptor) === processNamespaceId("self", "pid");
 
 interface Source {
   readonly source: string;
@@ -182,14 +181,10 @@ interface Source {
   readonly recursive: boolean;
 }
 
-function openSource(
-  descriptors: Descriptors,
-  { source, destination, recursive }: Source,
-): BorrowedTree {
+function openSource({ source, destination, recursive }: Source): number {
   try {
     const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
-    const descriptor = descriptors.keep(openTree({ path: source, flags }));
-    return { descriptor, directory: isType(statFd(descriptor).mode, S_IFDIR) };
+    return openTree({ path: source, flags });
   } catch (cause) {
     const reason = sentenceOf(cause).slice(sentenceOf(cause).lastIndexOf(": ") + 2);
     throw invalid(
@@ -199,10 +194,9 @@ function openSource(
   }
 }
 
-function openInit(descriptors: Descriptors, path: string): BorrowedTree {
+function openInit(path: string): number {
   try {
-    const descriptor = descriptors.keep(openTree({ path, flags: OPEN_TREE_CLONE }));
-    return { descriptor, directory: false };
+    return openTree({ path, flags: OPEN_TREE_CLONE });
   } catch (cause) {
     throw new RuntimeError("failed", `the init program ${path} of --init cannot be opened`, {
       cause,
@@ -210,25 +204,33 @@ function openInit(descriptors: Descriptors, path: string): BorrowedTree {
   }
 }
 
+/** The barrier, the cgroup files and the streams: what births and execs share. */
+function borrowForJoin(
+  stdio: ProcessStdio,
+  own: { readonly pipes: BirthPipes; readonly tasks: readonly number[] },
+  { descriptors, slots }: Loan,
+): JoinShape {
+  slots["go"] = own.pipes.goReader;
+  slots["goWriter"] = own.pipes.goWriter;
+  for (const [index, fd] of own.tasks.entries()) slots[`task${index}`] = fd;
+  return { tasks: own.tasks.length, stdio: borrowStdio(stdio, { descriptors, slots }) };
+}
+
 /** Streams as the plan wants them: above 2, since those are what they become, and known to be given away or not. */
-function borrowStdio(descriptors: Descriptors, stdio: ProcessStdio): BorrowedStdio {
+function borrowStdio(stdio: ProcessStdio, { descriptors, slots }: Loan): StdioShape {
   if (stdio.type === "terminal") return stdio;
-  const above = (fd: number) =>
-    fd >= LOWEST_BORROWED
-      ? fd
-      : descriptors.keep(checked("fcntl", `fd ${fd}`, fd, F_DUPFD_CLOEXEC, LOWEST_BORROWED));
   const { stdin, stdout, stderr } = stdio;
+  for (const [slot, fd] of Object.entries({ stdin, stdout, stderr })) {
+    slots[slot] =
+      fd >= LOWEST_BORROWED
+        ? fd
+        : descriptors.keep(checked("fcntl", `fd ${fd}`, fd, F_DUPFD_CLOEXEC, LOWEST_BORROWED));
+  }
   // Only FIFOs are the container's own: a host device or file that happens to be a stream keeps its owner.
   const chown = [stdin, stdout, stderr].flatMap((fd, index) =>
     isType(fstatSync(fd).mode, S_IFIFO) ? [index] : [],
   );
-  return {
-    type: "pipes",
-    stdin: above(stdin),
-    stdout: above(stdout),
-    stderr: above(stderr),
-    chown,
-  };
+  return { type: "pipes", chown };
 }
 
 /** This process' own oom_score_adj: what its children are born with. */

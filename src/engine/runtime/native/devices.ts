@@ -16,7 +16,7 @@ import { capabilityMask } from "#linux/security";
 import type { DeviceSpec, RuntimeSpec } from "#oci";
 
 import type { HostFacts } from "./facts.ts";
-import { openStep, splitPath, targetStep } from "./files.ts";
+import { openStep, type Root, splitPath, targetStep } from "./files.ts";
 import { attach, changeAttributes, PROC_SUPER_MAGIC, STATFS_BYTES } from "./mounts.ts";
 import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
 
@@ -69,7 +69,7 @@ function devicesOf(spec: RuntimeSpec): DeviceSpec[] {
 export interface DeviceSteps {
   readonly spec: RuntimeSpec;
   readonly facts: HostFacts;
-  readonly root: number;
+  readonly root: Root;
 }
 
 /** Makes the device nodes and the links of /dev. */
@@ -148,7 +148,7 @@ export function writeProtection(writer: PlanWriter, { spec, facts, root }: Devic
 }
 
 interface MaskStep {
-  readonly root: number;
+  readonly root: Root;
   readonly path: string;
   readonly emptyDevice: bigint;
 }
@@ -183,7 +183,7 @@ function mask(writer: PlanWriter, { root, path, emptyDevice }: MaskStep): void {
   });
 }
 
-function readOnly(writer: PlanWriter, root: number, path: string): void {
+function readOnly(writer: PlanWriter, root: Root, path: string): void {
   writer.within(`can't make ${JSON.stringify(path)} read-only`, () => {
     openStep(writer, { root, path, result: "target", allow: ["ENOENT", "ENOTDIR"] });
     writer.ifFine("target", `${path} does not exist`, () => {

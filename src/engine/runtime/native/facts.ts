@@ -64,49 +64,31 @@ export function readHostFacts(cgroups: CgroupHost, emptyDevice: bigint): HostFac
   };
 }
 
-/** A detached copy of a host tree, opened for one birth. */
-export interface BorrowedTree {
-  readonly descriptor: number;
-  readonly directory: boolean;
-}
-
-export interface JoinedNamespace {
-  readonly type: NamespaceType;
-  readonly descriptor: number;
-}
-
-export type BorrowedStdio =
+/** How a process' streams come, without their numbers. */
+export type StdioShape =
   | {
       readonly type: "pipes";
-      readonly stdin: number;
-      readonly stdout: number;
-      readonly stderr: number;
       /** Which of 0, 1, 2 are given to the process' user. */
       readonly chown: readonly number[];
     }
   | { readonly type: "terminal"; readonly columns: number; readonly rows: number };
 
-/** Descriptors of the supervisor that a child inherits and uses; every one is close-on-exec. */
-export interface BorrowedJoin {
-  /** v1 `tasks` files. */
-  readonly tasks: readonly number[];
-  readonly stdio: BorrowedStdio;
-  /** One byte comes here when the parent has done its part. */
-  readonly go: number;
-  /** The other end, which the child must not keep open. */
-  readonly goWriter: number;
+/**
+ * What a plan must know of the descriptors that the supervisor opened. Their numbers come by slots: "root" (the
+ * detached root mount), "nursery", "go" and "goWriter" (the barrier's two ends), "task<n>", "bind<index>",
+ * "join.<type>", "init", "stdin", "stdout", "stderr", "pidfd". Every one is close-on-exec.
+ */
+export interface JoinShape {
+  /** How many v1 `tasks` files. */
+  readonly tasks: number;
+  readonly stdio: StdioShape;
 }
 
-export interface BorrowedBirth extends BorrowedJoin {
-  /** The detached root mount. */
-  readonly root: number;
-  /** The nursery's mount namespace. */
-  readonly nursery: number;
-  readonly namespaces: readonly JoinedNamespace[];
-  /** Sources of bind mounts, by index in `spec.mounts`. */
-  readonly binds: ReadonlyMap<number, BorrowedTree>;
-  /** The init program's file. */
-  readonly init: BorrowedTree | null;
+export interface BirthShape extends JoinShape {
+  readonly namespaces: readonly NamespaceType[];
+  /** Sources of bind mounts that are open, by index in `spec.mounts`, and whether each is a directory. */
+  readonly binds: ReadonlyMap<number, boolean>;
+  readonly init: boolean;
 }
 
 export const namespaceFlags = {

@@ -10,8 +10,8 @@ import {
 
 import type { Argument, PlanWriter, StepOptions } from "./plan.ts";
 
-/** The root a path is resolved below: a descriptor's number, or the register that holds it. */
-export type Root = number | { readonly register: string };
+/** The root a path is resolved below: a slot with the descriptor, or the register that holds it. */
+export type Root = { readonly slot: string } | { readonly register: string };
 
 const hows = new Map<string, Argument>();
 

@@ -23,8 +23,8 @@ import {
 } from "#linux/path";
 import type { MountSpec, RuntimeSpec } from "#oci";
 
-import type { BorrowedTree, HostFacts } from "./facts.ts";
-import { openStep, targetStep } from "./files.ts";
+import type { HostFacts } from "./facts.ts";
+import { openStep, type Root, targetStep } from "./files.ts";
 import { type MountOptions, parseMountOptions } from "./mount-options.ts";
 import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
 
@@ -42,8 +42,9 @@ const PROC_MOUNTABLE = new Set(
 export interface MountSteps {
   readonly spec: RuntimeSpec;
   readonly facts: HostFacts;
-  readonly root: number;
-  readonly binds: ReadonlyMap<number, BorrowedTree>;
+  readonly root: Root;
+  /** Which sources are open, in slots "bind<index>", and whether each is a directory. */
+  readonly binds: ReadonlyMap<number, boolean>;
 }
 
 /** Normal form of a destination. @throws EngineError "invalid" */
@@ -65,12 +66,13 @@ export function writeMounts(writer: PlanWriter, request: MountSteps): void {
     const context = `error mounting "${source}" to rootfs at "${destination}": mount src=${source}, dst=${destination}`;
     writer.within(context, () => {
       if (options.bind) {
-        const tree = request.binds.get(index);
-        if (tree === undefined) throw invalid(`${context}: source is not open`);
+        const directory = request.binds.get(index);
+        if (directory === undefined) throw invalid(`${context}: source is not open`);
         if (destination.startsWith("/proc/") && !PROC_MOUNTABLE.has(destination)) {
           throw invalid(`"${destination}" cannot be mounted because it is inside /proc`);
         }
-        bind(writer, { root: request.root, destination, options, tree });
+        const tree = { slot: `bind${index}` };
+        bind(writer, { root: request.root, destination, options, tree, directory });
       } else if (type === "cgroup" || type === "cgroup2") {
         cgroupMount(writer, { ...request, destination, options });
       } else if (TYPES.has(type)) {
@@ -111,33 +113,35 @@ export function changeAttributes(
 }
 
 interface BindStep {
-  readonly root: number;
+  readonly root: Root;
   readonly destination: string;
   readonly options: MountOptions;
-  readonly tree: BorrowedTree;
+  /** The open source. */
+  readonly tree: Argument;
+  readonly directory: boolean;
 }
 
 /** Attaches a host tree that the supervisor opened, with its attributes set while nobody can reach it. */
-export function bind(writer: PlanWriter, { root, destination, options, tree }: BindStep): void {
-  const { descriptor, directory } = tree;
+export function bind(writer: PlanWriter, step: BindStep): void {
+  const { root, destination, options, tree, directory } = step;
   const { propagation, set, clear, recursiveSet, recursiveClear } = options;
   targetStep(writer, { root, path: destination, directory, result: "target" });
   if (propagation !== null) {
     const change = { propagation: propagation.type, recursive: propagation.recursive };
-    changeAttributes(writer, descriptor, change, `propagation of ${destination}`);
+    changeAttributes(writer, tree, change, `propagation of ${destination}`);
   }
   if (set !== 0 || clear !== 0) {
-    changeAttributes(writer, descriptor, { set, clear }, `attributes of ${destination}`);
+    changeAttributes(writer, tree, { set, clear }, `attributes of ${destination}`);
   }
   if (recursiveSet !== 0 || recursiveClear !== 0) {
     const change = { set: recursiveSet, clear: recursiveClear, recursive: true };
-    changeAttributes(writer, descriptor, change, `attributes of ${destination} and all below`);
+    changeAttributes(writer, tree, change, `attributes of ${destination} and all below`);
   }
-  attach(writer, descriptor, { register: "target" }, `mount the host's tree at ${destination}`);
+  attach(writer, tree, { register: "target" }, `mount the host's tree at ${destination}`);
 }
 
 interface FileSystemStep {
-  readonly root: number;
+  readonly root: Root;
   readonly destination: string;
   readonly options: MountOptions;
   readonly type: string;
@@ -163,7 +167,7 @@ function fileSystem(writer: PlanWriter, step: FileSystemStep): void {
 }
 
 /** Keeps /proc's descriptor: whatever the plan reads or writes there later is procfs and nothing mounted over it. */
-function keepProc(writer: PlanWriter, root: number): void {
+function keepProc(writer: PlanWriter, root: Root): void {
   openStep(writer, { root, path: "/proc", flags: O_PATH | O_DIRECTORY, result: "proc" });
   const statfs = { area: "statfs", sizeBytes: STATFS_BYTES };
   writer.call("fstatfs", [{ register: "proc" }, statfs], "ask what /proc is");
@@ -182,14 +186,14 @@ interface CgroupStep extends MountSteps {
 
 /** The container's own folders of every hierarchy: the rest of the tree, release_agent with it, is not there at all. */
 function cgroupMount(writer: PlanWriter, step: CgroupStep): void {
-  const { spec, facts, root, destination, options } = step;
+  const { facts, root, destination, options } = step;
   const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   const set = attributes | (options.set & MOUNT_ATTR_RDONLY);
   const clone = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
   const open = (index: number) =>
     writer.call(
       "open_tree",
-      [AT_FDCWD, { text: `/cgroup/${index}${spec.linux.cgroupsPath}` }, clone],
+      [AT_FDCWD, { slot: `cgroup${index}` }, clone],
       `open the container's folder of hierarchy ${index}`,
       { result: "tree" },
     );

@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 import { EngineError, sentenceOf } from "#base";
 import type { Cgroup, CgroupHost } from "#linux/cgroup";
-import { addressOf, allocate, attempt, SyscallError } from "#linux/ffi";
+import { allocate, attempt, SyscallError } from "#linux/ffi";
 import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
 
 import {
@@ -19,21 +19,18 @@ import {
   type RuntimeDriver,
   RuntimeError,
 } from "../driver.ts";
-import { compileBirth, cloneFlagsOf } from "./birth-plan.ts";
+import { birthKey, birthSlots, cloneFlagsOf, compileBirth } from "./birth-plan.ts";
 import { borrowForBirth, borrowForExec, ownAdjustment, writeAdjustment } from "./borrow.ts";
-import { encodePlan } from "./encode.ts";
-import { compileExec } from "./exec-plan.ts";
+import type { EncodedPlan } from "./encode.ts";
+import { compileExec, execKey, execSlots } from "./exec-plan.ts";
 import { type HostFacts, readHostFacts } from "./facts.ts";
 import { failureOf, frame, type Operation } from "./failure.ts";
+import { Midwife } from "./midwife.ts";
 import { type BirthPipes, type Nursery, openNursery, openPipes } from "./nursery.ts";
 import { explainPlan, type Plan } from "./plan.ts";
+import { PlanCache } from "./plan-cache.ts";
 import { type Message, readMessage } from "./report.ts";
-import { MESSAGE_CHILD, MESSAGE_FAILED, openTrampoline, type Trampoline } from "./trampoline.ts";
-
-const CLONE_PIDFD = 0x1000;
-const CLONE_INTO_CGROUP = 0x2_0000_0000;
-const SIGCHLD = 17;
-const CLONE_ARGS_BYTES = 88;
+import { MESSAGE_CHILD, MESSAGE_FAILED, openTrampoline } from "./trampoline.ts";
 
 export interface NativeDriverOptions {
   /** A folder of the driver's own, on a file system that can hold a mount: below the exec root. */
@@ -52,7 +49,8 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
   const folder = join(scratchRoot, `nursery-${process.pid}`);
   const nursery = openNursery({ trampoline, folder, cgroups });
   const facts = readHostFacts(cgroups, nursery.emptyDevice);
-  const host: Host = { trampoline, nursery, facts, cgroups };
+  const midwife = new Midwife(trampoline);
+  const host: Host = { midwife, nursery, facts, cgroups, plans: new PlanCache(midwife.address) };
   return {
     name: "native",
     birth: (request) => birth(host, request),
@@ -62,24 +60,26 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
       return Promise.resolve();
     },
     explain: (request) => explain(host, request),
-    [Symbol.dispose]: () => void attempt("close", nursery.namespace),
+    [Symbol.dispose]: () => {
+      midwife[Symbol.dispose]();
+      attempt("close", nursery.namespace);
+    },
   };
 }
 
 interface Host {
-  readonly trampoline: Trampoline;
+  readonly midwife: Midwife;
   readonly nursery: Nursery;
   readonly facts: HostFacts;
   readonly cgroups: CgroupHost;
+  readonly plans: PlanCache;
 }
 
 function explain({ nursery, facts }: Host, request: BirthRequest): string {
   using pipes = openPipes();
   using birth = borrowForBirth(request, { nursery, pipes, tasks: [] });
-  const { id } = request;
-  const plan = compileBirth({ id, spec: birth.spec, facts, borrowed: birth.borrowed });
-  const flags = cloneFlagsOf(birth.spec).toString(16);
-  return `  0  a child in namespaces and a cgroup of its own, which runs the rest\n       clone3(0x${flags})\n${explainPlan(plan)}`;
+  const { spec, shape } = birth;
+  return explainPlan(compileBirth({ spec, facts, shape }));
 }
 
 async function birth(host: Host, request: BirthRequest): Promise<Born> {
@@ -97,15 +97,19 @@ async function birth(host: Host, request: BirthRequest): Promise<Born> {
 }
 
 async function birthInside(host: Host, request: BirthRequest, cgroup: Cgroup): Promise<Born> {
-  const { trampoline, nursery, facts } = host;
+  const { nursery, facts, plans } = host;
   using pipes = openPipes();
   const { child, refused } = (() => {
     using join = cgroup.openJoin();
     using birth = borrowForBirth(request, { nursery, pipes, tasks: join.tasks });
-    const { borrowed, spec } = birth;
-    const plan = compileBirth({ id: request.id, spec, facts, borrowed });
+    const { shape, spec, descriptors } = birth;
+    const compiled = { id: request.id, spec, facts, shape };
+    const compile = () => compileBirth(compiled);
+    const slots = { ...birthSlots(compiled), ...descriptors };
+    const encoded = plans.encode({ key: birthKey(compiled), compile, slots });
     const flags = cloneFlagsOf(spec);
-    const child = cloneChild({ trampoline, plan, flags, pipes, unified: join.unified });
+    const { unified } = join;
+    const child = cloneChild(host, { compile, encoded, flags, pipes, unified });
     try {
       giveAdjustment(child.pid, spec.process.oomScoreAdj);
       birth.withNetworkNamespace(child.pid, (networkNamespace) =>
@@ -120,22 +124,26 @@ async function birthInside(host: Host, request: BirthRequest, cgroup: Cgroup): P
     end(child);
     // A child that failed by itself, and so had no namespace left to build in, has the better story.
     const message = await readMessage(pipes.reportReader);
-    throw message?.kind === MESSAGE_FAILED ? failed("birth", child.plan, message) : refused;
+    throw message?.kind === MESSAGE_FAILED ? failed("birth", child.compile(), message) : refused;
   }
   return await follow({ child, pipes, operation: "birth", terminal: terminalOf(request) });
 }
 
 async function exec(host: Host, request: ExecRequest): Promise<Born> {
-  const { trampoline, facts, cgroups } = host;
+  const { facts, cgroups, plans } = host;
   const { id, spec } = request;
   try {
     using pipes = openPipes();
     const child = (() => {
       using join = cgroups.at(spec.linux.cgroupsPath).openJoin();
       using exec = borrowForExec(request, { pipes, tasks: join.tasks });
-      const { borrowed, process } = exec;
-      const plan = compileExec({ id, spec, process, facts, borrowed });
-      const child = cloneChild({ trampoline, plan, flags: 0, pipes, unified: join.unified });
+      const { shape, process, descriptors } = exec;
+      const compiled = { spec, process, facts, shape };
+      const compile = () => compileExec(compiled);
+      const slots = { ...execSlots(id, process), ...descriptors };
+      const encoded = plans.encode({ key: execKey(compiled), compile, slots });
+      const { unified } = join;
+      const child = cloneChild(host, { compile, encoded, flags: 0, pipes, unified });
       giveAdjustment(child.pid, process.oomScoreAdj);
       return child;
     })();
@@ -158,31 +166,25 @@ function asRuntimeError(operation: Operation, thrown: unknown): unknown {
 interface Child {
   readonly pid: number;
   readonly pidfd: number;
-  /** The plan, and its memory, which the child reads until it executes. */
-  readonly plan: Plan;
-  readonly encoded: ReturnType<typeof encodePlan>;
+  /** The child's own plan, for what a failure says. */
+  readonly compile: () => Plan;
+  readonly registers: ReadonlyMap<string, number>;
 }
 
-function cloneChild(request: {
-  readonly trampoline: Trampoline;
-  readonly plan: Plan;
+interface ChildRequest {
+  readonly compile: () => Plan;
+  readonly encoded: EncodedPlan;
   readonly flags: number;
   readonly pipes: BirthPipes;
   readonly unified: number | null;
-}): Child {
-  const { trampoline, plan, flags, pipes, unified } = request;
-  const encoded = encodePlan(plan);
-  const pidfdPlace = allocate(8);
-  const args = allocate(CLONE_ARGS_BYTES);
-  const words = new BigUint64Array(args.buffer);
-  words[0] = BigInt(flags + CLONE_PIDFD + (unified === null ? 0 : CLONE_INTO_CGROUP));
-  words[1] = addressOf(pidfdPlace);
-  words[4] = BigInt(SIGCHLD);
-  words[10] = BigInt(unified ?? 0);
-  const pid = trampoline.clone({ arguments: args, plan: encoded, report: pipes.reportWriter });
+}
+
+function cloneChild({ midwife }: Host, request: ChildRequest): Child {
+  const { compile, encoded, flags, pipes, unified } = request;
+  const newborn = midwife.clone({ flags, unified, plan: encoded, report: pipes.reportWriter });
   // Closed at once: another child cloned later must not hold this one's pipe open.
   pipes.closeChildEnds();
-  return { pid, pidfd: new DataView(pidfdPlace.buffer).getInt32(0, true), plan, encoded };
+  return { ...newborn, compile, registers: encoded.registers };
 }
 
 /** A child is born with the supervisor's own adjustment; the container has one of its own, 0 if nothing is said. */
@@ -215,7 +217,7 @@ async function follow(request: {
     for (;;) {
       const message = await readMessage(pipes.reportReader);
       if (message === null) break;
-      if (message.kind === MESSAGE_FAILED) throw failed(operation, child.plan, message);
+      if (message.kind === MESSAGE_FAILED) throw failed(operation, child.compile(), message);
       if (message.kind === MESSAGE_CHILD) {
         // Our own child that we have not reaped: the number cannot be anyone else's.
         inner = { pid: message.error, pidfd: pidfdOpen(message.error) };
@@ -238,7 +240,7 @@ async function follow(request: {
 const goByte = allocate(1);
 
 function register(child: Child, message: Message, name: string): number {
-  return message.registers[child.encoded.registers.get(name) ?? 0] ?? -1;
+  return message.registers[child.registers.get(name) ?? 0] ?? -1;
 }
 
 function failed(operation: Operation, { steps }: Plan, { step, error }: Message): RuntimeError {

@@ -91,7 +91,7 @@ export function openNursery(request: {
   const view = new DataView(args.buffer);
   view.setBigUint64(0, BigInt(namespaceFlags.mount), true);
   view.setBigUint64(32, 17n, true);
-  const encoded = encodePlan(plan);
+  const encoded = encodePlan(plan, { slotBytes: 0 });
   const pid = trampoline.clone({ arguments: args, plan: encoded, report: pipes.reportWriter });
   pipes.closeChildEnds();
   try {

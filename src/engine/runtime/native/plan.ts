@@ -37,6 +37,11 @@ export type Argument =
   | bigint
   /** The result of an earlier step. */
   | { readonly register: string }
+  /**
+   * What differs between births of one shape and is filled in for each: a descriptor's number, the address of a text
+   * or of a list of texts, a text's length.
+   */
+  | { readonly slot: string; readonly part?: "length" }
   /** The address of a NUL-terminated text. */
   | { readonly text: string }
   /** The address of these bytes; `pointers` puts addresses of further bytes into them. */
@@ -44,8 +49,6 @@ export type Argument =
       readonly bytes: Uint8Array;
       readonly pointers?: readonly { readonly offset: number; readonly to: Uint8Array }[];
     }
-  /** The address of a NULL-terminated list of texts. */
-  | { readonly vector: readonly string[] }
   /** The address (plus `offset`) of memory of this name that steps write and check. */
   | { readonly area: string; readonly sizeBytes: number; readonly offset?: number }
   /** Where the plan itself lies in memory. */
@@ -69,6 +72,9 @@ export interface Step {
 export interface Plan {
   readonly steps: readonly Step[];
 }
+
+/** What goes into a plan's slots: numbers as they are, texts and lists of texts by address. */
+export type SlotValues = Readonly<Record<string, number | string | readonly string[]>>;
 
 export interface StepOptions {
   readonly result?: string;
@@ -163,14 +169,14 @@ const shown = (argument: Argument): string => {
   }
   if (typeof argument === "bigint") return `0x${argument.toString(16)}`;
   if ("register" in argument) return `$${argument.register}`;
+  if ("slot" in argument) return `<${argument.slot}${argument.part ? `.${argument.part}` : ""}>`;
   if ("text" in argument) return JSON.stringify(argument.text);
-  if ("vector" in argument) return `[${argument.vector.length} texts]`;
   if ("area" in argument) return `&${argument.area}${argument.offset ? `+${argument.offset}` : ""}`;
   if ("plan" in argument) return `plan.${argument.plan}`;
   return `{${argument.bytes.length} bytes}`;
 };
 
-/** A plan as people read it, one line a step. Environment and arguments are counted, not shown: they hold secrets. */
+/** A plan as people read it. What differs between births of one shape is named in angle brackets, not shown: it holds secrets. */
 export function explainPlan(plan: Plan): string {
   const width = `${plan.steps.length}`.length;
   return plan.steps

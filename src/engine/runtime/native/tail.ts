@@ -9,7 +9,7 @@ import { RLIM_INFINITY, parseResourceName, resourceNumber } from "#linux/process
 import { capabilityMask, compileSeccomp, type SeccompFilter } from "#linux/security";
 import type { ProcessSpec, SeccompSpec } from "#oci";
 
-import type { BorrowedStdio, HostFacts } from "./facts.ts";
+import type { HostFacts, StdioShape } from "./facts.ts";
 import { openHow, openStep, type Root, targetStep } from "./files.ts";
 import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
 
@@ -36,7 +36,7 @@ const DEFAULT_UMASK = 0o022;
 const RESOLVE_PLAIN = 0x0f;
 
 /** First steps of every child: nobody looks into it, nothing of the supervisor's habits remains. */
-export function writeHead(writer: PlanWriter, goWriter: number): void {
+export function writeHead(writer: PlanWriter): void {
   const notDumpable = [PR_SET_DUMPABLE, 0, 0, 0, 0];
   writer.call("prctl", notDumpable, "hide from other processes");
   writer.call(
@@ -46,14 +46,19 @@ export function writeHead(writer: PlanWriter, goWriter: number): void {
   );
   writer.control("defaultSignals", [], "every signal acts as by default");
   writer.call("umask", [0], "make files with exact modes");
-  writer.call("close", [goWriter], "close the parent's end of the barrier");
+  writer.call("close", [{ slot: "goWriter" }], "close the parent's end of the barrier");
 }
 
 /** Joins v1 cgroups: each file takes "0" for the writer itself. */
-export function writeCgroupJoin(writer: PlanWriter, tasks: readonly number[]): void {
-  for (const [index, fd] of tasks.entries()) {
+export function writeCgroupJoin(writer: PlanWriter, tasks: number): void {
+  for (let index = 0; index < tasks; index += 1) {
     const context = "unable to apply cgroup configuration: failed to write 0 to tasks";
-    writer.call("write", [fd, { text: "0" }, 1], `join cgroup hierarchy ${index}`, { context });
+    writer.call(
+      "write",
+      [{ slot: `task${index}` }, { text: "0" }, 1],
+      `join cgroup hierarchy ${index}`,
+      { context },
+    );
   }
 }
 
@@ -62,11 +67,9 @@ export interface TailSteps {
   /** With uid, gids and HOME filled in. */
   readonly process: ProcessSpec;
   readonly seccomp: SeccompSpec | undefined;
-  /** The container's id, for its keyring. */
-  readonly id: string;
   /** The root that the working directory is resolved below. */
   readonly root: Root;
-  readonly stdio: BorrowedStdio;
+  readonly stdio: StdioShape;
   /** A process in a joined pid namespace: it is cloned as late as possible, without power and without our memory. */
   readonly joinsPidNamespace: boolean;
   /** Make a working directory that is missing. */
@@ -83,7 +86,7 @@ export function writeTail(writer: PlanWriter, tail: TailSteps): void {
   const keyring = { allow: ["ENOSYS", "EPERM", "EACCES", "EDQUOT", "ENOKEY"] as const };
   writer.call(
     "keyctl",
-    [KEYCTL_JOIN_SESSION_KEYRING, { text: `_ses.${tail.id}` }, 0, 0, 0],
+    [KEYCTL_JOIN_SESSION_KEYRING, { slot: "keyring" }, 0, 0, 0],
     "a session keyring of the container's own",
     { allow: keyring.allow.filter((name) => name !== "ENOKEY") },
   );
@@ -181,7 +184,7 @@ function writeStdio(writer: PlanWriter, { stdio, process }: TailSteps): void {
   const { uid } = process.user;
   const sources: Argument[] =
     stdio.type === "pipes"
-      ? [stdio.stdin, stdio.stdout, stdio.stderr]
+      ? ["stdin", "stdout", "stderr"].map((slot) => ({ slot }))
       : Array.from({ length: 3 }, () => ({ register: "slave" }));
   for (const [fd, source] of sources.entries()) {
     writer.call("dup3", [source, fd, 0], `standard stream ${fd}`);
@@ -222,6 +225,16 @@ function writeCredentials(writer: PlanWriter, { process, facts }: TailSteps): vo
 }
 
 const filters = new WeakMap<SeccompFilter, Argument>();
+const numbers = new WeakMap<SeccompFilter, number>();
+let lastNumber = 0;
+
+/** A number for each compiled filter: equal profiles, equal numbers. */
+export function filterNumber(profile: SeccompSpec): number {
+  const filter = compileSeccomp(profile);
+  const number = numbers.get(filter) ?? (lastNumber += 1);
+  numbers.set(filter, number);
+  return number;
+}
 
 /** struct sock_fprog of a filter; the same filter is laid out from the same bytes each time. */
 function filterArgument(filter: SeccompFilter): Argument {
@@ -299,12 +312,12 @@ function writeProgram(writer: PlanWriter, process: ProcessSpec): void {
     allow: readonly ("EACCES" | "ENOENT" | "ENOTDIR")[],
     context: string,
   ) =>
-    writer.call(
-      "execve",
-      [{ text: path }, { vector: process.args }, { vector: process.env }],
-      `execute ${path}`,
-      { allow, result: "executed", failure: "program", context },
-    );
+    writer.call("execve", [{ text: path }, { slot: "args" }, { slot: "env" }], `execute ${path}`, {
+      allow,
+      result: "executed",
+      failure: "program",
+      context,
+    });
   if (!name.includes("/")) {
     const path = process.env.find((entry) => entry.startsWith("PATH="))?.slice(5) ?? "";
     for (const folder of path.split(":")) {

@@ -58,23 +58,24 @@ static void default_signals(void) {
   for (n = 1; n <= 64; n++) if (n != 9 && n != 19) sc(NR_SIGACTION, n, (i64)action, 0, 8, 0, 0);
 }
 #ifdef CAN_FORGET
-/* Keeps this code, the plan, the top of this stack and the thread's control block (the kernel writes rseq there). */
-static void forget(i64 code, i64 plan, i64 length, i64 stack) {
-  i64 from[4], to[4], i, j, t, at = 65536, thread = 0;
+/* Keeps this code, the plan, more (if any), the top of this stack and the thread's control block (rseq is there). */
+static void forget(i64 code, i64 plan, i64 length, i64 stack, i64 more, i64 more_length) {
+  i64 from[5], to[5], i, j, t, at = 65536, thread = 0;
   sc(158, 0x1003, (i64)&thread, 0, 0, 0, 0);
   from[0] = code - 65536; to[0] = code + 131072;
   from[1] = plan; to[1] = plan + length;
   from[2] = stack - 16384; to[2] = stack + 16384;
   from[3] = thread - 8192; to[3] = thread + 8192;
-  for (i = 0; i < 4; i++) { from[i] &= ~4095L; to[i] = (to[i] + 4095) & ~4095L; }
-  for (i = 0; i < 4; i++) for (j = i + 1; j < 4; j++) if (from[j] < from[i]) {
+  from[4] = more ? more : plan; to[4] = more ? more + more_length : plan;
+  for (i = 0; i < 5; i++) { from[i] &= ~4095L; to[i] = (to[i] + 4095) & ~4095L; }
+  for (i = 0; i < 5; i++) for (j = i + 1; j < 5; j++) if (from[j] < from[i]) {
     t = from[i]; from[i] = from[j]; from[j] = t; t = to[i]; to[i] = to[j]; to[j] = t;
   }
-  for (i = 0; i < 4; i++) {
-    if (from[i] > at) sc(11, at, from[i] - at, 0, 0, 0, 0);
+  for (i = 0; i < 5; i++) {
+    if (from[i] > at) sc(NR_MUNMAP, at, from[i] - at, 0, 0, 0, 0);
     if (to[i] > at) at = to[i];
   }
-  sc(11, at, 0x7ffffffff000L - at, 0, 0, 0, 0);
+  sc(NR_MUNMAP, at, 0x7ffffffff000L - at, 0, 0, 0, 0);
 }
 #endif
 i64 run_plan(struct step *s, i64 n, i64 fd);
@@ -86,6 +87,39 @@ i64 birth(i64 clone_args, i64 size, struct step *steps, i64 count, i64 report) {
   if (pid == 0) run_plan(steps, count, report);
   sc(NR_SIGMASK, 2, (i64)&old, 0, 8, 0, 0);
   return pid;
+}
+/* One order at the head of the memory shared with the supervisor; the plan's block follows at byte 4096. */
+struct order { i64 pid, count, length, report, args[11]; };
+i64 midwife(i64 shared, i64 shared_length, i64 place, i64 place_length, i64 orders, i64 answers) {
+  u64 all = ~0UL, old = 0; i64 pid, i, r; i64 args[11]; char byte;
+  struct order *order = (struct order *)shared;
+  for (i = 0; i < 11; i++) args[i] = 0;
+  args[0] = 0x400; args[4] = 17; /* CLONE_FILES, SIGCHLD */
+  sc(NR_SIGMASK, 2, (i64)&all, (i64)&old, 8, 0, 0);
+  pid = sc(NR_CLONE3, (i64)args, 88, 0, 0, 0, 0);
+  if (pid != 0) { sc(NR_SIGMASK, 2, (i64)&old, 0, 8, 0, 0); return pid; }
+  sc(NR_PRCTL, 1, 9, 0, 0, 0, 0);
+  sc(NR_PRCTL, 4, 0, 0, 0, 0, 0);
+  sc(NR_PRCTL, 15, (i64)"naru-midwife", 0, 0, 0, 0);
+  default_signals();
+#ifdef CAN_FORGET
+  forget((i64)run_plan, place, place_length, (i64)args, shared, shared_length);
+#endif
+  for (;;) {
+    r = sc(NR_READ, orders, (i64)&byte, 1, 0, 0, 0);
+    if (r == -4) continue;
+    if (r != 1) sc(NR_EXIT, 0, 0, 0, 0, 0, 0);
+    for (i = 0; i < order->length / 8; i++) ((i64 *)place)[i] = ((i64 *)(shared + 4096))[i];
+    pid = sc(NR_CLONE3, (i64)order->args, 88, 0, 0, 0, 0);
+    if (pid == 0) {
+      i64 count = order->count, report = order->report;
+      sc(NR_MUNMAP, shared, shared_length, 0, 0, 0, 0);
+      run_plan((struct step *)place, count, report);
+    }
+    order->pid = pid;
+    sc(NR_WRITE, answers, (i64)&byte, 1, 0, 0, 0);
+  }
+  return 0;
 }
 i64 run_plan(struct step *s, i64 n, i64 fd) {
   i64 reg[REGISTERS], a[6], i, j, r;
@@ -106,7 +140,7 @@ i64 run_plan(struct step *s, i64 n, i64 fd) {
     else if (s[i].nr == -6) { tell(fd, 3, i, 0, reg); continue; }
     else if (s[i].nr == -7) {
 #ifdef CAN_FORGET
-      forget((i64)run_plan, a[0], a[1], (i64)a);
+      forget((i64)run_plan, a[0], a[1], (i64)a, 0, 0);
 #endif
       continue;
     }
@@ -133,9 +167,25 @@ export interface CloneRequest {
   readonly report: number;
 }
 
+export interface Region {
+  readonly address: number;
+  readonly length: number;
+}
+
+export interface MidwifeRequest {
+  /** Memory that both processes see: an order, and at byte 4096 a plan. */
+  readonly shared: Region;
+  /** Where plans are copied to and run. */
+  readonly place: Region;
+  readonly orders: number;
+  readonly answers: number;
+}
+
 export interface Trampoline {
   /** Clones a child that runs the plan. @returns its pid @throws SyscallError */
   clone(request: CloneRequest): number;
+  /** Clones the process that clones for us: see midwife.ts. @returns its pid @throws SyscallError */
+  startMidwife(request: MidwifeRequest): number;
 }
 
 /**
@@ -151,10 +201,14 @@ export function openTrampoline(folder: string, throughLibc = process.arch !== "x
       source: file,
       symbols: {
         birth: { args: [word, word, FFIType.ptr, word, word], returns: word },
+        midwife: { args: [word, word, word, word, word, word], returns: word },
         use_libc: { args: [word, word], returns: word },
       },
       define: {
         NR_WRITE: `${syscallNumbers.write}`,
+        NR_READ: `${syscallNumbers.read}`,
+        NR_PRCTL: `${syscallNumbers.prctl}`,
+        NR_MUNMAP: `${process.arch === "arm64" ? 215 : 11}`,
         NR_SIGACTION: `${syscallNumbers.rt_sigaction}`,
         NR_SIGMASK: `${syscallNumbers.rt_sigprocmask}`,
         NR_CLONE3: `${syscallNumbers.clone3}`,
@@ -163,9 +217,17 @@ export function openTrampoline(folder: string, throughLibc = process.arch !== "x
         ...(throughLibc ? { THROUGH_LIBC: "1" } : {}),
       },
     });
-    const { birth, use_libc: useLibc } = compiled.symbols;
+    const { birth, midwife, use_libc: useLibc } = compiled.symbols;
     if (throughLibc) useLibc(...libcAddresses());
-    return { clone: (request) => clone(birth, request) };
+    return {
+      clone: (request) => clone(birth, request),
+      startMidwife: ({ shared, place, orders, answers }) => {
+        const [from, to] = [shared.address, place.address];
+        const pid = Number(midwife(from, shared.length, to, place.length, orders, answers));
+        if (pid < 0) throw new SyscallError("clone3", "the midwife", -pid);
+        return pid;
+      },
+    };
   } finally {
     rmSync(file, { force: true });
   }
