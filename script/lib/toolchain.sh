@@ -16,10 +16,11 @@ find_bun() {
 need_node_modules() {
   if [ node_modules/.package-lock.json -ot package-lock.json ] || ! find_bun; then
     echo "installing the npm packages of package-lock.json" >&2
-    npm ci --no-audit --no-fund --loglevel=error >&2
+    # Not `npm ci`: it refuses a lock file whose optional packages for other platforms a registry does not carry.
+    npm install --no-save --no-audit --no-fund --loglevel=error >&2
     touch node_modules/.package-lock.json
   fi
-  find_bun || { echo "no Bun in node_modules after npm ci: is this platform supported?" >&2; exit 1; }
+  find_bun || { echo "no Bun in node_modules after npm install: is this platform supported?" >&2; exit 1; }
 }
 
 # need_packages NAME...: Debian packages, installed only when one is missing.
