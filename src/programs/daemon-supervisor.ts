@@ -2,19 +2,21 @@
  * The supervisor as the rooms see it: always there. When it dies, a new one is started and given the descriptors
  * that this daemon kept copies of; requests that come meanwhile wait for it.
  */
-import { chmodSync } from "node:fs";
+import { chmodSync, statSync } from "node:fs";
 
-import { sentenceOf, unavailable } from "#base";
+import { kindOf, sentenceOf, unavailable } from "#base";
 import type { AttachedStreams, SupervisorLink } from "#engine/container";
 import type { PortHolder } from "#engine/network";
 import {
   type AttachHello,
   DescriptorKeeper,
+  type EnsureOptions,
   ensureSupervisor,
   type Requests,
   type RequestType,
   type SupervisorClient,
   type SupervisorEvent,
+  upgradeSupervisor,
 } from "#engine/supervisor";
 
 import type { DaemonLog } from "./daemon-log.ts";
@@ -95,18 +97,34 @@ export class DaemonSupervisor implements SupervisorLink, PortHolder {
   async #connect(): Promise<SupervisorClient> {
     const { execRoot, dataRoot, onEvent } = this.#options;
     const fromSource = !import.meta.path.startsWith("/$bunfs/");
-    const client = await ensureSupervisor({
+    const options = {
       execRoot,
       binary: process.execPath,
       prefixArguments: fromSource ? [Bun.main] : [],
       moreArguments: ["--data-root", dataRoot],
       keeper: this.#keeper,
       onEvent,
-    });
+    };
+    const client = await this.#upToDate(await ensureSupervisor(options), options);
     // The supervisor shuts its folder to everyone. The API's socket lies in it too, and its group must get there;
     // what else is in there is root's alone by its own mode.
     chmodSync(execRoot, 0o711);
     return client;
+  }
+
+  /** A supervisor of an older binary becomes one of ours; its processes notice nothing. */
+  async #upToDate(client: SupervisorClient, options: EnsureOptions): Promise<SupervisorClient> {
+    if (isSameFile(`/proc/${client.pid}/exe`, options.binary)) return client;
+    const { log } = this.#options;
+    try {
+      const upgraded = await upgradeSupervisor(client, options);
+      log.info("the supervisor runs the new binary", { pid: upgraded.pid });
+      return upgraded;
+    } catch (cause) {
+      log.warn("the supervisor stays as it is", { error: sentenceOf(cause) });
+      // Someone is attached: the old one serves on, and the next start of the daemon asks again.
+      return kindOf(cause) === "conflict" ? client : await ensureSupervisor(options);
+    }
   }
 
   #watch(client: SupervisorClient): void {
@@ -141,5 +159,15 @@ export class DaemonSupervisor implements SupervisorLink, PortHolder {
         error: sentenceOf(cause),
       });
     }
+  }
+}
+
+function isSameFile(left: string, right: string): boolean {
+  try {
+    const [one, other] = [statSync(left), statSync(right)];
+    return one.dev === other.dev && one.ino === other.ino;
+  } catch {
+    // A binary that was replaced on disk is another one.
+    return false;
   }
 }

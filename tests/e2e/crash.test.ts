@@ -1,9 +1,9 @@
 /** SIGKILL at any moment: nothing is lost, nothing is left. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { copyFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { baseImage, type Engine, startEngine } from "./engine.ts";
+import { baseImage, type Engine, NARU, startEngine } from "./engine.ts";
 import { startRegistry } from "./registry.ts";
 import { tracesOf } from "./traces.ts";
 
@@ -178,6 +178,29 @@ describe("the daemon is killed", () => {
     expect(await inspect("stays", "{{.State.Running}}")).toBe("true");
     await expectNothingLeft();
   });
+});
+
+test("a newer binary takes over the supervisor too, and containers notice nothing", async () => {
+  const script = "i=0; while :; do echo tick $((i=i+1)); sleep 0.05; done";
+  await engine.ok(["run", "-d", "--name", "old", "busybox", "sh", "-c", script]);
+  const supervisor = engine.supervisorPid();
+  const pid = await inspect("old", "{{.State.Pid}}");
+  const newer = join(engine.root, "naru-newer");
+  copyFileSync(NARU, newer);
+  await engine.killDaemon();
+  await engine.startDaemon(newer);
+  expect(engine.supervisorPid()).toBe(supervisor);
+  expect(statSync(`/proc/${supervisor}/exe`).ino).toBe(statSync(newer).ino);
+  expect(await inspect("old", "{{.State.Running}} {{.State.Pid}}")).toBe(`true ${pid}`);
+  expect(await engine.ok(["exec", "old", "echo", "still"])).toBe("still");
+  await engine.ok(["stop", "-t", "0", "old"]);
+  const ticks = (await engine.ok(["logs", "old"])).split("\n");
+  expect(ticks.map((line) => Number(line.split(" ")[1]))).toEqual(
+    ticks.map((_, index) => index + 1),
+  );
+  await engine.killDaemon();
+  await engine.startDaemon();
+  await expectNothingLeft();
 });
 
 describe("the supervisor is killed", () => {

@@ -72,7 +72,8 @@ export interface Engine extends AsyncDisposable {
   fetch(path: string, init?: RequestInit): Promise<Response>;
   /** SIGKILL, as a crash would. The socket goes on to exist. */
   killDaemon(): Promise<void>;
-  startDaemon(): Promise<void>;
+  /** @param binary another build of the engine than the one under test */
+  startDaemon(binary?: string): Promise<void>;
   restartDaemon(): Promise<void>;
   supervisorPid(): number;
   /** JSON answers that did not agree with the API definition. */
@@ -197,10 +198,10 @@ class TestEngine implements Engine {
     return fetch(`http://engine${path}`, { ...init, unix: this.socket });
   }
 
-  async startDaemon(): Promise<void> {
+  async startDaemon(binary = NARU): Promise<void> {
     this.#daemon = Bun.spawn(
       [
-        NARU,
+        binary,
         "daemon",
         "--data-root",
         this.dataRoot,

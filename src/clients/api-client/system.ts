@@ -1,5 +1,5 @@
 /** The endpoints about the daemon itself. */
-import type { AuthConfig, EventMessage, SystemInfo, SystemVersion } from "#wire/docker";
+import type { AuthConfig, SystemInfo, SystemVersion } from "#wire/docker";
 
 import type { ApiClient } from "./client.ts";
 import { filtersQuery, type Filters } from "./containers.ts";
@@ -20,16 +20,6 @@ export interface EventsOptions {
   readonly until?: string | undefined;
   readonly filters?: Filters;
   readonly signal?: AbortSignal;
-}
-
-/** Events as they happen; ends at `until`, or when the loop is left. */
-export async function* systemEvents(
-  client: ApiClient,
-  options: EventsOptions = {},
-): AsyncGenerator<EventMessage> {
-  for await (const line of systemEventLines(client, options)) {
-    yield JSON.parse(line) as EventMessage;
-  }
 }
 
 /** The same as the JSON texts on the wire: `timeNano` is exact only there. */

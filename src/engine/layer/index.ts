@@ -3,10 +3,7 @@ export type * from "./layer-store.ts";
 export { openLayerStore, type LayerStoreOptions } from "./store.ts";
 export {
   bytesOf,
-  paddingOf,
   rawOf,
-  TAR_BLOCK,
-  textOf,
   type SparseSegment,
   type TarAttributes,
   type TarEntryType,
@@ -17,7 +14,6 @@ export { readTarEntries, type TarEntry } from "./tar-reader.ts";
 export {
   encodeTarHeader,
   TAR_TRAILER,
-  tarPadding,
   tarStream,
   TarWriter,
   type TarEntrySource,

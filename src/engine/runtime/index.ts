@@ -7,5 +7,4 @@ export {
   type NativeDriverOptions,
   openNativeDriver,
 } from "./native/native-driver.ts";
-export { defaultSeccomp, parseSeccomp, type SeccompTarget } from "./defaults/seccomp.ts";
 export { type RuntimeDefaults, runtimeDefaults } from "./defaults/spec-defaults.ts";

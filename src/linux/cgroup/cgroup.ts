@@ -1,7 +1,7 @@
 /**
  * One container's cgroup: the same path in every hierarchy. Every method may be called when the folders are gone.
  */
-import { allocate, attempt, checked, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
+import { attempt, checked, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
 
 import {
   listFolders,
@@ -266,30 +266,4 @@ async function until(wait: WaitRequest, what: string, done: () => boolean): Prom
     if (performance.now() > end) throw new Error(`${what}: timed out after ${wait.timeoutMs} ms`);
     await Bun.sleep(WAIT_STEPS_MS[step] ?? WAIT_STEP_MS);
   }
-}
-
-/** An eventfd that the kernel writes when a v1 memory cgroup runs out; null where the host has no v1 memory. */
-export function openOomEvent(cgroup: Cgroup): number | null {
-  const control = cgroup.file("memory", "memory.oom_control");
-  const folder = cgroup.folders.find(({ hierarchy }) => hierarchy.controllers.includes("memory"));
-  if (control === null || folder?.hierarchy.version !== 1) return null;
-  const event = checked("eventfd2", "oom event", 0, O_CLOEXEC);
-  const file = attempt("openat", AT_FDCWD, cstring(control), O_RDONLY | O_CLOEXEC, 0);
-  try {
-    if (file < 0) throw new SyscallError("openat", control, -file);
-    writeControl(`${folder.folder}/cgroup.event_control`, `${event} ${file}`);
-    return event;
-  } catch (thrown) {
-    attempt("close", event);
-    throw thrown;
-  } finally {
-    if (file >= 0) attempt("close", file);
-  }
-}
-
-/** How often an event descriptor fired since the last look; the descriptor must be readable or non-blocking. */
-export function readEventCount(event: number): bigint {
-  const count = allocate(8);
-  checked("read", "event", event, count, 8);
-  return new DataView(count.buffer).getBigUint64(0, true);
 }

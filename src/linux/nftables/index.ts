@@ -3,7 +3,6 @@ import { openLibrary } from "./library.ts";
 import type { Nftables } from "./nftables.ts";
 import { openProgram } from "./program.ts";
 
-export { RecordingNftables } from "./fake.ts";
 export { openLibrary } from "./library.ts";
 export { type Nftables, NftablesError, type NftablesErrorCode } from "./nftables.ts";
 export { openProgram } from "./program.ts";

@@ -50,9 +50,6 @@ export type CapabilityName = (typeof capabilityNames)[number];
 
 const bits = new Map<string, number>(capabilityNames.map((name, bit) => [name, bit]));
 
-/** The bit of a capability's name: CAP_CHOWN is 0; null when there is no such capability. */
-export const capabilityBit = (name: string): number | null => bits.get(name) ?? null;
-
 /** "net_admin" and "CAP_NET_ADMIN" as "CAP_NET_ADMIN"; null when there is no such capability. */
 export function parseCapability(text: string): CapabilityName | null {
   const name = `CAP_${text.toUpperCase().replace(/^CAP_/, "")}`;

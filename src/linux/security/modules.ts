@@ -13,7 +13,3 @@ const read = (path: string): string => {
 export const apparmorEnabled = (): boolean =>
   read("/sys/module/apparmor/parameters/enabled") === "Y" &&
   existsSync("/sys/kernel/security/apparmor");
-
-/** Whether SELinux is mounted and has a policy. */
-export const selinuxEnabled = (): boolean =>
-  existsSync("/sys/fs/selinux/enforce") && read("/proc/self/attr/current") !== "kernel";

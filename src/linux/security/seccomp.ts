@@ -112,16 +112,6 @@ function open(): ReturnType<typeof load> {
   }
 }
 
-/** Whether this host can compile and run filters. */
-export function seccompAvailable(): boolean {
-  try {
-    open();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 const keptByProfile = new WeakMap<SeccompProfile, SeccompFilter>();
 const keptByText = new Map<string, SeccompFilter>();
 
