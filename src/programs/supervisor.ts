@@ -55,6 +55,10 @@ function parts(execRoot: string, log: SupervisorParts["log"]): SupervisorParts {
       drivers.set(runtime, driver);
       return driver;
     },
+    closeDrivers: () => {
+      for (const driver of drivers.values()) driver[Symbol.dispose]?.();
+      drivers.clear();
+    },
     buildNetwork,
     removeLinks,
     ports: new PortReservations(),

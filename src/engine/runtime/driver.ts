@@ -93,6 +93,8 @@ export interface RuntimeDriver {
   exec(request: ExecRequest): Promise<Born>;
   /** Removes what the driver keeps for a container that has ended (bundle, runtime state). May run twice. */
   release(request: { readonly id: string; readonly scratch: string }): Promise<void>;
+  /** Ends what the driver keeps running for itself; containers live on. */
+  [Symbol.dispose]?(): void;
 }
 
 export class RuntimeError extends Error {

@@ -32,5 +32,7 @@ export interface SupervisorParts {
   removeLinks(endpoints: readonly BridgeEndpoint[]): void | Promise<void>;
   readonly ports: PortHolding;
   cgroup(path: string): ContainerCgroup;
+  /** Ends what drivers keep beside this process: before another program takes its place. They open again on use. */
+  closeDrivers(): void;
   log(level: "debug" | "info" | "warn" | "error", message: string): void;
 }

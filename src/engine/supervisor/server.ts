@@ -275,6 +275,7 @@ class Server {
     handOver(); // refuses now, while it can be told
     setImmediate(() => {
       try {
+        this.#options.parts.closeDrivers();
         becomeProgram(command, { version: 1, lock: this.#lock, processes: handOver() });
       } catch (thrown) {
         this.#options.parts.log("error", `upgrade: ${sentenceOf(thrown)}`);

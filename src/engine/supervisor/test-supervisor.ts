@@ -102,6 +102,7 @@ try {
     offerWaitMs: Number(offerWaitMs),
     parts: {
       openDriver: () => driver,
+      closeDrivers: () => undefined,
       buildNetwork: () => undefined,
       removeLinks: () => undefined,
       ports: { reserve: () => [], release: () => undefined, list: () => [] },

@@ -38,7 +38,8 @@ export interface NativeDriverOptions {
   readonly cgroups: CgroupHost;
 }
 
-export interface NativeDriver extends RuntimeDriver, Disposable {
+export interface NativeDriver extends RuntimeDriver {
+  [Symbol.dispose](): void;
   /** The plan of a birth as people read it (`naru run --explain`); nothing is started. */
   explain(request: BirthRequest): string;
 }
