@@ -1,12 +1,21 @@
 /** What every runtime driver promises, as tests: each driver's own test file runs them. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { type CgroupHost, openCgroupHost } from "#linux/cgroup";
 import { setSubreaper } from "#linux/process";
+import { capabilityMask, hostCapabilities } from "#linux/security";
 import type { RuntimeSpec } from "#oci";
 
+import { defaultSeccomp } from "./defaults/seccomp.ts";
 import type { RuntimeDriver } from "./driver.ts";
 import { Lab, type Launch } from "./lab.ts";
 
@@ -275,6 +284,115 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       expect(output).toContain("/dev/pts/0\r\n27 91\r\n");
       expect(output).toContain("/dev/console");
       expect(exitCode).toBe(3);
+    });
+
+    promise("joins the namespaces of another container", async () => {
+      const first = await lab.start({ args: ["sleep", "1234"] });
+      const { output } = await lab.run({
+        args: script("ps -o args | grep -c '^sleep [1]234'; echo $$; ls -d /proc/[0-9]* | wc -l"),
+        ...spec(({ linux }) => {
+          for (const [type, name] of [
+            ["pid", "pid"],
+            ["network", "net"],
+            ["ipc", "ipc"],
+          ] as const) {
+            const entry = linux.namespaces.find((each) => each.type === type);
+            if (entry !== undefined) entry.path = `/proc/${first.born.pid}/ns/${name}`;
+          }
+        }),
+      });
+      expect(output).toBe("1\n2\n4\n");
+      await first.end();
+    });
+
+    promise("joins a pid namespace with a terminal too", async () => {
+      const first = await lab.start({ args: ["sleep", "1234"] });
+      const { output, exitCode } = await lab.run({
+        args: script("tty; exit 6"),
+        terminal: { columns: 80, rows: 24 },
+        ...spec(({ linux }) => {
+          const entry = linux.namespaces.find(({ type }) => type === "pid");
+          if (entry !== undefined) entry.path = `/proc/${first.born.pid}/ns/pid`;
+        }),
+      });
+      expect([output, exitCode]).toEqual(["/dev/pts/0\r\n", 6]);
+      await first.end();
+    });
+
+    promise("shares the host's namespaces where none is listed", async () => {
+      const { output } = await lab.run({
+        args: script("for name in net uts ipc pid; do readlink /proc/self/ns/$name; done"),
+        ...spec((spec) => {
+          const { linux } = spec;
+          const shared = new Set(["network", "uts", "ipc", "pid"]);
+          linux.namespaces = linux.namespaces.filter(({ type }) => !shared.has(type));
+          delete spec.hostname;
+          spec.mounts = spec.mounts.filter(({ destination }) => destination !== "/dev/mqueue");
+        }),
+      });
+      const own = ["net", "uts", "ipc", "pid"].map((name) => readlinkSync(`/proc/self/ns/${name}`));
+      expect(output.trim().split("\n")).toEqual(own);
+    });
+
+    promise("gives a privileged container all that the engine has", async () => {
+      const all = hostCapabilities();
+      const { output } = await lab.run({
+        args: script(
+          "grep CapEff /proc/self/status; mkdir /m && mount -t tmpfs x /m && echo mounted; echo 1 > /proc/sys/net/ipv4/ip_forward && echo written; grep Seccomp: /proc/self/status",
+        ),
+        ...spec((spec) => {
+          const { process, linux, mounts } = spec;
+          process.capabilities = {
+            bounding: all,
+            effective: all,
+            permitted: all,
+            inheritable: [],
+            ambient: [],
+          };
+          linux.maskedPaths = [];
+          linux.readonlyPaths = [];
+          for (const mount of mounts) {
+            mount.options = mount.options?.filter((option) => option !== "ro") ?? [];
+          }
+        }),
+      });
+      const mask = capabilityMask(all).toString(16).padStart(16, "0");
+      expect(output).toBe(`CapEff:\t${mask}\nmounted\nwritten\nSeccomp:\t0\n`);
+    });
+
+    promise("runs an init as pid 1 that reaps and passes the exit code on", async () => {
+      const { output, exitCode } = await lab.run({
+        args: script("echo $(cat /proc/1/comm); test $$ -ne 1 && exit 8"),
+        init: "/usr/bin/tini-static",
+      });
+      expect([output, exitCode]).toEqual(["docker-init\n", 8]);
+    });
+
+    promise("refuses with Docker's default filter what it refuses", async () => {
+      const { output } = await lab.run({
+        args: script(
+          "mkdir /m; mount -t tmpfs x /m; unshare -n true; dmesg; grep -E '^Seccomp:' /proc/self/status; date >/dev/null && echo fine",
+        ),
+        identity: { user: "web", groups: [] },
+        ...spec(({ linux, process }) => {
+          linux.seccomp = defaultSeccomp({ capabilities: process.capabilities?.bounding ?? [] });
+          process.user.umask = 0o077;
+        }),
+      });
+      expect(output.match(/(?:not permitted|denied)/g)?.length).toBeGreaterThanOrEqual(3);
+      expect(output).toEndWith("Seccomp:\t2\nfine\n");
+    });
+
+    promise("filters as the last thing under no_new_privs", async () => {
+      const { output } = await lab.run({
+        args: ["grep", "-E", "^(NoNewPrivs|Seccomp):", "/proc/self/status"],
+        identity: { user: "web", groups: [] },
+        ...spec(({ linux, process }) => {
+          process.noNewPrivileges = true;
+          linux.seccomp = defaultSeccomp({ capabilities: [] });
+        }),
+      });
+      expect(output).toBe("NoNewPrivs:\t1\nSeccomp:\t2\n");
     });
 
     promise("says what cannot be executed, so that clients tell 127 and 126 apart", async () => {

@@ -1,9 +1,9 @@
 /** For tests: starts containers through a driver, reads what they print, and finds what they leave. */
-import { closeSync, mkdirSync, read, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import type { CgroupHost } from "#linux/cgroup";
-import { allocate, checked } from "#linux/ffi";
+import { allocate, attempt, checked, errnoNumbers } from "#linux/ffi";
 import { readMountInfo } from "#linux/mount";
 import { exitCodeOf, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
 import type { RuntimeSpec } from "#oci";
@@ -41,6 +41,8 @@ export interface Running {
 type OpenDriver = (scratchRoot: string, cgroups: CgroupHost) => RuntimeDriver & Partial<Disposable>;
 
 const O_CLOEXEC = 0o2000000;
+const O_NONBLOCK = 0o4000;
+const F_SETFL = 4;
 const nobody: Identity = { user: "", groups: [] };
 
 export class Lab {
@@ -213,16 +215,16 @@ class Streams implements Disposable {
   }
 }
 
-const readToEnd = (fd: number): Promise<string> =>
-  new Promise((resolve) => {
-    let text = "";
-    const buffer = new Uint8Array(65_536);
-    const next = () =>
-      read(fd, buffer, 0, buffer.length, null, (error, length) => {
-        // A pty whose last slave closed answers EIO.
-        if (error !== null || length === 0) return resolve(text);
-        text += new TextDecoder().decode(buffer.subarray(0, length));
-        next();
-      });
-    next();
-  });
+/** Reads until the other side is gone. A blocking read would take a thread of the pool for each container. */
+async function readToEnd(fd: number): Promise<string> {
+  const buffer = allocate(65_536);
+  let text = "";
+  attempt("fcntl", fd, F_SETFL, O_NONBLOCK);
+  for (;;) {
+    const length = attempt("read", fd, buffer, buffer.length);
+    if (length > 0) text += new TextDecoder().decode(buffer.subarray(0, length));
+    else if (length === -errnoNumbers.EAGAIN) await Bun.sleep(1);
+    // A pty whose last slave closed answers EIO.
+    else return text;
+  }
+}

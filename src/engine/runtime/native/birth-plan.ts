@@ -59,7 +59,8 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   writeHead(writer);
   writeCgroupJoin(writer, shape.tasks);
   writeNamespaces(writer, request);
-  const mounts = { spec, facts, root, binds: shape.binds };
+  const joinsPidNamespace = shape.namespaces.includes("pid");
+  const mounts = { spec, facts, root, binds: shape.binds, joinsPidNamespace };
   writeMounts(writer, mounts);
   writeDevices(writer, mounts);
   if (stdio.type === "terminal") {
@@ -80,7 +81,7 @@ export function compileBirth(request: BirthPlanRequest): Plan {
     seccomp: spec.linux.seccomp,
     root,
     stdio,
-    joinsPidNamespace: shape.namespaces.includes("pid"),
+    joinsPidNamespace,
     makesDirectory: true,
   });
   return writer.finish();

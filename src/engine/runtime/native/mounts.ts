@@ -1,6 +1,12 @@
 /** Steps that build a container's file tree below its detached root: the spec's mounts, in its order. */
 import { invalid, notImplemented } from "#base";
 import {
+  FSCONFIG_CMD_CREATE,
+  FSCONFIG_SET_FD,
+  FSCONFIG_SET_FLAG,
+  FSCONFIG_SET_STRING,
+  FSMOUNT_CLOEXEC,
+  FSOPEN_CLOEXEC,
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_NOEXEC,
   MOUNT_ATTR_NOSUID,
@@ -17,6 +23,7 @@ import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_RECURSIVE,
+  O_CLOEXEC,
   O_DIRECTORY,
   O_PATH,
   RESOLVE_NO_SYMLINKS,
@@ -30,6 +37,11 @@ import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
 
 export const PROC_SUPER_MAGIC = 0x9fa0;
 export const STATFS_BYTES = 120;
+const F_DUPFD_CLOEXEC = 1030;
+const CLONE_FILES = 0x400;
+const SIGCHLD = 17;
+const P_PID = 1;
+const WEXITED = 4;
 const TYPES = new Set(["proc", "sysfs", "tmpfs", "devpts", "mqueue"]);
 
 // What may be mounted inside /proc: files that LXCFS and its kin replace. Everything else could hide or fake it.
@@ -45,6 +57,8 @@ export interface MountSteps {
   readonly root: Root;
   /** Which sources are open, in slots "bind<index>", and whether each is a directory. */
   readonly binds: ReadonlyMap<number, boolean>;
+  /** A pid namespace is joined, in slot "join.pid": its processes are what /proc shows. */
+  readonly joinsPidNamespace: boolean;
 }
 
 /** Normal form of a destination. @throws EngineError "invalid" */
@@ -76,7 +90,8 @@ export function writeMounts(writer: PlanWriter, request: MountSteps): void {
       } else if (type === "cgroup" || type === "cgroup2") {
         cgroupMount(writer, { ...request, destination, options });
       } else if (TYPES.has(type)) {
-        fileSystem(writer, { root: request.root, destination, options, type, source });
+        const { root, joinsPidNamespace } = request;
+        fileSystem(writer, { root, destination, options, type, source, joinsPidNamespace });
       } else {
         throw notImplemented(`mount type ${type}`);
       }
@@ -146,6 +161,7 @@ interface FileSystemStep {
   readonly options: MountOptions;
   readonly type: string;
   readonly source: string;
+  readonly joinsPidNamespace: boolean;
 }
 
 function fileSystem(writer: PlanWriter, step: FileSystemStep): void {
@@ -154,16 +170,69 @@ function fileSystem(writer: PlanWriter, step: FileSystemStep): void {
   // An image that makes /proc a link would have its masks laid somewhere else (CVE-2019-19921, CVE-2023-27561).
   const resolve = kernelTree ? RESOLVE_NO_SYMLINKS : 0;
   targetStep(writer, { root, path: destination, directory: true, result: "target", resolve });
-  writer.call("fchdir", [{ register: "target" }], `go to ${destination}`);
-  const data = options.data === "" ? 0 : { text: options.data };
-  const args = [{ text: source }, { text: "." }, { text: type }, options.flags, data];
-  writer.call("mount", args, `mount ${type} at ${destination}`);
+  if (type === "proc" && step.joinsPidNamespace) {
+    foreignProc(writer, options);
+    attach(writer, { register: "tree" }, { register: "target" }, `mount proc at ${destination}`);
+  } else {
+    writer.call("fchdir", [{ register: "target" }], `go to ${destination}`);
+    const data = options.data === "" ? 0 : { text: options.data };
+    const args = [{ text: source }, { text: "." }, { text: type }, options.flags, data];
+    writer.call("mount", args, `mount ${type} at ${destination}`);
+  }
   if (options.propagation !== null) {
     openStep(writer, { root, path: destination, result: "mounted" });
     const change = { propagation: options.propagation.type };
     changeAttributes(writer, { register: "mounted" }, change, `propagation of ${destination}`);
   }
   if (type === "proc" && destination === "/proc") keepProc(writer, root);
+}
+
+/**
+ * A procfs of the joined pid namespace, into $tree. This process is outside of it still, and procfs shows its maker's
+ * namespace unless told another (Linux 6.18). Before that a helper inside makes it: the only moment in which
+ * a process of that namespace could see one with powers.
+ */
+function foreignProc(writer: PlanWriter, { data, set }: MountOptions): void {
+  const make = () => {
+    const context = { register: "context" };
+    for (const option of data.split(",").filter(Boolean)) {
+      const [key = "", value] = option.split("=", 2);
+      const kind = value === undefined ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING;
+      const args = [context, kind, { text: key }, value === undefined ? 0 : { text: value }, 0];
+      writer.call("fsconfig", args, `option ${option}`);
+    }
+    writer.call("fsconfig", [context, FSCONFIG_CMD_CREATE, 0, 0, 0], "make a procfs");
+    writer.call("fsmount", [context, FSMOUNT_CLOEXEC, set], "mount it nowhere yet", {
+      result: "made",
+    });
+  };
+  const open = () =>
+    writer.call("fsopen", [{ text: "proc" }, FSOPEN_CLOEXEC], "configure a procfs", {
+      result: "context",
+    });
+  // A number for the mount, so that the helper can answer through the shared table of descriptors.
+  writer.call("fcntl", [{ slot: "go" }, F_DUPFD_CLOEXEC, 3], "a place for it", { result: "tree" });
+  open();
+  const namespace = [{ text: "pidns" }, 0, { slot: "join.pid" }] as const;
+  const args = [{ register: "context" }, FSCONFIG_SET_FD, ...namespace];
+  writer.call("fsconfig", args, "of the joined namespace", { result: "told", allow: ["EINVAL"] });
+  const place = [{ register: "made" }, { register: "tree" }, O_CLOEXEC];
+  writer.ifFine("told", "this kernel's procfs takes no namespace", () => {
+    make();
+    writer.call("dup3", place, "put it into its place");
+  });
+  writer.ifFailed("told", "it is made already", () => {
+    const clone = [CLONE_FILES | SIGCHLD, 0, 0, 0, 0];
+    writer.call("clone", clone, "a helper inside the namespace", { result: "helper" });
+    writer.inChild("helper", "leave this to the helper", () => {
+      open();
+      make();
+      writer.call("dup3", place, "put it into its place");
+      writer.call("exit_group", [0], "the helper is done");
+    });
+    const wait = [P_PID, { register: "helper" }, 0, WEXITED, 0];
+    writer.call("waitid", wait, "wait for the helper");
+  });
 }
 
 /** Keeps /proc's descriptor: whatever the plan reads or writes there later is procfs and nothing mounted over it. */

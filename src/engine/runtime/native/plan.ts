@@ -25,6 +25,8 @@ export const controls = {
   fail: -8,
   /** (): every signal's action becomes the default one. */
   defaultSignals: -9,
+  /** (pid, count): jumps over `count` steps in the parent of a clone; the child runs them. */
+  skipIfParent: -10,
 } as const;
 
 export type Control = keyof typeof controls;
@@ -111,6 +113,11 @@ export class PlanWriter {
   /** Steps that run only when the register's result was no error. */
   ifFine(register: string, says: string, steps: () => void): void {
     this.#jump("skipIfFailed", register, says, steps);
+  }
+
+  /** Steps that only the child of a clone runs; its last one ends it. */
+  inChild(register: string, says: string, steps: () => void): void {
+    this.#jump("skipIfParent", register, says, steps);
   }
 
   /** Every step written meanwhile begins its failure with this sentence. */

@@ -1,6 +1,4 @@
 /** What a child tells while it runs its plan: fixed-size messages on a pipe (struct message of trampoline.ts). */
-import { read } from "node:fs";
-
 import { allocate, attempt } from "#linux/ffi";
 
 import { REGISTER_COUNT } from "./plan.ts";
@@ -16,37 +14,37 @@ export interface Message {
 
 const POLLIN = 1;
 const POLLHUP = 0x10;
-/** A birth is mostly over by then: waiting here costs no trip through the thread pool. */
+/** A birth is mostly over by then; after it the loop goes on and looks now and then. */
 const PATIENCE_MS = 2;
+const LONGEST_LOOK_MS = 20;
 
-/** The next message; null when the pipe closed: the program runs, or the child was killed. */
+/**
+ * The next message; null when the pipe closed: the program runs, or the child was killed. No thread waits for it: a
+ * mount can hang for ever, and the pool has few threads.
+ */
 export async function readMessage(fd: number): Promise<Message | null> {
   const buffer = allocate(MESSAGE_BYTES);
-  const length = isReadable(fd)
-    ? attempt("read", fd, buffer, buffer.length)
-    : await later(fd, buffer);
+  let pauseMs = 1;
+  for (let readable = isReadable(fd, PATIENCE_MS); !readable; readable = isReadable(fd, 0)) {
+    await Bun.sleep(pauseMs);
+    pauseMs = Math.min(pauseMs * 1.5, LONGEST_LOOK_MS);
+  }
+  const length = attempt("read", fd, buffer, buffer.length);
   return length < MESSAGE_BYTES ? null : decode(buffer);
 }
 
-function isReadable(fd: number): boolean {
+function isReadable(fd: number, patienceMs: number): boolean {
   const entry = allocate(8);
   const view = new DataView(entry.buffer);
   view.setInt32(0, fd, true);
   view.setInt16(4, POLLIN, true);
   const patience = allocate(16);
-  new DataView(patience.buffer).setBigInt64(8, BigInt(PATIENCE_MS * 1_000_000), true);
+  new DataView(patience.buffer).setBigInt64(8, BigInt(patienceMs * 1_000_000), true);
   return (
     attempt("ppoll", entry, 1, patience, null, 0) > 0 &&
     (view.getInt16(6, true) & (POLLIN | POLLHUP)) !== 0
   );
 }
-
-const later = (fd: number, buffer: Uint8Array): Promise<number> =>
-  new Promise((resolve, reject) => {
-    read(fd, buffer, 0, buffer.length, null, (error, length) =>
-      error === null ? resolve(length) : reject(error),
-    );
-  });
 
 function decode(buffer: Uint8Array<ArrayBuffer>): Message {
   const words = new BigInt64Array(buffer.buffer, 0, 3 + REGISTER_COUNT);

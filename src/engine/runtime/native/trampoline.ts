@@ -134,6 +134,7 @@ i64 run_plan(struct step *s, i64 n, i64 fd) {
     }
     else if (s[i].nr == -1) { if (a[0] >= 0) i += a[1]; continue; }
     else if (s[i].nr == -2) { if (a[0] < 0) i += a[1]; continue; }
+    else if (s[i].nr == -10) { if (a[0] > 0) i += a[1]; continue; }
     else if (s[i].nr == -3) r = (*(i64 *)a[0] & a[1]) == a[2] ? 0 : -a[3];
     else if (s[i].nr == -4) r = a[0] == a[1] ? 0 : -a[2];
     else if (s[i].nr == -5) { if (a[0] > 0) { tell(fd, 2, i, a[0], reg); sc(NR_EXIT, 0, 0, 0, 0, 0, 0); } continue; }
