@@ -48,8 +48,10 @@ const sh = (...words: string[]): string =>
 
 /** @param binaries a folder with usr/sbin/dockerd and usr/bin/containerd, as unpacked from Debian's packages */
 export async function startPeer(binaries: string): Promise<BenchEngine> {
-  const root = "/tmp/naru-bench-peer";
-  const bridge = "narupeer0";
+  // Several may run at once, as several private Narus may.
+  const tag = crypto.getRandomValues(new Uint8Array(2));
+  const root = `/tmp/naru-peer-${tag.toHex()}`;
+  const bridge = `narup${tag.toHex()}`;
   const socket = join(root, "docker.sock");
   rmSync(root, { recursive: true, force: true });
   mkdirSync(root, { recursive: true });
@@ -60,7 +62,7 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
       "*nat\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n";
   const forwarding = readFileSync("/proc/sys/net/ipv4/ip_forward", "utf8");
   sh("ip", "link", "add", bridge, "type", "bridge");
-  sh("ip", "addr", "add", "10.213.0.1/16", "dev", bridge);
+  sh("ip", "addr", "add", `10.${192 + ((tag[0] ?? 0) % 60)}.0.1/16`, "dev", bridge);
   sh("ip", "link", "set", bridge, "up");
   writeFileSync(join(root, "daemon.json"), "{}");
   const start = () =>
