@@ -9,14 +9,15 @@
  * traces it could read.
  *
  * An order and its plan lie in memory that both see; a byte through one pipe says "go", a byte through the other "done".
- * She dies with the supervisor (PR_SET_PDEATHSIG). Whoever executes another program in the supervisor's place must
- * dispose the driver first: she would keep the old descriptors open.
+ * She dies with the supervisor (PR_SET_PDEATHSIG), but not when it executes a newer binary in its place: she would keep
+ * the old descriptors open. So her name carries her employer's mark, and who finds one with another mark dismisses her.
  */
 import { toArrayBuffer } from "bun:ffi";
+import { readFileSync } from "node:fs";
 
 import { unavailable } from "#base";
 import { allocate, attempt, checked, SyscallError } from "#linux/ffi";
-import { pidfdOpen, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
+import { listChildren, pidfdOpen, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
 
 import type { EncodedPlan } from "./encode.ts";
 import type { Region, Trampoline } from "./trampoline.ts";
@@ -24,6 +25,10 @@ import type { Region, Trampoline } from "./trampoline.ts";
 /** The longest plan: execve itself takes no more than a quarter of the stack's limit, 2 MiB, of texts. */
 const PLAN_LIMIT_BYTES = 4 * 1024 * 1024;
 const ORDER_BYTES = 4096;
+const NAME_AT = 2048;
+const NAME_PREFIX = "midwife-";
+/** Of this program since its execve. */
+const mark = crypto.getRandomValues(new Uint8Array(3)).toHex();
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
@@ -33,6 +38,8 @@ const POLLIN = 1;
 const CLONE_PARENT = 0x8000;
 const CLONE_PIDFD = 0x1000;
 const CLONE_INTO_CGROUP = 0x2_0000_0000;
+
+const KILLED = "the process that starts containers was killed; the next start has another";
 
 export interface OrderRequest {
   /** CLONE_NEW*. */
@@ -73,6 +80,8 @@ export class Midwife implements Disposable {
     const buffer = toArrayBuffer(this.#shared.address, 0, length);
     this.#memory = new Uint8Array(buffer);
     this.#order = new BigInt64Array(buffer, 0, ORDER_BYTES / 8);
+    this.#memory.set(Buffer.from(`${NAME_PREFIX}${mark}\0`), NAME_AT);
+    dismissStrangers();
     this.#orders = pipe();
     this.#answers = pipe();
     this.#here = this.#call();
@@ -88,7 +97,7 @@ export class Midwife implements Disposable {
     if (plan.memory.length > PLAN_LIMIT_BYTES) {
       throw new SyscallError("execve", "the program", 7);
     }
-    this.#here ??= this.#call();
+    const here = (this.#here ??= this.#call());
     const order = this.#order;
     order.fill(0n, 0, 15);
     order[1] = BigInt(plan.stepCount);
@@ -101,7 +110,7 @@ export class Midwife implements Disposable {
     order[14] = BigInt(unified ?? 0);
     order[16] = -1n;
     this.#memory.set(plan.memory, ORDER_BYTES);
-    this.#ask();
+    this.#ask(here);
     const pid = Number(order[0]);
     if (pid < 0) throw new SyscallError("clone3", "a new process", -pid);
     return { pid, pidfd: Number(BigInt.asIntN(32, order[16] ?? -1n)) };
@@ -122,43 +131,80 @@ export class Midwife implements Disposable {
       orders: this.#orders[0],
       answers: this.#answers[1],
     });
-    return { pid, pidfd: pidfdOpen(pid) };
+    const here = { pid, pidfd: pidfdOpen(pid) };
+    if (this.#answered(here)) return here;
+    this.#leave(here);
+    throw unavailable(KILLED);
   }
 
   /** Sends the order and waits for its answer, or for her death. */
-  #ask(): void {
-    const here = this.#here;
-    if (here === null) return;
+  #ask(here: Attendance): void {
     const byte = allocate(1);
     checked("write", "an order", this.#orders[1], byte, 1);
+    if (this.#answered(here)) return;
+    this.#leave(here);
+    // Her successor must not find the order that she died over.
+    if (isReadable(this.#orders[0])) checked("read", "an order", this.#orders[0], byte, 1);
+    throw unavailable(KILLED);
+  }
+
+  /** Waits for a byte of hers. @returns false when she is dead instead */
+  #answered({ pidfd }: Attendance): boolean {
     const entries = allocate(16);
     const view = new DataView(entries.buffer);
     view.setInt32(0, this.#answers[0], true);
     view.setInt16(4, POLLIN, true);
-    view.setInt32(8, here.pidfd, true);
+    view.setInt32(8, pidfd, true);
     view.setInt16(12, POLLIN, true);
     checked("ppoll", "an answer", entries, 2, null, null, 0);
-    if (view.getInt16(6, true) === 0) {
-      this.#leave(here);
-      // Her successor must not find the order that she died over.
-      attempt("read", this.#orders[0], byte, 1);
-      throw unavailable(
-        "the process that starts containers was killed; the next start has another",
-      );
-    }
-    checked("read", "an answer", this.#answers[0], byte, 1);
+    if (view.getInt16(6, true) === 0) return false;
+    checked("read", "an answer", this.#answers[0], allocate(1), 1);
+    return true;
   }
 
   #leave({ pid, pidfd }: Attendance): void {
     this.#here = null;
-    try {
-      waitPid(pid);
-    } catch (thrown) {
-      // The supervisor reaps every child that it finds dead.
-      if (!(thrown instanceof SyscallError) || thrown.code !== "ECHILD") throw thrown;
-    }
+    reap(pid);
     attempt("close", pidfd);
   }
+}
+
+/** Ends the midwives that an earlier program of this process left. */
+function dismissStrangers(): void {
+  for (const pid of listChildren(process.pid)) {
+    const name = commandOf(pid);
+    if (!name.startsWith(NAME_PREFIX) || name === `${NAME_PREFIX}${mark}`) continue;
+    const pidfd = pidfdOpen(pid);
+    pidfdSendSignal(pidfd, SIGKILL);
+    reap(pid);
+    attempt("close", pidfd);
+  }
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+  } catch {
+    // It ended meanwhile.
+    return "";
+  }
+}
+
+function reap(pid: number): void {
+  try {
+    waitPid(pid);
+  } catch (thrown) {
+    // The supervisor reaps every child that it finds dead.
+    if (!(thrown instanceof SyscallError) || thrown.code !== "ECHILD") throw thrown;
+  }
+}
+
+function isReadable(fd: number): boolean {
+  const entry = allocate(8);
+  const view = new DataView(entry.buffer);
+  view.setInt32(0, fd, true);
+  view.setInt16(4, POLLIN, true);
+  return attempt("ppoll", entry, 1, allocate(16), null, 0) > 0;
 }
 
 function map(length: number, flags: number): number {

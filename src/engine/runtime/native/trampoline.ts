@@ -100,11 +100,13 @@ i64 midwife(i64 shared, i64 shared_length, i64 place, i64 place_length, i64 orde
   if (pid != 0) { sc(NR_SIGMASK, 2, (i64)&old, 0, 8, 0, 0); return pid; }
   sc(NR_PRCTL, 1, 9, 0, 0, 0, 0);
   sc(NR_PRCTL, 4, 0, 0, 0, 0, 0);
-  sc(NR_PRCTL, 15, (i64)"naru-midwife", 0, 0, 0, 0);
+  sc(NR_PRCTL, 15, shared + 2048, 0, 0, 0, 0); /* PR_SET_NAME */
   default_signals();
 #ifdef CAN_FORGET
   forget((i64)run_plan, place, place_length, (i64)args, shared, shared_length);
 #endif
+  byte = 0;
+  sc(NR_WRITE, answers, (i64)&byte, 1, 0, 0, 0); /* here she is */
   for (;;) {
     r = sc(NR_READ, orders, (i64)&byte, 1, 0, 0, 0);
     if (r == -4) continue;

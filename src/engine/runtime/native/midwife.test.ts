@@ -1,0 +1,69 @@
+import { afterAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+
+import { attempt } from "#linux/ffi";
+import { listChildren, pidfdOpen, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
+
+import { temporaryFolder } from "../test-container.ts";
+import { Midwife } from "./midwife.ts";
+import { PlanCache } from "./plan-cache.ts";
+import { PlanWriter } from "./plan.ts";
+import { openTrampoline } from "./trampoline.ts";
+
+const folder = temporaryFolder("midwife");
+afterAll(() => folder[Symbol.dispose]());
+
+const exits = (code: number) => {
+  const writer = new PlanWriter();
+  writer.call("exit_group", [code], "end");
+  return writer.finish();
+};
+
+const midwives = () =>
+  listChildren(process.pid).filter((pid) =>
+    readFileSync(`/proc/${pid}/comm`, "utf8").startsWith("midwife-"),
+  );
+
+for (const throughLibc of [false, true]) {
+  const how = throughLibc ? "through libc" : "by themselves";
+
+  test(`children are ours, run their plan and do not disturb the next (system calls ${how})`, () => {
+    using midwife = new Midwife(openTrampoline(folder.path, throughLibc));
+    const plans = new PlanCache(midwife.address);
+    const born = [3, 4, 5].map((code) => {
+      const plan = plans.encode({ key: `${code}`, compile: () => exits(code), slots: {} });
+      return midwife.clone({ flags: 0, unified: null, plan, report: 2 });
+    });
+    const codes = born.map(({ pid, pidfd }) => {
+      attempt("close", pidfd);
+      return waitPid(pid)?.status;
+    });
+    expect(codes).toEqual([3, 4, 5]);
+  });
+}
+
+test("a midwife that was killed has a successor, and the order she died over is not born twice", () => {
+  using midwife = new Midwife(openTrampoline(folder.path));
+  const plans = new PlanCache(midwife.address);
+  const clone = (code: number) => {
+    const plan = plans.encode({ key: `${code}`, compile: () => exits(code), slots: {} });
+    return midwife.clone({ flags: 0, unified: null, plan, report: 2 });
+  };
+  const [here = 0] = midwives();
+  const pidfd = pidfdOpen(here);
+  pidfdSendSignal(pidfd, SIGKILL);
+  attempt("close", pidfd);
+  expect(() => clone(1)).toThrow("was killed");
+  const { pid, pidfd: child } = clone(7);
+  attempt("close", child);
+  expect(waitPid(pid)?.status).toBe(7);
+});
+
+test("nobody is left when she is dismissed, and she has nearly no memory", () => {
+  const midwife = new Midwife(openTrampoline(folder.path));
+  const [here = 0] = midwives();
+  const pages = Number(readFileSync(`/proc/${here}/statm`, "utf8").split(" ")[1]);
+  expect(pages).toBeLessThan(100);
+  midwife[Symbol.dispose]();
+  expect(midwives()).toEqual([]);
+});
