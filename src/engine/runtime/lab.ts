@@ -5,7 +5,14 @@ import { join } from "node:path";
 import type { CgroupHost } from "#linux/cgroup";
 import { allocate, attempt, checked, errnoNumbers } from "#linux/ffi";
 import { readMountInfo } from "#linux/mount";
-import { exitCodeOf, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
+import {
+  exitCodeOf,
+  listChildren,
+  pidfdSendSignal,
+  readProcessStat,
+  SIGKILL,
+  waitPid,
+} from "#linux/process";
 import type { RuntimeSpec } from "#oci";
 
 import type { Born, Identity, ProcessStdio, RuntimeDriver } from "./driver.ts";
@@ -205,13 +212,23 @@ class Streams implements Disposable {
     if (reader === null) throw new Error("a terminal was asked for and none came");
     const output = await readToEnd(reader);
     closeSync(reader);
-    const end = waitPid(born.pid);
-    if (end === null) throw new Error("the process has not ended");
-    return { output, exitCode: exitCodeOf(end) };
+    return { output, exitCode: await reaped(born.pid) };
   }
 
   [Symbol.dispose](): void {
     for (const fd of this.#ends.splice(0)) closeSync(fd);
+  }
+}
+
+/** An exit code. Orphans are reaped meanwhile: a pid namespace ends only when its last zombie is gone. */
+async function reaped(pid: number): Promise<number> {
+  for (;;) {
+    const end = waitPid(pid, { noHang: true });
+    if (end !== null) return exitCodeOf(end);
+    for (const orphan of listChildren(process.pid)) {
+      if (orphan !== pid && readProcessStat(orphan)?.state === "Z") waitPid(orphan);
+    }
+    await Bun.sleep(1);
   }
 }
 

@@ -1,4 +1,7 @@
 import { describeDriver } from "../driver.suite.ts";
 import { openOciDriver } from "./driver.ts";
 
-describeDriver({ name: "runc", open: () => openOciDriver({ command: "runc" }) });
+for (const command of ["runc", "crun"]) {
+  if (Bun.which(command) === null) continue;
+  describeDriver({ name: command, open: () => openOciDriver({ command }) });
+}

@@ -6,7 +6,7 @@ interface LogLine {
   readonly msg?: string;
 }
 
-/** The last error of a JSON log; the program's stderr where it wrote none. */
+/** The last error of a JSON log, in Go's words; the program's stderr where it wrote none. */
 export function errorOf(log: string, stderr: string): string {
   const errors = log.split("\n").flatMap((line): string[] => {
     try {
@@ -16,7 +16,34 @@ export function errorOf(log: string, stderr: string): string {
       return [];
     }
   });
-  return errors.at(-1) ?? (stderr.trim() || "the runtime ended without saying why");
+  return inGoWords(errors.at(-1) ?? (stderr.trim() || "the runtime ended without saying why"));
+}
+
+const systemErrors = [
+  "No such file or directory",
+  "Permission denied",
+  "Not a directory",
+  "Is a directory",
+  "Exec format error",
+  "Operation not permitted",
+  "Invalid argument",
+  "Read-only file system",
+];
+
+/** crun speaks as C does; clients know runc's sentences, and choose exit codes by them. */
+function inGoWords(message: string): string {
+  const program = /executable file `([^`]*)` not found in \$PATH/.exec(message)?.[1];
+  if (program?.includes("/")) {
+    return `exec: ${JSON.stringify(program)}: stat ${program}: no such file or directory`;
+  }
+  if (program !== undefined) {
+    return `exec: ${JSON.stringify(program)}: executable file not found in $PATH`;
+  }
+  // A directory or another file without the x bit; CAP_DAC_OVERRIDE turns crun's EACCES into this.
+  if (message === "open executable: Operation not permitted") {
+    return "open executable: permission denied";
+  }
+  return systemErrors.reduce((text, words) => text.replaceAll(words, words.toLowerCase()), message);
 }
 
 /** How a client will read it: the docker CLI picks 127 and 126 by these words. */
