@@ -13,7 +13,7 @@
  */
 import { ptr } from "bun:ffi";
 
-import { assert } from "#base";
+import { assert, invalid } from "#base";
 import { allocate, errnoNumbers, syscallNumbers } from "#linux/ffi";
 
 import {
@@ -212,6 +212,7 @@ function setWord(cells: Int32Array, at: number, value: number | bigint): void {
 
 /**
  * Fills the slots for one child.
+ * @throws EngineError "invalid" for a text that the kernel would cut at its NUL
  * @returns how many bytes of texts are missing room: 0 when the block is ready, else encode again with more
  */
 export function fillSlots(plan: EncodedPlan, values: SlotValues): number {
@@ -220,6 +221,7 @@ export function fillSlots(plan: EncodedPlan, values: SlotValues): number {
   const lengths = new Map<string, number>();
   let end = slotsAt;
   const put = (text: string): number => {
+    if (text.includes("\0")) throw invalid("invalid argument: a text holds a NUL byte");
     const offset = end;
     const length = Buffer.byteLength(text);
     end += length + 1;
