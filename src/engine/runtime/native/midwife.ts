@@ -17,9 +17,10 @@ import { readFileSync } from "node:fs";
 
 import { unavailable } from "#base";
 import { allocate, attempt, checked, SyscallError } from "#linux/ffi";
-import { listChildren, pidfdOpen, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
+import { listChildren, pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
 
 import type { EncodedPlan } from "./encode.ts";
+import { reap } from "./reap.ts";
 import type { Region, Trampoline } from "./trampoline.ts";
 
 /** The longest plan: execve itself takes no more than a quarter of the stack's limit, 2 MiB, of texts. */
@@ -187,15 +188,6 @@ function commandOf(pid: number): string {
   } catch {
     // It ended meanwhile.
     return "";
-  }
-}
-
-function reap(pid: number): void {
-  try {
-    waitPid(pid);
-  } catch (thrown) {
-    // The supervisor reaps every child that it finds dead.
-    if (!(thrown instanceof SyscallError) || thrown.code !== "ECHILD") throw thrown;
   }
 }
 

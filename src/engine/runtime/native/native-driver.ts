@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { EngineError, sentenceOf } from "#base";
 import type { Cgroup, CgroupHost } from "#linux/cgroup";
 import { allocate, attempt, SyscallError } from "#linux/ffi";
-import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
+import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
 
 import {
   type BirthRequest,
@@ -29,6 +29,7 @@ import { Midwife } from "./midwife.ts";
 import { type BirthPipes, type Nursery, openNursery, openPipes } from "./nursery.ts";
 import { explainPlan, type Plan } from "./plan.ts";
 import { PlanCache } from "./plan-cache.ts";
+import { reap } from "./reap.ts";
 import { type Message, readMessage } from "./report.ts";
 import { MESSAGE_CHILD, MESSAGE_FAILED, openTrampoline } from "./trampoline.ts";
 
@@ -198,7 +199,7 @@ function giveAdjustment(pid: number, adjustment: number | undefined): void {
 /** Kills and reaps a child that shall not live, and closes its pidfd. */
 function end({ pid, pidfd }: Pick<Child, "pid" | "pidfd">): void {
   pidfdSendSignal(pidfd, SIGKILL);
-  waitPid(pid);
+  reap(pid);
   attempt("close", pidfd);
 }
 
