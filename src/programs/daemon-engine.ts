@@ -1,6 +1,7 @@
 /** Every room of the engine, opened and handed to those above it. */
 import { join } from "node:path";
 
+import { sentenceOf } from "#base";
 import {
   containerMigrations,
   type ContainerRoom,
@@ -10,12 +11,12 @@ import {
 } from "#engine/container";
 import { openContentStore } from "#engine/content";
 import { type EventBus, eventMigrations, openEventBus } from "#engine/events";
-import { openGarbageCollector } from "#engine/gc";
+import { type GarbageCollector, openGarbageCollector } from "#engine/gc";
 import { imageMigrations, type ImageService, openImageService } from "#engine/image";
 import { openLayerStore } from "#engine/layer";
 import { networkMigrations, openNetworkService, type NetworkService } from "#engine/network";
-import { openRegistryClient } from "#engine/registry-client";
-import { runtimeDefaults } from "#engine/runtime";
+import { openRegistryClient, type RegistryClient } from "#engine/registry-client";
+import { type RuntimeDefaults, runtimeDefaults } from "#engine/runtime";
 import { openSnapshotStore } from "#engine/snapshot";
 import { openStore } from "#engine/store";
 import { openSystemService, systemMigrations, type SystemService } from "#engine/system";
@@ -41,6 +42,10 @@ export interface Engine {
   readonly network: NetworkService;
   readonly system: SystemService;
   readonly events: EventBus;
+  /** `docker login`. */
+  readonly login: RegistryClient["login"];
+  /** What containers get that did not say otherwise. */
+  readonly defaults: Pick<RuntimeDefaults, "maskedPaths" | "readonlyPaths">;
   /** Closes what this process holds; containers and supervisor live on. */
   close(): Promise<void>;
 }
@@ -62,16 +67,13 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   born.catch(() => undefined);
   const events = openEventBus({ store });
   const files = openFiles(options);
+  const registry = openRegistry(options);
   const images = openImageService({
     store,
     ...files,
     events,
     users: { usersOf: (id) => late.containers?.usersOf(id) ?? [] },
-    registry: openRegistryClient({
-      insecureRegistries: options.insecureRegistries,
-      mirrors: options.registryMirrors,
-      userAgent: `naru/${VERSION}`,
-    }),
+    registry,
   });
   const network = openNetworkService({
     store,
@@ -80,6 +82,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     warn: (message) => log.warn(message),
   });
   const host = readHost();
+  const defaults = runtimeDefaults();
   const containers = openContainerService({
     store,
     images,
@@ -89,7 +92,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     events,
     options: options.engine,
     facts: host.facts,
-    specDefaults: runtimeDefaults(),
+    specDefaults: defaults,
     paths: { containers: join(dataRoot, "containers"), volumes: join(dataRoot, "volumes") },
     log,
   });
@@ -105,14 +108,24 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   await network.ensure();
   await born;
   await containers.reconcile({ startUp: true });
+  collectInBackground(files.gc, log);
   const close = async () => {
     containers.close();
+    network[Symbol.dispose]();
     await supervisor.close();
     await files.layers.close();
     events.flush();
     store[Symbol.dispose]();
   };
-  return { containers, images, network, system, events, close };
+  const login: Engine["login"] = (request) => registry.login(request);
+  return { containers, images, network, system, events, login, defaults, close };
+}
+
+/** Deletes what a crash left half-made; nobody waits for it. */
+function collectInBackground(gc: Pick<GarbageCollector, "collect">, log: DaemonLog): void {
+  gc.collect().catch((cause: unknown) => {
+    log.warn("what nobody needs was not deleted", { error: sentenceOf(cause) });
+  });
 }
 
 const migrations = [
@@ -134,6 +147,9 @@ function openFiles({ dataRoot, execRoot }: DaemonOptions) {
   const gc = openGarbageCollector({ content, layers, snapshots, owners: ["image", "container"] });
   return { content, layers, snapshots, gc };
 }
+
+const openRegistry = ({ insecureRegistries, registryMirrors: mirrors }: DaemonOptions) =>
+  openRegistryClient({ insecureRegistries, mirrors, userAgent: `naru/${VERSION}` });
 
 function readHost(): { facts: HostFacts; cgroupVersion: "1" | "2" } {
   const cgroups = openCgroupHost();

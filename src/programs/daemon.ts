@@ -115,7 +115,7 @@ async function listen(
   if (targets.length === 0) {
     throw new Error("fd:// was asked for, but systemd opened no socket: start naru.socket first");
   }
-  const { containers, images, network, system, events } = engine;
+  const { containers, images, network, system, events, login, defaults } = engine;
   const servers: ApiServer[] = [];
   for (const target of targets) {
     const server = createApiServer({
@@ -125,6 +125,8 @@ async function listen(
       system,
       events,
       logger: log,
+      login,
+      defaults,
     });
     if ("path" in target) {
       mkdirSync(dirname(target.path), { recursive: true, mode: 0o755 });

@@ -196,3 +196,16 @@ test("version, info, networks and events are what docker expects", async () => {
   expect(events.stdout).toContain("container die");
   expect((await docker(["volume", "ls"])).stderr).toContain("not implemented yet: volumes");
 });
+
+test("login takes the right password only", async () => {
+  const login = (password: string) =>
+    docker(["login", "-u", "captain", "--password-stdin", "localhost:5000"], password);
+  expect(await login("wrong")).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("login attempt failed with status: 401 Unauthorized"),
+  });
+  expect(await login("right")).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining("Login Succeeded"),
+  });
+});

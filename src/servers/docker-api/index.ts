@@ -9,6 +9,7 @@ import type { NetworkService } from "#engine/network";
 import type { SystemService } from "#engine/system";
 import { API_VERSION } from "#wire/docker";
 
+import { authRoutes, type Login } from "./auth.ts";
 import { containerRoutes } from "./containers.ts";
 import { DOCKER_DEFAULTS, type HostDefaults } from "./encode/host-config.ts";
 import { eventRoutes, type Listeners } from "./events.ts";
@@ -20,6 +21,7 @@ import { type ApiLogger, type ApiServer, serve } from "./server.ts";
 import { streamRoutes } from "./streams.ts";
 import { systemRoutes } from "./system.ts";
 
+export type { Login } from "./auth.ts";
 export type { HostDefaults } from "./encode/host-config.ts";
 export type { ApiLogger, ApiServer } from "./server.ts";
 
@@ -31,6 +33,8 @@ export interface ApiServices {
   readonly system: SystemService;
   readonly events: EventBus;
   readonly logger: ApiLogger;
+  /** Checks credentials with their registry. */
+  readonly login: Login;
   /** What the engine masks and protects in a container that did not say; Docker's paths if not given. */
   readonly defaults?: HostDefaults;
 }
@@ -42,6 +46,7 @@ export function createApiServer(services: ApiServices): ApiServer {
   const find = compileRoutes(
     missingRoutes(),
     systemRoutes(system, listeners),
+    authRoutes(services.login),
     containerRoutes({ containers, images, networks, defaults }),
     streamRoutes(containers),
     execRoutes(containers),

@@ -48,7 +48,6 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],
   "commit of a container": ["POST /commit"],
   "disk usage": ["GET /system/df"],
-  "login to a registry": ["POST /auth"],
   "the inspection of images in a registry": ["GET /distribution/**:name/json"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
   "networks of your own": [

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { decodeCredentials } from "./registry-auth.ts";
+import { decodeAuth, decodeCredentials } from "./registry-auth.ts";
 
 test("credentials come in base64, with or without the URL's alphabet; what cannot be read is none", () => {
   const header = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -19,4 +19,13 @@ test("credentials come in base64, with or without the URL's alphabet; what canno
   for (const none of ["", "###", header({}), header({ username: 7 })]) {
     expect(decodeCredentials(none)).toBeUndefined();
   }
+});
+
+test("the body of a login is the same, and says what is wrong with it", () => {
+  expect(decodeAuth({ username: "u", password: "p", serveraddress: "r:1" })).toEqual({
+    username: "u",
+    password: "p",
+    serverAddress: "r:1",
+  });
+  expect(() => decodeAuth({ username: 7 })).toThrow();
 });

@@ -20,18 +20,25 @@ const shape: Shape = {
 /** undefined for none. As in Docker a header that cannot be read is none too: the registry then says what is missing. */
 export function decodeCredentials(header: string): RegistryCredentials | undefined {
   if (header === "") return undefined;
-  const asked = readHeader(header);
+  const credentials = credentialsOf(readHeader(header));
+  return Object.keys(credentials).length === 0 ? undefined : credentials;
+}
+
+/** The body of `POST /auth`. @throws EngineError "invalid" */
+export const decodeAuth = (body: unknown): RegistryCredentials =>
+  credentialsOf(decodeShape<AuthConfig>(body, shape));
+
+function credentialsOf(asked: AuthConfig): RegistryCredentials {
   const [username, password] = [asked.username, asked.password].every((text) => text === undefined)
     ? splitAuth(asked.auth ?? "")
     : [asked.username, asked.password];
-  const credentials: RegistryCredentials = {
+  return {
     ...given("username", username),
     ...given("password", password),
     ...given("identityToken", asked.identitytoken),
     ...given("registryToken", asked.registrytoken),
     ...given("serverAddress", asked.serveraddress),
   };
-  return Object.keys(credentials).length === 0 ? undefined : credentials;
 }
 
 function readHeader(header: string): AuthConfig {

@@ -2,6 +2,7 @@
  * An engine without a kernel for this room's tests: the server is driven by real clients over a real socket,
  * and what it asked for can be looked at.
  */
+import { unauthorized } from "#base";
 import type { EventBus } from "#engine/events";
 
 import type { ApiServices } from "../index.ts";
@@ -31,5 +32,9 @@ export function fakeEngine(): FakeEngine {
     images: fakeImages(containers.signals, loaded),
     networks: fakeNetworks(),
     system: fakeSystem(),
+    login: ({ credentials }) =>
+      credentials.password === "right"
+        ? Promise.resolve()
+        : Promise.reject(unauthorized("login attempt failed with status: 401 Unauthorized")),
   };
 }
