@@ -110,7 +110,7 @@ const processesOf = (root: string): { pid: number; command: string }[] => {
     if (!/^\d+$/.test(entry)) continue;
     try {
       const command = readFileSync(`/proc/${entry}/cmdline`, "utf8").replaceAll("\0", " ");
-      if (command.includes(`${root}/`)) found.push({ pid: Number(entry), command });
+      if (command.includes(root)) found.push({ pid: Number(entry), command });
     } catch {
       // it ended meanwhile
     }
@@ -149,7 +149,8 @@ class TestEngine implements Engine {
     this.tag = tag;
     this.root = `/tmp/naru-test-${tag}`;
     this.dataRoot = join(this.root, "data");
-    this.execRoot = join(this.root, "exec");
+    // Where real engines have it: on a tmpfs.
+    this.execRoot = `/run/naru-test-${tag}`;
     this.socket = join(this.root, "tap.sock");
     this.daemonSocket = join(this.root, "naru.sock");
     this.bridge = `narut${tag}`;
@@ -256,7 +257,9 @@ class TestEngine implements Engine {
   }
 
   supervisorPid(): number {
-    const found = processesOf(this.root).find(({ command }) => / supervisor /.test(`${command} `));
+    const found = processesOf(this.execRoot).find(({ command }) =>
+      / supervisor /.test(`${command} `),
+    );
     if (found === undefined) throw new Error("no supervisor is running");
     return found.pid;
   }
@@ -278,6 +281,7 @@ class TestEngine implements Engine {
     await this.killDaemon();
     if (process.env["NARU_KEEP"] !== undefined) return;
     await removeTraces({ tag: this.tag });
+    rmSync(this.execRoot, { recursive: true, force: true });
     rmSync(this.root, { recursive: true, force: true });
   }
 }

@@ -27,7 +27,7 @@ function processesOf(tag: string): { pid: number; text: string }[] {
     try {
       const text = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
       const cgroups = readFileSync(`/proc/${pid}/cgroup`, "utf8");
-      if (text.includes(`/tmp/naru-test-${tag}/`) || cgroups.includes(`/naru-test-${tag}`)) {
+      if (text.includes(`/naru-test-${tag}`) || cgroups.includes(`/naru-test-${tag}`)) {
         found.push({ pid: Number(pid), text });
       }
     } catch {
@@ -41,7 +41,7 @@ const mountsOf = (tag: string): string[] =>
   readFileSync("/proc/self/mountinfo", "utf8")
     .split("\n")
     .map((line) => line.split(" ")[4] ?? "")
-    .filter((target) => target.startsWith(`/tmp/naru-test-${tag}/`));
+    .filter((target) => target.includes(`/naru-test-${tag}/`));
 
 /** The bridge, and every link enslaved to it. */
 function linksOf(tag: string): string[] {
@@ -122,6 +122,7 @@ export async function removeLeftovers(): Promise<void> {
     }
     if (owner > 0 && existsSync(`/proc/${owner}`)) continue;
     await removeTraces({ tag });
+    rmSync(`/run/${name}`, { recursive: true, force: true });
     rmSync(root, { recursive: true, force: true });
   }
 }

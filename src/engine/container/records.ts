@@ -7,7 +7,7 @@
  */
 import { assert, invalid, noSuch } from "#base";
 import type { PortBinding } from "#engine/network";
-import type { Migration, Store } from "#engine/store";
+import type { Durability, Migration, Store } from "#engine/store";
 import type { Digest } from "#oci";
 
 import type { ContainerConfig, HostConfig } from "./config.ts";
@@ -176,16 +176,19 @@ export class Records {
           ]
         : [],
     );
-    this.#store.transact(() => {
-      this.#store
-        .query("INSERT INTO containers (id, name, definition, status) VALUES (?, ?, ?, ?)")
-        .run(record.id, record.name, JSON.stringify(definitionOf(record)), statusText(record));
-      for (const { name, createdAt, owner } of volumes) {
+    this.#store.transact(
+      () => {
         this.#store
-          .query("INSERT OR IGNORE INTO volumes (name, created_at, owner) VALUES (?, ?, ?)")
-          .run(name, createdAt, owner);
-      }
-    });
+          .query("INSERT INTO containers (id, name, definition, status) VALUES (?, ?, ?, ?)")
+          .run(record.id, record.name, JSON.stringify(definitionOf(record)), statusText(record));
+        for (const { name, createdAt, owner } of volumes) {
+          this.#store
+            .query("INSERT OR IGNORE INTO volumes (name, created_at, owner) VALUES (?, ?, ?)")
+            .run(name, createdAt, owner);
+        }
+      },
+      volumes.length > 0 ? "machine" : durabilityOf(record),
+    );
     this.#remember(record);
     for (const volume of volumes) this.#volumes.set(volume.name, volume);
   }
@@ -198,7 +201,7 @@ export class Records {
         .query("UPDATE containers SET status = ? WHERE id = ?")
         .run(statusText(record), id);
       also?.();
-    });
+    }, durabilityOf(record));
     this.#byId.set(id, record);
     return record;
   }
@@ -236,7 +239,7 @@ export class Records {
       for (const name of orphans) {
         this.#store.query("DELETE FROM volumes WHERE name = ?").run(name);
       }
-    });
+    }, durabilityOf(record));
     for (const name of orphans) this.#volumes.delete(name);
     this.#byId.delete(id);
     this.#idByName.delete(record.name);
@@ -273,3 +276,10 @@ function statusText(record: Status): string {
   const status: Status = { state, process, manuallyStopped, restartCount, ports };
   return JSON.stringify(status);
 }
+
+/**
+ * A container that removes itself (`--rm`) ends with the machine: its record has to survive the daemon, not a power
+ * cut. So a `run --rm` waits for no disk.
+ */
+const durabilityOf = ({ host }: ContainerRecord): Durability =>
+  host.autoRemove ? "process" : "machine";

@@ -65,6 +65,11 @@ export class NetworkRecords {
     return this.#store.transact(work);
   }
 
+  /** For what the kernel forgets with the machine: addresses, links and ports in use. */
+  transactInUse<T>(work: () => T): T {
+    return this.#store.transact(work, "process");
+  }
+
   networks(): readonly Network[] {
     this.#networks ??= this.#store
       .query<NetworkRow>("SELECT * FROM networks ORDER BY rowid")

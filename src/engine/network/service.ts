@@ -197,7 +197,7 @@ class BridgeNetworkService implements OpenedNetworkService {
       const target = formatIpv4(decided.address);
       const bound = ports.length === 0 ? [] : await this.#reserve(decided, target, request);
       // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.
-      this.#records.transact(() => {
+      this.#records.transactInUse(() => {
         this.#records.addEndpoint(decided);
         this.#records.addBindings(containerId, target, bound);
       });
@@ -282,7 +282,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     );
     if (known.length === 0) return;
     const ports = known.flatMap((id) => records.bindingsOf(id));
-    records.transact(() => {
+    records.transactInUse(() => {
       for (const id of known) {
         records.removeBindings(id);
         records.leave(id);
@@ -306,7 +306,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     if (leaving.length === 0) return 0;
     const present = leaving.filter((name) => this.#netlink.getLink(name) !== null);
     if (present.length > 0) this.#netlink.deleteLinks(present);
-    this.#records.transact(() => this.#records.forgetLinks(leaving));
+    this.#records.transactInUse(() => this.#records.forgetLinks(leaving));
     return leaving.length;
   }
 

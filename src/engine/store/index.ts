@@ -1,3 +1,3 @@
 /** SQLite: open, migrate, transact. */
 export type { Migration } from "./migration.ts";
-export { openStore, type Query, type Store, type Value } from "./store.ts";
+export { type Durability, openStore, type Query, type Store, type Value } from "./store.ts";

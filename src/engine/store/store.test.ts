@@ -153,3 +153,22 @@ test("a full disk refuses writes with a clear sentence and still answers reads",
     Bun.spawnSync(["umount", mountPoint]);
   }
 });
+
+test("what need only survive the process survives SIGKILL, and the next durable commit takes it along", () => {
+  const path = join(folder(), "naru.db");
+  const migrations = [{ id: "t/1", sql: "CREATE TABLE t (x TEXT)" }];
+  const script = `
+    const { openStore } = await import(${JSON.stringify(import.meta.resolve("./index.ts"))});
+    const store = openStore({ path: ${JSON.stringify(path)}, migrations: ${JSON.stringify(migrations)} });
+    const add = (x) => () => store.query("INSERT INTO t VALUES (?)").run(x);
+    store.transact(add("durable"));
+    store.transact(add("quick"), "process");
+    process.kill(process.pid, "SIGKILL");`;
+  const killed = Bun.spawnSync([process.execPath, "-e", script]);
+  expect(killed.signalCode).toBe("SIGKILL");
+  using store = openStore({ path, migrations });
+  expect(store.query<{ x: string }>("SELECT x FROM t").all()).toEqual([
+    { x: "durable" },
+    { x: "quick" },
+  ]);
+});

@@ -1,7 +1,8 @@
 /**
  * The engine's records: one SQLite file, one connection, one process.
  *
- * WAL with synchronous=FULL: what `transact` returned from survives a power cut. The lock is exclusive, so a
+ * WAL with synchronous=FULL: what `transact` returned from survives a power cut, unless it was said that surviving
+ * this process is enough. The lock is exclusive, so a
  * second daemon on the same data root is told so, and no -shm file is needed: a full disk can still be read.
  * A damaged file is an error that says where it lies, never an empty database in its place: with no records
  * the sweep would take every layer for garbage.
@@ -27,13 +28,19 @@ export interface Query<Row, Parameters extends readonly Value[] | [Record<string
   run(...parameters: Parameters): number;
 }
 
+/**
+ * What a transaction survives when it has returned: a power cut ("machine", one sync), or only the death of this
+ * process at any instant ("process", none): for what a power cut ends anyway.
+ */
+export type Durability = "machine" | "process";
+
 export interface Store extends Disposable {
   readonly path: string;
   /**
    * Runs `work` in one immediate transaction, durable when this returns; a throw rolls back. Inside another
-   * it is a savepoint of it. `work` must be synchronous.
+   * it is a savepoint of it, and the outer one's durability holds. `work` must be synchronous.
    */
-  transact<T>(work: () => T): T;
+  transact<T>(work: () => T, durability?: Durability): T;
   /** A statement, prepared once per text. */
   query<Row = unknown, Parameters extends readonly Value[] | [Record<string, Value>] = Value[]>(
     sql: string,
@@ -141,6 +148,7 @@ class SqliteStore implements Store {
   readonly #prepared: Statement[] = [];
   readonly #beforeCommit: (() => void)[] = [];
   #depth = 0;
+  #durability: Durability = "machine";
   #closed = false;
 
   constructor(path: string, database: Database) {
@@ -148,8 +156,9 @@ class SqliteStore implements Store {
     this.#database = database;
   }
 
-  transact<T>(work: () => T): T {
+  transact<T>(work: () => T, durability: Durability = "machine"): T {
     const outermost = this.#depth === 0;
+    if (outermost) this.#setDurability(durability);
     const savepoint = `nested${this.#depth}`;
     this.#database.run(outermost ? "BEGIN IMMEDIATE" : `SAVEPOINT ${savepoint}`);
     this.#depth += 1;
@@ -209,6 +218,13 @@ class SqliteStore implements Store {
       all: (...values) => guarded(() => statement.all(...values)),
       run: (...values) => guarded(() => statement.run(...values).changes),
     };
+  }
+
+  /** In WAL mode NORMAL writes without waiting for the disk; the next FULL commit syncs what came before. */
+  #setDurability(durability: Durability): void {
+    if (durability === this.#durability) return;
+    this.#database.run(`PRAGMA synchronous = ${durability === "machine" ? "FULL" : "NORMAL"}`);
+    this.#durability = durability;
   }
 
   /** SQLite has rolled back by itself after some errors (a full disk): then there is nothing left to undo. */
