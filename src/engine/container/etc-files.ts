@@ -36,8 +36,11 @@ export function hostsFile(
     readonly hostFile: string | null;
   },
 ): string {
-  const { hostname, domainname, addresses, extraHosts, gateway, hostFile } = request;
-  const names = domainname === "" ? hostname : `${qualified(request)} ${hostname}`;
+  const { addresses, extraHosts, gateway, hostFile } = request;
+  const full = qualified(request);
+  // Someone may have put the domain into the host name: both forms are found either way.
+  const [bare = full] = full.split(".", 1);
+  const names = full === bare ? full : `${full} ${bare}`;
   const lines = hostFile === null ? [...LOCAL_HOSTS] : [hostFile.trimEnd()];
   for (const entry of extraHosts) {
     const { name, address } = splitExtraHost(entry);

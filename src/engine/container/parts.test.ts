@@ -135,6 +135,7 @@ test("host options that make no sense are refused in Docker's words", () => {
     "separate kernel namespace",
   );
   expect(check({ securityOptions: ["foo"] })).toThrow('invalid --security-opt 1: "foo"');
+  expect(check({ securityOptions: ["foo=bar"] })).toThrow('invalid --security-opt 2: "foo=bar"');
   expect(check({ init: true })).toThrow("init program was not found");
   expect(check({ ulimits: [{ name: "nofile", soft: 2, hard: 1 }] })).toThrow(
     "ulimit soft limit must be less than or equal to hard limit: 2 > 1",
@@ -273,6 +274,11 @@ test("hosts and resolv.conf have Docker's form", () => {
   });
   expect(hosts.split("\n")[0]).toBe("127.0.0.1\tlocalhost");
   expect(hosts).toEndWith("172.18.0.1\tgate\n::2\tv6\n172.18.0.2\tweb.lan web\n");
+  const dotted = hostsFile({
+    ...{ hostname: "web.shop.lan", domainname: "", addresses: ["172.18.0.2"] },
+    ...{ extraHosts: [], gateway: null, hostFile: null },
+  });
+  expect(dotted).toEndWith("172.18.0.2\tweb.shop.lan web\n");
   const request = { servers: [], search: [], options: [], keepLoopback: false };
   const file = (hostFile: string) => resolvFile({ ...request, hostFile });
   expect(file("nameserver 127.0.0.53\nsearch lan\n")).toContain(

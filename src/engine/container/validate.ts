@@ -188,7 +188,7 @@ export function parseSecurityOptions(
         throw notImplemented(`security option "${option}": SELinux labels are not supported`);
       }
     } else if (option === "systempaths=unconfined") result.systemPathsConfined = false;
-    else throw invalid(`invalid --security-opt 1: "${option}"`);
+    else throw invalid(`invalid --security-opt ${value === undefined ? 1 : 2}: "${option}"`);
   }
   return result;
 }

@@ -47,7 +47,9 @@ test("what is unknown is refused in Docker's words", () => {
   expect(() => resolve("web:nosuch")).toThrow(
     "unable to find group nosuch: no matching entries in group file",
   );
-  expect(() => resolve("web", "nosuch")).toThrow("Unable to find group nosuch");
+  expect(() => resolve("web", "nosuch")).toThrow(
+    "Unable to find group nosuch: no matching entries in group file",
+  );
 });
 
 test("ids that would wrap are refused, from the flag and from the image's file (CVE-2024-40635)", () => {
