@@ -4,8 +4,8 @@ import { copyFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { baseImage, type Engine, NARU, startEngine } from "./engine.ts";
+import { expectNothingLeft } from "./leftovers.ts";
 import { startRegistry } from "./registry.ts";
-import { tracesOf } from "./traces.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -18,52 +18,6 @@ afterAll(async () => {
 
 const inspect = (name: string, format: string): Promise<string> =>
   engine.ok(["inspect", "-f", format, name]);
-
-/** Everything a container could leave, once no container is there. */
-async function expectNothingLeft(): Promise<void> {
-  const ids = (await engine.ok(["ps", "-aq"])).split("\n").filter((id) => id !== "");
-  if (ids.length > 0) await engine.ok(["rm", "-f", ...ids]);
-  let left: unknown;
-  for (let tries = 0; tries < 100; tries += 1) {
-    const traces = tracesOf(engine.tag);
-    left = {
-      containers: traces.processes.filter((line) => !/naru( |.*)(daemon|supervisor) /.test(line)),
-      links: traces.links.filter((link) => link !== engine.bridge),
-      cgroups: traces.cgroups.flatMap((folder) =>
-        readdirSync(folder, { withFileTypes: true })
-          .filter((entry) => entry.isDirectory())
-          .map((entry) => join(folder, entry.name)),
-      ),
-      snapshots: readdirSync(join(engine.dataRoot, "snapshots")).filter(
-        (name) => name !== ".empty",
-      ),
-      folders: readdirSync(join(engine.dataRoot, "containers")),
-      mounts: traces.mounts.filter(
-        (mount) => mount.includes("/containers/") || mount.includes("/snapshots/"),
-      ),
-    };
-    if (
-      Bun.deepEquals(left, {
-        containers: [],
-        links: [],
-        cgroups: [],
-        snapshots: [],
-        folders: [],
-        mounts: [],
-      })
-    )
-      return;
-    await Bun.sleep(50);
-  }
-  expect(left).toEqual({
-    containers: [],
-    links: [],
-    cgroups: [],
-    snapshots: [],
-    folders: [],
-    mounts: [],
-  });
-}
 
 describe("the daemon is killed", () => {
   test("while containers run: they run on, logs go on, exits are known", async () => {
@@ -106,7 +60,7 @@ describe("the daemon is killed", () => {
     );
     expect(ticks.length).toBeGreaterThan(15);
     expect(await engine.ok(["exec", "on", "echo", "still"])).toBe("still");
-    await expectNothingLeft();
+    await expectNothingLeft(engine);
   });
 
   test("at random moments of create, start, stop and remove", async () => {
@@ -138,7 +92,7 @@ describe("the daemon is killed", () => {
       }
       if (ids.length > 0) await engine.ok(["rm", "-f", ...ids]);
     }
-    await expectNothingLeft();
+    await expectNothingLeft(engine);
     expect(await engine.ok(["run", "--rm", "busybox", "echo", "fine"])).toBe("fine");
   });
 
@@ -176,7 +130,7 @@ describe("the daemon is killed", () => {
     await engine.killDaemon();
     await engine.startDaemon();
     expect(await inspect("stays", "{{.State.Running}}")).toBe("true");
-    await expectNothingLeft();
+    await expectNothingLeft(engine);
   });
 });
 
@@ -200,7 +154,7 @@ test("a newer binary takes over the supervisor too, and containers notice nothin
   );
   await engine.killDaemon();
   await engine.startDaemon();
-  await expectNothingLeft();
+  await expectNothingLeft(engine);
 });
 
 describe("the supervisor is killed", () => {
@@ -238,7 +192,7 @@ describe("the supervisor is killed", () => {
     await engine.ok(["kill", "sup"]);
     expect(await engine.ok(["wait", "sup"])).toBe("137");
     expect(await engine.ok(["run", "--rm", "busybox", "echo", "again"])).toBe("again");
-    await expectNothingLeft();
+    await expectNothingLeft(engine);
   });
 
   test("both are killed at once", async () => {
@@ -265,6 +219,6 @@ describe("the supervisor is killed", () => {
     )
       await Bun.sleep(50);
     expect((await engine.ok(["logs", "both"])).split("\n").length).toBeGreaterThan(before);
-    await expectNothingLeft();
+    await expectNothingLeft(engine);
   });
 });
