@@ -4,7 +4,15 @@
  *   <mountRoot>/<22 digits of base 64>/   "file": the layer file, mounted
  *   <root>/<hex>.tree/                    "directory": extracted beside its layer file
  */
-import { existsSync, mkdirSync, readSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+} from "node:fs";
 import { rm } from "node:fs/promises";
 
 import { newId } from "#base";
@@ -132,22 +140,40 @@ function extractFromFile(root: string, diffId: Digest, path: string): void {
   }
 }
 
-/** True when this kernel mounts layer files (Linux 6.12, EROFS backed by files): found out by mounting an empty one. */
+/**
+ * True when this kernel mounts layer files (Linux 6.12, EROFS backed by files): found out by mounting one that is
+ * there, or else an empty one. A full disk keeps no engine from starting: then what earlier starts made tells.
+ */
 export function mountsLayerFiles(root: string, mountRoot: string): boolean {
-  const id = newId();
-  const target = `${mountRoot}/try-${id.slice(0, 12)}`;
-  const path = ingestPath(root, id);
+  const target = `${mountRoot}/try-${newId().slice(0, 12)}`;
+  const names = readdirSync(root);
+  const mounts = (path: string): boolean => {
+    try {
+      mountFile(path, target)[Symbol.dispose]();
+      return true;
+    } catch (error) {
+      if (error instanceof SyscallError) return false;
+      throw error;
+    }
+  };
   try {
-    using builder = new LayerBuilder(path);
-    builder.push(TAR_TRAILER);
-    builder.finish(builder.endTar());
     mkdirSync(target, { mode: 0o700 });
-    mountFile(path, target)[Symbol.dispose]();
-    return true;
+    const stored = names.find((name) => name.endsWith(".layer"));
+    if (stored !== undefined && mounts(`${root}/${stored}`)) return true;
+    const path = ingestPath(root, newId());
+    {
+      using builder = new LayerBuilder(path);
+      builder.push(TAR_TRAILER);
+      builder.finish(builder.endTar());
+      return mounts(path);
+    }
   } catch (error) {
-    if (error instanceof SyscallError) return false;
-    throw error;
+    if (!isFull(error)) throw error;
+    return !names.some((name) => name.endsWith(".tree"));
   } finally {
     rmSync(target, { recursive: true, force: true });
   }
 }
+
+const isFull = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && ["ENOSPC", "EDQUOT"].includes(String(error.code));

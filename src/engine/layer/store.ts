@@ -40,8 +40,12 @@ export function openLayerStore({ root, mountRoot, form = "auto" }: LayerStoreOpt
 
 /** What was arriving when the last daemon died goes while this one already works. */
 function clearIngest(root: string): void {
-  if (existsSync(`${root}/ingest`)) renameSync(`${root}/ingest`, `${root}/trash-${newId()}`);
-  mkdirSync(`${root}/ingest`, { mode: 0o700 });
+  const ingest = `${root}/ingest`;
+  // An empty one stays: on a full disk no other could be made.
+  if (existsSync(ingest) && readdirSync(ingest).length > 0) {
+    renameSync(ingest, `${root}/trash-${newId()}`);
+  }
+  mkdirSync(ingest, { recursive: true, mode: 0o700 });
   for (const name of readdirSync(root)) {
     if (!name.startsWith("trash-")) continue;
     // What cannot be deleted now is tried again at the next start.
