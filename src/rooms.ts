@@ -18,7 +18,7 @@ const map = {
   oci: ["base"],
   "wire/http": ["base"],
   "wire/docker": ["base", "oci"],
-  "engine/store": ["base"],
+  "engine/store": ["base", "linux/ffi"],
   "engine/events": ["base", "engine/store"],
   "engine/logs": ["base", "linux/ffi"],
   "engine/content": ["base", "oci", "linux/ffi"],

@@ -172,3 +172,39 @@ test("what need only survive the process survives SIGKILL, and the next durable 
     { x: "quick" },
   ]);
 });
+
+test("on a full disk rows can still be changed and deleted, also after a start without a clean end", () => {
+  const mountPoint = folder();
+  Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=12m", "naru", mountPoint]);
+  const path = join(mountPoint, "naru.db");
+  const change = `
+    const { openStore } = await import(${JSON.stringify(import.meta.resolve("./index.ts"))});
+    const store = openStore({ path: ${JSON.stringify(path)}, migrations: ${JSON.stringify(migrations)} });
+    const insert = store.query(${JSON.stringify(INSERT)});
+    if (process.argv[1] === "fill") {
+      store.transact(() => { for (let n = 0; n < 2000; n += 1) insert.run("p" + n, n); });
+      const { openSync, writeSync } = await import("node:fs");
+      const file = openSync(${JSON.stringify(join(mountPoint, "fill"))}, "w");
+      try { for (;;) writeSync(file, new Uint8Array(4096)); } catch {}
+    }
+    const age = store.query("UPDATE pets SET age = age + 1 WHERE name = ?");
+    const remove = store.query("DELETE FROM pets WHERE name = ?");
+    const from = process.argv[1] === "fill" ? 0 : 700;
+    for (let n = from; n < from + 700; n += 1) {
+      store.transact(() => age.run("p" + n));
+      store.transact(() => remove.run("p" + n));
+    }
+    process.kill(process.pid, "SIGKILL");`;
+  try {
+    for (const part of ["fill", "again"]) {
+      const killed = Bun.spawnSync([process.execPath, "-e", change, part]);
+      expect({ part, signal: killed.signalCode, said: killed.stderr.toString() }).toEqual({
+        part,
+        signal: "SIGKILL",
+        said: "",
+      });
+    }
+  } finally {
+    Bun.spawnSync(["umount", mountPoint]);
+  }
+});

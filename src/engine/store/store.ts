@@ -14,6 +14,7 @@ import { dirname } from "node:path";
 import { assert, EngineError, internal, unavailable } from "#base";
 
 import { migrate, type Migration } from "./migration.ts";
+import { reserveGrowth, reserveLog } from "./reserve.ts";
 
 /** How long opening waits for a dying predecessor to let go of the file. */
 const LOCK_WAIT_MS = 5000;
@@ -62,6 +63,7 @@ export function openStore(request: {
 }): Store {
   const { path, migrations, lockWaitMs = LOCK_WAIT_MS } = request;
   mkdirSync(dirname(path), { recursive: true, mode: 0o710 });
+  reserveGrowth(path);
   let database: Database | undefined;
   let store: SqliteStore | undefined;
   try {
@@ -70,6 +72,7 @@ export function openStore(request: {
     checkIntegrity(database, path);
     store = new SqliteStore(path, database);
     migrate(store, migrations);
+    reserveLog(path);
     return store;
   } catch (cause) {
     if (store) store[Symbol.dispose]();
