@@ -1,5 +1,5 @@
 /** Further processes in a running container: create, start, resize, and how they ended. */
-import { conflict, invalid, newId, noSuch } from "#base";
+import { conflict, invalid, newId, noSuch, sentenceOf } from "#base";
 import type { ExitReport } from "#engine/supervisor";
 import type { ProcessSpec } from "#oci";
 
@@ -84,8 +84,7 @@ export async function startExec(
   const key = { id: containerId, execId };
   context.startingExecs.add(execId);
   try {
-    // The record is there before the process is.
-    context.execs.write(exec);
+    writeOrWarn(context, exec);
     const attached = start.detach
       ? null
       : await attachProcess(context, key, {
@@ -109,6 +108,15 @@ export async function startExec(
     });
   } finally {
     context.startingExecs.delete(execId);
+  }
+}
+
+/** The record is there before the process is; on a full disk, where someone wants to clear up, only in memory. */
+function writeOrWarn(context: Context, exec: ExecInstance): void {
+  try {
+    context.execs.write(exec);
+  } catch (cause) {
+    context.log.warn(`exec ${exec.id} could not be written down`, { error: sentenceOf(cause) });
   }
 }
 
@@ -230,7 +238,13 @@ export function forgetSoon(context: Context): Context["forgetLater"] {
   const work = () => {
     timer = null;
     const keys = waiting.splice(0);
-    context.store.transact(() => null);
+    try {
+      context.store.transact(() => null);
+    } catch (cause) {
+      // The supervisor keeps its own records of these ends, for the next daemon.
+      context.log.error("ends of execs were not written", { error: sentenceOf(cause) });
+      return;
+    }
     for (const key of keys) {
       inBackground(context, "forget an exec", context.supervisor.request({ type: "forget", key }));
     }

@@ -45,15 +45,29 @@ export async function reconcile(
   for (const record of context.records.all()) {
     if (liveOf(context, record.id).starting !== null) continue;
     const ports = portsById.get(record.id) ?? [];
-    repair(context, record, { report: inits.get(record.id), ports, startUp });
+    const seen = { report: inits.get(record.id), ports, startUp };
+    await orWarn(context, `repair ${record.id}`, () => repair(context, record, seen));
   }
   const alive = new Set(
     [...context.records.all()].filter(holdsNetwork(context)).map(({ id }) => id),
   );
-  await context.network.reconcile(alive);
+  await orWarn(context, "give back addresses and ports", () => context.network.reconcile(alive));
   reconcileExecs(context, processes);
   endStrangers(context, inits);
   if (startUp) sweep(context);
+}
+
+/** A full disk must not keep the engine from serving: what is not repaired now is tried again at the next start. */
+async function orWarn(
+  context: Context,
+  what: string,
+  work: () => void | Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (cause) {
+    context.log.error(`could not ${what}`, { error: sentenceOf(cause) });
+  }
 }
 
 const holdsNetwork =
