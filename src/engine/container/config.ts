@@ -61,6 +61,8 @@ export type MountRequest =
       readonly recursive: boolean;
       /** Make a missing source a directory: `-v` does, `--mount` does not. */
       readonly createSource: boolean;
+      /** How far `readOnly` reaches: to the mounts below it too, unless "top". "force" is the same, said aloud. */
+      readonly readOnlyReach?: "top" | "force";
     }
   | {
       readonly type: "tmpfs";

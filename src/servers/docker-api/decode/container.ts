@@ -58,9 +58,11 @@ function asForVersion(host: Partial<wire.HostConfig>, version: string): Partial<
   if (host.Mounts === undefined || host.Mounts === null || atLeast(version, "1.44")) return host;
   const known = host.Mounts.map((mount) => {
     if (mount.BindOptions === undefined) return mount;
+    if (mount.BindOptions.ReadOnlyForceRecursive === true) {
+      throw invalid("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer");
+    }
     const BindOptions = { ...mount.BindOptions };
     delete BindOptions.ReadOnlyNonRecursive;
-    delete BindOptions.ReadOnlyForceRecursive;
     return { ...mount, BindOptions };
   });
   return { ...host, Mounts: known };

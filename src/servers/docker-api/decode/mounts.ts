@@ -133,14 +133,10 @@ function decodeBindMount(mount: Mount, target: string, refused: Refused): MountR
   if (propagation !== "" && !isPropagation(propagation)) {
     throw refused(`invalid propagation mode: ${propagation}`);
   }
-  const forced = options.ReadOnlyForceRecursive === true;
-  if (forced && options.ReadOnlyNonRecursive === true) {
-    throw refused("ReadOnlyForceRecursive and ReadOnlyNonRecursive are mutually exclusive");
-  }
-  if (forced || options.ReadOnlyNonRecursive === true) {
-    if (!readOnly) throw refused("mount is not readonly");
-    const name = forced ? "ReadOnlyForceRecursive" : "ReadOnlyNonRecursive";
-    throw notImplemented(`the bind option ${name} is not implemented yet`);
+  const reach = readOnlyReach(options, refused);
+  if (reach !== null && !readOnly) throw refused("mount is not readonly");
+  if (reach === "force" && propagation !== "" && propagation !== "rprivate") {
+    throw refused('ReadOnlyForceRecursive requires the bind propagation to be "rprivate"');
   }
   return {
     type: "bind",
@@ -150,7 +146,18 @@ function decodeBindMount(mount: Mount, target: string, refused: Refused): MountR
     propagation: isPropagation(propagation) ? propagation : "rprivate",
     recursive: !nonRecursive,
     createSource: options.CreateMountpoint ?? false,
+    ...(reach === null ? {} : { readOnlyReach: reach }),
   };
+}
+
+function readOnlyReach(
+  { ReadOnlyNonRecursive: top, ReadOnlyForceRecursive: force }: NonNullable<Mount["BindOptions"]>,
+  refused: Refused,
+): "top" | "force" | null {
+  if (top === true && force === true) {
+    throw refused("ReadOnlyForceRecursive and ReadOnlyNonRecursive are mutually exclusive");
+  }
+  return top === true ? "top" : force === true ? "force" : null;
 }
 
 function decodeVolumeMount(mount: Mount, target: string, refused: Refused): MountRequest {

@@ -173,7 +173,7 @@ function encodeBind(mount: MountRequest): string | null {
     if (mount.noCopy) options.push("nocopy");
     return [mount.name, mount.target, ...joined(options)].join(":");
   }
-  if (!mount.createSource || !mount.recursive) return null;
+  if (!mount.createSource || !mount.recursive || mount.readOnlyReach !== undefined) return null;
   if (mount.propagation !== "rprivate") options.push(mount.propagation);
   return [mount.source, mount.target, ...joined(options)].join(":");
 }
@@ -193,6 +193,8 @@ function encodeMount(mount: MountRequest): wire.Mount {
           Propagation: mount.propagation,
           ...(mount.recursive ? {} : { NonRecursive: true }),
           ...(mount.createSource ? { CreateMountpoint: true } : {}),
+          ...(mount.readOnlyReach === "top" ? { ReadOnlyNonRecursive: true } : {}),
+          ...(mount.readOnlyReach === "force" ? { ReadOnlyForceRecursive: true } : {}),
         },
       };
     case "volume":
