@@ -63,9 +63,6 @@ function parseRotation(options: LogConfig["options"]): {
       maxFiles === 0 ? "max-file cannot be less than 1" : `invalid value for max-file: "${files}"`,
     );
   }
-  if (maxFiles > 1 && maxSizeBytes === null) {
-    throw invalid("max-file cannot be set without max-size set");
-  }
   const compress = options["compress"] ?? "false";
   if (!/^(1|0|t|f|true|false)$/i.test(compress)) {
     throw invalid(`strconv.ParseBool: parsing "${compress}": invalid syntax`);

@@ -1,11 +1,13 @@
 /** What a start looks up and writes before the birth: files, volumes, devices, the spec. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { conflict, invalid } from "#base";
 import type { Endpoint } from "#engine/network";
+import { readMountInfo } from "#linux/mount";
 import type { RuntimeSpec } from "#oci";
 
+import type { MountRequest } from "./config.ts";
 import type { Context } from "./context.ts";
 import { hostDevices, requestedDevices } from "./devices.ts";
 import { hostnameFile, hostsFile, isStubResolv, resolvFile } from "./etc-files.ts";
@@ -100,7 +102,11 @@ export async function prepareMounts(
   lowers: readonly string[],
 ): Promise<void> {
   for (const mount of record.mounts) {
-    if (mount.type !== "bind" || existsSync(mount.source)) continue;
+    if (mount.type !== "bind") continue;
+    if (existsSync(mount.source)) {
+      checkPropagation(mount);
+      continue;
+    }
     if (!mount.createSource) {
       throw invalid(
         `invalid mount config for type "bind": bind source path does not exist: ${mount.source}`,
@@ -109,6 +115,23 @@ export async function prepareMounts(
     mkdirSync(mount.source, { recursive: true, mode: 0o755 });
   }
   await ensureVolumes(context.paths.volumes, record.mounts, lowers);
+}
+
+/** Mounts can only come and go between host and container where the host's mount passes them on. */
+function checkPropagation({ source, propagation }: Extract<MountRequest, { type: "bind" }>): void {
+  const shared = propagation === "shared" || propagation === "rshared";
+  if (!shared && propagation !== "slave" && propagation !== "rslave") return;
+  const path = realpathSync(source);
+  const below = (target: string) => target === "/" || `${path}/`.startsWith(`${target}/`);
+  // The last of the longest is the one on top.
+  const mount = readMountInfo()
+    .filter(({ target }) => below(target))
+    .reduce((best, next) => (next.target.length >= best.target.length ? next : best));
+  const has = (tag: string) => mount.tags.some((each) => each.startsWith(tag));
+  if (has("shared:") || (!shared && has("master:"))) return;
+  throw invalid(
+    `path ${source} is mounted on ${mount.target} but it is not a ${shared ? "shared" : "shared or slave"} mount`,
+  );
 }
 
 /** The runtime spec of a container as it stands. Joined containers must run. */

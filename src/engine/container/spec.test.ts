@@ -129,8 +129,17 @@ test("binds, volumes and tmpfs become mounts after the system's own", () => {
     ],
   });
   expect(spec.mounts.filter(({ destination }) => destination === "/etc/hosts")).toEqual([
-    { destination: "/etc/hosts", type: "bind", source: "/src", options: ["rbind", "ro", "rslave"] },
+    {
+      destination: "/etc/hosts",
+      type: "bind",
+      source: "/src",
+      options: ["rbind", "rro", "rslave"],
+    },
   ]);
+  const order = specOf({
+    mounts: [{ type: "tmpfs", target: "/etc", sizeBytes: null, mode: null, options: [] }],
+  }).mounts.map(({ destination }) => destination);
+  expect(order.indexOf("/etc")).toBeLessThan(order.indexOf("/etc/hosts"));
   expect(mountAt(spec, "/data")?.source).toBe("/volumes/data/_data");
   expect(mountAt(spec, "/t")?.options).toEqual([
     "nosuid",

@@ -139,8 +139,13 @@ function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[
           },
         ],
   );
-  return [...system, ...files, ...mounts.map((mount) => userMount(mount, around.volumePath))];
+  const asked = mounts.map((mount) => userMount(mount, around.volumePath));
+  // Someone's own /etc still holds the engine's files: parents go first.
+  return [...system, ...[...files, ...asked].toSorted(byDepth)];
 }
+
+const byDepth = (a: MountSpec, b: MountSpec): number =>
+  a.destination.split("/").length - b.destination.split("/").length;
 
 /** A privileged container may write /sys and its cgroups. */
 function writable(mount: MountSpec): MountSpec {
@@ -178,7 +183,7 @@ function userMount(mount: ResolvedMount, volumePath: (name: string) => string): 
         source: mount.source,
         options: [
           mount.recursive ? "rbind" : "bind",
-          ...(mount.readOnly ? ["ro"] : []),
+          ...(mount.readOnly ? [mount.readOnlyReach === "top" ? "ro" : "rro"] : []),
           mount.propagation,
         ],
       };
@@ -187,7 +192,7 @@ function userMount(mount: ResolvedMount, volumePath: (name: string) => string): 
         destination: mount.target,
         type: "bind",
         source: volumePath(mount.name),
-        options: ["rbind", ...(mount.readOnly ? ["ro"] : []), "rprivate"],
+        options: ["rbind", ...(mount.readOnly ? ["rro"] : []), "rprivate"],
       };
     case "tmpfs":
       return {

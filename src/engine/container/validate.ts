@@ -1,7 +1,7 @@
 /** Options that make no sense, or that this engine cannot honour, refused at create in Docker's words. Pure. */
 import { conflict, invalid, notImplemented } from "#base";
 
-import type { HostConfig, CreateRequest } from "./config.ts";
+import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { checkLogOptions } from "./log-options.ts";
 
@@ -56,7 +56,7 @@ export function checkHostConfig(
   checkUlimits(host.ulimits);
   checkSysctls(host);
   checkExtraHosts(host.extraHosts);
-  checkModes(config.hostname, host);
+  checkModes(config, host);
   checkDevices(host);
   parseSecurityOptions(host.securityOptions, facts.apparmor);
   checkLogOptions(host.log);
@@ -125,19 +125,32 @@ function checkExtraHosts(extraHosts: readonly string[]): void {
   }
 }
 
-function checkModes(hostname: string, host: HostConfig): void {
+function checkModes({ hostname, exposedPorts }: ContainerConfig, host: HostConfig): void {
   if (hostname !== "" && host.utsMode.mode === "host") {
     throw invalid("conflicting options: hostname and the UTS mode");
   }
   if (hostname !== "" && host.networkMode.mode === "container") {
     throw conflict("conflicting options: hostname and the network mode");
   }
-  if (host.networkMode.mode === "container" && host.ports.length > 0) {
-    throw invalid("conflicting options: port publishing and the container type network mode");
-  }
+  if (host.networkMode.mode === "container") checkJoinedNetwork(exposedPorts, host);
   if (host.utsMode.mode === "container") throw invalid("invalid UTS mode: container");
   if (host.cgroupNamespaceMode.mode === "container") {
     throw invalid("invalid cgroup namespace mode: container");
+  }
+}
+
+/** What belongs to the network is the other container's. */
+function checkJoinedNetwork(exposedPorts: readonly string[], host: HostConfig): void {
+  const refused = (what: string) => invalid(`conflicting options: ${what}`);
+  if (host.dns.length > 0) throw refused("dns and the network mode");
+  if (host.extraHosts.length > 0) {
+    throw refused("custom host-to-IP mapping and the network mode");
+  }
+  if (host.ports.length > 0 || host.publishAllPorts) {
+    throw refused("port publishing and the container type network mode");
+  }
+  if (exposedPorts.length > 0) {
+    throw refused("port exposing and the container type network mode");
   }
 }
 
