@@ -1,6 +1,6 @@
 /** Escapes that other engines allowed once, tried on every driver. Each test names the lesson it holds. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { baseImage, type Engine, NARU, run, startEngine } from "./engine.ts";
@@ -135,6 +135,18 @@ for (const runtime of ["native", "runc"]) {
       ]);
       expect(output.stdout).not.toContain("evil\n");
       expect(readFileSync("/proc/sys/kernel/core_pattern", "utf8")).toBe(before);
+    });
+
+    test("CVE-2021-30465 and kin: an image whose /dev is a link makes nothing on the host", async () => {
+      const planted = join(engine.root, `planted-${runtime}`);
+      mkdirSync(planted);
+      await imageWith(`dev-${runtime}`, (root) => {
+        rmSync(join(root, "dev"), { recursive: true });
+        symlinkSync(planted, join(root, "dev"));
+      });
+      const done = await engine.docker(["run", "--rm", ...flags, `dev-${runtime}`, "true"]);
+      expect(done.code).not.toBe(0);
+      expect(readdirSync(planted)).toEqual([]);
     });
 
     test("CVE-2022-0492: cgroup files cannot be written nor a writable hierarchy mounted", async () => {

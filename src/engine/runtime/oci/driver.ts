@@ -10,7 +10,7 @@
  * `start` lets the init execute the program. The init becomes the supervisor's child when `create` has ended,
  * because the supervisor is a subreaper. Spec: OCI runtime-spec 1.2, runtime.md, "Lifecycle".
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { closeFd, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, openPath } from "#linux/path";
@@ -71,6 +71,7 @@ async function birth(command: string, request: BirthRequest): Promise<Born> {
   undo.defer(() => rmSync(scratch, { recursive: true, force: true }));
   mountRoot(request.root, rootfs);
   undo.defer(() => void unmount(rootfs, MNT_DETACH));
+  checkFolders(rootfs);
   writeFileSync(join(scratch, "config.json"), JSON.stringify(bundleSpec(request, rootfs)));
 
   const terminal = request.spec.process.terminal ? listenForConsole(scratch) : null;
@@ -159,6 +160,17 @@ function mountRoot(root: RootFileSystem, target: string): void {
   } finally {
     closeFd(overlay);
   }
+}
+
+/**
+ * runc makes the links of /dev (fd, stdin, ptmx) by path before it changes root: where an image's /dev is a link,
+ * it makes them on the host.
+ */
+function checkFolders(rootfs: string): void {
+  if (lstatSync(join(rootfs, "dev"), { throwIfNoEntry: false })?.isSymbolicLink() !== true) return;
+  throw createError(
+    'error mounting "tmpfs" to rootfs at "/dev": filesystem "tmpfs" must be mounted on ordinary directory',
+  );
 }
 
 /** The spec as the runtime gets it: its root is the mounted one, its user is a number. */
