@@ -2,7 +2,7 @@
  * `naru daemon`: opens the engine and serves its API, until it is told to end or is killed. Both are the same to
  * containers: they run on, and the next start finds them.
  */
-import { mkdirSync } from "node:fs";
+import { chmodSync, mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { kindOf, sentenceOf } from "#base";
@@ -93,6 +93,8 @@ async function startEngine(options: DaemonOptions, log: DaemonLog): Promise<Engi
   const { dataRoot, execRoot } = options;
   // Whoever may look into it could run a set-user-id program of an image (CVE-2021-41091).
   mkdirSync(dataRoot, { recursive: true, mode: 0o710 });
+  // One that was there may have been made by hand.
+  chmodSync(dataRoot, statSync(dataRoot).mode & 0o710);
   mkdirSync(execRoot, { recursive: true, mode: 0o711 });
   lockFolder(dataRoot, "data root");
   lockFolder(execRoot, "exec root");
