@@ -71,6 +71,8 @@ export type MountRequest =
       readonly mode: number | null;
       /** Raw mount options of `--tmpfs /x:noexec,size=1m`. */
       readonly options: readonly string[];
+      /** Asked for by `--mount`: inspect lists it among the mounts, as it does not for `--tmpfs`. */
+      readonly isMount?: true;
     }
   | {
       readonly type: "volume";

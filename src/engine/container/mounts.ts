@@ -141,7 +141,7 @@ export function describeMount(
         source: volumePath(mount.name),
         destination: mount.target,
         driver: "local",
-        mode: mount.readOnly ? "ro" : "z",
+        mode: mount.readOnly ? "ro" : mount.anonymous ? "" : "z",
         readWrite: !mount.readOnly,
         propagation: "",
       };

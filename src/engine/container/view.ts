@@ -26,9 +26,9 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
     layers,
     state: record.state,
     restartCount,
-    mounts: record.mounts.map((mount) =>
-      describeMount(mount, (volume) => volumeFolder(context.paths.volumes, volume)),
-    ),
+    mounts: record.mounts
+      .filter((mount) => mount.type !== "tmpfs" || mount.isMount === true)
+      .map((mount) => describeMount(mount, (name) => volumeFolder(context.paths.volumes, name))),
     endpoints: isActive(record) ? context.network.endpointsOf(id) : [],
     ports: record.ports,
     logPath: host.log.driver === "json-file" ? logPathOf(context, id) : "",

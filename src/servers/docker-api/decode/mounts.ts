@@ -192,6 +192,7 @@ function decodeTmpfsMount(mount: Mount, target: string, refused: Refused): Mount
     sizeBytes: size === 0 ? null : size,
     mode: mode === 0 ? null : mode,
     options: readOnly ? ["ro", ...words] : words,
+    isMount: true,
   };
 }
 

@@ -153,7 +153,7 @@ function encodeMounts(
   for (const mount of mounts) {
     const bind = encodeBind(mount);
     if (bind !== null) binds.push(bind);
-    else if (mount.type === "tmpfs" && mount.sizeBytes === null && mount.mode === null) {
+    else if (mount.type === "tmpfs" && mount.isMount !== true) {
       tmpfs[mount.target] = mount.options.join(",");
     } else others.push(encodeMount(mount));
   }
@@ -232,7 +232,7 @@ export function encodeConfig(config: ContainerConfig): wire.ContainerConfig {
     Tty: config.terminal,
     OpenStdin: config.openStdin,
     StdinOnce: config.stdinOnce,
-    Env: [...config.environment],
+    Env: orNull(config.environment),
     Cmd: config.command === null ? null : [...config.command],
     Image: config.image,
     Volumes: config.volumes.length === 0 ? null : keys(config.volumes),

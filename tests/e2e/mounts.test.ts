@@ -1,0 +1,57 @@
+/** Mounts as Docker 25 and later make them: what they hide, how far "read-only" reaches, what inspect lists. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Engine, run, startEngine } from "./engine.ts";
+
+let engine: Engine;
+let source: string;
+
+beforeAll(async () => {
+  engine = await startEngine();
+  source = join(engine.root, "source");
+  mkdirSync(join(source, "below"), { recursive: true });
+  await run(["mount", "-t", "tmpfs", "naru-test", join(source, "below")]);
+});
+
+afterAll(async () => {
+  await run(["umount", "-l", join(source, "below")]);
+  await engine[Symbol.asyncDispose]();
+});
+
+const touchBoth = ["busybox", "sh", "-c", "touch /m/x; touch /m/below/x"];
+
+for (const runtime of ["naru", "runc", "crun"]) {
+  test(`a read-only bind is read-only all the way down (${runtime})`, async () => {
+    const mount = ["run", "--rm", "--runtime", runtime, "-v", `${source}:/m:ro`];
+    const { stderr } = await engine.docker([...mount, ...touchBoth]);
+    expect(stderr).toContain("/m/x: Read-only file system");
+    expect(stderr).toContain("/m/below/x: Read-only file system");
+  });
+}
+
+test("a bind may be read-only at its top alone", async () => {
+  const mount = `type=bind,src=${source},dst=/m,readonly,bind-recursive=writable`;
+  const { code, stderr } = await engine.docker(["run", "--rm", "--mount", mount, ...touchBoth]);
+  expect(stderr).toContain("/m/x: Read-only file system");
+  expect(code).toBe(0);
+});
+
+test("a mounted /etc still holds the engine's files", async () => {
+  expect(await engine.ok(["run", "--rm", "--tmpfs", "/etc", "busybox", "ls", "/etc"])).toBe(
+    "hostname\nhosts\nresolv.conf",
+  );
+});
+
+test("inspect lists --mount's tmpfs among the mounts, and --tmpfs among the host's options", async () => {
+  const words = ["--tmpfs", "/a:size=1m", "--mount", "type=tmpfs,dst=/b", "-v", "/c"];
+  await engine.ok(["create", "--name", "listed", ...words, "busybox", "true"]);
+  const format =
+    "{{range .Mounts}}{{.Type}} {{.Destination}} [{{.Mode}}];{{end}} {{json .HostConfig.Tmpfs}}";
+  expect(await engine.ok(["inspect", "-f", format, "listed"])).toBe(
+    'tmpfs /b [];volume /c []; {"/a":"size=1m"}',
+  );
+  expect(await engine.ok(["inspect", "-f", "{{json .Config.Env}}", "listed"])).toBe("null");
+  expect(engine.violations()).toEqual([]);
+});
