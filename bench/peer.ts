@@ -2,6 +2,8 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { VOLATILE } from "../tests/e2e/engine.ts";
+
 export interface BenchEngine extends AsyncDisposable {
   readonly name: string;
   readonly socket: string;
@@ -53,6 +55,7 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
   const root = `/tmp/naru-peer-${tag.toHex()}`;
   const bridge = `narup${tag.toHex()}`;
   const socket = join(root, "docker.sock");
+  const execRoot = join(VOLATILE, `naru-peer-${tag.toHex()}`);
   rmSync(root, { recursive: true, force: true });
   mkdirSync(root, { recursive: true });
   // Where nothing was set there is nothing to put back: empty tables, everything accepted.
@@ -74,7 +77,7 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
         "--data-root",
         join(root, "data"),
         "--exec-root",
-        join(root, "exec"),
+        execRoot,
         "--pidfile",
         join(root, "docker.pid"),
         "-H",
@@ -109,14 +112,14 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
     name: "docker",
     socket,
     version,
-    enginePids: () => pidsWith(root),
+    enginePids: () => pidsWith(`naru-peer-${tag.toHex()}`),
     async restart() {
       daemon.kill("SIGKILL");
       await daemon.exited;
       for (const pid of pidsWith(join(root, "docker.pid"))) process.kill(pid, "SIGKILL");
       // Its containerd dies with it; a stale pid file would make the next one wait for a process that is not there.
       rmSync(join(root, "docker.pid"), { force: true });
-      rmSync(join(root, "exec/containerd/containerd.pid"), { force: true });
+      rmSync(join(execRoot, "containerd/containerd.pid"), { force: true });
       const started = performance.now();
       daemon = start();
       await untilServed(socket);
@@ -127,7 +130,7 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
       if (ids.length > 0) sh("docker", "-H", `unix://${socket}`, "rm", "-f", ...ids);
       daemon.kill("SIGTERM");
       await daemon.exited;
-      for (const pid of pidsWith(`${root}/`)) {
+      for (const pid of pidsWith(`naru-peer-${tag.toHex()}`)) {
         try {
           process.kill(pid, "SIGKILL");
         } catch {
@@ -139,8 +142,9 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
       writeFileSync("/proc/sys/net/ipv4/ip_forward", forwarding);
       for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n").toReversed()) {
         const target = line.split(" ")[4] ?? "";
-        if (target.startsWith(`${root}/`)) sh("umount", "-l", target);
+        if (target.includes(`/naru-peer-${tag.toHex()}/`)) sh("umount", "-l", target);
       }
+      rmSync(execRoot, { recursive: true, force: true });
       rmSync(root, { recursive: true, force: true });
     },
   };

@@ -59,7 +59,7 @@ export async function openBench(): Promise<Bench> {
       version: await output([NARU, "version", "--format", "{{.Client.Version}}"]).catch(
         () => "dev",
       ),
-      enginePids: () => pidsWith(engine.root).filter((pid) => pid !== process.pid),
+      enginePids: () => pidsWith(`naru-test-${engine.tag}`).filter((pid) => pid !== process.pid),
       async restart() {
         await engine.killDaemon();
         const started = performance.now();

@@ -11,6 +11,11 @@ import { removeLeftovers, removeTraces } from "./traces.ts";
 const REPOSITORY = join(import.meta.dir, "../..");
 /** The binary under test: what script/build made. */
 export const NARU = process.env["NARU_BINARY"] ?? join(REPOSITORY, "dist/naru");
+/** Exec roots lie on a tmpfs, as /run is on every host with systemd; this one may have /run on its disk. */
+export const VOLATILE =
+  Bun.spawnSync(["stat", "-f", "-c", "%T", "/run"]).stdout.toString().trim() === "tmpfs"
+    ? "/run"
+    : "/dev/shm";
 const START_TIMEOUT_MS = 20_000;
 
 export interface Finished {
@@ -149,8 +154,7 @@ class TestEngine implements Engine {
     this.tag = tag;
     this.root = `/tmp/naru-test-${tag}`;
     this.dataRoot = join(this.root, "data");
-    // Where real engines have it: on a tmpfs.
-    this.execRoot = `/run/naru-test-${tag}`;
+    this.execRoot = `${VOLATILE}/naru-test-${tag}`;
     this.socket = join(this.root, "tap.sock");
     this.daemonSocket = join(this.root, "naru.sock");
     this.bridge = `narut${tag}`;

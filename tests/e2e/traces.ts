@@ -122,7 +122,9 @@ export async function removeLeftovers(): Promise<void> {
     }
     if (owner > 0 && existsSync(`/proc/${owner}`)) continue;
     await removeTraces({ tag });
-    rmSync(`/run/${name}`, { recursive: true, force: true });
+    for (const volatile of ["/run", "/dev/shm"]) {
+      rmSync(join(volatile, name), { recursive: true, force: true });
+    }
     rmSync(root, { recursive: true, force: true });
   }
 }

@@ -345,7 +345,7 @@ me/box       1         aaaaaaaaaaaa   3 hours ago   4.2MB
     answer("GET /images/box/json", { Id: "sha256:1", RepoTags: ["box:latest"] });
     const result = await naru(["inspect", "box", "none"]);
     expect(JSON.parse(result.out)).toEqual([{ Id: "sha256:1", RepoTags: ["box:latest"] }]);
-    expect([result.code, result.err]).toEqual([1, "error: no such object: none\n"]);
+    expect([result.code, result.err]).toEqual([1, "Error: No such object: none\n"]);
     expect((await naru(["inspect", "-f", "{{index .RepoTags 0}}", "box"])).out).toBe(
       "box:latest\n",
     );

@@ -112,7 +112,7 @@ const findAnything: Inspect = async (client, name, flags) => {
       if (!other) throw cause;
     }
   }
-  throw new ExitError(1, `error: no such object: ${name}`);
+  throw new ExitError(1, `Error: No such object: ${name}`);
 };
 
 async function inspectAll({ flags, args, session }: Invocation, get: Inspect): Promise<number> {

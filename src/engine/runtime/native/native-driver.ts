@@ -81,7 +81,9 @@ function explain({ nursery, facts }: Host, request: BirthRequest): string {
   using pipes = openPipes();
   using birth = borrowForBirth(request, { nursery, pipes, tasks: [] });
   const { spec, shape } = birth;
-  return explainPlan(compileBirth({ spec, facts, shape }));
+  const flags = `0x${cloneFlagsOf(spec).toString(16)}`;
+  const clone = `  0  the midwife clones a child into namespaces of its own; it runs:\n       clone3(${flags})\n`;
+  return clone + explainPlan(compileBirth({ spec, facts, shape }));
 }
 
 async function birth(host: Host, request: BirthRequest): Promise<Born> {
