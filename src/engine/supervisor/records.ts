@@ -146,10 +146,13 @@ export class Records {
     try {
       writeSync(descriptor, JSON.stringify({ report: lasting } satisfies ExitRecord));
       fsyncSync(descriptor);
+      renameSync(temporary, path);
+    } catch (thrown) {
+      rmSync(temporary, { force: true }); // a full disk is not helped by what did not fit
+      throw thrown;
     } finally {
       closeSync(descriptor);
     }
-    renameSync(temporary, path);
     syncFolder(this.#exits);
   }
 
@@ -160,7 +163,9 @@ export class Records {
   }
 
   removeExit(key: ProcessKey): void {
-    rmSync(join(this.#exits, nameOf(key)), { force: true });
+    const path = join(this.#exits, nameOf(key));
+    rmSync(path, { force: true });
+    rmSync(`${path}.tmp`, { force: true }); // of a writer that was killed
   }
 }
 
