@@ -29,6 +29,11 @@ describe("states", () => {
     expect((await engine.docker(["pause", "life"])).stderr).toContain("is already paused");
     await engine.ok(["unpause", "life"]);
     expect((await engine.docker(["unpause", "life"])).stderr).toContain("is not paused");
+    await engine.ok(["pause", "life"]);
+    await engine.ok(["kill", "-s", "HUP", "life"]);
+    expect(await inspect("life", "{{.State.Status}}")).toBe("paused");
+    await engine.ok(["kill", "-s", "TERM", "life"]);
+    expect(await inspect("life", "{{.State.Status}}")).toBe("running");
     await engine.ok(["stop", "-t", "1", "life"]);
     expect(await inspect("life", "{{.State.Status}} {{.State.ExitCode}}")).toBe("exited 137");
     await engine.ok(["start", "life"]);

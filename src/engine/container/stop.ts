@@ -121,7 +121,10 @@ export async function killContainer(
     await liveOf(context, id).teardown;
     return;
   }
-  const sent = await sendSignal(context, id, number);
+  // One that is to end a paused process must reach it; any other waits for its unpause.
+  const sent = endsProcess(number, record)
+    ? await signalAndThaw(context, record, number)
+    : await sendSignal(context, id, number);
   if (!sent) {
     throw conflict(`cannot kill container: ${nameOrId}: container ${id} is not running`);
   }
