@@ -419,3 +419,12 @@ test("the writer that keeps nothing takes everything", () => {
   expect(writer.droppedEntries).toBe(0);
   expect(existsSync("/tmp/naru-test-nowhere")).toBe(false);
 });
+
+test("attributes that grow beyond their bound when they are written cost no line", () => {
+  using log = temporaryLog({ attributes: { label: "<".repeat(60_000) } });
+  const writer = openLogWriter(log.options);
+  writer.write("stdout", bytes("kept\n"));
+  writer.close();
+  expect(writer.droppedEntries).toBe(0);
+  expect(readFileSync(log.options.path, "utf8")).toContain('"log":"kept\\n"');
+});

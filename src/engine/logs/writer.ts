@@ -77,8 +77,9 @@ class JsonFileWriter implements LogWriter {
 
   constructor(options: JsonFileOptions) {
     this.#options = options;
-    const attributes =
-      JSON.stringify(options.attributes).length > MAX_ATTRIBUTES_BYTES ? {} : options.attributes;
+    // Measured as they are written: escapes and other scripts make them longer than their text.
+    const length = middleOf("stdout", options.attributes).length;
+    const attributes = length > MAX_ATTRIBUTES_BYTES ? {} : options.attributes;
     const stdout = middleOf("stdout", attributes);
     this.#entryBytes = ENTRY_LIMIT_BYTES * WORST_GROWTH + stdout.length + FRAME_BYTES;
     this.#streams = {
