@@ -55,3 +55,10 @@ test("inspect lists --mount's tmpfs among the mounts, and --tmpfs among the host
   expect(await engine.ok(["inspect", "-f", "{{json .Config.Env}}", "listed"])).toBe("null");
   expect(engine.violations()).toEqual([]);
 });
+
+test("info and inspect name the same storage driver", async () => {
+  await engine.ok(["create", "--name", "stored", "busybox", "true"]);
+  expect(await engine.ok(["info", "-f", "{{.Driver}}"])).toBe(
+    await engine.ok(["inspect", "-f", "{{.Driver}}", "stored"]),
+  );
+});

@@ -69,7 +69,7 @@ function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
     containers: request.counts(),
     images: request.countImages(),
     storage: {
-      driver: "overlay2",
+      driver: "overlayfs",
       status: [
         ["Backing Filesystem", request.layers.form === "file" ? "erofs" : "directories"],
         ["Supports d_type", "true"],
