@@ -213,6 +213,7 @@ async function killAtEach<Result extends { readonly cut: string | null }>(
   scene: Scene<Result>,
 ): Promise<number> {
   let reached = 0;
+  let misses = 0;
   for (let at = first; at <= last; at += step) {
     const armed = await arm(await scene.pid(), name, at);
     const outcome = await scene.act();
@@ -220,8 +221,9 @@ async function killAtEach<Result extends { readonly cut: string | null }>(
     if (isReached) await scene.revive();
     else expect({ name, at, cut: outcome.cut }).toEqual({ name, at, cut: null });
     await scene.check(outcome, `${name} ${at}`);
-    if (!isReached) break;
-    reached += 1;
+    if (isReached) reached += 1;
+    // strace misses the first call of a thread now and then: one miss is not the end.
+    else if ((misses += 1) > 1) break;
   }
   return reached;
 }
