@@ -1,6 +1,16 @@
 /** Escapes that other engines allowed once, tried on every driver. Each test names the lesson it holds. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { baseImage, type Engine, NARU, run, startEngine } from "./engine.ts";
@@ -147,6 +157,25 @@ for (const runtime of ["native", "runc"]) {
       const done = await engine.docker(["run", "--rm", ...flags, `dev-${runtime}`, "true"]);
       expect(done.code).not.toBe(0);
       expect(readdirSync(planted)).toEqual([]);
+    });
+
+    test("what masks a file is not the host's to change", async () => {
+      const before = statSync("/dev/null");
+      const done = await engine.docker([
+        "run",
+        "--rm",
+        ...flags,
+        "busybox",
+        "sh",
+        "-c",
+        "for f in /proc/keys /proc/timer_list /proc/interrupts; do chmod 0606 $f; chown 7:7 $f; touch -d 2001-01-01 $f; done; cat /proc/keys | wc -c",
+      ]);
+      const after = statSync("/dev/null");
+      chownSync("/dev/null", before.uid, before.gid);
+      chmodSync("/dev/null", before.mode & 0o7777);
+      expect(done.stdout).toBe("0\n");
+      expect([after.mode, after.uid, after.gid]).toEqual([before.mode, before.uid, before.gid]);
+      expect(after.mtimeMs).toBe(before.mtimeMs);
     });
 
     test("CVE-2022-0492: cgroup files cannot be written nor a writable hierarchy mounted", async () => {

@@ -2,7 +2,7 @@
  * The nursery: a mount namespace with nearly nothing in it, where every container's own begins.
  *
  *   /root        an empty directory: a container's detached root is attached here, then becomes /
- *   /null        the host's /dev/null, proved to be it: masks files
+ *   /null        the host's /dev/null, read-only, proved to be it: masks files
  *   /empty       an empty read-only tmpfs: masks directories
  *   /cgroup/<n>  the hierarchies, in the order of HostFacts.hierarchies
  *
@@ -61,6 +61,8 @@ export function compileNursery(folder: string, mountPoints: readonly string[], g
   for (const name of ["root", "empty", "cgroup"]) folderAt(`${folder}/${name}`);
   writer.call("mknodat", [-100, { text: `${folder}/null` }, S_IFREG | 0o444, 0], "make /null");
   mount("/dev/null", `${folder}/null`, "none", MS_BIND, "");
+  // It is the host's own node: a container that may chown what it is masked with must find it read-only.
+  mount("none", `${folder}/null`, "none", MS_BIND | MS_REMOUNT | MS_RDONLY, "");
   mount("tmpfs", `${folder}/empty`, "tmpfs", MS_RDONLY | locked, "mode=755,size=0,nr_inodes=2");
   for (const [index, mountPoint] of mountPoints.entries()) {
     folderAt(`${folder}/cgroup/${index}`);

@@ -15,7 +15,7 @@ export interface Message {
 const POLLIN = 1;
 const POLLHUP = 0x10;
 /** A birth is mostly over by then; after it the loop goes on and looks now and then. */
-const PATIENCE_MS = 2;
+const PATIENCE_MS = 4;
 const LONGEST_LOOK_MS = 20;
 
 /**
