@@ -139,21 +139,22 @@ async function bareRuntimes(bench: Bench): Promise<Contender[]> {
   ];
 }
 
-const idleMemory = (pids: readonly number[]): { rssMb: number; privateMb: number } => {
-  let rss = 0;
+const idleMemory = (pids: readonly number[]): { residentMb: number; privateMb: number } => {
+  let resident = 0;
   let own = 0;
   for (const pid of pids) {
     try {
       const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
       const field = (name: string) =>
         Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0);
-      rss += field("Rss");
+      // Pages that daemon and supervisor share (the binary) count once.
+      resident += field("Pss");
       own += field("Private_Dirty");
     } catch {
       // it ended meanwhile
     }
   }
-  return { rssMb: rss / 1024, privateMb: own / 1024 };
+  return { residentMb: resident / 1024, privateMb: own / 1024 };
 };
 
 async function pullContenders(bench: Bench, host: string): Promise<Contender[]> {
@@ -404,7 +405,7 @@ export const scenarios: readonly Scenario[] = [
     run: async ({ naru: engine, peer }) =>
       [engine, peer].map((one) => ({
         contender: one.name,
-        values: [idleMemory(one.enginePids()).rssMb],
+        values: [idleMemory(one.enginePids()).residentMb],
       })),
   },
   {
