@@ -1,9 +1,9 @@
 /** Mounts as Docker 25 and later make them: what they hide, how far "read-only" reaches, what inspect lists. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Engine, run, startEngine } from "./engine.ts";
+import { baseImage, type Engine, run, startEngine } from "./engine.ts";
 
 let engine: Engine;
 let source: string;
@@ -42,6 +42,25 @@ test("a mounted /etc still holds the engine's files", async () => {
   expect(await engine.ok(["run", "--rm", "--tmpfs", "/etc", "busybox", "ls", "/etc"])).toBe(
     "hostname\nhosts\nresolv.conf",
   );
+});
+
+test("an image whose resolv.conf is a link into a /run that is not there starts and restarts", async () => {
+  const tree = join(engine.root, "linked");
+  mkdirSync(join(tree, "etc"), { recursive: true });
+  symlinkSync("../run/systemd/resolve/stub-resolv.conf", join(tree, "etc/resolv.conf"));
+  symlinkSync("/missing/hosts", join(tree, "etc/hosts"));
+  const tar = `${tree}.tar`;
+  await run(["cp", await baseImage("busybox"), tar]);
+  await run(["tar", "-rf", tar, "-C", tree, "./etc/resolv.conf", "./etc/hosts"]);
+  await engine.ok(["import", tar, "linked"]);
+  for (const options of [[], ["--tmpfs", "/run"]]) {
+    const read = ["cat", "/etc/resolv.conf", "/missing/hosts"];
+    const output = await engine.ok(["run", "--rm", ...options, "linked", ...read]);
+    expect(output).toContain("nameserver");
+    expect(output).toContain("localhost");
+  }
+  await engine.ok(["run", "--name", "linked", "linked", "cat", "/etc/hosts"]);
+  expect(await engine.ok(["start", "-a", "linked"])).toContain("localhost");
 });
 
 test("inspect lists --mount's tmpfs among the mounts, and --tmpfs among the host's options", async () => {

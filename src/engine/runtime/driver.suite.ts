@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   symlinkSync,
@@ -487,6 +488,58 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       expect(existsSync(join(outside, "inner"))).toBe(false);
       expect(existsSync("/tmp/inner")).toBe(false);
       expect(output).not.toBe("");
+    });
+
+    promise("mounts where a dangling link of the image leads, inside", async () => {
+      const outside = lab.folder("outside");
+      const source = join(lab.folder("source"), "file");
+      const volume = lab.folder("volume");
+      writeFileSync(source, "mounted\n");
+      symlinkSync("/run/hidden/file", join(volume, "link"));
+      const targets = ["/etc/resolv.conf", "/etc/hosts", "/opt/deep/file", "/v/link", "/etc/up"];
+      const { output } = await lab.run({
+        args: script(
+          `cat ${targets.join(" ")} /run/resolve/stub.conf /run/hidden/file; cat /proc/1/comm`,
+        ),
+        init: "/usr/bin/tini-static",
+        image: (root) => {
+          mkdirSync(join(root, "etc"));
+          mkdirSync(join(root, "sbin"));
+          symlinkSync("../run/resolve/stub.conf", join(root, "etc/resolv.conf"));
+          symlinkSync("hosts.first", join(root, "etc/hosts"));
+          symlinkSync("/nowhere/hosts", join(root, "etc/hosts.first"));
+          symlinkSync("missing/folder", join(root, "opt"));
+          symlinkSync(`../../../../../..${outside}/up`, join(root, "etc/up"));
+          symlinkSync("/missing/init", join(root, "sbin/docker-init"));
+        },
+        ...spec(({ mounts }) => {
+          // What is mounted over a link's end hides what the image has there.
+          mounts.push({ destination: "/run", type: "tmpfs", source: "tmpfs", options: [] });
+          const bind = ["rbind", "rprivate"];
+          mounts.push({ destination: "/v", type: "bind", source: volume, options: bind });
+          for (const destination of targets) {
+            mounts.push({ destination, type: "bind", source, options: bind });
+          }
+        }),
+      });
+      expect(output).toBe(`${"mounted\n".repeat(7)}docker-init\n`);
+      expect(readdirSync(outside)).toEqual([]);
+      expect(existsSync("/nowhere")).toBe(false);
+    });
+
+    promise("refuses a mount behind a loop of links", async () => {
+      const source = lab.folder("source");
+      const launch = {
+        args: ["true"],
+        image: (root: string) => {
+          symlinkSync("loop2", join(root, "loop1"));
+          symlinkSync("loop1", join(root, "loop2"));
+        },
+        ...spec(({ mounts }) => {
+          mounts.push({ destination: "/loop1/x", type: "bind", source, options: ["rbind"] });
+        }),
+      };
+      expect((await refusal(lab.run(launch))).message).toMatch(/symbolic links/);
     });
 
     promise("is not fooled by an image's /dev/null (CVE-2025-31133)", async () => {

@@ -12,6 +12,7 @@ import {
   RESOLVE_BENEATH,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
 } from "./constants.ts";
 
 /** A path as text, or as the raw bytes Linux has for names that are not UTF-8. */
@@ -88,6 +89,10 @@ function openat2({ rootFd, path, flags, mode = 0 }: OpenBelowRequest, resolve: n
  */
 export const openInRoot = (request: OpenBelowRequest): number =>
   openat2(request, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+
+/** As `openInRoot`, and ELOOP at the first symbolic link, wherever in the path it is. @throws SyscallError */
+export const openWithoutLinks = (request: OpenBelowRequest): number =>
+  openat2(request, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 
 /** Opens a path that must stay below `rootFd`; one that would leave it is refused with EXDEV. @throws SyscallError */
 export const openBeneath = (request: OpenBelowRequest): number =>

@@ -30,7 +30,7 @@ const shape: BirthShape = {
   stdio: { type: "pipes", chown: [1, 2] },
   namespaces: [],
   binds: new Map(),
-  init: false,
+  init: null,
 };
 
 const change = (edit: (spec: RuntimeSpec) => void, base = defaultSpec(ID, ["sh"])) => {

@@ -67,7 +67,7 @@ export function compileBirth(request: BirthPlanRequest): Plan {
     writeTerminal(writer, { root, ...stdio });
     writeConsole(writer, { register: "slave" });
   }
-  if (shape.init) writeInit(writer);
+  if (shape.init !== null) writeInit(writer, shape.init);
   writeProtection(writer, mounts);
   writeRoot(writer, spec);
   writeNames(writer, spec);
@@ -121,7 +121,7 @@ function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRequest):
 
 /** What pid 1 is: the program, or the init with the program behind it. */
 export const argumentsOf = ({ spec, shape }: Pick<BirthPlanRequest, "spec" | "shape">): string[] =>
-  shape.init ? [INIT_PATH, "--", ...spec.process.args] : spec.process.args;
+  shape.init !== null ? [INIT_PATH, "--", ...spec.process.args] : spec.process.args;
 
 /** What goes into a birth's slots besides descriptors. */
 export function birthSlots(request: BirthPlanRequest & { readonly id: string }): SlotValues {
@@ -149,7 +149,7 @@ export function birthKey({ spec, shape }: Pick<BirthPlanRequest, "spec" | "shape
   const { seccomp, resources: _resources, cgroupsPath: _path, ...confinement } = linux;
   return JSON.stringify([
     rest,
-    shape.init ? "" : args[0],
+    shape.init !== null ? "" : args[0],
     args.length === 0,
     env.find((entry) => entry.startsWith("PATH=")),
     confinement.namespaces.map(({ type, path }) => [type, path === undefined]),
@@ -194,11 +194,11 @@ export function writeTerminal(writer: PlanWriter, { root, columns, rows }: Termi
   writer.call("ioctl", peer, "open the other end", { result: "slave" });
 }
 
-function writeInit(writer: PlanWriter): void {
-  writer.within(`error mounting the init program at ${INIT_PATH}`, () =>
+function writeInit(writer: PlanWriter, destination: string): void {
+  writer.within(`error mounting the init program at ${destination}`, () =>
     bind(writer, {
       root,
-      destination: INIT_PATH,
+      destination,
       tree: { slot: "init" },
       directory: false,
       options: {

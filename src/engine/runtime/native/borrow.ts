@@ -23,7 +23,7 @@ import {
   S_IFIFO,
   statFd,
 } from "#linux/path";
-import type { NamespaceType, ProcessSpec, RuntimeSpec } from "#oci";
+import type { MountSpec, NamespaceType, ProcessSpec, RuntimeSpec } from "#oci";
 
 import {
   type BirthRequest,
@@ -33,9 +33,12 @@ import {
   RuntimeError,
 } from "../driver.ts";
 import { resolveIdentity } from "../identity.ts";
+import { INIT_PATH } from "./birth-plan.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
 import { parseMountOptions } from "./mount-options.ts";
+import { destinationOf } from "./mounts.ts";
 import type { BirthPipes, Nursery } from "./nursery.ts";
+import { Targets } from "./targets.ts";
 
 const NS_GET_NSTYPE = 0xb703;
 const F_DUPFD_CLOEXEC = 1030;
@@ -45,7 +48,7 @@ const LOWEST_BORROWED = 3;
 export interface BirthLoan extends Disposable {
   readonly shape: BirthShape;
   readonly descriptors: DescriptorSlots;
-  /** With the user filled in. */
+  /** With the user filled in, and the links in its mounts' targets resolved. */
   readonly spec: RuntimeSpec;
   /** Calls `use` with the network namespace that the process will be in. */
   withNetworkNamespace(pid: number, use: (descriptor: number) => void): void;
@@ -76,23 +79,18 @@ export function borrowForBirth(
   try {
     const root = descriptors.keep(openRoot(request.root));
     const process = withIdentity(request.spec.process, request.identity, root);
-    const spec = { ...request.spec, process };
     const slots: Record<string, number> = { root, nursery: own.nursery.namespace };
-    const namespaces = openNamespaces(spec, { descriptors, slots });
-    const binds = new Map<number, boolean>();
-    for (const [index, mount] of spec.mounts.entries()) {
-      const { bind, recursiveBind } = parseMountOptions(mount.type ?? "bind", mount.options ?? []);
-      if (!bind) continue;
-      const { source = "", destination } = mount;
-      const tree = openSource({ source, destination, recursive: recursiveBind });
-      slots[`bind${index}`] = descriptors.keep(tree);
-      binds.set(index, isType(statFd(tree).mode, S_IFDIR));
-    }
+    const loan = { descriptors, slots };
+    const namespaces = openNamespaces(request.spec, loan);
+    const targets = new Targets(root);
+    const { mounts, binds } = borrowMounts(request.spec, targets, loan);
+    const spec = { ...request.spec, process, mounts };
     if (request.init !== null) slots["init"] = descriptors.keep(openInit(request.init));
-    const join = borrowForJoin(request.stdio, own, { descriptors, slots });
+    const init = request.init === null ? null : targets.resolve(INIT_PATH);
+    const join = borrowForJoin(request.stdio, own, loan);
     return {
       spec,
-      shape: { ...join, namespaces, binds, init: request.init !== null },
+      shape: { ...join, namespaces, binds, init },
       descriptors: slots,
       withNetworkNamespace: (pid, use) =>
         use(slots["join.network"] ?? descriptors.keep(openNamespace(pid, "net"))),
@@ -173,6 +171,27 @@ function openNamespaces(spec: RuntimeSpec, { descriptors, slots }: Loan): Namesp
     slots[`join.${type}`] = descriptor;
     return [type];
   });
+}
+
+/** Opens what is bound, and finds where every mount goes. */
+function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots }: Loan) {
+  const binds = new Map<number, boolean>();
+  const mounts = spec.mounts.map((mount, index): MountSpec => {
+    const { type = "bind", source = "" } = mount;
+    const { bind, recursiveBind } = parseMountOptions(type, mount.options ?? []);
+    // The plan refuses a link where the kernel's own trees go: what masks them would be laid somewhere else.
+    const kernelTree = !bind && (type === "proc" || type === "sysfs");
+    const wanted = destinationOf(mount);
+    const destination = kernelTree ? wanted : targets.resolve(wanted);
+    if (bind) {
+      const tree = openSource({ source, destination, recursive: recursiveBind });
+      slots[`bind${index}`] = descriptors.keep(tree);
+      binds.set(index, isType(statFd(tree).mode, S_IFDIR));
+    }
+    targets.mounted(destination, slots[`bind${index}`] ?? null);
+    return { ...mount, destination };
+  });
+  return { mounts, binds };
 }
 
 interface Source {

@@ -88,7 +88,8 @@ export interface BirthShape extends JoinShape {
   readonly namespaces: readonly NamespaceType[];
   /** Sources of bind mounts that are open, by index in `spec.mounts`, and whether each is a directory. */
   readonly binds: ReadonlyMap<number, boolean>;
-  readonly init: boolean;
+  /** Where in the container the init program is mounted; null when pid 1 is the program itself. */
+  readonly init: string | null;
 }
 
 export const namespaceFlags = {
