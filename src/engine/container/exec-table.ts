@@ -10,7 +10,7 @@ import type { ExecInstance } from "./container-service.ts";
 
 /** Execs that ended and that a container keeps for inspect: the oldest go first. */
 const ENDED_LIMIT = 64;
-/** Execs of one container that were created and not started, or run. */
+/** Execs of one container that were created and not started, or run: of the former, the oldest go first. */
 export const OPEN_LIMIT = 4096;
 
 export class ExecTable {
@@ -55,6 +55,19 @@ export class ExecTable {
     this.#store.transact(() => null);
   }
 
+  /**
+   * Makes room for one more exec of a container, if need be at the cost of the oldest that nobody started.
+   * @returns false when all that are open run, or are about to
+   */
+  makeRoom(containerId: string, starting: ReadonlySet<string>): boolean {
+    const open = this.idsOf(containerId).filter((id) => this.#statusOf(id) !== "exited");
+    if (open.length < OPEN_LIMIT) return true;
+    const oldest = open.find((id) => this.#statusOf(id) === "created" && !starting.has(id));
+    if (oldest === undefined) return false;
+    this.#forget(containerId, oldest);
+    return true;
+  }
+
   /** The container is gone, and with it, by its foreign key, the rows. */
   forgetContainer(containerId: string): void {
     for (const id of this.idsOf(containerId)) {
@@ -89,13 +102,20 @@ export class ExecTable {
   }
 
   #forgetOldest(containerId: string): void {
-    const ended = this.idsOf(containerId).filter(
-      (id) => this.#byId.get(id)?.state.status === "exited",
-    );
+    const ended = this.idsOf(containerId).filter((id) => this.#statusOf(id) === "exited");
     for (const id of ended.slice(0, Math.max(0, ended.length - ENDED_LIMIT))) {
-      this.#byId.delete(id);
-      this.#idsOf.get(containerId)?.delete(id);
-      this.#unwritten.add(id);
+      this.#forget(containerId, id);
     }
+  }
+
+  /** Its row, if it has one, goes with the next transaction. */
+  #forget(containerId: string, id: string): void {
+    this.#byId.delete(id);
+    this.#idsOf.get(containerId)?.delete(id);
+    this.#unwritten.add(id);
+  }
+
+  #statusOf(id: string): ExecInstance["state"]["status"] | undefined {
+    return this.#byId.get(id)?.state.status;
   }
 }

@@ -24,10 +24,7 @@ export function createExec(context: Context, nameOrId: string, request: ExecCrea
       `OCI runtime exec failed: exec failed: Cwd must be an absolute path: ${request.workingDirectory}`,
     );
   }
-  const open = context.execs
-    .idsOf(record.id)
-    .filter((id) => context.execs.get(id)?.state.status !== "exited");
-  if (open.length >= OPEN_LIMIT) {
+  if (!context.execs.makeRoom(record.id, context.startingExecs)) {
     throw conflict(`container ${record.id} has ${OPEN_LIMIT} exec instances that have not ended`);
   }
   const exec: ExecInstance = {
