@@ -25,6 +25,7 @@ import {
   readInvocation,
   rereadOptions,
 } from "./daemon-options.ts";
+import { giveBackWhenIdle } from "./idle-memory.ts";
 
 /** Docker's code for an engine that was asked for something wrong. */
 const EXIT_USAGE = 125;
@@ -67,6 +68,7 @@ async function serve(args: readonly string[], options: DaemonOptions): Promise<v
     const engine = await startEngine(options, log);
     const { servers } = await listen(options, engine, log);
     notifySystemd("READY=1");
+    giveBackWhenIdle();
     log.info("the API is served", { hosts: options.hosts.map(nameOfHost).join(" ") });
     engine.containers.startByPolicy().catch((cause: unknown) => {
       log.error("starting containers by their policy", { error: sentenceOf(cause) });

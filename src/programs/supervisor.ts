@@ -14,6 +14,8 @@ import {
 } from "#engine/supervisor";
 import { type CgroupHost, openCgroupHost } from "#linux/cgroup";
 
+import { giveBackWhenIdle } from "./idle-memory.ts";
+
 type Level = Parameters<SupervisorParts["log"]>[0];
 const levels: readonly Level[] = ["debug", "info", "warn", "error"];
 
@@ -38,6 +40,7 @@ export async function run(args: readonly string[]): Promise<void> {
     const { stopped } = await runSupervisor({ execRoot, parts: all });
     log("info", `supervisor ${process.pid} serves ${execRoot}`);
     warmUp(all);
+    giveBackWhenIdle();
     await stopped;
     process.exit(0);
   } catch (thrown) {
