@@ -154,8 +154,9 @@ for (const runtime of ["native", "runc"]) {
         rmSync(join(root, "dev"), { recursive: true });
         symlinkSync(planted, join(root, "dev"));
       });
+      // The native driver follows the link inside the root; runc would follow it outside, so the oci driver refuses.
       const done = await engine.docker(["run", "--rm", ...flags, `dev-${runtime}`, "true"]);
-      expect(done.code).not.toBe(0);
+      expect(done.code === 0).toBe(runtime === "native");
       expect(readdirSync(planted)).toEqual([]);
     });
 
