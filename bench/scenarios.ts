@@ -157,6 +157,38 @@ const idleMemory = (pids: readonly number[]): { residentMb: number; privateMb: n
   return { residentMb: resident / 1024, privateMb: own / 1024 };
 };
 
+/** One container's life by the API alone: what remains of a `docker run` is the client. */
+async function partsOfRun({ naru: engine }: Bench): Promise<Sample[]> {
+  const parts = {
+    create: [] as number[],
+    start: [] as number[],
+    "end and removal": [] as number[],
+  };
+  const post = (path: string, body?: object) =>
+    fetch(`http://engine/v1.51/containers/${path}`, {
+      unix: engine.socket,
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      ...(body && { body: JSON.stringify(body) }),
+    });
+  for (let round = 0; round < 22; round += 1) {
+    await Bun.sleep(100);
+    const began = performance.now();
+    const asked = { Image: "busybox", Cmd: ["true"], HostConfig: { AutoRemove: true } };
+    const { Id } = (await (await post("create", asked)).json()) as { Id: string };
+    const created = performance.now();
+    const removed = post(`${Id}/wait?condition=removed`).then((answer) => answer.text());
+    await (await post(`${Id}/start`)).text();
+    const started = performance.now();
+    await removed;
+    if (round === 0) continue;
+    parts.create.push(created - began);
+    parts.start.push(started - created);
+    parts["end and removal"].push(performance.now() - started);
+  }
+  return Object.entries(parts).map(([part, values]) => ({ contender: `naru ${part}`, values }));
+}
+
 let fresh: Promise<Sample & { memory: ReturnType<typeof idleMemory> }>[] | null = null;
 
 /** Both daemons started again and left alone: what an engine costs that does nothing. */
@@ -279,6 +311,23 @@ export const scenarios: readonly Scenario[] = [
         ],
         { rounds: 21 },
       ),
+  },
+  {
+    name: "birth alone",
+    unit: "ms",
+    budget: "<= 5 ms, <= 0.5 of crun run",
+    run: async (bench) => {
+      const file = join(import.meta.dir, "birth.ts");
+      const births = JSON.parse(await output([process.execPath, file, "21"])) as number[];
+      const bare = await inTurn(await bareRuntimes(bench), { rounds: 11 });
+      return [{ contender: "naru", values: births }, ...bare];
+    },
+  },
+  {
+    name: "where one run --rm on the bridge goes",
+    unit: "ms",
+    budget: "parts of naru's run, by the API",
+    run: (bench) => partsOfRun(bench),
   },
   {
     name: "exec true",
