@@ -10,7 +10,7 @@ import { OPEN_LIMIT } from "./exec-table.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent } from "./happenings.ts";
 import type { ContainerRecord } from "./records.ts";
-import { capabilitiesOf, environmentOf } from "./spec.ts";
+import { capabilitiesOf, environmentOf, powersOf } from "./spec.ts";
 import { attachProcess, connect } from "./streams.ts";
 import { parseSecurityOptions } from "./validate.ts";
 
@@ -179,20 +179,8 @@ function execProcess(
       },
     }),
     cwd: request.workingDirectory || config.workingDirectory || "/",
-    capabilities: {
-      bounding: names,
-      effective: names,
-      permitted: names,
-      inheritable: [],
-      ambient: [],
-    },
-    rlimits: host.ulimits.map(({ name, soft, hard }) => ({
-      type: `RLIMIT_${name.toUpperCase()}`,
-      soft,
-      hard,
-    })),
+    ...powersOf(host, names),
     noNewPrivileges: security.noNewPrivileges,
-    oomScoreAdj: host.oomScoreAdjust,
     ...(confined ? { apparmorProfile: security.apparmor ?? "" } : {}),
   };
 }

@@ -101,23 +101,31 @@ function processOf(record: ContainerRecord, around: SpecSurroundings): ProcessSp
     args: [record.path, ...record.args],
     env: environmentOf(record),
     cwd: config.workingDirectory === "" ? "/" : config.workingDirectory,
-    capabilities: {
-      bounding: names,
-      effective: names,
-      permitted: names,
-      inheritable: [],
-      ambient: [],
-    },
-    rlimits: host.ulimits.map(({ name, soft, hard }) => ({
-      type: `RLIMIT_${name.toUpperCase()}`,
-      soft,
-      hard,
-    })),
+    ...powersOf(host, names),
     noNewPrivileges: security.noNewPrivileges,
-    oomScoreAdj: host.oomScoreAdjust,
     ...(confined && !host.privileged ? { apparmorProfile: security.apparmor ?? "" } : {}),
   };
 }
+
+/** What a process of the container may do and use: the same for its init and for every exec. */
+export const powersOf = (
+  host: Pick<HostConfig, "ulimits" | "oomScoreAdjust">,
+  names: readonly string[],
+): Pick<ProcessSpec, "capabilities" | "rlimits" | "oomScoreAdj"> => ({
+  capabilities: {
+    bounding: [...names],
+    effective: [...names],
+    permitted: [...names],
+    inheritable: [],
+    ambient: [],
+  },
+  rlimits: host.ulimits.map(({ name, soft, hard }) => ({
+    type: `RLIMIT_${name.toUpperCase()}`,
+    soft,
+    hard,
+  })),
+  oomScoreAdj: host.oomScoreAdjust,
+});
 
 function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[] {
   const { host, mounts } = record;
