@@ -32,9 +32,21 @@ export function startFakeRegistry(answer: FakeAnswer): FakeRegistry {
   };
 }
 
-/** A raw TCP server that answers each connection's first bytes with what `reply` writes, then ends it. */
-export function startRawServer(reply: (request: string) => Uint8Array | string): FakeRegistry {
+export interface RawServer extends FakeRegistry {
+  /** Ends the connections that were answered and left open. */
+  cut(): void;
+}
+
+/**
+ * A raw TCP server that answers each connection's first bytes with what `reply` writes, then ends it; with
+ * `isHeld`, only when told to: fetch drops what it has of a body when the connection ends before the first read.
+ */
+export function startRawServer(
+  reply: (request: string) => Uint8Array | string,
+  isHeld: (request: string) => boolean = () => false,
+): RawServer {
   const seen: { line: string; authorization: string | null }[] = [];
+  const held = new Set<Bun.Socket>();
   const server = Bun.listen({
     hostname: "127.0.0.1",
     port: 0,
@@ -43,13 +55,18 @@ export function startRawServer(reply: (request: string) => Uint8Array | string):
         const request = new TextDecoder().decode(bytes);
         seen.push({ line: request.split("\r\n", 1)[0] ?? "", authorization: null });
         socket.write(reply(request));
-        socket.end();
+        if (isHeld(request)) held.add(socket);
+        else socket.end();
       },
     },
   });
   return {
     host: `127.0.0.1:${server.port}`,
     seen,
+    cut: () => {
+      for (const socket of held) socket.end();
+      held.clear();
+    },
     [Symbol.dispose]: () => server.stop(true),
   };
 }
