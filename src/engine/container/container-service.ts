@@ -1,8 +1,9 @@
 /** The contract of the container room: the life of a container, as servers see it. */
 import type { Endpoint, PortBinding } from "#engine/network";
+import type { StatsWatcher } from "#engine/stats";
 import type { Digest } from "#oci";
 
-import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
+import type { ContainerConfig, CreateRequest, HostConfig, RestartPolicy } from "./config.ts";
 
 export type ContainerState =
   | {
@@ -168,6 +169,23 @@ export interface ExecInstance {
     | { readonly status: "exited"; readonly pid: number; readonly exitCode: number };
 }
 
+/** What `docker update` changes: fields that are absent stay as they are. */
+export interface UpdateRequest {
+  /** `pidsLimit` -1 takes the limit away. */
+  readonly resources: Partial<HostConfig["resources"]>;
+  readonly restartPolicy: RestartPolicy | null;
+}
+
+/** Which stopped containers a prune removes. */
+export interface PruneRequest {
+  /** Those made before this moment, in milliseconds since 1970; null: all. */
+  readonly untilMs: number | null;
+  /** `key` or `key=value`: those that have all of them. */
+  readonly labels: readonly string[];
+  /** Not those that have all of these. */
+  readonly withoutLabels: readonly string[];
+}
+
 export interface ContainerService {
   create(request: CreateRequest): Promise<{ id: string; warnings: string[] }>;
   /** @throws EngineError "notModified" when it runs already */
@@ -187,6 +205,12 @@ export interface ContainerService {
   unpause(nameOrId: string): Promise<void>;
   rename(nameOrId: string, newName: string): Promise<void>;
   remove(nameOrId: string, request: { force: boolean; volumes: boolean }): Promise<void>;
+  /** Limits and restart policy, also of a running container. @throws EngineError in Docker's words */
+  update(nameOrId: string, request: UpdateRequest): Promise<{ warnings: string[] }>;
+  /** Removes stopped containers. @throws EngineError "conflict" while another prune runs */
+  prune(request: PruneRequest): Promise<{ deleted: string[]; reclaimedBytes: number }>;
+  /** Tells once a second what a container uses, until it is removed or the watch is disposed. */
+  watchStats(id: string, watcher: StatsWatcher): Disposable;
   /** Registered when the call returns, so that an exit right after is not missed; the promise inside is the result. */
   wait(
     nameOrId: string,

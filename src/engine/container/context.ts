@@ -6,6 +6,7 @@ import type { ImageService } from "#engine/image";
 import type { LayerStore } from "#engine/layer";
 import type { NetworkService } from "#engine/network";
 import type { SnapshotStore } from "#engine/snapshot";
+import type { StatsSampler } from "#engine/stats";
 import type { RuntimeDefaults } from "#engine/runtime";
 import type { Store } from "#engine/store";
 import type {
@@ -92,6 +93,7 @@ export interface Context extends ContainerRooms {
   readonly records: Records;
   readonly execs: ExecTable;
   readonly sweeper: Sweeper;
+  readonly stats: StatsSampler;
   readonly options: EngineOptions;
   readonly facts: HostFacts;
   readonly specDefaults: RuntimeDefaults;

@@ -37,6 +37,7 @@ export function finishRun(context: Context, exit: ExitReport): void {
     return;
   }
   const live = liveOf(context, id);
+  context.stats.ended(id);
   const run = endedRunOf(record, exit);
   const restarts =
     !live.removing &&

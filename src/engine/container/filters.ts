@@ -209,7 +209,7 @@ const SIMPLE_PATTERN =
   /^(?:[a-zA-Z0-9_./^$|-]|\\[\w.\\/-]|\[[^[\]]*\]|[*+?](?![*+?])|\((?:[a-zA-Z0-9_.-]|\|)*\)(?![*+?{]))*$/;
 
 /** `key` or `key=value`. */
-function matchesLabel(value: string, labels: Readonly<Record<string, string>>): boolean {
+export function matchesLabel(value: string, labels: Readonly<Record<string, string>>): boolean {
   const at = value.indexOf("=");
   const key = at < 0 ? value : value.slice(0, at);
   if (!Object.hasOwn(labels, key)) return false;

@@ -4,6 +4,7 @@ import { mkdirSync } from "node:fs";
 import { type Clock, sentenceOf, systemClock } from "#base";
 import type { ImageUsers } from "#engine/image";
 import type { RuntimeDefaults } from "#engine/runtime";
+import { StatsSampler } from "#engine/stats";
 import type { SupervisorEvent } from "#engine/supervisor";
 
 import type { ContainerService } from "./container-service.ts";
@@ -14,10 +15,12 @@ import { ExecTable } from "./exec-table.ts";
 import { handleExit } from "./exit.ts";
 import { explainStart } from "./explain.ts";
 import { publishEvent } from "./happenings.ts";
+import { pruneContainers } from "./prune.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { reconcile, startByPolicy } from "./reconcile.ts";
 import { Records } from "./records.ts";
 import { removeContainer } from "./remove.ts";
+import { sampledContainer } from "./sampled.ts";
 import { startContainer } from "./start.ts";
 import {
   killContainer,
@@ -31,6 +34,7 @@ import {
 import { attachContainer, readLogs } from "./streams.ts";
 import { Sweeper } from "./sweeper.ts";
 import { listProcesses } from "./top.ts";
+import { updateContainer } from "./update.ts";
 import type { EngineOptions } from "./validate.ts";
 import { imageUsersOf, layersInUse, listContainers, sizesOf, viewOf } from "./view.ts";
 import { waitFor } from "./wait.ts";
@@ -69,6 +73,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     records: new Records(store),
     execs: new ExecTable(store),
     sweeper: new Sweeper({ paths, snapshots: request.snapshots, log }),
+    stats: new StatsSampler((id) => sampledContainer(context, id)),
     lives: new Map(),
     startingExecs: new Set(),
     forgetLater: () => undefined,
@@ -98,6 +103,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     swept: () => context.sweeper.idle(),
     close: () => {
       closing.abort();
+      context.stats[Symbol.dispose]();
       for (const live of context.lives.values()) {
         if (live.restartTimer !== null) clearTimeout(live.restartTimer);
       }
@@ -117,6 +123,8 @@ const lifecycle = (context: Context) =>
     rename: async (nameOrId, newName) => await renameContainer(context, nameOrId, newName),
     remove: (nameOrId, request) => removeContainer(context, nameOrId, request),
     wait: (nameOrId, request) => waitFor(context, nameOrId, request),
+    update: (nameOrId, request) => updateContainer(context, nameOrId, request),
+    prune: (request) => pruneContainers(context, request),
   }) satisfies Partial<ContainerService>;
 
 const reading = (context: Context) =>
@@ -126,6 +134,7 @@ const reading = (context: Context) =>
     sizes: async (nameOrId) => await sizesOf(context, context.records.resolve(nameOrId)),
     logs: async (nameOrId, request) => readLogs(context, nameOrId, request),
     top: (nameOrId, psArguments) => listProcesses(context, nameOrId, psArguments),
+    watchStats: (id, watcher) => context.stats.watch(id, watcher),
     explain: async (nameOrId) => await explainStart(context, nameOrId),
   }) satisfies Partial<ContainerService>;
 

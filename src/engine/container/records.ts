@@ -2,7 +2,7 @@
  * The records of containers and volumes: what is true of them, in SQLite, with a copy in memory that every
  * reader uses. Writing is one transaction, then the copy; a crash between the two loses only the copy.
  *
- *   containers  id, name, definition (JSON, written once), status (JSON, small: state and what changes)
+ *   containers  id, name, definition (JSON, seldom written again), status (JSON, small: state and what changes)
  *   volumes     name, when made, and the container that owns an anonymous one
  */
 import { assert, invalid, noSuch } from "#base";
@@ -15,7 +15,7 @@ import type { ContainerState } from "./container-service.ts";
 import type { ResolvedMount } from "./mounts.ts";
 import { nameInUse } from "./names.ts";
 
-/** What create decided; it never changes. */
+/** What create decided; only `docker update` changes it, on the host's side. */
 export interface Definition {
   /** ISO 8601 with nanoseconds. */
   readonly createdAt: string;
@@ -209,6 +209,18 @@ export class Records {
   /** Changes only what readers see: for a record that is about to be deleted, whose loss a restart repairs. */
   note(id: string, change: Partial<Status>): ContainerRecord {
     const record: ContainerRecord = { ...this.must(id), ...change };
+    this.#byId.set(id, record);
+    return record;
+  }
+
+  /** Changes what create decided about the host's side: `docker update`. */
+  redefine(id: string, host: HostConfig): ContainerRecord {
+    const record: ContainerRecord = { ...this.must(id), host };
+    this.#store.transact(() => {
+      this.#store
+        .query("UPDATE containers SET definition = ? WHERE id = ?")
+        .run(JSON.stringify(definitionOf(record)), id);
+    }, durabilityOf(record));
     this.#byId.set(id, record);
     return record;
   }

@@ -76,6 +76,7 @@ export function deleteContainer(
   endEarlyAttachments(live);
   const orphans = context.records.delete(id, { volumes });
   context.execs.forgetContainer(id);
+  context.stats.removed(id);
   publishEvent(context, record, "destroy");
   settleWaiters(context, id, "next-exit", result);
   settleWaiters(context, id, "removed", result);

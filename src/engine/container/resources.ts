@@ -18,16 +18,22 @@ const NANO = 1e9;
 export function checkResources(
   asked: Resources,
   facts: HostFacts,
+  purpose: "create" | "update" = "create",
 ): { resources: Resources; warnings: string[] } {
   const draft: Draft = { ...asked };
   const warnings: string[] = [];
   checkMemory(draft, facts, warnings);
+  if (purpose === "create" && draft.memoryBytes === 0 && draft.memorySwapBytes > 0) {
+    throw invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
+  }
+  checkSwappiness(draft, facts, warnings);
+  checkReservation(draft, facts, warnings);
   checkOom(draft, facts, warnings);
   checkCpu(draft, facts, warnings);
   checkCpuset(draft, facts, warnings);
   checkBlockIo(draft, facts, warnings);
   // As much swap as memory, where a limit was asked and nothing was said of swap.
-  if (draft.memoryBytes > 0 && draft.memorySwapBytes === 0) {
+  if (purpose === "create" && draft.memoryBytes > 0 && draft.memorySwapBytes === 0) {
     draft.memorySwapBytes = draft.memoryBytes * 2;
   }
   return { resources: draft, warnings };
@@ -55,11 +61,6 @@ function checkMemory(draft: Draft, facts: HostFacts, warnings: string[]): void {
       throw invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
     }
   }
-  if (draft.memoryBytes === 0 && draft.memorySwapBytes > 0) {
-    throw invalid("You should always set the Memory limit when using Memoryswap limit, see usage");
-  }
-  checkSwappiness(draft, facts, warnings);
-  checkReservation(draft, facts, warnings);
 }
 
 function checkSwappiness(draft: Draft, facts: HostFacts, warnings: string[]): void {

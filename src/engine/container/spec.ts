@@ -304,7 +304,11 @@ function sysctlsOf(host: HostConfig): Record<string, string> {
 }
 
 function resourcesOf(host: HostConfig, around: SpecSurroundings): ResourcesSpec {
-  const { resources } = host;
+  return { devices: deviceRulesOf(host, around), ...limitsOf(host.resources) };
+}
+
+/** What a cgroup is to hold a container to; what was not asked for is left out. */
+export function limitsOf(resources: HostConfig["resources"]): Omit<ResourcesSpec, "devices"> {
   const memory = {
     ...(resources.memoryBytes > 0 ? { limit: resources.memoryBytes } : {}),
     ...(resources.memorySwapBytes === 0 ? {} : { swap: resources.memorySwapBytes }),
@@ -316,7 +320,6 @@ function resourcesOf(host: HostConfig, around: SpecSurroundings): ResourcesSpec 
   };
   const cpu = cpuOf(resources);
   return {
-    devices: deviceRulesOf(host, around),
     ...(Object.keys(memory).length > 0 ? { memory } : {}),
     ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
     ...((resources.pidsLimit ?? 0) > 0 ? { pids: { limit: resources.pidsLimit ?? 0 } } : {}),

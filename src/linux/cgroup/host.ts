@@ -6,11 +6,18 @@
  */
 import { mkdirSync, rmdirSync } from "node:fs";
 
-import { invalid } from "#base";
+import { conflict, invalid } from "#base";
+import { SyscallError } from "#linux/ffi";
 
 import { Cgroup, type CgroupFolder } from "./cgroup.ts";
 import { attachDeviceProgram } from "./device-program.ts";
-import { listFolders, readControl, tryWriteControl, writeControl } from "./files.ts";
+import {
+  listFolders,
+  readControl,
+  readControlNumber,
+  tryWriteControl,
+  writeControl,
+} from "./files.ts";
 import {
   type CgroupLayout,
   type CgroupMode,
@@ -175,6 +182,31 @@ export function applyResources(folders: readonly CgroupFolder[], resources: Cgro
   }
   if (!v1.has("devices") && (resources.devices?.length ?? 0) > 0) {
     attachDeviceProgram(v2.folder, resources.devices ?? []);
+  }
+}
+
+/**
+ * Changes limits of a cgroup whose processes run. v1's limit on memory with swap may never be below the one on
+ * memory, so whichever grows is written first.
+ * @throws SyscallError, EngineError "conflict" when more is in use than is to be allowed
+ */
+export function updateResources({ folders }: Cgroup, resources: CgroupResources): void {
+  const { limit = 0, swap = 0 } = resources.memory ?? {};
+  const memory = folders.find(
+    ({ hierarchy }) => hierarchy.version === 1 && hierarchy.controllers.includes("memory"),
+  );
+  try {
+    if (memory !== undefined && limit > 0 && swap !== 0) {
+      const file = `${memory.folder}/memory.memsw.limit_in_bytes`;
+      const current = readControlNumber(file);
+      if (current !== null && limit > current) writeControl(file, `${swap}`);
+    }
+    applyResources(folders, resources);
+  } catch (cause) {
+    if (!(cause instanceof SyscallError) || cause.code !== "EBUSY" || limit <= 0) throw cause;
+    throw conflict(`unable to set memory limit to ${limit}: more is in use: ${cause.message}`, {
+      cause,
+    });
   }
 }
 

@@ -4,3 +4,4 @@ export * from "./device-program.ts";
 export * from "./hierarchy.ts";
 export * from "./host.ts";
 export * from "./resources.ts";
+export * from "./usage.ts";

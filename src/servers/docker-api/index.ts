@@ -15,9 +15,11 @@ import { DOCKER_DEFAULTS, type HostDefaults } from "./encode/host-config.ts";
 import { eventRoutes, type Listeners } from "./events.ts";
 import { execRoutes } from "./exec.ts";
 import { imageRoutes } from "./images.ts";
+import { liveRoutes } from "./live.ts";
 import { networkRoutes } from "./networks.ts";
 import { compileRoutes, missingRoutes } from "./routes.ts";
 import { type ApiLogger, type ApiServer, serve } from "./server.ts";
+import { statsRoutes } from "./stats.ts";
 import { streamRoutes } from "./streams.ts";
 import { systemRoutes } from "./system.ts";
 
@@ -48,6 +50,8 @@ export function createApiServer(services: ApiServices): ApiServer {
     systemRoutes(system, listeners),
     authRoutes(services.login),
     containerRoutes({ containers, images, networks, defaults }),
+    liveRoutes(containers),
+    statsRoutes(containers),
     streamRoutes(containers),
     execRoutes(containers),
     imageRoutes(images),

@@ -35,14 +35,11 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
 const MISSING: Readonly<Record<string, readonly string[]>> = {
   "the changes of a container's files (docker diff)": ["GET /containers/:id/changes"],
   "the export of a container": ["GET /containers/:id/export"],
-  "statistics of containers": ["GET /containers/:id/stats"],
-  "the update of a container": ["POST /containers/:id/update"],
   "copying files from and to containers": [
     "HEAD /containers/:id/archive",
     "GET /containers/:id/archive",
     "PUT /containers/:id/archive",
   ],
-  "prune of containers": ["POST /containers/prune"],
   "prune of images": ["POST /images/prune"],
   "the search of images": ["GET /images/search"],
   "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],

@@ -4,5 +4,6 @@ export type * from "./container-config.ts";
 export * from "./frames.ts";
 export type * from "./image.ts";
 export type * from "./network.ts";
+export type * from "./stats.ts";
 export type * from "./system.ts";
 export * from "./version.ts";

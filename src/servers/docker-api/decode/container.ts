@@ -171,7 +171,7 @@ const decodeDevices = (devices: readonly Partial<wire.DeviceMapping>[]): HostCon
     };
   });
 
-function decodeResources(host: Partial<wire.HostConfig>): HostConfig["resources"] {
+export function decodeResources(host: Partial<wire.HostConfig>): HostConfig["resources"] {
   return {
     memoryBytes: host.Memory ?? 0,
     memorySwapBytes: host.MemorySwap ?? 0,

@@ -192,6 +192,9 @@ const hostConfig: FieldsOf<HostConfig> = {
   Init: "bool",
 };
 
+/** The body of `POST /containers/{id}/update`: resources and the restart policy are read, the rest is refused. */
+export const updateShape: Shape = { struct: "UpdateConfig", fields: hostConfig };
+
 const endpointSettings = struct<EndpointSettings>("EndpointSettings", {
   IPAMConfig: struct<NonNullable<EndpointSettings["IPAMConfig"]>>("EndpointIPAMConfig", {
     IPv4Address: "string",

@@ -4,7 +4,8 @@ import type { HostConfig } from "#wire/docker";
 
 type Host = Partial<HostConfig>;
 
-const given = (value: unknown): boolean => {
+/** Whether a field holds more than its zero value. */
+export const given = (value: unknown): boolean => {
   if (value === undefined || value === null || value === "" || value === 0) return false;
   return typeof value !== "object" || Object.keys(value).length > 0;
 };

@@ -16,6 +16,7 @@ import type {
   WaitResult,
 } from "#engine/container";
 import type { EventBus } from "#engine/events";
+import type { StatsWatcher } from "#engine/stats";
 
 import { FakeProcess, streamOf } from "./fake-process.ts";
 import { IMAGE_ID, PROBED_ID } from "./fake-services.ts";
@@ -242,6 +243,21 @@ export class FakeContainers implements ContainerService {
 
   resolveExec(id: string): ExecInstance {
     return this.#exec(id).instance;
+  }
+
+  update(name: string): Promise<{ warnings: string[] }> {
+    this.#find(name);
+    return Promise.resolve({ warnings: [] });
+  }
+
+  prune(): Promise<{ deleted: string[]; reclaimedBytes: number }> {
+    return Promise.resolve({ deleted: [], reclaimedBytes: 0 });
+  }
+
+  watchStats(name: string, watcher: StatsWatcher): Disposable {
+    this.#find(name);
+    watcher.sampled(null);
+    return { [Symbol.dispose]: () => undefined };
   }
 
   explain(): Promise<string> {

@@ -1,0 +1,287 @@
+/** The living container through the real docker CLI: update, stats, health, restart, prune, and the live view. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+
+import { type Engine, startEngine } from "./engine.ts";
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await startEngine();
+});
+afterAll(async () => {
+  await engine[Symbol.asyncDispose]();
+});
+
+const MEBI = 1024 * 1024;
+
+/** A container that sleeps; its id. */
+const sleeper = (name: string, ...flags: string[]): Promise<string> =>
+  engine.ok(["run", "-d", "--name", name, ...flags, "busybox", "sleep", "1000"]);
+
+/** A control file of a container, wherever this host has its controller. */
+function limitOf(id: string, v1: string, v2: string): string {
+  const [controller = ""] = v1.split("/");
+  const paths = [
+    `/sys/fs/cgroup/${controller}${engine.cgroupParent}/${id}/${v1.split("/")[1] ?? ""}`,
+    `/sys/fs/cgroup${engine.cgroupParent}/${id}/${v2}`,
+  ];
+  const found = paths.find((path) => existsSync(path));
+  if (found === undefined) throw new Error(`no ${v1} and no ${v2}`);
+  return readFileSync(found, "utf8").trim();
+}
+
+const inspect = async (name: string, format: string): Promise<string> =>
+  engine.ok(["inspect", "--format", format, name]);
+
+describe("docker update", () => {
+  test("changes the limits of a running container, in the kernel and in the record", async () => {
+    const id = await sleeper("limits", "-m", "64m", "--pids-limit", "50", "--cpus", "0.5");
+    await engine.ok(["update", "-m", "128m", "--memory-swap", "256m", "limits"]);
+    expect(limitOf(id, "memory/memory.limit_in_bytes", "memory.max")).toBe(String(128 * MEBI));
+    await engine.ok(["update", "--pids-limit", "7", "--cpus", "1.5", "limits"]);
+    expect(limitOf(id, "pids/pids.max", "pids.max")).toBe("7");
+    expect(limitOf(id, "cpu/cpu.cfs_quota_us", "cpu.max")).toMatch(/^150000\b/);
+    await engine.ok(["update", "--cpuset-cpus", "0", "--cpu-shares", "512", "limits"]);
+    expect(limitOf(id, "cpuset/cpuset.cpus", "cpuset.cpus")).toBe("0");
+    await engine.ok(["update", "--memory-reservation", "32m", "limits"]);
+    await engine.ok(["update", "--pids-limit", "-1", "limits"]);
+    expect(limitOf(id, "pids/pids.max", "pids.max")).toBe("max");
+    // What the container itself sees.
+    expect(
+      await engine.ok(["exec", "limits", "sh", "-c", "grep Cpus_allowed_list /proc/self/status"]),
+    ).toMatch(/\t0$/);
+    const shown = await inspect(
+      "limits",
+      "{{with .HostConfig}}{{.Memory}} {{.MemorySwap}} {{.MemoryReservation}} {{.NanoCpus}} {{.CpusetCpus}} {{.CpuShares}} {{.PidsLimit}}{{end}}",
+    );
+    expect(shown).toBe(`${128 * MEBI} ${256 * MEBI} ${32 * MEBI} 1500000000 0 512 <no value>`);
+    expect(await engine.ok(["exec", "limits", "echo", "alive"])).toBe("alive");
+  });
+
+  test("is in force after a restart, and for a container that did not run", async () => {
+    const id = await engine.ok(["create", "--name", "later", "busybox", "sleep", "1000"]);
+    await engine.ok(["update", "--pids-limit", "9", "--restart", "on-failure:3", "later"]);
+    await engine.ok(["start", "later"]);
+    expect(limitOf(id, "pids/pids.max", "pids.max")).toBe("9");
+    expect(await inspect("later", "{{json .HostConfig.RestartPolicy}}")).toBe(
+      '{"Name":"on-failure","MaximumRetryCount":3}',
+    );
+  });
+
+  test.each([
+    [["-m", "1m"], "Minimum memory limit allowed is 6MB"],
+    [["-m", "1g"], "Memory limit should be smaller than already set memoryswap limit"],
+    [["--cpu-quota", "5000"], "CPU Quota cannot be updated as NanoCPUs has already been set"],
+    [["--cpuset-cpus", "4000"], "Requested CPUs are not available"],
+    [["--memory-swap", "70m", "-m", "80m"], "Minimum memoryswap limit should be larger"],
+    [["--restart", "sometimes"], "invalid restart policy"],
+  ])("refuses %p in Docker's words", async (flags, sentence) => {
+    await engine.docker(["rm", "-f", "refusing"]);
+    await sleeper("refusing", "-m", "64m", "--cpus", "0.5");
+    const finished = await engine.docker(["update", ...flags, "refusing"]);
+    expect(finished.code).toBe(1);
+    expect(finished.stderr).toContain(sentence);
+    expect(await inspect("refusing", "{{.HostConfig.Memory}}")).toBe(String(64 * MEBI));
+  });
+
+  test("keeps a container that removes itself from being restarted", async () => {
+    await sleeper("selfish", "--rm");
+    const finished = await engine.docker(["update", "--restart", "always", "selfish"]);
+    expect(finished.stderr).toContain(
+      "Restart policy cannot be updated because AutoRemove is enabled for the container",
+    );
+  });
+
+  const isV1 = existsSync("/sys/fs/cgroup/memory");
+  test.if(isV1)("a limit below what is in use is refused and changes nothing", async () => {
+    const id = await engine.ok(
+      "run -d --name full -m 64m --memory-swap 64m --tmpfs /fill busybox"
+        .split(" ")
+        .concat(
+          "sh",
+          "-c",
+          "dd if=/dev/zero of=/fill/data bs=1M count=30 2>/dev/null; echo full; sleep 1000",
+        ),
+    );
+    await untilLogged("full", "full");
+    const finished = await engine.docker(["update", "-m", "10m", "--memory-swap", "10m", "full"]);
+    expect(finished.code).toBe(1);
+    expect(finished.stderr).toContain("unable to set memory limit");
+    expect(limitOf(id, "memory/memory.limit_in_bytes", "memory.max")).toBe(String(64 * MEBI));
+    expect(await inspect("full", "{{.HostConfig.Memory}}")).toBe(String(64 * MEBI));
+  });
+});
+
+/** Resolves when a container's log holds a line. */
+async function untilLogged(name: string, line: string): Promise<void> {
+  const follower = Bun.spawn(["docker", "-H", `unix://${engine.socket}`, "logs", "-f", name], {
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  try {
+    let text = "";
+    for await (const chunk of follower.stdout) {
+      text += new TextDecoder().decode(chunk);
+      if (text.includes(`${line}\n`)) return;
+    }
+    throw new Error(`${name} ended before it said ${line}: ${text}`);
+  } finally {
+    follower.kill();
+  }
+}
+
+interface Stats {
+  readonly read: string;
+  readonly preread: string;
+  readonly name: string;
+  readonly id: string;
+  readonly pids_stats: { readonly current?: number; readonly limit?: number };
+  readonly cpu_stats: {
+    readonly cpu_usage: { readonly total_usage: number };
+    readonly system_cpu_usage?: number;
+    readonly online_cpus?: number;
+  };
+  readonly precpu_stats: Stats["cpu_stats"];
+  readonly memory_stats: {
+    readonly usage?: number;
+    readonly limit?: number;
+    readonly stats?: Record<string, number>;
+  };
+  readonly networks?: Record<string, { readonly rx_bytes: number; readonly tx_packets: number }>;
+}
+
+/** The documents of a stats stream as they come; leaving the loop ends it. */
+async function* statsOf(name: string): AsyncGenerator<Stats> {
+  const answer = await engine.fetch(`/v1.51/containers/${name}/stats`);
+  let rest = "";
+  for await (const chunk of answer.body ?? []) {
+    rest += new TextDecoder().decode(chunk);
+    const lines = rest.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) yield JSON.parse(line) as Stats;
+  }
+}
+
+describe("docker stats", () => {
+  test("tells what a container uses", async () => {
+    await engine.ok([
+      ..."run -d --name busy -m 64m --pids-limit 20 busybox".split(" "),
+      ...["sh", "-c", "while :; do :; done"],
+    ]);
+    const line = await engine.ok([
+      ..."stats --no-stream --format".split(" "),
+      "{{.Name}}|{{.CPUPerc}}|{{.MemUsage}}|{{.NetIO}}|{{.BlockIO}}|{{.PIDs}}",
+      "busy",
+    ]);
+    expect(line).toMatch(/^busy\|[\d.]+%\|[\d.]+[KM]iB \/ 64MiB\|[\d.k]+B \/ [\d.k]+B\|.+\|1$/);
+    expect(Number.parseFloat(line.split("|")[1] ?? "")).toBeGreaterThan(1);
+    await engine.ok(["kill", "busy"]);
+  });
+
+  test("streams a sample a second, each with the one before it", async () => {
+    const id = await sleeper("streamed", "--pids-limit", "20");
+    const seen: Stats[] = [];
+    for await (const sample of statsOf("streamed")) {
+      seen.push(sample);
+      if (seen.length === 3) break;
+    }
+    const [first, second, third] = seen;
+    expect(first).toMatchObject({ id, name: "/streamed", preread: "0001-01-01T00:00:00Z" });
+    expect(third?.preread).toBe(second?.read);
+    expect(third?.precpu_stats).toEqual(second?.cpu_stats ?? {});
+    expect(third?.pids_stats).toEqual({ current: 1, limit: 20 });
+    expect(third?.cpu_stats.system_cpu_usage).toBeGreaterThan(
+      second?.cpu_stats.system_cpu_usage ?? Infinity,
+    );
+    expect(third?.memory_stats.stats?.["inactive_file"]).toBeNumber();
+    expect(Object.keys(third?.networks ?? {})).toEqual(["eth0"]);
+  });
+
+  test("counts the traffic of the container's own network", async () => {
+    await engine.ok([
+      ..."run -d --name pinger busybox".split(" "),
+      ...[
+        "sh",
+        "-c",
+        "ping -c 5 -i 0.2 $(ip route | awk '/default/{print $3}'); echo sent; sleep 1000",
+      ],
+    ]);
+    await untilLogged("pinger", "sent");
+    const answer = await engine.fetch("/v1.51/containers/pinger/stats?stream=0&one-shot=1");
+    const sample = (await answer.json()) as Stats;
+    expect(sample.networks?.["eth0"]?.tx_packets).toBeGreaterThanOrEqual(5);
+    expect(sample.precpu_stats.cpu_usage.total_usage).toBe(0);
+  });
+
+  test("of a stopped container says that nothing is used, and a stream outlives the run", async () => {
+    await sleeper("brief");
+    const samples = statsOf("brief");
+    expect((await samples.next()).value?.pids_stats.current).toBe(1);
+    await engine.ok(["kill", "brief"]);
+    for await (const sample of samples) if (sample.pids_stats.current === undefined) break;
+    const once = await engine.fetch("/v1.51/containers/brief/stats?stream=0");
+    expect(await once.json()).toMatchObject({ name: "/brief", pids_stats: {}, memory_stats: {} });
+    const ending = statsOf("brief");
+    await ending.next();
+    await engine.ok(["rm", "brief"]);
+    let rest = 0;
+    for await (const _ of ending) rest += 1;
+    expect(rest).toBeLessThan(5);
+  });
+
+  test("one sampler serves everyone, and rests when nobody watches", async () => {
+    await sleeper("shared");
+    const open = () =>
+      new Bun.Glob("*").scanSync({ cwd: `/proc/${engine.daemonPid}/fd`, onlyFiles: false });
+    const before = [...open()].length;
+    const streams = Array.from({ length: 10 }, () => statsOf("shared"));
+    const samples = await Promise.all(streams.map((stream) => stream.next()));
+    expect(samples.every(({ value }) => value?.pids_stats.current === 1)).toBe(true);
+    // Ten connections and one container's files, not ten containers' files.
+    expect([...open()].length - before).toBeLessThan(10 + 30);
+    await Promise.all(streams.map((stream) => stream.return(undefined)));
+  });
+
+  test("refuses what makes no sense", async () => {
+    const answer = await engine.fetch("/v1.51/containers/shared/stats?one-shot=1");
+    expect(answer.status).toBe(400);
+    expect((await engine.docker(["stats", "--no-stream", "nosuch"])).stderr).toContain(
+      "No such container: nosuch",
+    );
+  });
+});
+
+describe("docker container prune", () => {
+  test("removes what does not run, within its filters", async () => {
+    await engine.ok(["create", "--name", "keep", "--label", "keep=yes", "busybox", "true"]);
+    await engine.ok(["create", "--name", "old", "busybox", "true"]);
+    await engine.ok([
+      "run",
+      "--name",
+      "wrote",
+      "busybox",
+      "sh",
+      "-c",
+      "head -c 100000 /dev/zero > /x",
+    ]);
+    await sleeper("awake");
+    const prune = (...filters: string[]) =>
+      engine.ok(["container", "prune", "-f", ...filters.flatMap((text) => ["--filter", text])]);
+    expect(await prune("until=24h")).toBe("Total reclaimed space: 0B");
+    expect(await prune("label=nobody")).toBe("Total reclaimed space: 0B");
+    const said = await prune("label!=keep");
+    expect(said).toContain("Deleted Containers:");
+    expect(said).toMatch(/Total reclaimed space: 10\d(\.\d+)?kB/);
+    const left = await engine.ok(["ps", "-a", "--format", "{{.Names}}"]);
+    expect(left.split("\n")).toContain("keep");
+    expect(left.split("\n")).toContain("awake");
+    expect(left.split("\n")).not.toContain("old");
+    expect((await engine.docker(["container", "prune", "-f", "--filter", "colour=red"])).code).toBe(
+      1,
+    );
+  });
+});
+
+test("every answer agreed with the API definition", () => {
+  expect(engine.violations()).toEqual([]);
+});
