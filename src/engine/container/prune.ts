@@ -22,7 +22,8 @@ export async function pruneContainers(
   const deleted: string[] = [];
   let reclaimedBytes = 0;
   try {
-    for (const { id } of [...context.records.all()]) {
+    const ids = Array.from(context.records.all(), ({ id }) => id);
+    for (const id of ids) {
       // Asked anew: the removals before it took time.
       const record = context.records.get(id);
       if (record === undefined || isActive(record) || !isMeant(record, request)) continue;

@@ -20,7 +20,7 @@ export function liveRoutes(containers: Pick<ContainerService, "update" | "prune"
     "POST /containers/prune": async (call) => {
       const { deleted, reclaimedBytes } = await containers.prune(pruneRequest(call));
       call.json(200, {
-        ContainersDeleted: deleted.length === 0 ? null : deleted,
+        ContainersDeleted: deleted,
         SpaceReclaimed: reclaimedBytes,
       });
     },
