@@ -4,6 +4,7 @@
  */
 const map = {
   base: [],
+  "go-template": ["base"],
   "linux/ffi": ["base"],
   "linux/path": ["base", "linux/ffi"],
   "linux/xattr": ["base", "linux/ffi"],
@@ -22,6 +23,7 @@ const map = {
   "engine/store": ["base", "linux/ffi"],
   "engine/events": ["base", "engine/store"],
   "engine/logs": ["base", "linux/ffi"],
+  "engine/log-delivery": ["base", "go-template", "linux/ffi", "linux/process", "engine/logs"],
   "engine/content": ["base", "oci", "linux/ffi"],
   "engine/layer": [
     "base",
@@ -84,6 +86,7 @@ const map = {
     "linux/namespace",
     "linux/cgroup",
     "engine/logs",
+    "engine/log-delivery",
     "engine/network",
     "engine/runtime",
   ],
@@ -100,6 +103,7 @@ const map = {
     "engine/store",
     "engine/events",
     "engine/logs",
+    "engine/log-delivery",
     "engine/layer",
     "engine/snapshot",
     "engine/image",
@@ -132,7 +136,7 @@ const map = {
     "engine/system",
   ],
   "clients/api-client": ["base", "wire/http", "wire/docker"],
-  "clients/cli": ["base", "oci", "wire/docker", "clients/api-client"],
+  "clients/cli": ["base", "go-template", "oci", "wire/docker", "clients/api-client"],
 } as const satisfies Record<string, readonly string[]>;
 
 /** A room's name is its path under src/. */

@@ -66,7 +66,7 @@ export const flags: readonly Flag[] = [
     "flag",
     "Accepted for Docker's sake: containers always run on without the daemon",
   ),
-  flag("log-driver", "text", "Log driver of containers: json-file or none"),
+  flag("log-driver", "text", "Log driver of containers (default json-file)"),
   flag("log-format", "text", "Form of the daemon's own log: text or json"),
   flag("log-level", "text", "Level of the daemon's own log: debug, info, warn, error", {
     short: "l",

@@ -3,7 +3,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 
 import { invalid, sentenceOf } from "#base";
-import { checkLogOptions, type EngineOptions } from "#engine/container";
+import type { EngineOptions } from "#engine/container";
+import { checkLogOptions } from "#engine/log-delivery";
 
 import {
   checkFileValue,

@@ -3,7 +3,6 @@ export * from "./config.ts";
 export * from "./container-service.ts";
 export type { AttachedStreams, SupervisorLink } from "./context.ts";
 export { type HostFacts, readHostFacts } from "./host-facts.ts";
-export { checkLogOptions } from "./log-options.ts";
 export { type ContainerRoom, openContainerService } from "./open.ts";
 export { containerMigrations } from "./records.ts";
 export type { EngineOptions } from "./validate.ts";

@@ -7,7 +7,6 @@ import { hostsFile, resolvFile } from "./etc-files.ts";
 import { selectContainers } from "./filters.ts";
 import { configOf, createOf, facts, hostOf, options } from "./fixture.ts";
 import { parseNumberList } from "./host-facts.ts";
-import { checkLogOptions, logTargetOf } from "./log-options.ts";
 import { cleanPath, mergeImageConfig } from "./merge.ts";
 import { resolveMounts } from "./mounts.ts";
 import { inventName, parseContainerName } from "./names.ts";
@@ -160,27 +159,6 @@ test("security options are understood in both spellings", () => {
     systemPathsConfined: false,
   });
   expect(() => parseSecurityOptions(["apparmor=x"], false)).toThrow("AppArmor is not enabled");
-});
-
-test("log options are checked, and become what the supervisor wants", () => {
-  const json = (log: Record<string, string>) => ({ driver: "json-file", options: log });
-  expect(() => checkLogOptions(json({ foo: "1" }))).toThrow(
-    "unknown log opt 'foo' for json-file log driver",
-  );
-  expect(() => checkLogOptions(json({ "max-file": "3" }))).not.toThrow();
-  const target = logTargetOf(json({ "max-size": "10m", "max-file": "3", labels: "a", env: "E" }), {
-    path: "/l",
-    labels: { a: "1", b: "2" },
-    environment: ["E=x", "F=y"],
-  });
-  expect(target).toEqual({
-    driver: "json-file",
-    path: "/l",
-    maxSizeBytes: 10 * 1024 * 1024,
-    maxFiles: 3,
-    compress: false,
-    attributes: { a: "1", E: "x" },
-  });
 });
 
 test("mounts have clean targets, parents first, and no two in one place", () => {

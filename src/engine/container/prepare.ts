@@ -38,9 +38,6 @@ export function etcPaths(
   };
 }
 
-export const logPathOf = (context: Pick<Context, "paths">, id: string): string =>
-  join(containerFolder(context, id), `${id}-json.log`);
-
 /** Writes the files of /etc that the engine keeps. Nothing is synced: they are written again at the next start. */
 export function writeEtcFiles(
   context: Context,

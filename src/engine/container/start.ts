@@ -12,8 +12,8 @@ import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } fr
 import { finishRun, writeOrNote } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent, publishNetworkEvents } from "./happenings.ts";
-import { logTargetOf } from "./log-options.ts";
-import { composeSpec, logPathOf, prepareMounts, writeEtcFiles } from "./prepare.ts";
+import { logTargetFor } from "./log-files.ts";
+import { composeSpec, prepareMounts, writeEtcFiles } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
 import { sendSignal } from "./signal.ts";
@@ -120,11 +120,7 @@ export function birthMessage(
       terminal: config.terminal ? { columns, rows } : null,
     },
     network: attachment,
-    log: logTargetOf(host.log, {
-      path: logPathOf(context, id),
-      labels: config.labels,
-      environment: config.environment,
-    }),
+    log: logTargetFor(context, record),
   };
 }
 

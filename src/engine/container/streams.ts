@@ -7,7 +7,7 @@ import type { AttachRequest, LogsRequest, ProcessStreams } from "./container-ser
 import { type AttachedStreams, type Context, liveOf } from "./context.ts";
 import { DetachWatch, parseDetachKeys } from "./detach-keys.ts";
 import { publishEvent } from "./happenings.ts";
-import { logPathOf } from "./prepare.ts";
+import { readableLog } from "./log-files.ts";
 import type { ContainerRecord } from "./records.ts";
 import { waitForExit } from "./wait.ts";
 
@@ -139,9 +139,10 @@ function logFrames(
   record: ContainerRecord,
   { stdout, stderr }: Pick<AttachRequest, "stdout" | "stderr">,
 ): ReadableStream<Uint8Array> | null {
-  if (record.host.log.driver === "none") return null;
+  const log = readableLog(context, record);
+  if (log === null) return null;
   const request = { stdout, stderr, tail: null, since: null, until: null, ended: null };
-  return encoded(context, record, request, { timestamps: false, details: false });
+  return encoded(record, { ...log, ...request }, { timestamps: false, details: false });
 }
 
 /** @throws EngineError "notImplemented" for a container whose output is not kept */
@@ -151,15 +152,16 @@ export function readLogs(
   request: LogsRequest,
 ): ReadableStream<Uint8Array> {
   const record = context.records.resolve(nameOrId);
-  if (record.host.log.driver === "none") {
+  const log = readableLog(context, record);
+  if (log === null) {
     throw notImplemented("configured logging driver does not support reading");
   }
   const { stdout, stderr, tail, follow, signal, timestamps, details } = request;
   const runs = record.state.status === "running" || record.state.status === "paused";
   return encoded(
-    context,
     record,
     {
+      ...log,
       stdout,
       stderr,
       tail,
@@ -174,12 +176,11 @@ export function readLogs(
 }
 
 function encoded(
-  context: Context,
   record: ContainerRecord,
-  request: Omit<Parameters<typeof readLog>[0], "path">,
+  request: Parameters<typeof readLog>[0],
   options: { timestamps: boolean; details: boolean },
 ): ReadableStream<Uint8Array> {
-  const entries = readLog({ path: logPathOf(context, record.id), ...request });
+  const entries = readLog(request);
   const multiplexed = !record.config.terminal;
   const bytes = (async function* () {
     for await (const batch of entries) yield encodeLogEntries(batch, { ...options, multiplexed });

@@ -1,9 +1,9 @@
 /** Options that make no sense, or that this engine cannot honour, refused at create in Docker's words. Pure. */
 import { conflict, invalid, notImplemented } from "#base";
+import { checkLogOptions } from "#engine/log-delivery";
 
 import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { checkLogOptions } from "./log-options.ts";
 
 /** What the engine was started with, as far as a request is checked against it. */
 export interface EngineOptions {

@@ -6,7 +6,8 @@ import type { Container, ListedContainer, ListRequest } from "./container-servic
 import type { Context } from "./context.ts";
 import { selectContainers } from "./filters.ts";
 import { describeMount } from "./mounts.ts";
-import { etcPaths, logPathOf } from "./prepare.ts";
+import { jsonLogPath } from "./log-files.ts";
+import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { volumeFolder } from "./volumes.ts";
 import { isActive } from "./wait.ts";
@@ -31,7 +32,7 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
       .map((mount) => describeMount(mount, (name) => volumeFolder(context.paths.volumes, name))),
     endpoints: isActive(record) ? context.network.endpointsOf(id) : [],
     ports: record.ports,
-    logPath: host.log.driver === "json-file" ? logPathOf(context, id) : "",
+    logPath: host.log.driver === "json-file" ? jsonLogPath(context, id) : "",
     resolvConfPath: etc.resolv,
     hostnamePath: etc.hostname,
     hostsPath: etc.hosts,

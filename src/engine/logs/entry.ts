@@ -1,4 +1,4 @@
-/** One entry of a container's log, and the options of the json-file driver. */
+/** One entry of a container's log, and how its files are kept. */
 
 export type LogStream = "stdout" | "stderr";
 
@@ -11,14 +11,19 @@ export interface LogEntry {
   readonly attributes: Readonly<Record<string, string>> | null;
 }
 
-/** How a json-file log is kept; the daemon decides it from the container's options. */
-export interface JsonFileOptions {
+/** `json`: Docker's json-file, byte for byte. `raw`: our own, which keeps every byte (raw-line.ts). */
+export type LogFormat = "json" | "raw";
+
+/** How a log is kept; the daemon decides it from the container's options. */
+export interface LogFileOptions {
   readonly path: string;
+  /** json where nothing is said. */
+  readonly format?: LogFormat;
   /** Rotate before the file would grow beyond this; null: never. */
   readonly maxSizeBytes: number | null;
   readonly maxFiles: number;
   readonly compress: boolean;
-  /** Written into every line as `attrs` when not empty. */
+  /** Written into every entry when not empty. */
   readonly attributes: Readonly<Record<string, string>>;
 }
 

@@ -1,4 +1,4 @@
-/** json-file logs: written by the supervisor, read by the daemon. */
+/** Logs in files: written by the supervisor, read by the daemon. */
 export * from "./encode.ts";
 export * from "./entry.ts";
 export * from "./reader.ts";

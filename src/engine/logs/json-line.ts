@@ -7,6 +7,9 @@
  * U+2029; each byte that is not valid UTF-8 as \ufffd.
  */
 
+import type { LogEntry } from "./entry.ts";
+import { fullTime } from "./timestamp.ts";
+
 const encoder = new TextEncoder();
 const bytesOf = (text: string) => encoder.encode(text);
 const hex = bytesOf("0123456789abcdef");
@@ -135,3 +138,30 @@ function runeLength(text: Uint8Array, index: number, end: number): number {
   }
   return length;
 }
+
+/** The entry of one line without its newline; null when it is none. */
+export function decodeJsonLine(line: Uint8Array): LogEntry | null {
+  const text = Buffer.from(line.buffer, line.byteOffset, line.length).toString("utf8");
+  let value: { log?: unknown; stream?: unknown; time?: unknown; attrs?: unknown } | null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (value === null || typeof value !== "object") return null;
+  const { log = "", stream, time, attrs } = value;
+  if (typeof log !== "string" || typeof time !== "string") return null;
+  const full = fullTime(time);
+  if (full === null) return null;
+  return {
+    stream: stream === "stderr" ? "stderr" : "stdout",
+    time: full,
+    bytes: encoder.encode(log),
+    attributes: isText(attrs) ? attrs : null,
+  };
+}
+
+const isText = (attrs: unknown): attrs is Record<string, string> =>
+  typeof attrs === "object" &&
+  attrs !== null &&
+  Object.values(attrs).every((value) => typeof value === "string");

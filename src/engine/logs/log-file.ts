@@ -6,30 +6,41 @@ import { closeSync, constants, fstatSync, mkdtempSync, openSync, readSync, rmSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { LogEntry } from "./entry.ts";
+import type { LogEntry, LogFormat } from "./entry.ts";
+import { decodeJsonLine } from "./json-line.ts";
+import { decodeRawLine } from "./raw-line.ts";
 import { listRotated } from "./rotation.ts";
-import { fullTime } from "./timestamp.ts";
 
 const BLOCK_BYTES = 256 * 1024;
 /** A line that was longer than this was not written by us, nor by Docker. */
 const LINE_LIMIT_BYTES = 1024 * 1024;
 const NEWLINE = 0x0a;
-const encoder = new TextEncoder();
 
 export class LogFile {
   readonly descriptor: number;
   readonly inode: number;
   /** Where the next block begins. */
   offset = 0;
+  readonly #format: LogFormat;
   #unfinished: Uint8Array = new Uint8Array(0);
 
-  constructor(descriptor: number) {
+  constructor(descriptor: number, format: LogFormat) {
     this.descriptor = descriptor;
+    this.#format = format;
     this.inode = fstatSync(descriptor).ino;
   }
 
   close(): void {
     closeSync(this.descriptor);
+  }
+
+  /** Where the first entry that was not handed out begins. */
+  get position(): number {
+    return this.offset - this.#unfinished.length;
+  }
+
+  sizeBytes(): number {
+    return fstatSync(this.descriptor).size;
   }
 
   modifiedAtMs(): number {
@@ -49,7 +60,7 @@ export class LogFile {
       const end = bytes.lastIndexOf(NEWLINE) + 1;
       const rest = bytes.subarray(end);
       this.#unfinished = rest.length > LINE_LIMIT_BYTES ? new Uint8Array(0) : rest;
-      if (end > 0) return decodeLines(bytes.subarray(0, end));
+      if (end > 0) return decodeLines(bytes.subarray(0, end), this.#format);
     }
   }
 
@@ -73,8 +84,8 @@ export class LogFile {
     return this.#seek(0, size > 0 ? found + 1 : 0);
   }
 
-  seekStart(): void {
-    this.#seek(0, 0);
+  seekTo(offset: number): void {
+    this.#seek(offset, 0);
   }
 
   seekEnd(): void {
@@ -103,12 +114,18 @@ export class LogFile {
   }
 }
 
+/** A log's name on disk and how its lines are to be read. */
+export interface LogFiles {
+  readonly path: string;
+  readonly format: LogFormat;
+}
+
 /**
  * Every file of a log that exists now, oldest first; compressed ones as a plain temporary file. A rotation in
  * between cannot lose one: newest are opened first, and what moved is recognized by its inode.
  */
 export async function openLogFiles(
-  path: string,
+  { path, format }: LogFiles,
   wanted: (file: LogFile) => boolean = () => true,
 ): Promise<LogFile[]> {
   const files: LogFile[] = [];
@@ -121,11 +138,11 @@ export async function openLogFiles(
     return isKnown || isWanted;
   };
   try {
-    if (!add(openLogFile(path))) return files;
+    if (!add(openLogFile({ path, format }))) return files;
     for (const rotated of listRotatedIfThere(path)) {
       const file = rotated.compressed
-        ? await openCompressed(rotated.path)
-        : openLogFile(rotated.path);
+        ? await openCompressed({ path: rotated.path, format })
+        : openLogFile({ path: rotated.path, format });
       if (!add(file)) return files;
     }
     return files;
@@ -136,9 +153,9 @@ export async function openLogFiles(
 }
 
 /** A file of the log; null when there is none (yet, or any more). */
-export function openLogFile(path: string): LogFile | null {
+export function openLogFile({ path, format }: LogFiles): LogFile | null {
   try {
-    return new LogFile(openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW));
+    return new LogFile(openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW), format);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw thrown;
@@ -154,7 +171,7 @@ function listRotatedIfThere(path: string) {
   }
 }
 
-async function openCompressed(path: string): Promise<LogFile | null> {
+async function openCompressed({ path, format }: LogFiles): Promise<LogFile | null> {
   const folder = mkdtempSync(join(tmpdir(), "naru-log-"));
   try {
     const plain = join(folder, "plain");
@@ -163,7 +180,7 @@ async function openCompressed(path: string): Promise<LogFile | null> {
     const { pipeline } = await import("node:stream/promises");
     const target = createWriteStream(plain, { mode: 0o600 });
     await pipeline(createReadStream(path), createGunzip(), target);
-    return openLogFile(plain);
+    return openLogFile({ path: plain, format });
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw thrown;
@@ -172,41 +189,16 @@ async function openCompressed(path: string): Promise<LogFile | null> {
   }
 }
 
-function decodeLines(lines: Uint8Array): LogEntry[] {
+/** A line that is no entry (a crash, a foreign hand) is left out: one bad line must not hide the rest. */
+function decodeLines(lines: Uint8Array, format: LogFormat): LogEntry[] {
+  const decode = format === "raw" ? decodeRawLine : decodeJsonLine;
   const entries: LogEntry[] = [];
-  const text = Buffer.from(lines.buffer, lines.byteOffset, lines.length);
   let start = 0;
-  while (start < text.length) {
-    const end = text.indexOf(NEWLINE, start);
-    const entry = decodeLine(text.toString("utf8", start, end));
+  while (start < lines.length) {
+    const end = lines.indexOf(NEWLINE, start);
+    const entry = decode(lines.subarray(start, end));
     if (entry !== null) entries.push(entry);
     start = end + 1;
   }
   return entries;
 }
-
-/** A line that is no entry (a crash, a foreign hand) is left out: one bad line must not hide the rest. */
-function decodeLine(line: string): LogEntry | null {
-  let value: { log?: unknown; stream?: unknown; time?: unknown; attrs?: unknown } | null;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return null;
-  }
-  if (value === null || typeof value !== "object") return null;
-  const { log = "", stream, time, attrs } = value;
-  if (typeof log !== "string" || typeof time !== "string") return null;
-  const full = fullTime(time);
-  if (full === null) return null;
-  return {
-    stream: stream === "stderr" ? "stderr" : "stdout",
-    time: full,
-    bytes: encoder.encode(log),
-    attributes: isText(attrs) ? attrs : null,
-  };
-}
-
-const isText = (attrs: unknown): attrs is Record<string, string> =>
-  typeof attrs === "object" &&
-  attrs !== null &&
-  Object.values(attrs).every((value) => typeof value === "string");

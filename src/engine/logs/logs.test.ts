@@ -17,7 +17,7 @@ import { dirname, join } from "node:path";
 import {
   discardingLogWriter,
   encodeLogEntries,
-  type JsonFileOptions,
+  type LogFileOptions,
   type LogEntry,
   openLogWriter,
   readLog,
@@ -29,9 +29,9 @@ import { EntryClock, fullTime, timeText } from "./timestamp.ts";
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const bytes = (content: string) => new TextEncoder().encode(content);
 
-function temporaryLog(options: Partial<JsonFileOptions> = {}) {
+function temporaryLog(options: Partial<LogFileOptions> = {}) {
   const folder = mkdtempSync("/tmp/naru-test-logs-");
-  const all: JsonFileOptions = {
+  const all: LogFileOptions = {
     path: join(folder, "box-json.log"),
     maxSizeBytes: null,
     maxFiles: 1,
@@ -427,4 +427,80 @@ test("attributes that grow beyond their bound when they are written cost no line
   writer.close();
   expect(writer.droppedEntries).toBe(0);
   expect(readFileSync(log.options.path, "utf8")).toContain('"log":"kept\\n"');
+});
+
+for (const compress of [false, true]) {
+  test(`our own format keeps every byte, stream, time and attribute, compress ${compress}`, async () => {
+    using log = temporaryLog({
+      format: "raw",
+      maxSizeBytes: 40_000,
+      maxFiles: 400,
+      compress,
+      attributes: { b: "tab\there", a: "1" },
+    });
+    const writer = openLogWriter(log.options);
+    const noise = new Uint8Array(300_000);
+    for (let index = 0; index < noise.length; index += 1) noise[index] = (index * 7919) >> 3;
+    for (let at = 0; at < noise.length; at += 777)
+      writer.write("stdout", noise.subarray(at, at + 777));
+    writer.write("stderr", bytes("plain\n"));
+    writer.close();
+    const request = { ...everything(log.path), format: "raw" as const };
+    const entries = await collect(request);
+    expect(
+      Buffer.concat(entries.filter(({ stream }) => stream === "stdout").map((each) => each.bytes)),
+    ).toEqual(Buffer.from(noise));
+    expect(entries.every(({ attributes }) => attributes?.["b"] === "tab\there")).toBe(true);
+    const times = entries.map(({ time }) => time);
+    expect(times).toEqual(times.toSorted());
+    expect(printed(await collect({ ...request, tail: 1, stdout: false }))).toBe("");
+    expect((await collect({ ...request, tail: 3 })).length).toBe(3);
+  });
+}
+
+test("no file exceeds its size while others are being compressed, and all of it is read back", async () => {
+  using log = temporaryLog({ maxSizeBytes: 20_000, maxFiles: 500, compress: true });
+  const writer = openLogWriter(log.options);
+  const all = Array.from({ length: 4000 }, (_, n) => `line ${n} ${"x".repeat(200)}\n`);
+  for (const [index, line] of all.entries()) {
+    writer.write("stdout", bytes(line));
+    if (index % 500 === 0) await new Promise(setImmediate);
+  }
+  writer.close();
+  const plain = () => readdirSync(dirname(log.path)).filter((name) => /log\.\d+$/.test(name));
+  for (const file of readdirSync(dirname(log.path))) {
+    expect(readFileSync(join(dirname(log.path), file)).length).toBeLessThanOrEqual(20_000);
+  }
+  while (plain().length > 0) await new Promise(setImmediate);
+  expect(printed(await collect(everything(log.path)))).toBe(all.join(""));
+});
+
+test("a place is found again after rotations, compressed or not", async () => {
+  for (const compress of [false, true]) {
+    using log = temporaryLog({ format: "raw", maxSizeBytes: 2000, maxFiles: 50, compress });
+    const writer = openLogWriter(log.options);
+    for (let index = 0; index < 30; index += 1) writer.write("stdout", bytes(`line ${index}\n`));
+    const place = { inode: 0, offset: 0, time: "" };
+    const request = { ...everything(log.path), format: "raw" as const, place };
+    expect((await collect(request)).length).toBe(30);
+    for (let index = 30; index < 400; index += 1) writer.write("stdout", bytes(`line ${index}\n`));
+    writer.close();
+    const plain = () => readdirSync(dirname(log.path)).filter((name) => /log\.\d+$/.test(name));
+    if (compress) while (plain().length > 0) await new Promise(setImmediate);
+    const rest = printed(await collect(request));
+    expect(rest.startsWith("line 30\n")).toBe(true);
+    expect(rest.split("\n").length).toBe(371);
+    expect(await collect(request)).toEqual([]);
+  }
+});
+
+test("a line without end becomes pieces in bounded memory", async () => {
+  using log = temporaryLog({ format: "raw", maxSizeBytes: 1_000_000, maxFiles: 2 });
+  const writer = openLogWriter(log.options);
+  const chunk = new Uint8Array(65_536).fill(0x61);
+  for (let index = 0; index < 1000; index += 1) writer.write("stdout", chunk);
+  expect(writer.unfinished("stdout").length).toBeLessThan(16_384);
+  writer.close();
+  const entries = await collect({ ...everything(log.path), format: "raw" });
+  expect(entries.every((entry) => entry.bytes.length === 16_384)).toBe(true);
 });

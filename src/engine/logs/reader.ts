@@ -4,13 +4,23 @@
  */
 import { statSync } from "node:fs";
 
-import type { LogEntry } from "./entry.ts";
-import { type LogFile, openLogFile, openLogFiles } from "./log-file.ts";
+import type { LogEntry, LogFormat } from "./entry.ts";
+import { type LogFile, type LogFiles, openLogFile, openLogFiles } from "./log-file.ts";
 import { timeNow, timeText } from "./timestamp.ts";
 import { watchLog } from "./watch.ts";
 
+/** Where a reader stands: after everything it was given. Survives a rotation (by inode) and compressing (by time). */
+export interface LogPlace {
+  inode: number;
+  offset: number;
+  /** Of the last entry read; "" before the first. */
+  time: string;
+}
+
 export interface ReadLogRequest {
   readonly path: string;
+  /** json where nothing is said. */
+  readonly format?: LogFormat;
   readonly stdout: boolean;
   readonly stderr: boolean;
   /** Only the last `tail` lines of both streams together; null: all. */
@@ -21,6 +31,8 @@ export interface ReadLogRequest {
   /** Set to follow: resolves when the container has ended and everything is written. */
   readonly ended: Promise<unknown> | null;
   readonly signal?: AbortSignal;
+  /** Begins here where given; brought up to date before each batch. */
+  readonly place?: LogPlace;
 }
 
 /**
@@ -60,6 +72,7 @@ async function* follow(
   request: ReadLogRequest,
 ): AsyncGenerator<readonly LogEntry[]> {
   const { path, signal } = request;
+  const log = filesOf(request);
   using watch = watchLog(path, signal);
   let ended = false;
   const end = () => {
@@ -73,14 +86,14 @@ async function* follow(
     for (;;) {
       // Read before reading: what was written before the end was seen is read below.
       const last = ended;
-      if (place.file === null) place.file = next.shift() ?? openLogFile(path);
+      if (place.file === null) place.file = next.shift() ?? openLogFile(log);
       if (place.file !== null) {
         yield* drain(place.file, filter, signal);
         if (filter.isPast || signal?.aborted) return;
         if (next.length === 0 && isReplaced(path, place.file)) {
           // Nobody writes to a file that was moved away: what it holds now is all of it.
           yield* drain(place.file, filter, signal);
-          next.push(...(await filesAfter(path, place.file, filter.lastTime)));
+          next.push(...(await filesAfter(log, place.file, filter.lastTime)));
         }
         const following = next.shift();
         if (following !== undefined) {
@@ -107,7 +120,7 @@ function* drain(
   for (;;) {
     const read = file.readEntries();
     if (read === null) return;
-    const entries = filter.apply(read);
+    const entries = filter.apply(read, file);
     if (entries.length > 0) yield entries;
     if (filter.isPast || signal?.aborted) return;
   }
@@ -119,6 +132,8 @@ class Filter {
   isPast = false;
   /** The time of the last entry read, wanted or not. */
   lastTime = "";
+  /** Entries up to this time were read before. */
+  after = "";
   readonly sinceMs: number;
   readonly #request: ReadLogRequest;
   readonly #since: string;
@@ -129,24 +144,30 @@ class Filter {
     this.#since = request.since === null ? "" : timeText(request.since);
     this.#until = request.until === null ? "~" : timeText(request.until);
     this.sinceMs = request.since === null ? 0 : Number(request.since / 1_000_000n);
+    this.lastTime = request.place?.time ?? "";
   }
 
-  apply(entries: readonly LogEntry[]): readonly LogEntry[] {
+  apply(entries: readonly LogEntry[], file: LogFile): readonly LogEntry[] {
     const last = entries.at(-1);
     if (last === undefined) return entries;
     this.lastTime = last.time;
+    const { place } = this.#request;
+    if (place !== undefined) {
+      Object.assign(place, { inode: file.inode, offset: file.position, time: last.time });
+    }
     const { stdout, stderr } = this.#request;
     const first = entries[0]?.time ?? "";
     const isAll = stdout && stderr && first >= this.#since && last.time <= this.#until;
     // A clock that was set back leaves later entries with earlier times: look at each unless nothing is asked.
-    if (isAll && this.#since === "" && this.#until === "~") return entries;
+    const isBounded = this.#since !== "" || this.#until !== "~" || this.after !== "";
+    if (isAll && !isBounded) return entries;
     const wanted: LogEntry[] = [];
     for (const entry of entries) {
       if (entry.time > this.#until) {
         this.isPast = true;
         break;
       }
-      if (entry.time < this.#since) continue;
+      if (entry.time < this.#since || entry.time <= this.after) continue;
       if (entry.stream === "stdout" ? stdout : stderr) wanted.push(entry);
     }
     return wanted;
@@ -156,12 +177,36 @@ class Filter {
 /** The files to read, oldest first; those that ended before `since` are not even opened for long. */
 async function openHistory(request: ReadLogRequest, filter: Filter): Promise<LogFile[]> {
   let lines = 0;
-  const { tail } = request;
-  return await openLogFiles(request.path, (file) => {
+  const { tail, place } = request;
+  if (place !== undefined && place.time !== "")
+    return await filesFrom(filesOf(request), place, filter);
+  return await openLogFiles(filesOf(request), (file) => {
     if (file.modifiedAtMs() < filter.sinceMs) return false;
     if (tail === null) return true;
     if (lines >= tail && lines > 0) return false;
     lines += file.seekTail(Math.max(tail - lines, 1));
+    return true;
+  });
+}
+
+const filesOf = ({ path, format }: ReadLogRequest): LogFiles => ({
+  path,
+  format: format ?? "json",
+});
+
+/** The rest of a log after a place. */
+async function filesFrom(log: LogFiles, place: LogPlace, filter: Filter): Promise<LogFile[]> {
+  let isFound = false;
+  return await openLogFiles(log, (file) => {
+    if (isFound) return false;
+    if (file.inode === place.inode && file.sizeBytes() >= place.offset) {
+      file.seekTo(place.offset);
+      isFound = true;
+    } else if (!isLater(file, place.time)) {
+      // Compressed meanwhile, or deleted: then the times of its entries tell.
+      filter.after = place.time;
+      isFound = true;
+    }
     return true;
   });
 }
@@ -183,9 +228,9 @@ function isReplaced(path: string, file: LogFile): boolean {
 }
 
 /** The files written after one that was rotated away, oldest first. */
-async function filesAfter(path: string, file: LogFile, lastTime: string): Promise<LogFile[]> {
+async function filesAfter(log: LogFiles, file: LogFile, lastTime: string): Promise<LogFile[]> {
   let isPast = false;
-  const files = await openLogFiles(path, (other) => {
+  const files = await openLogFiles(log, (other) => {
     if (isPast) return false;
     // A compressed or deleted file is not found by its inode: then the times of its entries tell.
     if (other.inode === file.inode || !isLater(other, lastTime)) isPast = true;
@@ -196,7 +241,7 @@ async function filesAfter(path: string, file: LogFile, lastTime: string): Promis
 
 function isLater(file: LogFile, lastTime: string): boolean {
   const first = file.readEntries()?.[0];
-  file.seekStart();
+  file.seekTo(0);
   return first === undefined || first.time > lastTime;
 }
 

@@ -1,7 +1,17 @@
 /**
  * The files of one log, newest last written: `<path>`, `<path>.1`, … `<path>.<n>`, or `.gz` for a compressed one.
  */
-import { createReadStream, createWriteStream, readdirSync, renameSync, rmSync } from "node:fs";
+import {
+  constants,
+  createReadStream,
+  createWriteStream,
+  fstatSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 
@@ -14,7 +24,7 @@ export interface RotatedFile {
   readonly compressed: boolean;
 }
 
-/** The rotated files that exist, newest (lowest number) first. */
+/** The rotated files that exist, newest (lowest number) first; a plain one that is being compressed counts once. */
 export function listRotated(path: string): RotatedFile[] {
   const name = basename(path);
   const found: RotatedFile[] = [];
@@ -25,7 +35,10 @@ export function listRotated(path: string): RotatedFile[] {
     const compressed = match[2] !== undefined;
     found.push({ path: join(dirname(path), entry), number: Number(match[1]), compressed });
   }
-  return found.sort((a, b) => a.number - b.number);
+  const plain = new Set(found.filter((file) => !file.compressed).map((file) => file.number));
+  return found
+    .filter((file) => !file.compressed || !plain.has(file.number))
+    .sort((a, b) => a.number - b.number);
 }
 
 /**
@@ -42,15 +55,28 @@ export function shiftFiles(path: string, maxFiles: number): void {
   else rmSync(path, { force: true });
 }
 
-/** Replaces a rotated file by its gzip; a failure leaves the plain file. */
-export async function compressFile(path: string): Promise<void> {
+/**
+ * Replaces the oldest plain rotated file by its gzip. The log may rotate on meanwhile: the file is known by its inode
+ * and not by its number, which changes. @returns false when there was none
+ */
+export async function compressOldest(path: string): Promise<boolean> {
+  const file = listRotated(path).findLast((each) => !each.compressed);
+  if (file === undefined) return false;
+  const { createGzip } = await import("node:zlib");
+  const descriptor = openSync(file.path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const { ino } = fstatSync(descriptor);
   const temporary = path + UNFINISHED;
   try {
-    const { createGzip } = await import("node:zlib");
+    const source = createReadStream("", { fd: descriptor }); // closes it
     const target = createWriteStream(temporary, { mode: 0o640 });
-    await pipeline(createReadStream(path), createGzip({ level: 1 }), target);
-    renameSync(temporary, `${path}.gz`);
-    rmSync(path, { force: true });
+    await pipeline(source, createGzip({ level: 1 }), target);
+    const now = listRotated(path).find((each) => statSync(each.path).ino === ino);
+    if (now === undefined) rmSync(temporary, { force: true }); // rotated out of what is kept
+    else {
+      renameSync(temporary, `${now.path}.gz`);
+      rmSync(now.path, { force: true });
+    }
+    return true;
   } catch (thrown) {
     rmSync(temporary, { force: true });
     throw thrown;
@@ -60,8 +86,11 @@ export async function compressFile(path: string): Promise<void> {
 /** Removes what a crash in the middle of compressing left. */
 export function removeUnfinished(path: string): void {
   const name = basename(path);
-  for (const entry of readdirSync(dirname(path))) {
-    if (entry.startsWith(`${name}.`) && entry.endsWith(UNFINISHED)) {
+  const entries = new Set(readdirSync(dirname(path)));
+  for (const entry of entries) {
+    if (!entry.startsWith(`${name}.`)) continue;
+    const isCompressed = /\.\d{1,6}$/.test(entry) && entries.has(`${entry}.gz`);
+    if (isCompressed || entry.endsWith(UNFINISHED)) {
       rmSync(join(dirname(path), entry), { force: true });
     }
   }

@@ -1,5 +1,5 @@
 /**
- * The writing end of a json-file log. Lives in the supervisor, one per container, so it holds little: a descriptor,
+ * The writing end of a log in files. Lives in the supervisor, one per container, so it holds little: a descriptor,
  * a clock and the unfinished line of each stream. The buffer in which lines are made is shared by all.
  *
  * Promise: `write` never throws and never waits. What the disk refuses (ENOSPC, EIO) is counted and dropped, whole
@@ -10,14 +10,17 @@ import {
   constants,
   fstatSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   readSync,
   writeSync,
 } from "node:fs";
+import { dirname } from "node:path";
 
-import { ENTRY_LIMIT_BYTES, type JsonFileOptions, type LogStream } from "./entry.ts";
+import { ENTRY_LIMIT_BYTES, type LogFileOptions, type LogStream } from "./entry.ts";
 import { appendLine, FRAME_BYTES, middleOf, WORST_GROWTH } from "./json-line.ts";
-import { compressFile, removeUnfinished, shiftFiles } from "./rotation.ts";
+import { appendRawLine, rawMiddleOf } from "./raw-line.ts";
+import { compressOldest, removeUnfinished, shiftFiles } from "./rotation.ts";
 import { EntryClock } from "./timestamp.ts";
 
 export interface LogWriter {
@@ -54,37 +57,41 @@ export const discardingLogWriter = (): LogWriter => ({
 });
 
 /** Opens (or creates) a log for appending; a line that a crash cut off is closed first. Never throws. */
-export const openLogWriter = (options: JsonFileOptions): LogWriter => new JsonFileWriter(options);
+export const openLogWriter = (options: LogFileOptions): LogWriter => new FileLogWriter(options);
 
 interface StreamState {
   readonly middle: Uint8Array;
   unfinished: Uint8Array;
 }
 
-class JsonFileWriter implements LogWriter {
+class FileLogWriter implements LogWriter {
   droppedEntries = 0;
-  readonly #options: JsonFileOptions;
+  readonly #options: LogFileOptions;
   readonly #streams: Record<LogStream, StreamState>;
+  readonly #append: typeof appendLine;
   readonly #clock = new EntryClock();
   /** Room that one more entry may need in `out`. */
   readonly #entryBytes: number;
   #descriptor = -1;
   #sizeBytes = 0;
-  #compressing: Promise<void> | null = null;
+  #isCompressing = false;
   #closed = false;
   #used = 0;
   #pendingEntries = 0;
 
-  constructor(options: JsonFileOptions) {
+  constructor(options: LogFileOptions) {
     this.#options = options;
     // Measured as they are written: escapes and other scripts make them longer than their text.
-    const length = middleOf("stdout", options.attributes).length;
+    const isRaw = options.format === "raw";
+    this.#append = isRaw ? appendRawLine : appendLine;
+    const middle = isRaw ? rawMiddleOf : middleOf;
+    const { length } = middle("stdout", options.attributes);
     const attributes = length > MAX_ATTRIBUTES_BYTES ? {} : options.attributes;
-    const stdout = middleOf("stdout", attributes);
+    const stdout = middle("stdout", attributes);
     this.#entryBytes = ENTRY_LIMIT_BYTES * WORST_GROWTH + stdout.length + FRAME_BYTES;
     this.#streams = {
       stdout: { middle: stdout, unfinished: nothing },
-      stderr: { middle: middleOf("stderr", attributes), unfinished: nothing },
+      stderr: { middle: middle("stderr", attributes), unfinished: nothing },
     };
     this.#open();
   }
@@ -102,7 +109,7 @@ class JsonFileWriter implements LogWriter {
       const end = hasNewline ? newline + 1 : Math.min(start + room, bytes.length);
       const isWhole = hasNewline || end - start === room;
       if (!isWhole) break;
-      this.#append(state, bytes, start, end);
+      this.#take(state, bytes, start, end);
       start = end;
     }
     if (start < bytes.length) state.unfinished = concat(state.unfinished, bytes, start);
@@ -113,7 +120,7 @@ class JsonFileWriter implements LogWriter {
     const state = this.#streams[stream];
     if (this.#closed || state.unfinished.length === 0) return;
     this.#clock.read();
-    this.#append(state, nothing, 0, 0);
+    this.#take(state, nothing, 0, 0);
     this.#flush();
   }
 
@@ -129,7 +136,7 @@ class JsonFileWriter implements LogWriter {
     this.#descriptor = -1;
   }
 
-  #append(state: StreamState, bytes: Uint8Array, start: number, end: number): void {
+  #take(state: StreamState, bytes: Uint8Array, start: number, end: number): void {
     let piece = { text: bytes, start, end };
     const { unfinished } = state;
     if (unfinished.length > 0) {
@@ -144,7 +151,7 @@ class JsonFileWriter implements LogWriter {
     this.#clock.next();
     const before = this.#used;
     const entry = { ...piece, middle: state.middle, time: this.#clock.bytes };
-    this.#used = appendLine(out, before, entry);
+    this.#used = this.#append(out, before, entry);
     this.#pendingEntries += 1;
     if (this.#isFull()) this.#rotateBefore(before);
   }
@@ -156,7 +163,7 @@ class JsonFileWriter implements LogWriter {
 
   /** The entry at `before` starts a new file, unless the file holds nothing yet. */
   #rotateBefore(before: number): void {
-    if (this.#sizeBytes + before === 0 || this.#compressing !== null) return;
+    if (this.#sizeBytes + before === 0) return;
     const length = this.#used - before;
     this.#used = before;
     this.#pendingEntries -= 1;
@@ -177,16 +184,25 @@ class JsonFileWriter implements LogWriter {
     if (this.#descriptor !== -1) closeSync(this.#descriptor);
     this.#descriptor = -1;
     this.#open();
-    if (!compress || maxFiles < 2) return;
-    const done = () => {
-      this.#compressing = null;
+    if (compress && maxFiles > 1) this.#compress();
+  }
+
+  /** One file at a time, for as long as there are any: the log goes on and rotates meanwhile. */
+  #compress(): void {
+    if (this.#isCompressing) return;
+    this.#isCompressing = true;
+    const again = (isDone: boolean) => {
+      this.#isCompressing = false;
+      if (isDone) this.#compress();
     };
-    this.#compressing = compressFile(`${path}.1`).then(done, done);
+    compressOldest(this.#options.path).then(again, () => again(false));
   }
 
   #open(): void {
-    const { path } = this.#options;
+    const { path, format } = this.#options;
     try {
+      // json-file's folder is the container's own and is there; the other files have one of theirs.
+      if (format === "raw") mkdirSync(dirname(path), { recursive: true, mode: 0o710 });
       const flags =
         constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
       this.#descriptor = openSync(path, flags, LOG_MODE);

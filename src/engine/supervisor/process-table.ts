@@ -5,6 +5,7 @@
  * path); `forget` and the next birth of the same id wait for it.
  */
 import { assert, conflict, EngineError, noSuch, notFound, sentenceOf } from "#base";
+import type { LogTarget } from "#engine/log-delivery";
 import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
 import { type Born, RuntimeError } from "#engine/runtime";
 import { readBootId, readStartTime } from "#linux/process";
@@ -19,7 +20,6 @@ import type {
   BirthMessage,
   ExecMessage,
   ExitReport,
-  LogTarget,
   ProcessKey,
   ProcessReport,
   StdioRequest,
@@ -411,7 +411,8 @@ export class ProcessTable {
   }
 
   #openLog(target: LogTarget | null): LogWriter {
-    return target?.driver === "json-file" ? openLogWriter(target) : discardingLogWriter();
+    const isKept = target?.driver === "json-file" || target?.driver === "local";
+    return isKept ? openLogWriter(target) : discardingLogWriter();
   }
 
   #warn(what: string, thrown: unknown): void {

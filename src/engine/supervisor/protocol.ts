@@ -17,6 +17,7 @@
  *
  * A process is named by `ProcessKey`: a container's init is { id }, an exec { id, execId }.
  */
+import type { LogTarget } from "#engine/log-delivery";
 import type { BridgeEndpoint, NetworkAttachment, PortBinding } from "#engine/network";
 import type { BirthFailure, Identity, RootFileSystem } from "#engine/runtime";
 import type { ProcessSpec, RuntimeSpec } from "#oci";
@@ -27,21 +28,6 @@ export interface ProcessKey {
   readonly id: string;
   readonly execId?: string;
 }
-
-/** json-file's options, decided by the daemon; "none" keeps nothing. */
-export type LogTarget =
-  | {
-      readonly driver: "json-file";
-      /** `<data-root>/containers/<id>/<id>-json.log`. */
-      readonly path: string;
-      /** Rotate when the file would grow beyond this; null: never. */
-      readonly maxSizeBytes: number | null;
-      readonly maxFiles: number;
-      readonly compress: boolean;
-      /** Written into every line as `attrs` when not empty. */
-      readonly attributes: Readonly<Record<string, string>>;
-    }
-  | { readonly driver: "none" };
 
 /** A descriptor of the supervisor, by number, with the inode that tells it from a later one of the same number. */
 export interface DescriptorName {

@@ -24,10 +24,11 @@ import {
 import { join } from "node:path";
 
 import { invalid } from "#base";
+import type { LogTarget } from "#engine/log-delivery";
 import type { BridgeEndpoint } from "#engine/network";
 import type { RuntimeSpec } from "#oci";
 
-import type { ExitReport, LogTarget, ProcessKey, ProcessReport, StdioRequest } from "./protocol.ts";
+import type { ExitReport, ProcessKey, ProcessReport, StdioRequest } from "./protocol.ts";
 
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;

@@ -21,7 +21,7 @@ import { parseBool } from "../flags/values.ts";
 import { keyValue } from "../options/csv.ts";
 import { compileFormat, FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { truncate } from "../output/text.ts";
-import { Row } from "../template/values.ts";
+import { Row } from "#go-template";
 import { print, printLine, warn } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";

@@ -6,7 +6,7 @@ import { filtersOf } from "../options/checks.ts";
 import { parseTimestamp } from "../options/timestamps.ts";
 import { compileFormat, FORMAT_USAGE } from "../output/formatter.ts";
 import { localRfc3339 } from "../output/units.ts";
-import { TemplateError } from "../template/nodes.ts";
+import { TemplateError } from "#go-template";
 import { printLine } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { FILTER_FLAG, JSON_FLAG } from "./shared-flags.ts";

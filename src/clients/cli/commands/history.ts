@@ -7,7 +7,7 @@ import { platformDocument } from "../options/platform.ts";
 import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { shortImageId, truncate } from "../output/text.ts";
 import { localRfc3339, timeAgo } from "../output/units.ts";
-import { Row } from "../template/values.ts";
+import { Row } from "#go-template";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { JSON_FLAG } from "./shared-flags.ts";

@@ -5,7 +5,7 @@ import type { SystemInfo } from "#wire/docker";
 
 import { compileFormat } from "../output/formatter.ts";
 import { binarySize } from "../output/units.ts";
-import { TemplateError } from "../template/nodes.ts";
+import { TemplateError } from "#go-template";
 import { print, printLine, warn } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";

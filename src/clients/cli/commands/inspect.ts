@@ -11,7 +11,7 @@ import {
 import type { FlagSpec, Flags } from "../flags/spec.ts";
 import { platformDocument } from "../options/platform.ts";
 import { compileFormat } from "../output/formatter.ts";
-import { TemplateError } from "../template/nodes.ts";
+import { TemplateError } from "#go-template";
 import { print, warn } from "../terminal/stdio.ts";
 import { ExitError, type Command, type Invocation } from "./command.ts";
 import { messageFor } from "./failure.ts";

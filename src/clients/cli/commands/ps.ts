@@ -8,7 +8,7 @@ import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { displayPorts } from "../output/ports.ts";
 import { shortImageId, truncate } from "../output/text.ts";
 import { localTime, timeAgo } from "../output/units.ts";
-import { Row } from "../template/values.ts";
+import { Row } from "#go-template";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { FILTER_FLAG, JSON_FLAG } from "./shared-flags.ts";

@@ -5,7 +5,7 @@ import { API_VERSION, type SystemVersion } from "#wire/docker";
 
 import type { Build, Session } from "../config/session.ts";
 import { compileFormat } from "../output/formatter.ts";
-import { TemplateError } from "../template/nodes.ts";
+import { TemplateError } from "#go-template";
 import { print, printLine } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { Row } from "../template/values.ts";
+import { Row } from "#go-template";
 import { listFormatter } from "./formatter.ts";
 
 describe("lists", () => {

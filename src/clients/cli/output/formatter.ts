@@ -3,14 +3,8 @@
  */
 import { invalid } from "#base";
 
-import {
-  compileTemplate,
-  markMaps,
-  Row,
-  TemplateError,
-  type Template,
-} from "../template/execute.ts";
-import { asMap } from "../template/values.ts";
+import { asMap, compileTemplate, markMaps, Row, TemplateError, type Template } from "#go-template";
+
 import { alignColumns } from "./table.ts";
 
 export interface Listing {

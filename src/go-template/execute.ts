@@ -5,7 +5,7 @@ import { parseTemplate } from "./parse.ts";
 import { isMap, isObject, isTrue, printValue, Row, typeName, type Value } from "./values.ts";
 
 export { TemplateError } from "./nodes.ts";
-export { markMaps, Row, type Value } from "./values.ts";
+export { asMap, markMaps, Row, type Value } from "./values.ts";
 
 export interface Template {
   /** @throws TemplateError */
