@@ -1,5 +1,5 @@
 /** Every room of the engine, opened and handed to those above it. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 import { sentenceOf } from "#base";
 import {
@@ -15,16 +15,18 @@ import { type GarbageCollector, openGarbageCollector } from "#engine/gc";
 import { imageMigrations, type ImageService, openImageService } from "#engine/image";
 import { openLayerStore } from "#engine/layer";
 import { networkMigrations, openNetworkService, type NetworkService } from "#engine/network";
-import { openRegistryClient, type RegistryClient } from "#engine/registry-client";
+import type { RegistryClient } from "#engine/registry-client";
 import { type RuntimeDefaults, runtimeDefaults } from "#engine/runtime";
 import { openSnapshotStore } from "#engine/snapshot";
 import { openStore } from "#engine/store";
 import { openSystemService, systemMigrations, type SystemService } from "#engine/system";
 import { openCgroupHost } from "#linux/cgroup";
 import { apparmorEnabled, capabilityNames } from "#linux/security";
+import type { HostDefaults, InspectRemote } from "#servers/docker-api";
 import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
 
 import manifest from "../../package.json" with { type: "json" };
+import { LiveOptions } from "./daemon-live.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import type { DaemonOptions } from "./daemon-options.ts";
 import { DaemonSupervisor } from "./daemon-supervisor.ts";
@@ -45,7 +47,12 @@ export interface Engine {
   /** `docker login`. */
   readonly login: RegistryClient["login"];
   /** What containers get that did not say otherwise. */
-  readonly defaults: Pick<RuntimeDefaults, "maskedPaths" | "readonlyPaths">;
+  readonly defaults: HostDefaults;
+  readonly inspectRemote: InspectRemote;
+  /** Now, after every reload. */
+  readonly options: DaemonOptions;
+  /** Takes over what dockerd takes over at a SIGHUP, and publishes the `reload` event. */
+  reload(next: DaemonOptions): void;
   /** Closes what this process holds; containers and supervisor live on. */
   close(): Promise<void>;
 }
@@ -53,6 +60,7 @@ export interface Engine {
 /** Opens the rooms, finds or starts the supervisor, and repairs what the last daemon left half-done. */
 export async function openEngine(options: DaemonOptions, log: DaemonLog): Promise<Engine> {
   const { dataRoot, execRoot } = options;
+  const live = new LiveOptions(options, `naru/${VERSION}`);
   const store = openStore({ path: join(dataRoot, "naru.db"), migrations });
   // Rooms that know of each other meet here; the supervisor's start takes longest and begins first.
   const late: { containers: ContainerRoom | null } = { containers: null };
@@ -67,13 +75,13 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   born.catch(() => undefined);
   const events = openEventBus({ store });
   const files = openFiles(options);
-  const registry = openRegistry(options);
   const images = openImageService({
     store,
     ...files,
     events,
     users: { usersOf: (id) => late.containers?.usersOf(id) ?? [] },
-    registry,
+    registry: live.registry,
+    concurrency: live.concurrency,
   });
   const network = openNetworkService({
     store,
@@ -82,7 +90,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     warn: (message) => log.warn(message),
   });
   const host = readHost();
-  const defaults = runtimeDefaults();
+  const defaults = specDefaultsOf(options);
   const containers = openContainerService({
     store,
     images,
@@ -90,7 +98,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     network,
     supervisor,
     events,
-    options: options.engine,
+    options: live.engine,
     facts: host.facts,
     specDefaults: defaults,
     paths: { containers: join(dataRoot, "containers"), volumes: join(dataRoot, "volumes") },
@@ -99,7 +107,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   late.containers = containers;
   const system = openSystemService({
     store,
-    identity: identityOf(options, host.cgroupVersion),
+    identity: () => identityOf(live.options, host.cgroupVersion),
     facts: host.facts,
     layers: files.layers,
     counts: () => containers.counts(),
@@ -117,8 +125,24 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     events.flush();
     store[Symbol.dispose]();
   };
-  const login: Engine["login"] = (request) => registry.login(request);
-  return { containers, images, network, system, events, login, defaults, close };
+  return {
+    containers,
+    images,
+    network,
+    system,
+    events,
+    login: (request) => live.registry.login(request),
+    inspectRemote: live.inspectRemote,
+    defaults: hostDefaultsOf(defaults, live),
+    get options() {
+      return live.options;
+    },
+    reload: (next) => {
+      const attributes = { ...live.reload(next), name: host.facts.hostname };
+      events.publish({ type: "daemon", action: "reload", actorId: system.id, attributes });
+    },
+    close,
+  };
 }
 
 /** Deletes what a crash left half-made; nobody waits for it. */
@@ -148,8 +172,24 @@ function openFiles({ dataRoot, execRoot }: DaemonOptions) {
   return { content, layers, snapshots, gc };
 }
 
-const openRegistry = ({ insecureRegistries, registryMirrors: mirrors }: DaemonOptions) =>
-  openRegistryClient({ insecureRegistries, mirrors, userAgent: `naru/${VERSION}` });
+/** The runtime's defaults, with the operator's seccomp profile in place of the built-in one. */
+function specDefaultsOf({ seccompProfile }: DaemonOptions): RuntimeDefaults {
+  const defaults = runtimeDefaults();
+  if (seccompProfile === "builtin" || seccompProfile === "unconfined") return defaults;
+  return { ...defaults, seccomp: (names) => defaults.parseSeccomp(seccompProfile, names) };
+}
+
+/** What inspect shows of a container that did not say; modes as the last reload left them. */
+const hostDefaultsOf = (defaults: RuntimeDefaults, live: LiveOptions): HostDefaults => ({
+  maskedPaths: defaults.maskedPaths,
+  readonlyPaths: defaults.readonlyPaths,
+  get ipcMode() {
+    return live.options.modes.ipc;
+  },
+  get cgroupnsMode() {
+    return live.options.modes.cgroupns;
+  },
+});
 
 function readHost(): { facts: HostFacts; cgroupVersion: "1" | "2" } {
   const cgroups = openCgroupHost();
@@ -166,7 +206,25 @@ function networkOptions({ bridge }: DaemonOptions) {
     ...(bridge.name === null ? {} : { bridge: bridge.name }),
     ...(bridge.address === null ? {} : { bip: bridge.address }),
     ...(bridge.mtu === null ? {} : { mtu: bridge.mtu }),
+    ...(bridge.fixedCidr === null ? {} : { fixedCidr: bridge.fixedCidr }),
   };
+}
+
+const profileNameOf = (profile: string): string =>
+  profile === "builtin" || profile === "unconfined" ? profile : "custom";
+
+/** Asked once: the program does not change under a running engine. */
+const initVersions = new Map<string, string>();
+
+function initOf(path: string | null): { initBinary: string; initVersion: string } {
+  if (path === null) return { initBinary: "", initVersion: "" };
+  let version = initVersions.get(path);
+  if (version === undefined) {
+    const { stdout } = Bun.spawnSync([path, "--version"], { stderr: "ignore", timeout: 2000 });
+    version = /version ([\w.-]+)/.exec(stdout.toString())?.[1] ?? "";
+    initVersions.set(path, version);
+  }
+  return { initBinary: basename(path), initVersion: version };
 }
 
 const identityOf = (options: DaemonOptions, cgroupVersion: "1" | "2") => ({
@@ -174,13 +232,18 @@ const identityOf = (options: DaemonOptions, cgroupVersion: "1" | "2") => ({
   runtimes: [...options.engine.runtimes.keys()],
   defaultRuntime: options.engine.defaultRuntime,
   securityOptions: [
-    "name=seccomp,profile=builtin",
+    `name=seccomp,profile=${profileNameOf(options.seccompProfile)}`,
+    ...(options.engine.noNewPrivileges ? ["name=no-new-privileges"] : []),
     ...(cgroupVersion === "2" ? ["name=cgroupns"] : []),
   ],
   insecureRegistries: options.insecureRegistries,
   registryMirrors: options.registryMirrors,
   labels: options.labels,
   liveRestore: options.liveRestore,
+  debug: options.debug,
+  loggingDriver: options.engine.defaultLog.driver,
+  proxies: options.proxies,
+  ...initOf(options.engine.initPath),
   cgroupVersion,
   version: {
     version: VERSION,

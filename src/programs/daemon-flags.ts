@@ -2,8 +2,6 @@
  * `naru daemon`'s flags and the keys of its configuration file: dockerd's, as far as they mean something here. One
  * table says of each how it is written, where it goes and what the help says; what is not in it is refused.
  */
-import { invalid } from "#base";
-
 export type FlagKind = "text" | "number" | "flag" | "list" | "map";
 
 export interface Flag {
@@ -37,6 +35,8 @@ export const flags: readonly Flag[] = [
   flag("config-file", "text", "Configuration file (default /etc/naru/daemon.json)", { key: null }),
   flag("data-root", "text", "Where images and containers are kept (default /var/lib/naru)"),
   flag("debug", "flag", "Log what is of use to developers", { short: "D" }),
+  flag("default-cgroupns-mode", "text", "Cgroup namespace of containers: host or private"),
+  flag("default-ipc-mode", "text", "IPC namespace of containers: shareable or private"),
   flag("default-runtime", "text", "Runtime of containers that ask for none (default naru)"),
   flag(
     "default-shm-size",
@@ -47,14 +47,19 @@ export const flags: readonly Flag[] = [
   flag("dns", "list", "DNS servers of containers"),
   flag("dns-opt", "list", "DNS options of containers", { key: "dns-opts" }),
   flag("dns-search", "list", "DNS search domains of containers"),
+  flag("exec-opt", "list", "native.cgroupdriver=cgroupfs", { key: "exec-opts" }),
   flag("exec-root", "text", "Where sockets and runtime state are kept (default /run/naru)"),
+  flag("feature", "map", "Turn a feature on or off: name=true", { key: null }),
+  flag("fixed-cidr", "text", "Part of the default bridge's subnet that containers are in"),
   flag("group", "text", "Group of the socket (default naru, else docker, else root)", {
     short: "G",
   }),
-  flag("host", "list", "Socket to listen on: unix:///path, or fd:// for systemd's", {
+  flag("host", "list", "Where to listen: unix:///path, tcp://address:port, fd:// for systemd's", {
     short: "H",
     key: "hosts",
   }),
+  flag("http-proxy", "text", "Proxy for plain requests to registries"),
+  flag("https-proxy", "text", "Proxy for TLS requests to registries"),
   flag("init", "flag", "Run an init in containers that do not say"),
   flag("init-path", "text", "The init program (default docker-init or tini)"),
   flag("insecure-registry", "list", "Registry that may be spoken to without TLS", {
@@ -64,7 +69,7 @@ export const flags: readonly Flag[] = [
   flag(
     "live-restore",
     "flag",
-    "Accepted for Docker's sake: containers always run on without the daemon",
+    "Containers run on when the daemon ends (default true); false stops them at a clean end",
   ),
   flag("log-driver", "text", "Log driver of containers (default json-file)"),
   flag("log-format", "text", "Form of the daemon's own log: text or json"),
@@ -72,136 +77,58 @@ export const flags: readonly Flag[] = [
     short: "l",
   }),
   flag("log-opt", "map", "Log options of containers: max-size=10m", { key: "log-opts" }),
+  flag("max-concurrent-downloads", "number", "Layers downloaded at a time (default 3)"),
+  flag("max-concurrent-uploads", "number", "Layers uploaded at a time (default 5)"),
+  flag("max-download-attempts", "number", "Attempts of each download (default 5)"),
   flag("mtu", "number", "MTU of the default bridge"),
+  flag("no-new-privileges", "flag", "Containers gain no privileges unless they say so"),
+  flag("no-proxy", "text", "Hosts and networks that are spoken to without the proxy"),
   flag("pidfile", "text", "File with the daemon's process number (default /run/naru/naru.pid)", {
     short: "p",
   }),
   flag("registry-mirror", "list", "Mirror that is asked before Docker Hub", {
     key: "registry-mirrors",
   }),
+  flag("seccomp-profile", "text", "Seccomp profile of containers: a file, builtin or unconfined"),
+  flag("shutdown-timeout", "number", "Seconds containers have to stop at the end (default 15)"),
+  flag("storage-driver", "text", "overlay2, which is what this engine has", { short: "s" }),
+  flag("tls", "flag", "Use TLS; implied by --tlsverify"),
+  flag("tlscacert", "text", "Clients' certificates must be signed by this authority"),
+  flag("tlscert", "text", "TLS certificate of the API"),
+  flag("tlskey", "text", "TLS key of the API"),
+  flag("tlsverify", "flag", "Use TLS, and ask clients for a certificate"),
   flag("validate", "flag", "Check flags and configuration, and end", { key: null }),
   flag("help", "flag", "Print this help", { short: "h", key: null }),
   flag("version", "flag", "Print the version", { short: "v", key: null }),
 ];
 
 /** Keys of the file that are no plain flag. */
-export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set(["runtimes", "default-ulimits"]);
+export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set([
+  "runtimes",
+  "default-ulimits",
+  "features",
+]);
 
-export type FlagValue = string | number | boolean | readonly string[] | Record<string, string>;
-export type FlagValues = Map<string, FlagValue>;
-
-const byName = new Map(flags.map((each) => [each.name, each]));
-const byShort = new Map(flags.flatMap((each) => (each.short ? [[each.short, each] as const] : [])));
-const byKey = new Map(
-  flags.flatMap((each) => (each.key === null ? [] : [[each.key, each] as const])),
-);
-
-export const flagOfKey = (key: string): Flag | undefined => byKey.get(key);
-
-/** @throws EngineError "invalid" in the words of Docker's own parser */
-export function parseFlags(args: readonly string[]): FlagValues {
-  const values: FlagValues = new Map();
-  const rest = [...args];
-  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    if (!word.startsWith("-") || word === "-") {
-      throw invalid(`"naru daemon" accepts no arguments: ${word}`);
-    }
-    const long = word.startsWith("--");
-    const at = word.indexOf("=");
-    const name = word.slice(long ? 2 : 1, at < 0 ? undefined : at);
-    const known = long ? byName.get(name) : byShort.get(name.slice(0, 1));
-    if (known === undefined) {
-      throw invalid(
-        long ? `unknown flag: --${name}` : `unknown shorthand flag: '${name}' in ${word}`,
-      );
-    }
-    let text: string | undefined = at < 0 ? undefined : word.slice(at + 1);
-    if (!long && name.length > 1) {
-      if (known.kind === "flag") rest.unshift(`-${word.slice(2)}`);
-      else text = word.slice(2).replace(/^=/, "");
-    }
-    if (known.kind === "flag") text = text ?? "true";
-    else text ??= rest.shift();
-    if (text === undefined) throw invalid(`flag needs an argument: --${known.name}`);
-    put(values, known, text);
-  }
-  return values;
-}
-
-function put(values: FlagValues, { name, kind }: Flag, text: string): void {
-  const bad = (type: string) =>
-    invalid(`invalid argument "${text}" for "--${name}" flag: it is no ${type}`);
-  switch (kind) {
-    case "text":
-      values.set(name, text);
-      return;
-    case "number":
-      if (!/^\d{1,9}$/.test(text)) throw bad("number");
-      values.set(name, Number(text));
-      return;
-    case "flag":
-      if (!/^(1|0|t|f|true|false)$/i.test(text)) throw bad("truth value");
-      values.set(name, /^(1|t|true)$/i.test(text));
-      return;
-    case "list":
-      values.set(name, [...((values.get(name) as string[] | undefined) ?? []), text]);
-      return;
-    case "map": {
-      const at = text.indexOf("=");
-      if (at < 1) throw bad("key=value");
-      const map = (values.get(name) as Record<string, string> | undefined) ?? {};
-      values.set(name, { ...map, [text.slice(0, at)]: text.slice(at + 1) });
-    }
-  }
-}
-
-/** A value of the configuration file, checked against its flag's kind. @throws EngineError "invalid" */
-export function checkFileValue({ kind, key }: Flag, value: unknown): FlagValue {
-  const strings = (list: unknown): list is string[] =>
-    Array.isArray(list) && list.every((each) => typeof each === "string");
-  const wrong = invalid(`the configuration's "${key}" is not of the form ${FORMS[kind]}`);
-  switch (kind) {
-    case "text":
-      if (typeof value !== "string") throw wrong;
-      return value;
-    case "number":
-      if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw wrong;
-      return value;
-    case "flag":
-      if (typeof value !== "boolean") throw wrong;
-      return value;
-    case "list":
-      if (!strings(value)) throw wrong;
-      return value;
-    case "map":
-      if (typeof value !== "object" || value === null || !strings(Object.values(value)))
-        throw wrong;
-      return value as Record<string, string>;
-  }
-}
-
-const FORMS: Readonly<Record<FlagKind, string>> = {
-  text: '"text"',
-  number: "1500",
-  flag: "true",
-  list: '["text"]',
-  map: '{"key": "value"}',
+/**
+ * dockerd's options whose only honest value here is the one that says what this engine does anyway, by name: that
+ * value, and why there is no other. Not in the help.
+ */
+export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly why: string }>> = {
+  "allow-direct-routing": { value: false, why: "packets to container addresses are dropped" },
+  "authorization-plugins": { value: [], why: "plugins are not supported" },
+  "cri-containerd": { value: false, why: "there is no containerd" },
+  experimental: { value: false, why: "there are no experimental features" },
+  icc: { value: true, why: "containers of the default bridge reach each other" },
+  "ip-forward": { value: true, why: "publishing ports needs it" },
+  "ip-forward-no-drop": { value: true, why: "the host's FORWARD policy is never touched" },
+  "ip-masq": { value: true, why: "the default bridge is always masqueraded" },
+  ip6tables: { value: true, why: "the firewall table is always kept" },
+  iptables: { value: true, why: "published ports are elements of the engine's firewall table" },
+  "metrics-addr": { value: "", why: "metrics are not served" },
+  "raw-logs": { value: true, why: "the log never has colours" },
+  rootless: { value: false, why: "this engine needs root" },
+  "selinux-enabled": { value: false, why: "SELinux labels are not supported" },
+  "storage-opts": { value: [], why: "overlay2 has no options here" },
+  "userland-proxy": { value: true, why: "[::1] is served by a relay, all else by the kernel" },
+  "userns-remap": { value: "", why: "remapped user namespaces are not supported" },
 };
-
-export function helpText(): string {
-  const rows = flags.map(({ name, short, kind, help }) => {
-    const left = `  ${short === undefined ? "   " : `-${short},`} --${name}${kind === "flag" ? "" : ` ${kind}`}`;
-    return `${left.padEnd(34)} ${help}`;
-  });
-  return [
-    "Usage:  naru daemon [OPTIONS]",
-    "",
-    "Serves the Docker Engine API. Containers run on when it ends, and when it is killed.",
-    "",
-    "  naru daemon                              as the system's engine",
-    "  naru daemon --data-root /tmp/n/data --exec-root /tmp/n/run -H unix:///tmp/n/naru.sock --bridge n0",
-    "",
-    "Options:",
-    ...rows,
-  ].join("\n");
-}

@@ -10,6 +10,7 @@ const LOCK_NB = 4;
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
+const CLOCK_MONOTONIC = 1;
 const MSG_NOSIGNAL = 0x4000;
 /** Where systemd's descriptors begin. */
 const LISTEN_FDS_START = 3;
@@ -63,6 +64,14 @@ export function notifySystemd(state: string): void {
   const message = cstring(state);
   attempt("sendto", fd, message, message.length - 1, MSG_NOSIGNAL, address, address.length);
   attempt("close", fd);
+}
+
+/** A reload begins; its end is `READY=1`. The clock is systemd's condition (Type=notify-reload). */
+export function notifyReloading(): void {
+  const time = new BigInt64Array(new ArrayBuffer(16));
+  attempt("clock_gettime", CLOCK_MONOTONIC, new Uint8Array(time.buffer));
+  const [seconds = 0n, nano = 0n] = time;
+  notifySystemd(`RELOADING=1\nMONOTONIC_USEC=${seconds * 1_000_000n + nano / 1000n}`);
 }
 
 /** A path, or with "@" in front a name of the abstract kind. */

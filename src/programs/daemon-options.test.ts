@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { helpText } from "./daemon-flags.ts";
+import { helpText } from "./daemon-flag-parser.ts";
 import { type DaemonOptions, readInvocation } from "./daemon-options.ts";
 
 const folders: string[] = [];
@@ -19,8 +19,7 @@ function configFile(text: string): string {
 }
 
 function optionsOf(...args: string[]): DaemonOptions {
-  const config = args.includes("--config-file") ? [] : ["--config-file", "/nowhere/daemon.json"];
-  const invocation = readInvocation([...config, ...args]);
+  const invocation = readInvocation(args);
   if (invocation.action !== "run") throw new Error(invocation.action);
   return invocation.options;
 }
@@ -29,7 +28,11 @@ test("without flags it is the system's engine", () => {
   expect(optionsOf()).toMatchObject({
     dataRoot: "/var/lib/naru",
     execRoot: "/run/naru",
-    hosts: [{ path: "/run/naru/naru.sock" }],
+    hosts: [{ kind: "unix", path: "/run/naru/naru.sock" }],
+    tls: null,
+    liveRestore: true,
+    shutdownTimeoutSeconds: 15,
+    maxConcurrentDownloads: 3,
     pidFile: "/run/naru/naru.pid",
     logLevel: "info",
     engine: {
@@ -52,7 +55,10 @@ test("flags are written as Docker's: long, short, joined, repeated", () => {
     "--insecure-registry r:5000 -b naru9";
   const options = optionsOf(...args.split(" "));
   expect(options).toMatchObject({
-    hosts: [{ path: "/a" }, { path: "/b" }],
+    hosts: [
+      { kind: "unix", path: "/a" },
+      { kind: "unix", path: "/b" },
+    ],
     logLevel: "debug",
     bridge: { name: "naru9", mtu: 1400 },
     insecureRegistries: ["r:5000"],
@@ -62,13 +68,26 @@ test("flags are written as Docker's: long, short, joined, repeated", () => {
 
 test("what it cannot do is refused with a sentence", () => {
   const refused = (...args: string[]) => expect(() => optionsOf(...args));
-  refused("--tlsverify").toThrow("unknown flag: --tlsverify");
+  refused("--turbo").toThrow("unknown flag: --turbo");
   refused("-Z").toThrow("unknown shorthand flag: 'Z' in -Z");
   refused("extra").toThrow('"naru daemon" accepts no arguments: extra');
   refused("--mtu").toThrow("flag needs an argument: --mtu");
   refused("--mtu", "x").toThrow('invalid argument "x" for "--mtu" flag');
-  refused("-H", "tcp://0.0.0.0:2375").toThrow("TCP sockets are not supported yet");
   refused("-H", "unix://relative").toThrow("must be absolute");
+  refused("-H", "npipe://x").toThrow("invalid bind address (npipe://x): unsupported proto 'npipe'");
+  refused("-H", "tcp://h:1/x").toThrow("should not contain a path element");
+  refused("-H", "tcp://h:70000").toThrow("invalid port: 70000");
+  refused("--iptables=false").toThrow("iptables cannot be false with this engine");
+  refused("--storage-driver", "zfs").toThrow("driver not supported: zfs");
+  refused("--exec-opt", "native.cgroupdriver=systemd").toThrow("invalid exec-opt");
+  refused("--default-ipc-mode", "host").toThrow("is not supported as default value");
+  refused("--default-cgroupns-mode", "x").toThrow("invalid default cgroup namespace (x)");
+  refused("--seccomp-profile", "/no/such").toThrow("opening seccomp profile (/no/such) failed");
+  refused("--label", "novalue").toThrow("bad attribute format: novalue");
+  refused("--label", "a=1", "--label", "a=2").toThrow("conflict labels for a=2 and a=1");
+  refused("--registry-mirror", "ftp://x").toThrow('invalid mirror: unsupported scheme "ftp"');
+  refused("--max-concurrent-downloads", "-1").toThrow("invalid max concurrent downloads: -1");
+  refused("--config-file", "/nowhere/daemon.json").toThrow("no such file or directory");
   refused("--log-level", "loud").toThrow("invalid logging level: loud");
   refused("--default-runtime", "kata").toThrow("specified default runtime 'kata' does not exist");
   refused("--log-driver", "syslog").toThrow("no log driver named 'syslog' is registered");
@@ -90,25 +109,56 @@ test("the configuration file has Docker's keys, and flags add to it but never co
   expect(options.engine.runtimes.get("other")).toBe("/usr/bin/other");
   expect(options.engine.defaultUlimits).toEqual([{ name: "nofile", soft: 1, hard: 2 }]);
   expect(() => optionsOf("--config-file", path, "--data-root", "/x")).toThrow(
-    'specified both as a flag and in the configuration file: data-root (from flag: "/x")',
+    "specified both as a flag and in the configuration file: data-root: (from flag: /x, from file: /tmp/d)",
   );
 });
 
 test("a configuration with unknown keys, wrong types or no JSON is refused", () => {
   const refused = (text: string) => expect(() => optionsOf("--config-file", configFile(text)));
-  refused('{"iptables": false}').toThrow(
-    "the following directives don't match any configuration option: iptables",
+  refused('{"turbo": false}').toThrow(
+    "the following directives don't match any configuration option: turbo",
   );
+  refused('{"iptables": false}').toThrow("iptables cannot be false with this engine");
+  refused('{"features": {"cdi": 1}}').toThrow("neither true nor false");
   refused('{"mtu": "1400"}').toThrow('the configuration\'s "mtu" is not of the form');
-  refused("{").toThrow("unable to configure the daemon with file");
+  refused("{").toThrow("unable to configure the Docker daemon with file");
   refused("[]").toThrow("it is no JSON object");
 });
 
 test("validate, help and version do not start anything", () => {
-  const action = (...args: string[]) =>
-    readInvocation(["--config-file", "/nowhere/daemon.json", ...args]).action;
+  const action = (...args: string[]) => readInvocation(args).action;
   expect(action("--validate")).toBe("validate");
   expect(action("--help")).toBe("help");
   expect(action("-v")).toBe("version");
   expect(helpText()).toContain("--data-root");
+});
+
+test("TLS is asked for by either switch, and verified unless that is refused aloud", () => {
+  const tls = (...args: string[]) => optionsOf("-H", "tcp://127.0.0.1", ...args);
+  expect(tls()).toMatchObject({ tls: null, tlsRefused: false, hosts: [{ port: 2375 }] });
+  expect(tls("--tlsverify", "--tlscacert", "/ca")).toMatchObject({
+    tls: { clientAuthority: "/ca" },
+    hosts: [{ kind: "tcp", address: "127.0.0.1", port: 2376 }],
+  });
+  expect(tls("--tls").tls?.clientAuthority).toEndWith("/ca.pem");
+  expect(tls("--tlsverify=false").tls?.clientAuthority).toBeNull();
+  expect(tls("--tls=false")).toMatchObject({ tls: null, tlsRefused: true });
+});
+
+test("fixed options may be said, and proxies may stand in their group", () => {
+  const path = configFile(
+    JSON.stringify({
+      iptables: true,
+      "storage-driver": "overlay2",
+      proxies: { "http-proxy": "http://u:p@proxy:3128", "no-proxy": "localhost" },
+      features: { buildkit: true },
+    }),
+  );
+  expect(optionsOf("--config-file", path)).toMatchObject({
+    proxies: { http: "http://u:p@proxy:3128", none: "localhost" },
+    features: { buildkit: true },
+  });
+  expect(() => optionsOf("--config-file", path, "--http-proxy", "http://a:b@c")).toThrow(
+    "http-proxy: (from flag: http://xxxxx:xxxxx@c, from file: http://xxxxx:xxxxx@proxy:3128)",
+  );
 });

@@ -1,41 +1,56 @@
 /** What the daemon was asked to be: flags over the configuration file over defaults, checked. */
 import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 
 import { invalid, sentenceOf } from "#base";
 import type { EngineOptions } from "#engine/container";
 import { checkLogOptions } from "#engine/log-delivery";
 
-import {
-  checkFileValue,
-  FILE_ONLY_KEYS,
-  flagOfKey,
-  type FlagValues,
-  parseFlags,
-} from "./daemon-flags.ts";
+import { type ConfigFile, readConfigFile } from "./daemon-config-file.ts";
+import { type FlagValues, parseFlags, refuseFixed } from "./daemon-flag-parser.ts";
+import { type Host, parseHosts, type TlsFiles } from "./daemon-hosts.ts";
 import { type LogLevel, parseLogLevel } from "./daemon-log.ts";
 
 export const DEFAULT_DATA_ROOT = "/var/lib/naru";
 export const DEFAULT_EXEC_ROOT = "/run/naru";
 const DEFAULT_CONFIG_FILE = "/etc/naru/daemon.json";
-const CONFIG_LIMIT_BYTES = 1024 * 1024;
+const DEFAULT_SHUTDOWN_SECONDS = 15;
+const PROFILE_LIMIT_BYTES = 1024 * 1024;
 
 export interface DaemonOptions {
   readonly dataRoot: string;
   readonly execRoot: string;
-  /** A socket's path, or systemd's descriptors. */
-  readonly hosts: readonly ({ readonly path: string } | { readonly activation: true })[];
+  readonly hosts: readonly Host[];
+  /** null: TCP is served without TLS. */
+  readonly tls: TlsFiles | null;
+  /** True when a person said in so many words that TCP needs no TLS. */
+  readonly tlsRefused: boolean;
   readonly group: string | null;
   readonly pidFile: string;
   readonly bridge: {
     readonly name: string | null;
     readonly address: string | null;
     readonly mtu: number | null;
+    readonly fixedCidr: string | null;
   };
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
   readonly labels: readonly string[];
   readonly liveRestore: boolean;
+  /** Negative: for ever. */
+  readonly shutdownTimeoutSeconds: number;
+  readonly maxConcurrentDownloads: number;
+  readonly maxConcurrentUploads: number;
+  readonly maxDownloadAttempts: number;
+  readonly proxies: { readonly http: string; readonly https: string; readonly none: string };
+  readonly features: Readonly<Record<string, boolean>>;
+  /** "builtin", "unconfined", or the profile's JSON. */
+  readonly seccompProfile: string;
+  readonly modes: { readonly ipc: string; readonly cgroupns: "host" | "private" };
+  readonly debug: boolean;
+  /** What flags and file say, by flag: a reload changes only what is said. */
+  readonly said: ReadonlySet<string>;
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
   readonly engine: EngineOptions;
@@ -59,42 +74,226 @@ export const rereadOptions = (args: readonly string[]): DaemonOptions =>
   readOptions(parseFlags(args));
 
 function readOptions(given: FlagValues): DaemonOptions {
-  const file = readConfigFile(textOf(given, "config-file") ?? DEFAULT_CONFIG_FILE);
-  const both = [...file.values.keys()].filter((name) => given.has(name) && name !== "debug");
-  if (both.length > 0) {
-    throw invalid(
-      "the following directives are specified both as a flag and in the configuration file: " +
-        both.map((name) => `${name} (from flag: ${JSON.stringify(given.get(name))})`).join(", "),
-    );
-  }
+  const named = textOf(given, "config-file");
+  const file = readConfigFile(named ?? DEFAULT_CONFIG_FILE, given, named !== null);
   const values: FlagValues = new Map([...file.values, ...given]);
+  refuseFixed(values);
+  checkStorage(values);
+  checkExecOptions(listOf(values, "exec-opt"));
   const dataRoot = pathOf(values, "data-root", DEFAULT_DATA_ROOT);
   const execRoot = pathOf(values, "exec-root", DEFAULT_EXEC_ROOT);
+  const { tls, refused: tlsRefused } = tlsOf(values);
+  return {
+    dataRoot,
+    execRoot,
+    hosts: parseHosts(listOf(values, "host"), {
+      tls: tls !== null,
+      byDefault: `${execRoot}/naru.sock`,
+    }),
+    tls,
+    tlsRefused,
+    group: textOf(values, "group"),
+    pidFile: pathOf(values, "pidfile", `${execRoot}/naru.pid`),
+    bridge: {
+      name: textOf(values, "bridge"),
+      address: textOf(values, "bip"),
+      mtu: positive(values, "mtu", "default MTU", null),
+      fixedCidr: textOf(values, "fixed-cidr"),
+    },
+    ...registryOptionsOf(values),
+    labels: labelsOf(listOf(values, "label")),
+    liveRestore: values.get("live-restore") !== false,
+    shutdownTimeoutSeconds: numberOf(values, "shutdown-timeout") ?? DEFAULT_SHUTDOWN_SECONDS,
+    features: featuresOf(values, file),
+    seccompProfile: seccompProfileOf(textOf(values, "seccomp-profile")),
+    modes: modesOf(values),
+    debug: values.get("debug") === true,
+    said: new Set([
+      ...values.keys(),
+      ...(Object.keys(file.runtimes).length > 0 ? ["runtimes"] : []),
+    ]),
+    ...logOf(values),
+    engine: engineOptionsOf(values, file, dataRoot),
+  };
+}
+
+function logOf(values: FlagValues): Pick<DaemonOptions, "logLevel" | "logFormat"> {
   const level = values.get("debug") === true ? "debug" : (textOf(values, "log-level") ?? "info");
   const logLevel = parseLogLevel(level);
   if (logLevel === null) throw invalid(`invalid logging level: ${level}`);
   const logFormat = textOf(values, "log-format") ?? "text";
   if (logFormat !== "text" && logFormat !== "json")
     throw invalid(`invalid log format: ${logFormat}`);
+  return { logLevel, logFormat };
+}
+
+type RegistryOptions = Pick<
+  DaemonOptions,
+  | "insecureRegistries"
+  | "registryMirrors"
+  | "maxConcurrentDownloads"
+  | "maxConcurrentUploads"
+  | "maxDownloadAttempts"
+  | "proxies"
+>;
+
+function registryOptionsOf(values: FlagValues): RegistryOptions {
+  const environment = (name: string) => process.env[name] ?? process.env[name.toLowerCase()] ?? "";
   return {
-    dataRoot,
-    execRoot,
-    hosts: hostsOf(listOf(values, "host"), execRoot),
-    group: textOf(values, "group"),
-    pidFile: pathOf(values, "pidfile", `${execRoot}/naru.pid`),
-    bridge: {
-      name: textOf(values, "bridge"),
-      address: textOf(values, "bip"),
-      mtu: (values.get("mtu") as number | undefined) ?? null,
+    insecureRegistries: listOf(values, "insecure-registry").map(checkIndexName),
+    registryMirrors: listOf(values, "registry-mirror").map(checkMirror),
+    maxConcurrentDownloads: positive(
+      values,
+      "max-concurrent-downloads",
+      "max concurrent downloads",
+      3,
+    ),
+    maxConcurrentUploads: positive(values, "max-concurrent-uploads", "max concurrent uploads", 5),
+    maxDownloadAttempts: positive(values, "max-download-attempts", "max download attempts", 5),
+    proxies: {
+      http: textOf(values, "http-proxy") ?? environment("HTTP_PROXY"),
+      https: textOf(values, "https-proxy") ?? environment("HTTPS_PROXY"),
+      none: textOf(values, "no-proxy") ?? environment("NO_PROXY"),
     },
-    insecureRegistries: listOf(values, "insecure-registry"),
-    registryMirrors: listOf(values, "registry-mirror"),
-    labels: listOf(values, "label"),
-    liveRestore: values.get("live-restore") !== false,
-    logLevel,
-    logFormat,
-    engine: engineOptionsOf(values, file, dataRoot),
   };
+}
+
+/** Docker's: no slash, and no dash at an end. */
+function checkIndexName(name: string): string {
+  if (name.startsWith("-") || name.endsWith("-")) {
+    throw invalid(`invalid index name (${name}). Cannot begin or end with a hyphen`);
+  }
+  if (/:\/\//.test(name)) throw invalid(`invalid index name (${name}): it has a scheme`);
+  return name;
+}
+
+/** @throws EngineError "invalid" in Docker's words */
+function checkMirror(text: string): string {
+  const wrong = (why: string) => invalid(`invalid mirror: ${why}`);
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw wrong(`"${text}" is not a valid URI`);
+  }
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    throw wrong(`unsupported scheme "${url.protocol.slice(0, -1)}" in "${text}"`);
+  }
+  if (url.username !== "" || url.password !== "") {
+    throw wrong("username/password not allowed in URI");
+  }
+  if (url.search !== "" || url.hash !== "") {
+    throw wrong(`query or fragment at end of the URI "${text}"`);
+  }
+  return text.replace(/\/*$/, "/");
+}
+
+/** One value a key. @throws EngineError "invalid" in Docker's words */
+function labelsOf(labels: readonly string[]): string[] {
+  const values = new Map<string, string>();
+  for (const label of labels) {
+    const at = label.indexOf("=");
+    if (at < 1) throw invalid(`bad attribute format: ${label}`);
+    const [key, value] = [label.slice(0, at), label.slice(at + 1)];
+    const other = values.get(key);
+    if (other !== undefined && other !== value) {
+      throw invalid(`conflict labels for ${key}=${value} and ${key}=${other}`);
+    }
+    values.set(key, value);
+  }
+  return [...values].map(([key, value]) => `${key}=${value}`);
+}
+
+function checkStorage(values: FlagValues): void {
+  const driver = textOf(values, "storage-driver");
+  if (driver === null || ["overlay2", "overlayfs", "naru"].includes(driver)) return;
+  throw invalid(`error initializing graphdriver: driver not supported: ${driver}`);
+}
+
+function checkExecOptions(options: readonly string[]): void {
+  for (const option of options) {
+    const [key = "", value = ""] = option.split("=", 2);
+    const wrong = (why: string) => invalid(`invalid exec-opt (${option}): ${why}`);
+    if (key === "" || value === "") throw wrong("must be formatted 'opt=value'");
+    if (key === "isolation") throw wrong("option 'isolation' is only supported on windows");
+    if (key !== "native.cgroupdriver") throw wrong(`unknown option: '${key}'`);
+    if (value !== "cgroupfs") throw wrong(`the cgroup driver '${value}' is not supported`);
+  }
+}
+
+/** TLS as Docker decides it: asked for by either switch; verified unless that was refused aloud. */
+function tlsOf(values: FlagValues): { tls: TlsFiles | null; refused: boolean } {
+  const folder = process.env["DOCKER_CERT_PATH"] ?? `${homedir()}/.docker`;
+  const verifySaid = values.get("tlsverify");
+  const byEnvironment = (process.env["DOCKER_TLS_VERIFY"] ?? "") !== "";
+  const wanted = values.get("tls") === true || verifySaid !== undefined || byEnvironment;
+  const refused = values.get("tls") === false || verifySaid === false;
+  if (!wanted) return { tls: null, refused };
+  const verified = verifySaid !== false;
+  return {
+    tls: {
+      cert: textOf(values, "tlscert") ?? `${folder}/cert.pem`,
+      key: textOf(values, "tlskey") ?? `${folder}/key.pem`,
+      clientAuthority: verified ? (textOf(values, "tlscacert") ?? `${folder}/ca.pem`) : null,
+    },
+    refused,
+  };
+}
+
+function featuresOf(values: FlagValues, file: ConfigFile): Record<string, boolean> {
+  const given = (values.get("feature") as Record<string, string> | undefined) ?? {};
+  const asked = Object.entries(given).map(([name, text]) => {
+    if (!/^(1|0|t|f|true|false)$/i.test(text)) {
+      throw invalid(`feature ${name}: ${text} is neither true nor false`);
+    }
+    return [name, /^(1|t|true)$/i.test(text)] as const;
+  });
+  return { ...file.features, ...Object.fromEntries(asked) };
+}
+
+function seccompProfileOf(asked: string | null): string {
+  if (asked === null || asked === "builtin" || asked === "unconfined") return asked ?? "builtin";
+  const wrong = (why: string) => invalid(`opening seccomp profile (${asked}) failed: ${why}`);
+  try {
+    const text = readFileSync(asked, "utf8");
+    if (text.length > PROFILE_LIMIT_BYTES) throw new Error("it is too large");
+    JSON.parse(text);
+    return text;
+  } catch (cause) {
+    throw wrong(sentenceOf(cause));
+  }
+}
+
+function modesOf(values: FlagValues): DaemonOptions["modes"] {
+  const ipc = textOf(values, "default-ipc-mode") ?? "private";
+  if (ipc !== "private" && ipc !== "shareable") {
+    const known = ipc === "host" || ipc === "none" || ipc.startsWith("container:");
+    throw invalid(
+      known
+        ? `IPC mode "${ipc}" is not supported as default value; use "shareable" or "private"`
+        : `default IPC mode setting (${ipc}) is invalid; use "shareable" or "private"`,
+    );
+  }
+  const cgroupns = textOf(values, "default-cgroupns-mode") ?? "private";
+  if (cgroupns !== "host" && cgroupns !== "private") {
+    throw invalid(`invalid default cgroup namespace (${cgroupns}): use "host" or "private"`);
+  }
+  return { ipc, cgroupns };
+}
+
+const numberOf = (values: FlagValues, name: string): number | null =>
+  (values.get(name) as number | undefined) ?? null;
+
+/** Docker takes 0 for "not said". */
+function positive<T extends number | null>(
+  values: FlagValues,
+  name: string,
+  what: string,
+  byDefault: T,
+): number | T {
+  const value = numberOf(values, name) ?? 0;
+  if (value < 0) throw invalid(`invalid ${what}: ${value}`);
+  return value === 0 ? byDefault : value;
 }
 
 const textOf = (values: FlagValues, name: string): string | null => {
@@ -110,92 +309,7 @@ function pathOf(values: FlagValues, name: string, otherwise: string): string {
   return isAbsolute(path) ? path.replace(/(.)\/+$/, "$1") : resolve(path);
 }
 
-function hostsOf(hosts: readonly string[], execRoot: string): DaemonOptions["hosts"] {
-  if (hosts.length === 0) return [{ path: `${execRoot}/naru.sock` }];
-  return hosts.map((host) => {
-    if (host.startsWith("unix://")) {
-      const path = host.slice("unix://".length);
-      if (!isAbsolute(path))
-        throw invalid(`invalid bind address (${host}): the path must be absolute`);
-      return { path };
-    }
-    if (host.startsWith("fd://")) return { activation: true };
-    if (/^(tcp|http|https):/.test(host) || /^[\w.-]*:\d+$/.test(host)) {
-      throw invalid(
-        `${host}: TCP sockets are not supported yet: use unix:///path, and ssh to reach another machine`,
-      );
-    }
-    throw invalid(`invalid bind address (${host}): use unix:///path or fd://`);
-  });
-}
-
-interface ConfigFile {
-  readonly values: FlagValues;
-  readonly runtimes: Readonly<Record<string, string>>;
-  readonly ulimits: EngineOptions["defaultUlimits"];
-}
-
-function readConfigFile(path: string): ConfigFile {
-  const nothing: ConfigFile = { values: new Map(), runtimes: {}, ulimits: [] };
-  if (!existsSync(path)) return nothing;
-  const wrong = (why: string) =>
-    invalid(`unable to configure the daemon with file ${path}: ${why}`);
-  const text = readFileSync(path, "utf8");
-  if (text.length > CONFIG_LIMIT_BYTES) throw wrong("it is too large");
-  if (text.trim() === "") return nothing;
-  let document: unknown;
-  try {
-    document = JSON.parse(text);
-  } catch (cause) {
-    throw wrong(sentenceOf(cause));
-  }
-  if (typeof document !== "object" || document === null || Array.isArray(document)) {
-    throw wrong("it is no JSON object");
-  }
-  const values: FlagValues = new Map();
-  const unknown: string[] = [];
-  for (const [key, value] of Object.entries(document)) {
-    const flag = flagOfKey(key);
-    if (flag !== undefined) values.set(flag.name, checkFileValue(flag, value));
-    else if (!FILE_ONLY_KEYS.has(key)) unknown.push(key);
-  }
-  if (unknown.length > 0) {
-    throw wrong(
-      `the following directives don't match any configuration option: ${unknown.join(", ")}`,
-    );
-  }
-  const { runtimes, "default-ulimits": ulimits } = document as Record<string, unknown>;
-  return { values, runtimes: runtimesOf(runtimes), ulimits: fileUlimitsOf(ulimits) };
-}
-
-function runtimesOf(value: unknown): Record<string, string> {
-  if (value === undefined) return {};
-  if (typeof value !== "object" || value === null) throw invalid('"runtimes" is no object');
-  return Object.fromEntries(
-    Object.entries(value as Record<string, unknown>).map(([name, entry]) => {
-      const { path, ...others } = (entry ?? {}) as { path?: unknown };
-      const [other] = Object.keys(others);
-      if (other !== undefined) throw invalid(`runtime ${name}: "${other}" is not supported`);
-      if (typeof path !== "string" || path === "") throw invalid(`runtime ${name}: it has no path`);
-      return [name, path];
-    }),
-  );
-}
-
 type Ulimits = EngineOptions["defaultUlimits"];
-
-function fileUlimitsOf(value: unknown): Ulimits {
-  if (value === undefined) return [];
-  if (typeof value !== "object" || value === null) throw invalid('"default-ulimits" is no object');
-  return Object.entries(value as Record<string, { Soft?: unknown; Hard?: unknown }>).map(
-    ([name, { Soft: soft, Hard: hard }]) => {
-      if (typeof soft !== "number" || typeof hard !== "number") {
-        throw invalid(`default-ulimits: ${name} needs the numbers Soft and Hard`);
-      }
-      return { name, soft, hard };
-    },
-  );
-}
 
 const flagUlimitsOf = (list: readonly string[]): Ulimits =>
   list.map((text) => {
@@ -233,6 +347,8 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     initPath: initPathOf(textOf(values, "init-path")),
     cgroupParent: textOf(values, "cgroup-parent") ?? defaultCgroupParent(dataRoot),
     defaultUlimits: [...file.ulimits, ...flagUlimitsOf(listOf(values, "default-ulimit"))],
+    seccompUnconfined: textOf(values, "seccomp-profile") === "unconfined",
+    noNewPrivileges: values.get("no-new-privileges") === true,
     dns: listOf(values, "dns"),
     dnsSearch: listOf(values, "dns-search"),
     dnsOptions: listOf(values, "dns-opt"),

@@ -5,19 +5,21 @@
 import { chmodSync, mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { kindOf, sentenceOf } from "#base";
-import { type ApiServer, createApiServer } from "#servers/docker-api";
+import { kindOf, sentenceOf, unavailable } from "#base";
+import { type ApiServer, createApiServer, type TlsIdentity } from "#servers/docker-api";
 
 import { COMMIT, type Engine, openEngine, VERSION } from "./daemon-engine.ts";
-import { helpText } from "./daemon-flags.ts";
+import { helpText } from "./daemon-flag-parser.ts";
 import {
   giveToGroup,
   lockFolder,
+  notifyReloading,
   notifySystemd,
   removePidFile,
   takeActivationSockets,
   writePidFile,
 } from "./daemon-host.ts";
+import { nameOfHost, readTlsIdentity } from "./daemon-hosts.ts";
 import { DaemonLog } from "./daemon-log.ts";
 import {
   type DaemonOptions,
@@ -62,20 +64,25 @@ function understand(args: readonly string[]): Invocation {
 async function serve(args: readonly string[], options: DaemonOptions): Promise<void> {
   const log = new DaemonLog(options.logLevel, options.logFormat);
   const ended = endOnSignal();
-  reloadOnHangUp(args, log);
   surviveMistakes(log);
+  applyProxies(options);
   try {
+    // What is wrong with certificates or addresses is known before anything is touched.
+    const tls = options.tls === null ? null : readTlsIdentity(options.tls);
+    warnOfOpenPorts(options, log);
     const engine = await startEngine(options, log);
-    const { servers } = await listen(options, engine, log);
+    reloadOnHangUp(args, { engine, log });
+    const server = await listen({ options, tls, engine, log });
     notifySystemd("READY=1");
     giveBackWhenIdle();
     log.info("the API is served", { hosts: options.hosts.map(nameOfHost).join(" ") });
     engine.containers.startByPolicy().catch((cause: unknown) => {
       log.error("starting containers by their policy", { error: sentenceOf(cause) });
     });
-    log.info("ending: containers run on", { signal: await ended });
+    const signal = await ended;
     notifySystemd("STOPPING=1");
-    await Promise.all(servers.map((server) => server.close()));
+    await server.close();
+    await leaveContainers(engine, { signal, log });
     await engine.close();
     removePidFile(options.pidFile);
     process.exit(0);
@@ -105,45 +112,100 @@ async function startEngine(options: DaemonOptions, log: DaemonLog): Promise<Engi
   return await openEngine(options, log);
 }
 
-type Target = { readonly path: string; readonly mode: number } | { readonly fd: number };
-
-async function listen(
-  options: DaemonOptions,
-  engine: Engine,
-  log: DaemonLog,
-): Promise<{ servers: ApiServer[] }> {
-  const activated = takeActivationSockets();
-  const targets = options.hosts.flatMap((host): Target[] =>
-    "path" in host ? [{ path: host.path, mode: SOCKET_MODE }] : activated.map((fd) => ({ fd })),
-  );
-  if (targets.length === 0) {
-    throw new Error("fd:// was asked for, but systemd opened no socket: start naru.socket first");
-  }
-  const { containers, images, network, system, events, login, defaults } = engine;
-  const servers: ApiServer[] = [];
-  for (const target of targets) {
-    const server = createApiServer({
-      containers,
-      images,
-      networks: network,
-      system,
-      events,
-      logger: log,
-      login,
-      defaults,
-    });
-    if ("path" in target) {
-      mkdirSync(dirname(target.path), { recursive: true, mode: 0o755 });
-      await server.listen(target);
-      giveToGroup(target.path, options.group);
-    } else await server.listen(target);
-    servers.push(server);
-  }
-  return { servers };
+interface ListenRequest {
+  readonly options: DaemonOptions;
+  readonly tls: TlsIdentity | null;
+  readonly engine: Engine;
+  readonly log: DaemonLog;
 }
 
-const nameOfHost = (host: DaemonOptions["hosts"][number]): string =>
-  "path" in host ? `unix://${host.path}` : "fd://";
+async function listen({ options, tls, engine, log }: ListenRequest): Promise<ApiServer> {
+  const { containers, images, network, system, events, login, inspectRemote, defaults } = engine;
+  const server = createApiServer({
+    containers,
+    images,
+    networks: network,
+    system,
+    events,
+    logger: log,
+    login,
+    inspectRemote,
+    defaults,
+  });
+  const activated = takeActivationSockets();
+  for (const host of options.hosts) {
+    switch (host.kind) {
+      case "unix":
+        mkdirSync(dirname(host.path), { recursive: true, mode: 0o755 });
+        await server.listen({ path: host.path, mode: SOCKET_MODE });
+        giveToGroup(host.path, options.group);
+        break;
+      case "tcp":
+        await server.listen({ host: host.address, port: host.port, tls });
+        break;
+      case "activation":
+        if (activated.length === 0) {
+          throw unavailable(
+            "fd:// was asked for, but systemd opened no socket: start naru.socket first",
+          );
+        }
+        for (const fd of activated) await server.listen({ fd });
+    }
+    log.info(`API listen on ${nameOfHost(host)}`);
+  }
+  return server;
+}
+
+/**
+ * A port without clients' certificates is root for whoever reaches it. On loopback that is said aloud, as Docker
+ * does; elsewhere Docker waits 16 seconds and opens the port all the same: here somebody must have asked for it.
+ */
+function warnOfOpenPorts(options: DaemonOptions, log: DaemonLog): void {
+  if (options.tls !== null && options.tls.clientAuthority !== null) return;
+  for (const host of options.hosts) {
+    if (host.kind !== "tcp") continue;
+    const name = nameOfHost(host);
+    if (!isLoopback(host.address) && !options.tlsRefused) {
+      throw unavailable(
+        `${name}: binding to an IP address without --tlsverify gives root access on this machine to everyone who can reach it. Use --tlsverify with certificates, or say --tls=false or --tlsverify=false to do it all the same`,
+      );
+    }
+    log.warn(
+      "Binding to IP address without --tlsverify is insecure and gives root access on this machine to everyone who has access to your network.",
+      { host: name },
+    );
+    log.warn(
+      "Binding to an IP address, even on localhost, can also give access to scripts run in a browser. Be safe out there!",
+      { host: name },
+    );
+  }
+}
+
+const isLoopback = (address: string): boolean =>
+  address === "localhost" || address === "::1" || /^127(\.\d{1,3}){3}$/.test(address);
+
+/** Bun's fetch asks the environment for its proxies, as Go does. */
+function applyProxies({ proxies }: DaemonOptions): void {
+  const named = { HTTP_PROXY: proxies.http, HTTPS_PROXY: proxies.https, NO_PROXY: proxies.none };
+  for (const [name, value] of Object.entries(named)) {
+    if (value !== "") process.env[name] = value;
+  }
+}
+
+/** With live restore containers run on; without, they are stopped as at the end of a Docker. */
+async function leaveContainers(
+  engine: Engine,
+  { signal, log }: { signal: string; log: DaemonLog },
+): Promise<void> {
+  const { liveRestore, shutdownTimeoutSeconds: graceSeconds } = engine.options;
+  if (liveRestore) {
+    log.info("ending: containers run on", { signal });
+    return;
+  }
+  log.info("ending: containers are stopped", { signal, graceSeconds });
+  const all = await engine.containers.stopAll({ graceSeconds });
+  if (!all) log.error("Force shutdown daemon: some containers did not stop in time");
+}
 
 /** Resolves with the signal that asks for the end; a second one ends at once. */
 function endOnSignal(): Promise<string> {
@@ -169,14 +231,23 @@ function surviveMistakes(log: DaemonLog): void {
   }
 }
 
-/** What can change while it runs: how much is logged. The rest is said to need a restart. */
-function reloadOnHangUp(args: readonly string[], log: DaemonLog): void {
+/** What dockerd reads again at a SIGHUP is in force at once; the rest at the next start. */
+function reloadOnHangUp(
+  args: readonly string[],
+  { engine, log }: { engine: Engine; log: DaemonLog },
+): void {
+  const level = log.level;
   process.on("SIGHUP", () => {
+    notifyReloading();
     try {
-      log.level = rereadOptions(args).logLevel;
-      log.info("configuration read again: the log level is in force, the rest at the next start");
+      log.info("Got signal to reload configuration, reloading");
+      engine.reload(rereadOptions(args));
+      const { debug } = engine.options;
+      if (debug) log.level = "debug";
+      else log.level = level === "debug" ? "info" : level;
     } catch (cause) {
-      log.error("configuration not read again", { error: sentenceOf(cause) });
+      log.error("the configuration was not read again", { error: sentenceOf(cause) });
     }
+    notifySystemd("READY=1");
   });
 }

@@ -105,6 +105,8 @@ export interface Context extends ContainerRooms {
   readonly startingExecs: Set<string>;
   /** Lets the supervisor forget an exec once its end is written. */
   forgetLater: (key: ProcessKey) => void;
+  /** The engine is stopping its containers: their ends are no person's wish, and nothing starts them again. */
+  ending: boolean;
   /** Aborted when the daemon stops serving: restarts and waits end. */
   readonly closing: AbortSignal;
 }

@@ -91,11 +91,25 @@ function withDefaults({ records, options }: Context, host: HostConfig): HostConf
       host.shmSizeBytes === null || host.shmSizeBytes === 0
         ? options.defaultShmSizeBytes
         : host.shmSizeBytes,
+    securityOptions: withPrivilegesOf(options, host.securityOptions),
     ulimits: [...host.ulimits, ...options.defaultUlimits.filter(({ name }) => !names.has(name))],
     pidMode: byId(host.pidMode),
     ipcMode: byId(host.ipcMode),
     networkMode: byId(host.networkMode),
   };
+}
+
+/** The engine's own defaults, where the container says nothing of the kind. */
+function withPrivilegesOf(
+  options: Pick<Context["options"], "noNewPrivileges" | "seccompUnconfined">,
+  asked: readonly string[],
+): readonly string[] {
+  const says = (name: string) => asked.some((option) => option.startsWith(name));
+  return [
+    ...asked,
+    ...(options.noNewPrivileges && !says("no-new-privileges") ? ["no-new-privileges"] : []),
+    ...(options.seccompUnconfined && !says("seccomp") ? ["seccomp=unconfined"] : []),
+  ];
 }
 
 function networkWarnings({ networkMode, ports }: HostConfig, forwarding: boolean): string[] {

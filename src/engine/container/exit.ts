@@ -40,6 +40,7 @@ export function finishRun(context: Context, exit: ExitReport): void {
   context.stats.ended(id);
   const run = endedRunOf(record, exit);
   const restarts =
+    !context.ending &&
     !live.removing &&
     !live.restarting &&
     restartsAfterExit(record.host.restartPolicy, {
@@ -161,6 +162,6 @@ export function cancelRestart(context: Context, id: string): void {
   if (record?.state.status !== "restarting") return;
   context.records.update(id, {
     state: { ...record.state, status: "exited" },
-    manuallyStopped: true,
+    manuallyStopped: record.manuallyStopped || !context.ending,
   });
 }

@@ -64,6 +64,8 @@ export const options: EngineOptions = {
   initPath: null,
   cgroupParent: "/naru-test-container-room",
   defaultUlimits: [],
+  noNewPrivileges: false,
+  seccompUnconfined: false,
   dns: [],
   dnsSearch: [],
   dnsOptions: [],

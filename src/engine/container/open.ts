@@ -28,6 +28,7 @@ import {
   renameContainer,
   resizeContainer,
   restartContainer,
+  stopAll,
   stopContainer,
   unpauseContainer,
 } from "./stop.ts";
@@ -56,6 +57,11 @@ export interface ContainerRoom extends ContainerService, ImageUsers {
   startByPolicy(): Promise<void>;
   onSupervisorEvent(event: SupervisorEvent): void;
   counts(): { running: number; paused: number; stopped: number };
+  /**
+   * A clean end without live restore: every container is stopped, and starts with the next engine if its policy says so.
+   * Resolves false when `graceSeconds` (or a container's own patience, if longer) was not enough; negative waits for ever.
+   */
+  stopAll(request: { graceSeconds: number }): Promise<boolean>;
   /** Resolves when no deletion waits. */
   swept(): Promise<void>;
   /** Ends timers. Containers run on. */
@@ -76,6 +82,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     stats: new StatsSampler((id) => sampledContainer(context, id)),
     lives: new Map(),
     startingExecs: new Set(),
+    ending: false,
     forgetLater: () => undefined,
     closing: closing.signal,
   };
@@ -100,6 +107,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
       }
     },
     counts: () => countStates(context),
+    stopAll: (request) => stopAll(context, request),
     swept: () => context.sweeper.idle(),
     close: () => {
       closing.abort();

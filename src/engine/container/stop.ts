@@ -1,5 +1,5 @@
 /** Ending runs and holding them: stop, kill, restart, pause, unpause, rename, resize. */
-import { conflict, internal, invalid, notModified, wrap } from "#base";
+import { conflict, internal, invalid, kindOf, notModified, sentenceOf, wrap } from "#base";
 import { SIGINT, SIGKILL, SIGTERM, signalName } from "#linux/process";
 
 import { type Context, liveOf } from "./context.ts";
@@ -75,6 +75,40 @@ async function endGently(context: Context, id: string, request: StopRequest): Pr
   await liveOf(context, id).teardown;
 }
 
+/** What Docker adds to a container's own patience before it gives up on it. */
+const SHUTDOWN_GRACE_SECONDS = 5;
+
+/** @returns false when time ran out: what still runs is found by the next engine */
+export async function stopAll(
+  context: Context,
+  { graceSeconds }: { graceSeconds: number },
+): Promise<boolean> {
+  context.ending = true;
+  const active = [...context.records.all()].filter(isActive);
+  const patience = active.map(({ config }) => config.stopTimeoutSeconds ?? STOP_TIMEOUT_SECONDS);
+  const seconds = [graceSeconds, ...patience].some((each) => each < 0)
+    ? Infinity
+    : Math.max(graceSeconds, ...patience.map((each) => each + SHUTDOWN_GRACE_SECONDS));
+  const stopped = Promise.all(
+    active.map(({ id }) =>
+      stopContainer(context, id, { timeoutSeconds: null, signal: null }).then(
+        () => true,
+        (cause: unknown) => {
+          if (kindOf(cause) === "notModified") return true;
+          context.log.error(`${id} was not stopped`, { error: sentenceOf(cause) });
+          return false;
+        },
+      ),
+    ),
+  );
+  const late = Promise.withResolvers<boolean[]>();
+  const timer = setTimeout(() => late.resolve([false]), Math.min(seconds * 1000, 2 ** 31 - 1));
+  const results = await Promise.race([stopped, late.promise]);
+  clearTimeout(timer);
+  await context.sweeper.idle();
+  return results.every((each) => each);
+}
+
 /** SIGKILL, and the wait for the end that follows. */
 async function killNow(context: Context, id: string): Promise<void> {
   const record = context.records.get(id);
@@ -93,7 +127,7 @@ async function killNow(context: Context, id: string): Promise<void> {
 /** A stop by a person outlives the daemon: written down before the signal, where a restart policy will ask. */
 function rememberStop(context: Context, id: string): ContainerRecord {
   const record = context.records.must(id);
-  if (record.manuallyStopped) return record;
+  if (record.manuallyStopped || context.ending) return record;
   return record.host.restartPolicy.name === "no"
     ? context.records.note(id, { manuallyStopped: true })
     : context.records.update(id, { manuallyStopped: true });

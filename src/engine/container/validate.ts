@@ -18,6 +18,9 @@ export interface EngineOptions {
   readonly initPath: string | null;
   readonly cgroupParent: string;
   readonly defaultUlimits: HostConfig["ulimits"];
+  /** Of containers that do not say. */
+  readonly noNewPrivileges: boolean;
+  readonly seccompUnconfined: boolean;
   readonly dns: readonly string[];
   readonly dnsSearch: readonly string[];
   readonly dnsOptions: readonly string[];

@@ -11,6 +11,12 @@ import type { ImageUsers } from "./image-service.ts";
 import type { LayerDownloads } from "./layer-downloads.ts";
 import type { ImageRecords } from "./records.ts";
 
+/** How many layers travel at a time. Read anew each time, so that a reload counts at once. */
+export interface Concurrency {
+  readonly downloads: number;
+  readonly uploads: number;
+}
+
 export interface ImageContext {
   readonly records: ImageRecords;
   readonly content: ContentStore;
@@ -20,6 +26,7 @@ export interface ImageContext {
   readonly users: ImageUsers;
   readonly registry: RegistryClient;
   readonly downloads: LayerDownloads;
+  readonly concurrency: Concurrency;
   readonly clock: Clock;
 }
 

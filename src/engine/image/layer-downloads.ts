@@ -8,9 +8,6 @@ import type { Descriptor, Digest } from "#oci";
 
 import type { LayerProgress } from "./progress.ts";
 
-/** Docker's `max-concurrent-downloads`. */
-const DEFAULT_CONCURRENCY = 3;
-
 export interface LayerRequest {
   readonly repository: Pick<Repository, "blob">;
   readonly descriptor: Descriptor;
@@ -29,11 +26,13 @@ export class LayerDownloads {
   readonly #layers: LayerStore;
   readonly #running = new Map<Digest, Download>();
   readonly #queue: (() => void)[] = [];
-  #free: number;
+  readonly #concurrency: () => number;
+  #active = 0;
 
-  constructor(request: { layers: LayerStore; concurrency?: number }) {
+  /** @param request.concurrency how many at a time; asked anew for each */
+  constructor(request: { layers: LayerStore; concurrency: () => number }) {
     this.#layers = request.layers;
-    this.#free = request.concurrency ?? DEFAULT_CONCURRENCY;
+    this.#concurrency = request.concurrency;
   }
 
   /** Resolves when the layer is in the store. */
@@ -78,7 +77,7 @@ export class LayerDownloads {
     signal: AbortSignal,
   ): Promise<void> {
     const all = (tell: (progress: LayerProgress) => void) => waiting.forEach(tell);
-    if (this.#free === 0) {
+    if (this.#active >= this.#concurrency()) {
       queueMicrotask(() => all((progress) => progress.status("Waiting")));
     }
     await this.#turn();
@@ -109,16 +108,16 @@ export class LayerDownloads {
       tellArrived();
       all((progress) => progress.status("Pull complete"));
     } finally {
-      this.#free += 1;
+      this.#active -= 1;
       this.#queue.shift()?.();
     }
   }
 
   async #turn(): Promise<void> {
-    while (this.#free === 0) {
+    while (this.#active >= this.#concurrency()) {
       await new Promise<void>((resolve) => this.#queue.push(resolve));
     }
-    this.#free -= 1;
+    this.#active += 1;
   }
 }
 

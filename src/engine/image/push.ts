@@ -27,8 +27,6 @@ import type { Image, ImageService, OnProgress } from "./image-service.ts";
 import { type LayerProgress, layerProgress } from "./progress.ts";
 import type { LayerBlob } from "./records.ts";
 
-/** Docker's `max-concurrent-uploads`. */
-const CONCURRENCY = 5;
 /** Other repositories asked to give a layer. */
 const MOUNT_SOURCES = 3;
 /** Fast enough not to be the network's bottleneck, within a few percent of gzip -6. */
@@ -129,14 +127,15 @@ class Push {
       progress.status("Preparing");
       return { diffId, progress };
     });
-    for (const { progress } of work.slice(CONCURRENCY)) progress.status("Waiting");
+    const { uploads } = this.#context.concurrency;
+    for (const { progress } of work.slice(uploads)) progress.status("Waiting");
     const descriptors = new Map<Digest, Descriptor>();
     const run = async () => {
       for (let next = work.shift(); next; next = work.shift()) {
         descriptors.set(next.diffId, await this.#layer(next.diffId, next.progress));
       }
     };
-    const workers = Array.from({ length: CONCURRENCY }, () =>
+    const workers = Array.from({ length: uploads }, () =>
       run().catch((cause: unknown) => {
         this.#cancelled.abort(cause);
         throw cause;

@@ -8,7 +8,7 @@ import type { RegistryClient } from "#engine/registry-client";
 import type { Store } from "#engine/store";
 import { type Digest, formatReference, parseReference, parseTag } from "#oci";
 
-import { announce, type ImageContext } from "./context.ts";
+import { announce, type Concurrency, type ImageContext } from "./context.ts";
 import type {
   DeletedImage,
   Image,
@@ -38,16 +38,18 @@ export interface ImageServiceOptions {
   readonly events: Pick<EventBus, "publish">;
   readonly users: ImageUsers;
   readonly registry: RegistryClient;
-  /** Layers downloaded at once; Docker's 3 if left out. */
-  readonly concurrentDownloads?: number;
+  /** Docker's 3 and 5 if left out. */
+  readonly concurrency?: Concurrency;
   readonly clock?: Clock;
 }
+
+const DEFAULT_CONCURRENCY: Concurrency = { downloads: 3, uploads: 5 };
 
 export function openImageService(options: ImageServiceOptions): ImageService {
   const { store, content, layers, gc, events, users, registry } = options;
   const records = new ImageRecords({ store, content });
   gc.addRoots("image", () => records.needed());
-  const concurrency = options.concurrentDownloads;
+  const concurrency = options.concurrency ?? DEFAULT_CONCURRENCY;
   return new Images({
     records,
     content,
@@ -58,8 +60,9 @@ export function openImageService(options: ImageServiceOptions): ImageService {
     registry,
     downloads: new LayerDownloads({
       layers,
-      ...(concurrency === undefined ? {} : { concurrency }),
+      concurrency: () => concurrency.downloads,
     }),
+    concurrency,
     clock: options.clock ?? systemClock,
   });
 }

@@ -31,7 +31,7 @@ function open(path: string) {
   const store = openStore({ path: join(path, "naru.db"), migrations: systemMigrations });
   const system = openSystemService({
     store,
-    identity: {
+    identity: () => ({
       dataRoot: "/data",
       runtimes: ["naru"],
       defaultRuntime: "naru",
@@ -40,6 +40,11 @@ function open(path: string) {
       registryMirrors: [],
       labels: ["a=b"],
       liveRestore: true,
+      debug: false,
+      loggingDriver: "json-file",
+      proxies: { http: "", https: "", none: "" },
+      initBinary: "",
+      initVersion: "",
       cgroupVersion: "1",
       version: {
         version: "1.2.3",
@@ -48,7 +53,7 @@ function open(path: string) {
         gitCommit: "abc",
         buildTime: "",
       },
-    },
+    }),
     facts,
     layers: { form: "file" },
     counts: () => ({ running: 1, paused: 2, stopped: 3 }),

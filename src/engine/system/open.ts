@@ -1,5 +1,5 @@
 /** `info` and `version`: what the engine and its host are. Asked at every `docker info`, so it reads only /proc. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { arch, hostname, release, totalmem } from "node:os";
 
 import type { HostFacts } from "#engine/container";
@@ -26,6 +26,11 @@ export interface EngineIdentity extends Pick<
   | "labels"
   | "liveRestore"
   | "cgroupVersion"
+  | "debug"
+  | "loggingDriver"
+  | "proxies"
+  | "initBinary"
+  | "initVersion"
 > {
   readonly version: Pick<
     VersionInfo,
@@ -35,7 +40,8 @@ export interface EngineIdentity extends Pick<
 
 export interface OpenSystemRequest {
   readonly store: Store;
-  readonly identity: EngineIdentity;
+  /** Asked anew each time: a reload changes what it says. */
+  readonly identity: () => EngineIdentity;
   readonly facts: HostFacts;
   readonly layers: { readonly form: "file" | "directory" };
   readonly counts: () => SystemInfo["containers"];
@@ -47,7 +53,8 @@ export function openSystemService(request: OpenSystemRequest): SystemService {
   const id = engineId(request.store);
   return {
     info: async () => infoOf(request, id),
-    version: () => versionOf(request.identity),
+    id,
+    version: () => versionOf(request.identity()),
   };
 }
 
@@ -62,7 +69,8 @@ function engineId(store: Store): string {
 }
 
 function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
-  const { identity, facts } = request;
+  const identity = request.identity();
+  const { facts } = request;
   const system = readOsRelease();
   return {
     id,
@@ -102,6 +110,12 @@ function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
     labels: identity.labels,
     warnings: warningsOf(facts),
     liveRestore: identity.liveRestore,
+    debug: identity.debug,
+    loggingDriver: identity.loggingDriver,
+    proxies: identity.proxies,
+    initBinary: identity.initBinary,
+    initVersion: identity.initVersion,
+    descriptors: readdirSync("/proc/self/fd").length,
     systemTime: new Date().toISOString(),
   };
 }

@@ -38,6 +38,15 @@ export interface SystemInfo {
   readonly labels: readonly string[];
   readonly warnings: readonly string[];
   readonly liveRestore: boolean;
+  readonly debug: boolean;
+  readonly loggingDriver: string;
+  /** "" where there is none. */
+  readonly proxies: { readonly http: string; readonly https: string; readonly none: string };
+  /** The base name of `--init`'s program, "" when none is installed. */
+  readonly initBinary: string;
+  readonly initVersion: string;
+  /** Open file descriptors of the daemon. */
+  readonly descriptors: number;
   readonly systemTime: string;
 }
 
@@ -54,6 +63,8 @@ export interface VersionInfo {
 }
 
 export interface SystemService {
+  /** The engine's name for ever. */
+  readonly id: string;
   info(): Promise<SystemInfo>;
   version(): VersionInfo;
 }

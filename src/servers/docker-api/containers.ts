@@ -92,13 +92,15 @@ export function containerRoutes(services: Services): Routes {
 
 async function create(
   call: Call,
-  { containers }: Services,
+  { containers, defaults }: Services,
   isProbed: (container: Container) => boolean,
 ): Promise<void> {
   const { request, withoutHealth } = decodeCreate(await call.requireBody(), {
     name: call.query.text("name"),
     platform: call.query.text("platform"),
     apiVersion: call.version,
+    ipcMode: defaults.ipcMode,
+    cgroupnsMode: defaults.cgroupnsMode,
   });
   const { id, warnings } = await containers.create(request);
   const unprobed = !withoutHealth && isProbed(containers.resolve(id));

@@ -11,6 +11,7 @@ import { API_VERSION } from "#wire/docker";
 
 import { authRoutes, type Login } from "./auth.ts";
 import { containerRoutes } from "./containers.ts";
+import { distributionRoutes, type InspectRemote } from "./distribution.ts";
 import { DOCKER_DEFAULTS, type HostDefaults } from "./encode/host-config.ts";
 import { eventRoutes, type Listeners } from "./events.ts";
 import { execRoutes } from "./exec.ts";
@@ -18,13 +19,16 @@ import { imageRoutes } from "./images.ts";
 import { liveRoutes } from "./live.ts";
 import { networkRoutes } from "./networks.ts";
 import { compileRoutes, missingRoutes } from "./routes.ts";
+import { pluginRoutes, swarmRoutes } from "./swarm.ts";
 import { type ApiLogger, type ApiServer, serve } from "./server.ts";
 import { statsRoutes } from "./stats.ts";
 import { streamRoutes } from "./streams.ts";
 import { systemRoutes } from "./system.ts";
 
+export type { InspectRemote } from "./distribution.ts";
 export type { Login } from "./auth.ts";
 export type { HostDefaults } from "./encode/host-config.ts";
+export type { ListenTarget, TlsIdentity } from "./listener.ts";
 export type { ApiLogger, ApiServer } from "./server.ts";
 
 /** What of the engine the API speaks for. */
@@ -37,6 +41,7 @@ export interface ApiServices {
   readonly logger: ApiLogger;
   /** Checks credentials with their registry. */
   readonly login: Login;
+  readonly inspectRemote: InspectRemote;
   /** What the engine masks and protects in a container that did not say; Docker's paths if not given. */
   readonly defaults?: HostDefaults;
 }
@@ -47,8 +52,11 @@ export function createApiServer(services: ApiServices): ApiServer {
   const listeners: Listeners = { count: 0 };
   const find = compileRoutes(
     missingRoutes(),
+    swarmRoutes(),
+    pluginRoutes(),
     systemRoutes(system, listeners),
     authRoutes(services.login),
+    distributionRoutes(services.inspectRemote),
     containerRoutes({ containers, images, networks, defaults }),
     liveRoutes(containers),
     statsRoutes(containers),

@@ -45,7 +45,6 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],
   "commit of a container": ["POST /commit"],
   "disk usage": ["GET /system/df"],
-  "the inspection of images in a registry": ["GET /distribution/**:name/json"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
   "networks of your own": [
     "POST /networks/create",
@@ -60,38 +59,10 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
     "DELETE /volumes/:name",
     "POST /volumes/prune",
   ],
-  plugins: [
-    "GET /plugins/privileges",
-    "POST /plugins/pull",
-    "POST /plugins/create",
-    "DELETE /plugins/**:name",
-    "POST /plugins/**:name/enable",
-    "POST /plugins/**:name/disable",
-    "POST /plugins/**:name/upgrade",
-    "POST /plugins/**:name/push",
-    "POST /plugins/**:name/set",
-  ],
   "checkpoints of a container": [
     "GET /containers/:id/checkpoints",
     "POST /containers/:id/checkpoints",
     "DELETE /containers/:id/checkpoints/:checkpoint",
-  ],
-  "swarm mode": [
-    "GET /swarm",
-    "POST /swarm/init",
-    "POST /swarm/join",
-    "POST /swarm/leave",
-    "POST /swarm/update",
-    "GET /swarm/unlockkey",
-    "POST /swarm/unlock",
-    ...["nodes", "services", "tasks", "secrets", "configs"].flatMap((things) => [
-      `GET /${things}`,
-      `GET /${things}/:id`,
-      `DELETE /${things}/:id`,
-      `POST /${things}/create`,
-      `POST /${things}/:id/update`,
-      `GET /${things}/:id/logs`,
-    ]),
   ],
 };
 
@@ -110,10 +81,6 @@ export function missingRoutes(): Routes {
     ...Object.fromEntries(routes),
     "GET /volumes/:name": (call) => {
       throw notFound(`get ${call.param("name")}: no such volume`);
-    },
-    "GET /plugins": (call) => call.json(200, []),
-    "GET /plugins/**:name/json": (call) => {
-      throw notFound(`plugin "${call.param("name")}" not found`);
     },
   };
 }

@@ -1,17 +1,13 @@
 /** Docker's Engine API on a socket: finds the handler of a request, and tells every error in Docker's words. */
-import { chmodSync, rmSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server } from "node:http";
-import {
-  connect,
-  createServer as createNetServer,
-  type Server as NetServer,
-  type Socket,
-} from "node:net";
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 
-import { conflict, invalid, kindOf, notFound, sentenceOf } from "#base";
+import { invalid, kindOf, notFound, sentenceOf } from "#base";
 
 import { Call, type Channel } from "./call.ts";
+import { type Guard, openGuard } from "./guard.ts";
 import { LINGER_MS } from "./join.ts";
+import { Listener, type ListenTarget } from "./listener.ts";
 import type { FindRoute } from "./routes.ts";
 import { splitVersion } from "./versions.ts";
 
@@ -20,70 +16,67 @@ export interface ApiLogger {
   error(message: string, details?: Record<string, unknown>): void;
 }
 
-export type ListenTarget =
-  /** A Unix socket, made here. A stale one is replaced; one that answers is another engine's, and stays. */
-  | { readonly path: string; readonly mode?: number }
-  /** A listening socket that is open already: systemd's. */
-  | { readonly fd: number };
-
 export interface ApiServer {
-  listen(target: ListenTarget): Promise<void>;
+  /** May be called for several places. @returns the port, null where there is none */
+  listen(target: ListenTarget): Promise<number | null>;
   /** Stops listening and cuts every connection: clients come again, containers do not notice. */
   close(): Promise<void>;
 }
 
-const SOCKET_MODE = 0o660;
-const HEADERS_TIMEOUT_MS = 60_000;
-
-export function serve(options: {
+interface ServeOptions {
   readonly find: FindRoute;
   /** Sent with every answer. */
   readonly headers: Readonly<Record<string, string>>;
   readonly logger: ApiLogger;
-}): ApiServer {
+}
+
+export function serve(options: ServeOptions): ApiServer {
   const sockets = new Set<Socket>();
-  const answer = (request: IncomingMessage, channel: Channel) => {
-    void dispatch(request, channel, options);
-  };
-  const server = createServer(
-    // Attach, events and uploads last as long as they last; idle connections are the client's to close.
-    { keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: HEADERS_TIMEOUT_MS },
-    (request, response) => answer(request, { kind: "response", response }),
-  );
-  server.timeout = 0;
-  server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-    // A client that breaks off is no error of ours; what was under way sees the end of its stream.
-    socket.on("error", () => socket.destroy());
-    answer(request, { kind: "socket", socket, head });
-  });
-  let gate: NetServer | null = null;
+  const listeners: Listener[] = [];
   return {
     async listen(target) {
-      if ("path" in target) return listenOn(server, target);
-      // Bun's HTTP server cannot listen on a descriptor; its net server can, and hands connections over.
-      gate = createNetServer({ allowHalfOpen: true }, (socket) =>
-        server.emit("connection", socket),
-      );
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      gate.once("error", reject).listen({ fd: target.fd }, resolve);
-      return promise;
+      const guard = guardOf(target);
+      const answer = (request: IncomingMessage, channel: Channel) => {
+        void dispatch(request, channel, { ...options, guard });
+      };
+      const listener = new Listener(target, {
+        request: (request, response) => answer(request, { kind: "response", response }),
+        upgrade: (request, socket, head) => {
+          sockets.add(socket);
+          socket.once("close", () => sockets.delete(socket));
+          // A client that breaks off is no error of ours; what was under way sees the end of its stream.
+          socket.on("error", () => socket.destroy());
+          answer(request, { kind: "socket", socket, head });
+        },
+      });
+      await listener.listen(target);
+      listeners.push(listener);
+      return listener.port;
     },
     async close() {
       for (const socket of sockets) socket.destroy();
-      server.closeAllConnections();
-      for (const one of [gate, server]) {
-        if (one?.listening === true) await new Promise((resolve) => one.close(resolve));
-      }
+      await Promise.all(listeners.splice(0).map((listener) => listener.close()));
     },
+  };
+}
+
+/** What systemd opened may be TCP as well: then each request is looked at, as on a port of our own. */
+function guardOf(target: ListenTarget): Guard | null {
+  if ("path" in target) return null;
+  if ("port" in target) {
+    const anyHost = target.tls !== null && target.tls.clientAuthority !== null;
+    return openGuard({ names: [target.host], anyHost });
+  }
+  const guard = openGuard({ names: [], anyHost: false });
+  return (request) => {
+    if (request.socket.remoteAddress !== undefined) guard(request);
   };
 }
 
 async function dispatch(
   request: IncomingMessage,
   channel: Channel,
-  { find, headers, logger }: Parameters<typeof serve>[0],
+  { find, headers, logger, guard }: ServeOptions & { readonly guard: Guard | null },
 ): Promise<void> {
   let call: Call | null = null;
   try {
@@ -92,6 +85,7 @@ async function dispatch(
     const query = mark < 0 ? "" : url.slice(mark + 1);
     // Made before anything can be wrong with the request, so that the error has somewhere to go.
     call = new Call({ request, channel, version: "", params: {}, query: "", headers });
+    guard?.(request);
     const { version, path } = splitVersion(mark < 0 ? url : url.slice(0, mark));
     const route = find(request.method ?? "", path);
     if (route === null) throw notFound("page not found");
@@ -155,35 +149,4 @@ function tellError(
   } catch (failure) {
     logger.error(`an error could not be told: ${sentenceOf(failure)}`);
   }
-}
-
-async function listenOn(server: Server, target: { path: string; mode?: number }): Promise<void> {
-  const { path, mode = SOCKET_MODE } = target;
-  const listening = async (): Promise<void> => {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.once("error", reject);
-    server.listen(path, resolve);
-    await promise;
-    server.off("error", reject);
-  };
-  try {
-    await listening();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
-    if (await answers(path)) throw conflict(`an engine already answers on ${path}`);
-    rmSync(path, { force: true });
-    await listening();
-  }
-  chmodSync(path, mode);
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
 }

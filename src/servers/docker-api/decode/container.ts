@@ -29,7 +29,14 @@ export interface DecodedCreate {
 /** @throws EngineError "invalid" or "notImplemented" */
 export function decodeCreate(
   body: unknown,
-  request: { name: string; platform: string; apiVersion: string },
+  request: {
+    name: string;
+    platform: string;
+    apiVersion: string;
+    /** Of a container that does not say; private if left out. */
+    ipcMode?: string | undefined;
+    cgroupnsMode?: "host" | "private" | undefined;
+  },
 ): DecodedCreate {
   const asked = decodeShape<ContainerCreateRequest>(body, createShape);
   if (Object.keys(asked).length === 0) {
@@ -47,11 +54,24 @@ export function decodeCreate(
       name: request.name,
       platform: request.platform === "" ? null : request.platform,
       config: decodeConfig(asked, network.macAddress),
-      host: { ...decodeHost(host), networkMode: network.mode },
+      host: { ...decodeHost(withModes(host, request)), networkMode: network.mode },
     },
     withoutHealth: asked.Healthcheck?.Test?.[0] === "NONE",
   };
 }
+
+const withModes = (
+  host: Partial<wire.HostConfig>,
+  {
+    ipcMode = "",
+    cgroupnsMode,
+  }: { ipcMode?: string | undefined; cgroupnsMode?: "host" | "private" | undefined },
+): Partial<wire.HostConfig> => ({
+  ...host,
+  IpcMode: host.IpcMode || ipcMode,
+  // As in Docker, a privileged container is not given a default of this kind.
+  CgroupnsMode: host.CgroupnsMode || (host.Privileged === true ? "" : (cgroupnsMode ?? "")),
+});
 
 /** What an older client could not mean by a field it did not know. */
 function asForVersion(host: Partial<wire.HostConfig>, version: string): Partial<wire.HostConfig> {

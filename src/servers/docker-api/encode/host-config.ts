@@ -12,6 +12,9 @@ const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
 export interface HostDefaults {
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
+  /** Docker's words for a container that names no IPC or cgroup namespace; read at each create. */
+  readonly ipcMode?: string;
+  readonly cgroupnsMode?: "host" | "private";
 }
 
 /** Docker's own. */

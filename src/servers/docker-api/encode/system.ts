@@ -80,11 +80,11 @@ export function encodeInfo(
     PidsLimit: info.pidsLimit,
     OomKillDisable: info.oomKillDisable,
     IPv4Forwarding: info.ipv4Forwarding,
-    Debug: false,
-    NFd: 0,
+    Debug: info.debug,
+    NFd: info.descriptors,
     NGoroutines: 0,
     SystemTime: info.systemTime,
-    LoggingDriver: "json-file",
+    LoggingDriver: info.loggingDriver,
     CgroupDriver: info.cgroupDriver,
     CgroupVersion: info.cgroupVersion,
     NEventsListener: context.listeners,
@@ -99,9 +99,9 @@ export function encodeInfo(
     MemTotal: info.memoryBytes,
     GenericResources: null,
     DockerRootDir: info.dataRoot,
-    HttpProxy: "",
-    HttpsProxy: "",
-    NoProxy: "",
+    HttpProxy: masked(info.proxies.http),
+    HttpsProxy: masked(info.proxies.https),
+    NoProxy: info.proxies.none,
     Name: info.hostname,
     Labels: [...info.labels],
     ExperimentalBuild: false,
@@ -111,16 +111,19 @@ export function encodeInfo(
     Swarm: NO_SWARM,
     LiveRestoreEnabled: info.liveRestore,
     Isolation: "",
-    InitBinary: "",
+    InitBinary: info.initBinary,
     ContainerdCommit: { ID: "" },
     RuncCommit: { ID: "" },
-    InitCommit: { ID: "" },
+    InitCommit: { ID: info.initVersion },
     SecurityOptions: [...info.securityOptions],
     FirewallBackend: { Driver: "nftables" },
     CDISpecDirs: [],
     Warnings: info.warnings.length === 0 ? null : [...info.warnings],
   };
 }
+
+/** A proxy's password is nobody's business. */
+const masked = (proxy: string): string => proxy.replace(/\/\/[^/@]*@/, "//xxxxx:xxxxx@");
 
 /** Networks among the insecure registries are one list, names another. */
 function encodeRegistries(info: SystemInfo): wire.SystemInfo["RegistryConfig"] {

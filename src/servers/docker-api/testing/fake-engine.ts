@@ -2,7 +2,7 @@
  * An engine without a kernel for this room's tests: the server is driven by real clients over a real socket,
  * and what it asked for can be looked at.
  */
-import { unauthorized } from "#base";
+import { notFound, unauthorized } from "#base";
 import type { EventBus } from "#engine/events";
 
 import type { ApiServices } from "../index.ts";
@@ -32,6 +32,8 @@ export function fakeEngine(): FakeEngine {
     images: fakeImages(containers.signals, loaded),
     networks: fakeNetworks(),
     system: fakeSystem(),
+    inspectRemote: ({ reference }) =>
+      Promise.reject(notFound(`manifest for ${reference} not found`)),
     login: ({ credentials }) =>
       credentials.password === "right"
         ? Promise.resolve()

@@ -157,6 +157,7 @@ export function fakeNetworks(): Pick<NetworkService, "list" | "resolve" | "endpo
 }
 
 export const fakeSystem = (): SystemService => ({
+  id: "id",
   info: () =>
     Promise.resolve({
       id: "id",
@@ -189,6 +190,12 @@ export const fakeSystem = (): SystemService => ({
       labels: [],
       warnings: ["WARNING: No swap limit support"],
       liveRestore: true,
+      debug: false,
+      loggingDriver: "json-file",
+      proxies: { http: "", https: "", none: "" },
+      initBinary: "tini",
+      initVersion: "0.19.0",
+      descriptors: 20,
       systemTime: "2026-01-01T00:00:00Z",
     }),
   version: () => ({

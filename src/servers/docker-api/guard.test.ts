@@ -1,0 +1,47 @@
+import { expect, test } from "bun:test";
+
+import { openGuard } from "./guard.ts";
+
+const guard = openGuard({ names: ["build.example.com"], anyHost: false });
+const ask = (headers: Record<string, string>) => () => guard({ headers });
+
+test("addresses, names without dots and names of the operator are hosts of ours", () => {
+  const hosts = [
+    "127.0.0.1:2375",
+    "[::1]:2375",
+    "localhost",
+    "docker:2375",
+    "box.local",
+    "BUILD.example.com:1",
+    "",
+  ];
+  for (const host of hosts) expect(ask({ host })).not.toThrow();
+});
+
+test("a name that a stranger can register is refused: it may lead here by DNS rebinding", () => {
+  const hosts = [
+    "evil.example",
+    "127.0.0.1.evil.example:2375",
+    "localhost.evil.example",
+    "a b.c",
+    "1.2.3.4@evil.example",
+  ];
+  for (const host of hosts) expect(ask({ host })).toThrow("Host header");
+});
+
+test("a page of another origin is refused, one of our own is not", () => {
+  const host = "127.0.0.1:2375";
+  expect(ask({ host, origin: "http://127.0.0.1:2375" })).not.toThrow();
+  for (const origin of ["http://evil.example", "null", "http://127.0.0.1:8080", ""]) {
+    expect(ask({ host, origin })).toThrow("other web pages");
+  }
+  expect(ask({ host, "sec-fetch-site": "cross-site" })).toThrow("other web pages");
+});
+
+test("a client with a certificate may call us what it likes, but a page may still not use it", () => {
+  const trusting = openGuard({ names: [], anyHost: true });
+  expect(() => trusting({ headers: { host: "engine.example" } })).not.toThrow();
+  expect(() =>
+    trusting({ headers: { host: "engine.example", origin: "https://evil.example" } }),
+  ).toThrow();
+});
