@@ -4,13 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { type EngineError, invalid, sentenceOf } from "#base";
 import type { EngineOptions } from "#engine/container";
 
-import {
-  checkFileValue,
-  flagOfKey,
-  type FlagValue,
-  type FlagValues,
-  keyOfFlag,
-} from "./daemon-flag-parser.ts";
+import { checkFileValue, flagOfKey, type FlagValues, keyOfFlag } from "./daemon-flag-parser.ts";
 import { FILE_ONLY_KEYS } from "./daemon-flags.ts";
 
 const CONFIG_LIMIT_BYTES = 1024 * 1024;
@@ -113,7 +107,7 @@ function refuseConflicts(
 }
 
 /** As Go prints a value, without a proxy's password. */
-function shown(value: FlagValue | unknown): string {
+function shown(value: unknown): string {
   if (Array.isArray(value)) return `[${value.join(" ")}]`;
   if (typeof value !== "string") return JSON.stringify(value);
   return value.replace(/\/\/[^/@]*@/, "//xxxxx:xxxxx@");

@@ -1,4 +1,5 @@
 /** Every room of the engine, opened and handed to those above it. */
+import { hostname } from "node:os";
 import { basename, join } from "node:path";
 
 import { sentenceOf } from "#base";
@@ -50,7 +51,7 @@ export interface Engine {
   readonly defaults: HostDefaults;
   readonly inspectRemote: InspectRemote;
   /** Now, after every reload. */
-  readonly options: DaemonOptions;
+  currentOptions(): DaemonOptions;
   /** Takes over what dockerd takes over at a SIGHUP, and publishes the `reload` event. */
   reload(next: DaemonOptions): void;
   /** Closes what this process holds; containers and supervisor live on. */
@@ -125,23 +126,25 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     events.flush();
     store[Symbol.dispose]();
   };
+  const rooms = { containers, images, network, system, events, close };
+  return { ...rooms, ...reloadable(live, { defaults, events, engineId: system.id }) };
+}
+
+/** What the engine hands out that follows its options through every reload. */
+function reloadable(
+  live: LiveOptions,
+  around: { defaults: RuntimeDefaults; events: EventBus; engineId: string },
+): Pick<Engine, "login" | "inspectRemote" | "defaults" | "currentOptions" | "reload"> {
   return {
-    containers,
-    images,
-    network,
-    system,
-    events,
     login: (request) => live.registry.login(request),
     inspectRemote: live.inspectRemote,
-    defaults: hostDefaultsOf(defaults, live),
-    get options() {
-      return live.options;
-    },
+    defaults: hostDefaultsOf(around.defaults, live),
+    currentOptions: () => live.options,
     reload: (next) => {
-      const attributes = { ...live.reload(next), name: host.facts.hostname };
-      events.publish({ type: "daemon", action: "reload", actorId: system.id, attributes });
+      const attributes = { ...live.reload(next), name: hostname() };
+      const actorId = around.engineId;
+      around.events.publish({ type: "daemon", action: "reload", actorId, attributes });
     },
-    close,
   };
 }
 

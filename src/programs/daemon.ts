@@ -197,7 +197,7 @@ async function leaveContainers(
   engine: Engine,
   { signal, log }: { signal: string; log: DaemonLog },
 ): Promise<void> {
-  const { liveRestore, shutdownTimeoutSeconds: graceSeconds } = engine.options;
+  const { liveRestore, shutdownTimeoutSeconds: graceSeconds } = engine.currentOptions();
   if (liveRestore) {
     log.info("ending: containers run on", { signal });
     return;
@@ -242,7 +242,7 @@ function reloadOnHangUp(
     try {
       log.info("Got signal to reload configuration, reloading");
       engine.reload(rereadOptions(args));
-      const { debug } = engine.options;
+      const { debug } = engine.currentOptions();
       if (debug) log.level = "debug";
       else log.level = level === "debug" ? "info" : level;
     } catch (cause) {
