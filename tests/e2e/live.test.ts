@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 
-import { type Engine, startEngine } from "./engine.ts";
+import { baseImage, type Engine, startEngine } from "./engine.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -244,6 +244,248 @@ describe("docker stats", () => {
     expect((await engine.docker(["stats", "--no-stream", "nosuch"])).stderr).toContain(
       "No such container: nosuch",
     );
+  });
+});
+
+/** Events of one container as `action`, until one fits; the stream is opened before `work` begins. */
+async function eventsUntil(
+  name: string,
+  isLast: (action: string) => boolean,
+  work: () => Promise<unknown>,
+): Promise<string[]> {
+  const listener = Bun.spawn(
+    `docker -H unix://${engine.socket} events --filter container=${name} --format {{.Action}} --since 0`
+      .split(" ")
+      .map(String),
+    { stdout: "pipe", stderr: "ignore" },
+  );
+  const working = work();
+  const seen: string[] = [];
+  try {
+    let rest = "";
+    for await (const chunk of listener.stdout) {
+      const lines = `${rest}${new TextDecoder().decode(chunk)}`.split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        seen.push(line);
+        if (isLast(line)) return seen;
+      }
+    }
+    throw new Error(`the events of ${name} ended: ${seen.join(", ")}`);
+  } finally {
+    listener.kill();
+    await working;
+  }
+}
+
+interface HealthState {
+  readonly Status: string;
+  readonly FailingStreak: number;
+  readonly Log: readonly { readonly ExitCode: number; readonly Output: string }[];
+}
+
+const healthOf = async (name: string): Promise<HealthState> =>
+  JSON.parse(await inspect(name, "{{json .State.Health}}")) as HealthState;
+
+/** Resolves once it is so. */
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await isSo())) {
+    if (Date.now() > deadline) throw new Error(`it never came to be: ${isSo.toString()}`);
+    await Bun.sleep(20);
+  }
+}
+
+/** Resolves with the health once it is as wanted. */
+async function untilHealth(
+  name: string,
+  isWanted: (health: HealthState) => boolean,
+): Promise<HealthState> {
+  let health = await healthOf(name);
+  await until(async () => {
+    health = await healthOf(name);
+    return isWanted(health);
+  });
+  return health;
+}
+
+const FAST = "--health-interval 100ms --health-retries 2".split(" ");
+
+describe("health checks", () => {
+  test("starting, healthy, unhealthy: in ps, in events, in filters and in inspect", async () => {
+    const seen = await eventsUntil(
+      "sick",
+      (action) => action === "health_status: unhealthy",
+      async () => {
+        await sleeper("sick", ...FAST, "--health-cmd", "cat /well && echo fine");
+        expect(await engine.ok(["ps", "--filter", "name=sick", "--format", "{{.Status}}"])).toMatch(
+          /^Up .+ \((health: starting|unhealthy)\)$/,
+        );
+        await untilHealth("sick", ({ Status }) => Status === "unhealthy");
+      },
+    );
+    expect(seen.slice(0, 2)).toEqual(["create", "start"]);
+    const probe = "/bin/sh -c cat /well && echo fine";
+    expect(seen).toContain(`exec_create: ${probe}`);
+    expect(seen).toContain(`exec_start: ${probe}`);
+    expect(seen).toContain("exec_die");
+    const filtered = (health: string) =>
+      engine.ok(["ps", "--filter", `health=${health}`, "--format", "{{.Names}}"]);
+    expect((await filtered("unhealthy")).split("\n")).toContain("sick");
+    const unhealthy = await healthOf("sick");
+    expect(unhealthy.FailingStreak).toBeGreaterThanOrEqual(2);
+    expect(unhealthy.Log.at(-1)).toMatchObject({ ExitCode: 1 });
+    expect(unhealthy.Log.at(-1)?.Output).toContain("can't open '/well'");
+
+    await engine.ok(["exec", "sick", "touch", "/well"]);
+    const healthy = await untilHealth("sick", ({ Status }) => Status === "healthy");
+    expect(healthy).toMatchObject({ FailingStreak: 0 });
+    expect(healthy.Log.at(-1)).toMatchObject({ ExitCode: 0, Output: "fine\n" });
+    expect((await filtered("healthy")).split("\n")).toContain("sick");
+    expect(await engine.ok(["ps", "--filter", "name=sick", "--format", "{{.Status}}"])).toMatch(
+      /^Up .+ \(healthy\)$/,
+    );
+    const many = await untilHealth("sick", ({ Log }) =>
+      Log.every(({ ExitCode }) => ExitCode === 0),
+    );
+    expect(many.Log).toHaveLength(5);
+    // Probes are nobody's execs: none is left behind.
+    expect(JSON.parse(await inspect("sick", "{{json .ExecIDs}}")) ?? []).toBeArray();
+  });
+
+  test("a probe that hangs is killed with all it started, and a flood of output is bounded", async () => {
+    await sleeper(
+      ...(["hung", ...FAST, "--health-timeout", "300ms"] as const),
+      "--health-cmd",
+      "echo begun; sleep 777 & sleep 778",
+    );
+    const hung = await untilHealth("hung", ({ Status }) => Status === "unhealthy");
+    expect(hung.Log.at(-1)).toEqual({
+      ...hung.Log.at(-1),
+      ExitCode: -1,
+      Output: "Health check exceeded timeout (300ms): begun\n",
+    });
+    // The kill comes before the answer: at most one probe lives at a time.
+    const alive = await engine.ok([
+      "exec",
+      "hung",
+      "sh",
+      "-c",
+      "ps | grep -c ' sleep 77[78]$'; true",
+    ]);
+    expect(Number(alive)).toBeLessThanOrEqual(2);
+
+    await sleeper("loud", ...FAST, "--health-timeout", "500ms", "--health-cmd", "yes flood");
+    const loud = await untilHealth("loud", ({ Status }) => Status === "unhealthy");
+    const output = loud.Log.at(-1)?.Output ?? "";
+    expect(output).toStartWith("Health check exceeded timeout (500ms): flood\n");
+    expect(output).toEndWith("...");
+    expect(output.length).toBeLessThan(4096 + 100);
+    expect(await engine.ok(["exec", "loud", "echo", "alive"])).toBe("alive");
+    await engine.ok(["rm", "-f", "hung", "loud"]);
+  });
+
+  test("a probe that cannot be run is a failure that says why", async () => {
+    await sleeper("nocmd", ...FAST, "--health-cmd", "nosuchprogram");
+    const missing = await untilHealth("nocmd", ({ Log }) => Log.length > 0);
+    expect(missing.Log[0]).toMatchObject({ ExitCode: 127 });
+    await engine.ok(["rm", "-f", "nocmd"]);
+    const answer = await engine.fetch("/v1.51/containers/create?name=direct", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({
+        Image: "busybox",
+        Cmd: ["sleep", "1000"],
+        Healthcheck: { Test: ["CMD", "/nosuch"], Interval: 100e6, Retries: 1 },
+      }),
+    });
+    expect(answer.status).toBe(201);
+    await engine.ok(["start", "direct"]);
+    const direct = await untilHealth("direct", ({ Status }) => Status === "unhealthy");
+    expect(direct.Log[0]).toMatchObject({ ExitCode: -1 });
+    expect(direct.Log[0]?.Output).toContain("no such file or directory");
+    await engine.ok(["rm", "-f", "direct"]);
+  });
+
+  test("the start period forgives, and its interval is its own", async () => {
+    await sleeper(
+      "slow",
+      ..."--health-interval 1h --health-start-period 1h --health-start-interval 50ms".split(" "),
+      ..."--health-retries 1 --health-cmd".split(" "),
+      "test -e /up",
+    );
+    const starting = await untilHealth("slow", ({ Log }) => Log.length >= 3);
+    expect(starting).toMatchObject({ Status: "starting", FailingStreak: 0 });
+    await engine.ok(["exec", "slow", "touch", "/up"]);
+    await untilHealth("slow", ({ Status }) => Status === "healthy");
+  });
+
+  test("an image's HEALTHCHECK is taken, changed in part, and refused", async () => {
+    await engine.ok([
+      "import",
+      "--change",
+      "HEALTHCHECK NONE",
+      await baseImage("busybox"),
+      "unprobed:latest",
+    ]);
+    await engine.ok(["run", "-d", "--name", "unprobed", "unprobed", "sleep", "1000"]);
+    expect(await inspect("unprobed", "{{json .Config.Healthcheck}}")).toBe('{"Test":["NONE"]}');
+    await engine.ok(
+      "run -d --name probed --health-interval 100ms --health-cmd true unprobed sleep 1000".split(
+        " ",
+      ),
+    );
+    await untilHealth("probed", ({ Status }) => Status === "healthy");
+    await sleeper("refused", "--no-healthcheck");
+    expect(await inspect("refused", "{{json .State.Health}}")).toBe("null");
+    const negative = await engine.fetch("/v1.51/containers/create", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ Image: "busybox", Cmd: ["x"], Healthcheck: { Interval: 5 } }),
+    });
+    expect(negative.status).toBe(400);
+    expect(await negative.text()).toContain("Interval in Healthcheck cannot be less than 1ms");
+  });
+
+  test("who is paused is not probed; who is unpaused is", async () => {
+    await sleeper("paused", ...FAST, "--health-cmd", "true");
+    await untilHealth("paused", ({ Status }) => Status === "healthy");
+    await engine.ok(["pause", "paused"]);
+    const before = await healthOf("paused");
+    await untilHealth("sick", ({ Log }) => Log.length === 5);
+    expect((await healthOf("paused")).Log).toEqual(before.Log);
+    await engine.ok(["unpause", "paused"]);
+    await untilHealth("paused", ({ Status }) => Status === "healthy");
+  });
+
+  test("survives the daemon: its state, its monitor, and the probe that was under way", async () => {
+    await sleeper(
+      ...(["survivor", ...FAST, "--health-timeout", "1h", "--health-cmd"] as const),
+      "test -e /go || exit 1; test -e /hang && sleep 779; true",
+    );
+    await untilHealth("survivor", ({ Status }) => Status === "unhealthy");
+    await engine.ok(["exec", "survivor", "touch", "/go", "/hang"]);
+    const count = () =>
+      engine.ok(["exec", "survivor", "sh", "-c", "ps | grep -c ' sleep 779$'; true"]);
+    await until(async () => (await count()) === "1");
+    const before = await healthOf("survivor");
+    await engine.killDaemon();
+    await engine.startDaemon();
+    expect(await healthOf("survivor")).toEqual(before);
+    await engine.ok(["exec", "survivor", "rm", "/hang"]);
+    const after = await untilHealth("survivor", ({ Status }) => Status === "healthy");
+    expect(after.Log.at(-1)?.ExitCode).toBe(0);
+    await until(async () => (await count()) === "0");
+  });
+
+  test("a restart begins anew and keeps the log", async () => {
+    await sleeper("again", ...FAST, "--health-cmd", "true");
+    await untilHealth("again", ({ Status }) => Status === "healthy");
+    await engine.ok(["stop", "-t", "0", "again"]);
+    expect((await healthOf("again")).Status).toBe("unhealthy");
+    await engine.ok(["start", "again"]);
+    expect((await healthOf("again")).Log.length).toBeGreaterThan(0);
+    await untilHealth("again", ({ Status }) => Status === "healthy");
   });
 });
 

@@ -2,6 +2,7 @@
  * What a container is asked to be: the domain's own words for Docker's Config and HostConfig. The server decodes
  * the API's JSON into these (refusing what it cannot honour) and encodes them back for inspect.
  */
+import type { HealthConfig } from "#engine/health";
 import type { PortRequest } from "#engine/network";
 
 /** The program and its surroundings, after `create`: still as asked, before the image's defaults are merged. */
@@ -31,6 +32,8 @@ export interface ContainerConfig {
   readonly stopSignal: string | null;
   readonly stopTimeoutSeconds: number | null;
   readonly shell: readonly string[] | null;
+  /** Absent in older records: none. */
+  readonly healthcheck?: HealthConfig | null;
   readonly networkDisabled: boolean;
   readonly macAddress: string | null;
 }

@@ -1,5 +1,6 @@
 /** The contract of the container room: the life of a container, as servers see it. */
 import type { Endpoint, PortBinding } from "#engine/network";
+import type { Health } from "#engine/health";
 import type { StatsWatcher } from "#engine/stats";
 import type { Digest } from "#oci";
 
@@ -74,6 +75,8 @@ export interface Container {
   readonly args: readonly string[];
   readonly layers: readonly Digest[];
   readonly state: ContainerState;
+  /** null for one that was never probed. */
+  readonly health: Health | null;
   readonly restartCount: number;
   readonly mounts: readonly ContainerMount[];
   readonly endpoints: readonly Endpoint[];
@@ -163,6 +166,8 @@ export interface ExecInstance {
   readonly id: string;
   readonly containerId: string;
   readonly request: ExecCreateRequest;
+  /** A probe of the engine's own: nobody asks for it again. */
+  readonly isProbe?: true;
   readonly state:
     | { readonly status: "created" }
     | { readonly status: "running"; readonly pid: number }

@@ -19,6 +19,7 @@ import type {
 
 import type { WaitResult } from "./container-service.ts";
 import type { ExecTable } from "./exec-table.ts";
+import type { HealthTable } from "./health-table.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { SerialQueue } from "./queue.ts";
 import type { Records } from "./records.ts";
@@ -85,6 +86,8 @@ export interface Live {
   removing: boolean;
   /** A restart by a person: the end of its first half neither removes it nor asks its policy. */
   restarting: boolean;
+  /** Ends the monitor that probes it; null while none does. */
+  health: AbortController | null;
   /** Attachments that were made before the start: ended when the start fails. */
   readonly earlyAttachments: Set<() => void>;
 }
@@ -92,6 +95,9 @@ export interface Live {
 export interface Context extends ContainerRooms {
   readonly records: Records;
   readonly execs: ExecTable;
+  readonly health: HealthTable;
+  /** Who waits for the end of an exec, by its id: told its exit code. */
+  readonly execEnds: Map<string, (exitCode: number) => void>;
   readonly sweeper: Sweeper;
   readonly stats: StatsSampler;
   readonly options: EngineOptions;
@@ -124,6 +130,7 @@ export function liveOf(context: Pick<Context, "lives">, id: string): Live {
       restartTimer: null,
       removing: false,
       restarting: false,
+      health: null,
       earlyAttachments: new Set(),
     };
     context.lives.set(id, live);

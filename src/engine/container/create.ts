@@ -5,6 +5,7 @@
 import { statSync } from "node:fs";
 
 import { invalid, newId, notFound, shortId } from "#base";
+import { checkHealth } from "#engine/health";
 import type { Image } from "#engine/image";
 
 import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
@@ -30,6 +31,7 @@ export function createContainer(
   checkHostConfig({ ...request, host }, options, facts);
   const { resources, warnings } = checkResources(host.resources, facts);
   warnings.push(...networkWarnings(host, facts.ipv4Forwarding));
+  if (request.config.healthcheck) checkHealth(request.config.healthcheck);
   const image = context.images.resolve(request.config.image);
   checkPlatform(request, image);
   const id = newId();

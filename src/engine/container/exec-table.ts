@@ -49,10 +49,15 @@ export class ExecTable {
     if (exec.state.status === "exited") this.#forgetOldest(exec.containerId);
   }
 
-  /** Written when this returns. */
+  /** Written when this returns: for good, but a probe's only for the next daemon, which ends it. */
   write(exec: ExecInstance): void {
     this.put(exec);
-    this.#store.transact(() => null);
+    this.#store.transact(() => null, exec.isProbe === true ? "process" : "machine");
+  }
+
+  /** Nobody will ask for it again. */
+  remove(containerId: string, id: string): void {
+    if (this.#byId.has(id)) this.#forget(containerId, id);
   }
 
   /**

@@ -15,7 +15,12 @@ import { attachProcess, connect } from "./streams.ts";
 import { parseSecurityOptions } from "./validate.ts";
 
 /** @throws EngineError "conflict" in Docker's words when the container does not run */
-export function createExec(context: Context, nameOrId: string, request: ExecCreateRequest): string {
+export function createExec(
+  context: Context,
+  nameOrId: string,
+  request: ExecCreateRequest,
+  kind: { readonly isProbe?: true } = {},
+): string {
   const record = runningContainer(context, context.records.resolve(nameOrId).id);
   if (request.command.length === 0) throw invalid("no exec command specified");
   parseDetachKeys(request.detachKeys);
@@ -31,6 +36,7 @@ export function createExec(context: Context, nameOrId: string, request: ExecCrea
     id: newId(),
     containerId: record.id,
     request,
+    ...kind,
     state: { status: "created" },
   };
   context.execs.put(exec);
@@ -202,6 +208,7 @@ export function handleExecExit(context: Context, exit: ExitReport): void {
       });
     }
   }
+  context.execEnds.get(execId)?.(exit.exitCode);
   context.forgetLater(exit.key);
 }
 

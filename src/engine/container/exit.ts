@@ -8,6 +8,7 @@ import type { ExitReport } from "#engine/supervisor";
 import type { ContainerState } from "./container-service.ts";
 import { type Context, inBackground, liveOf } from "./context.ts";
 import { publishEvent, publishNetworkEvents } from "./happenings.ts";
+import { unwatchHealth } from "./health-monitor.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
 import { nextDelayMs, restartsAfterExit } from "./restart.ts";
@@ -38,6 +39,7 @@ export function finishRun(context: Context, exit: ExitReport): void {
   }
   const live = liveOf(context, id);
   context.stats.ended(id);
+  unwatchHealth(context, id);
   const run = endedRunOf(record, exit);
   const restarts =
     !context.ending &&

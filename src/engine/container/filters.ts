@@ -22,6 +22,8 @@ export interface FilterSources {
   /** @throws EngineError "notFound" */
   readonly resolve: (nameOrId: string) => ContainerRecord;
   readonly resolveImage: (nameOrId: string) => Image;
+  /** "none" for one that was never probed. */
+  readonly healthOf: (record: ContainerRecord) => string;
   /** Ids and names of the networks a container is in. */
   readonly networksOf: (record: ContainerRecord) => readonly string[];
 }
@@ -72,8 +74,7 @@ function matcherOf(name: string, values: readonly string[], sources: FilterSourc
       return exitedMatcher(values);
     case "health":
       for (const value of values) if (!HEALTH.has(value)) throw badFilter(name, value);
-      // Health checks are not there yet, so nobody has any.
-      return () => values.includes("none");
+      return (record) => values.includes(sources.healthOf(record));
     case "is-task":
       return isTaskMatcher(values);
     default:

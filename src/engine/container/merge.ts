@@ -1,5 +1,6 @@
 /** What an image says and what a person asks, joined as Docker joins them. Pure. */
 import { invalid } from "#base";
+import { healthOfNano, mergeHealth } from "#engine/health";
 import type { ImageRunConfig } from "#oci";
 
 import type { ContainerConfig } from "./config.ts";
@@ -24,6 +25,10 @@ export function mergeImageConfig(asked: ContainerConfig, image: ImageRunConfig):
       Object.keys(image.ExposedPorts ?? {}).map(withProtocol),
     ),
     volumes: union(asked.volumes, Object.keys(image.Volumes ?? {})),
+    healthcheck: mergeHealth(
+      asked.healthcheck ?? null,
+      image.Healthcheck === undefined ? null : healthOfNano(image.Healthcheck),
+    ),
     stopSignal: asked.stopSignal ?? image.StopSignal ?? null,
   };
   if ((program.entrypoint?.length ?? 0) === 0 && (program.command?.length ?? 0) === 0) {

@@ -16,6 +16,7 @@ import { handleExit } from "./exit.ts";
 import { explainStart } from "./explain.ts";
 import { publishEvent } from "./happenings.ts";
 import { pruneContainers } from "./prune.ts";
+import { HealthTable } from "./health-table.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { reconcile, startByPolicy } from "./reconcile.ts";
 import { Records } from "./records.ts";
@@ -78,6 +79,8 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     clock: request.clock ?? systemClock,
     records: new Records(store),
     execs: new ExecTable(store),
+    health: new HealthTable(store),
+    execEnds: new Map(),
     sweeper: new Sweeper({ paths, snapshots: request.snapshots, log }),
     stats: new StatsSampler((id) => sampledContainer(context, id)),
     lives: new Map(),
@@ -114,6 +117,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
       context.stats[Symbol.dispose]();
       for (const live of context.lives.values()) {
         if (live.restartTimer !== null) clearTimeout(live.restartTimer);
+        live.health?.abort();
       }
     },
   };

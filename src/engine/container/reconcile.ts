@@ -11,6 +11,7 @@ import { openCgroupHost } from "#linux/cgroup";
 import { type Context, inBackground, liveOf } from "./context.ts";
 import { handleExecExit } from "./exec.ts";
 import { finishRun, scheduleRestart } from "./exit.ts";
+import { resumeHealth } from "./health-monitor.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
 import { startsWithEngine } from "./restart.ts";
@@ -93,6 +94,7 @@ function repair(context: Context, record: ContainerRecord, { report, ports, star
   }
   if (running && record.process?.pid === report.pid) {
     if (report.exit !== null) finishRun(context, report.exit);
+    else if (startUp) resumeHealth(context, record);
     return;
   }
   if (running) finishRun(context, unseenExit(context, record));

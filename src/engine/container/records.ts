@@ -83,6 +83,15 @@ export const containerMigrations: readonly Migration[] = [
       CREATE INDEX execs_of_container ON execs (container_id);
     `,
   },
+  {
+    id: "container/health",
+    sql: `
+      CREATE TABLE health (
+        container_id TEXT PRIMARY KEY REFERENCES containers (id) ON DELETE CASCADE,
+        record TEXT NOT NULL
+      ) STRICT, WITHOUT ROWID;
+    `,
+  },
 ];
 
 interface ContainerRow {

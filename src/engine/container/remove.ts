@@ -9,6 +9,7 @@ import type { WaitResult } from "./container-service.ts";
 import { type Context, endEarlyAttachments, liveOf } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
 import { publishEvent } from "./happenings.ts";
+import { unwatchHealth } from "./health-monitor.ts";
 import type { ContainerRecord } from "./records.ts";
 import { signalAndThaw } from "./signal.ts";
 import { isActive, lastResult, settleWaiters, waitForExit } from "./wait.ts";
@@ -77,6 +78,8 @@ export function deleteContainer(
   const orphans = context.records.delete(id, { volumes });
   context.execs.forgetContainer(id);
   context.stats.removed(id);
+  unwatchHealth(context, id);
+  context.health.forget(id);
   publishEvent(context, record, "destroy");
   settleWaiters(context, id, "next-exit", result);
   settleWaiters(context, id, "removed", result);

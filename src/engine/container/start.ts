@@ -12,6 +12,7 @@ import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } fr
 import { finishRun, writeOrNote } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent, publishNetworkEvents } from "./happenings.ts";
+import { resetHealth, watchHealth } from "./health-monitor.ts";
 import { logTargetFor } from "./log-files.ts";
 import { composeSpec, prepareMounts, writeEtcFiles } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
@@ -181,6 +182,7 @@ export function recordRunning(
   const last = before.state;
   const finishedAt =
     last.status === "exited" || last.status === "restarting" ? last.finishedAt : null;
+  resetHealth(context, before);
   const record = context.records.update(id, {
     state: {
       status: "running",
@@ -195,6 +197,7 @@ export function recordRunning(
   });
   publishNetworkEvents(context, id, "connect");
   publishEvent(context, record, "start");
+  watchHealth(context, record);
 }
 
 /** A start that came to nothing: everything is given back, the record says why. @returns what the caller is told */

@@ -5,6 +5,7 @@ import { SIGINT, SIGKILL, SIGTERM, signalName } from "#linux/process";
 import { type Context, liveOf } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
 import { publishEvent } from "./happenings.ts";
+import { unwatchHealth, watchHealth } from "./health-monitor.ts";
 import { parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
 import { cgroupOf, sendSignal, signalAndThaw } from "./signal.ts";
@@ -163,6 +164,11 @@ export async function killContainer(
     throw conflict(`cannot kill container: ${nameOrId}: container ${id} is not running`);
   }
   publishEvent(context, record, "kill", { signal: String(number) });
+  // A paused one was let go for it, and may live on.
+  const now = context.records.get(id);
+  if (record.state.status === "paused" && now?.state.status === "running") {
+    watchHealth(context, now);
+  }
 }
 
 /** Signals a person sends to end a container; a HUP that reloads it must not turn its restart policy off. */
@@ -226,6 +232,7 @@ export function pauseContainer(context: Context, nameOrId: string): Promise<void
     // It may have ended while it was being frozen; then its record has moved on.
     const now = context.records.must(id);
     if (now.state.status !== "running") throw conflict(`container ${id} is not running`);
+    unwatchHealth(context, id);
     publishEvent(
       context,
       context.records.update(id, { state: { ...now.state, status: "paused" } }),
@@ -241,11 +248,9 @@ export function unpauseContainer(context: Context, nameOrId: string): Promise<vo
     const { state } = record;
     if (state.status !== "paused") throw conflict(`Container ${id} is not paused`);
     cgroupOf(context, record).thaw();
-    publishEvent(
-      context,
-      context.records.update(id, { state: { ...state, status: "running" } }),
-      "unpause",
-    );
+    const running = context.records.update(id, { state: { ...state, status: "running" } });
+    publishEvent(context, running, "unpause");
+    watchHealth(context, running);
   });
 }
 

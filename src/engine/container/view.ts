@@ -26,6 +26,7 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
     args,
     layers,
     state: record.state,
+    health: context.health.get(id),
     restartCount,
     mounts: record.mounts
       .filter((mount) => mount.type !== "tmpfs" || mount.isMount === true)
@@ -47,6 +48,7 @@ export async function listContainers(
   const selected = selectContainers(context.records.all(), request, {
     resolve: (nameOrId) => context.records.resolve(nameOrId),
     resolveImage: (nameOrId) => context.images.resolve(nameOrId),
+    healthOf: ({ id }) => context.health.get(id)?.status ?? "none",
     networksOf: (record) => networksOf(context, record),
   });
   return await Promise.all(

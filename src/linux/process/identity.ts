@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 
 const AFTER_COMMAND_STATE = 0;
 const AFTER_COMMAND_PARENT = 1;
+const AFTER_COMMAND_SESSION = 3;
 const AFTER_COMMAND_START_TIME = 19;
 const AFTER_COMMAND_EXIT_STATUS = 49;
 
@@ -13,6 +14,8 @@ export interface ProcessStat {
   /** One letter: R, S, D, Z, … */
   readonly state: string;
   readonly parentPid: number;
+  /** The number of its session's first process. */
+  readonly sessionId: number;
   /** Clock ticks since boot, in decimal. */
   readonly startTime: string;
   /** A wait status; only told to those who may trace the process, and meaningful only for a zombie. */
@@ -28,6 +31,7 @@ export function readProcessStat(pid: number): ProcessStat | null {
   return {
     state: fields[AFTER_COMMAND_STATE] ?? "",
     parentPid: Number(fields[AFTER_COMMAND_PARENT]),
+    sessionId: Number(fields[AFTER_COMMAND_SESSION]),
     startTime: fields[AFTER_COMMAND_START_TIME] ?? "0",
     exitStatus: Number(fields[AFTER_COMMAND_EXIT_STATUS] ?? 0),
   };

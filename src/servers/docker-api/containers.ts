@@ -40,9 +40,8 @@ const LIST_FILTERS: ReadonlySet<string> = new Set([
 
 export function containerRoutes(services: Services): Routes {
   const { containers } = services;
-  const isProbed = healthOfImages(services.images);
   return {
-    "POST /containers/create": (call) => create(call, services, isProbed),
+    "POST /containers/create": (call) => create(call, services),
     "GET /containers/json": (call) => list(call, services),
     "GET /containers/:id/json": (call) => inspect(call, services),
     "GET /containers/:id/top": async (call) => {
@@ -90,12 +89,8 @@ export function containerRoutes(services: Services): Routes {
   };
 }
 
-async function create(
-  call: Call,
-  { containers, defaults }: Services,
-  isProbed: (container: Container) => boolean,
-): Promise<void> {
-  const { request, withoutHealth } = decodeCreate(await call.requireBody(), {
+async function create(call: Call, { containers, defaults }: Services): Promise<void> {
+  const request = decodeCreate(await call.requireBody(), {
     name: call.query.text("name"),
     platform: call.query.text("platform"),
     apiVersion: call.version,
@@ -103,26 +98,7 @@ async function create(
     cgroupnsMode: defaults.cgroupnsMode,
   });
   const { id, warnings } = await containers.create(request);
-  const unprobed = !withoutHealth && isProbed(containers.resolve(id));
-  call.json(201, { Id: id, Warnings: unprobed ? [...warnings, NOT_PROBED] : warnings });
-}
-
-const NOT_PROBED = "The HEALTHCHECK of the image is not run: healthchecks are not implemented yet.";
-
-/** Images whose answer is remembered: a digest never changes its mind. */
-const REMEMBERED_IMAGES = 1024;
-
-/** Whether a container's image asks for a healthcheck. */
-function healthOfImages(images: Services["images"]): (container: Container) => boolean {
-  const known = new Map<string, boolean>();
-  return ({ imageId }) => {
-    const remembered = known.get(imageId);
-    if (remembered !== undefined) return remembered;
-    const [kind = "NONE"] = imageOf(images, imageId)?.config.config?.Healthcheck?.Test ?? [];
-    if (known.size >= REMEMBERED_IMAGES) known.clear();
-    known.set(imageId, kind !== "NONE");
-    return kind !== "NONE";
-  };
+  call.json(201, { Id: id, Warnings: warnings });
 }
 
 async function start(call: Call, containers: ContainerService): Promise<void> {

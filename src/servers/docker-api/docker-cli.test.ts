@@ -72,13 +72,6 @@ test("run of an image or a program that is not there says so, with Docker's exit
   expect(image.stderr).toContain("No such image: nosuch:latest");
 });
 
-test("an image's healthcheck does not stop a run, and is not silently forgotten", async () => {
-  const { code, stdout, stderr } = await docker(["run", "--rm", "probed", "echo", "hi"]);
-  expect({ code, stdout }).toEqual({ code: 0, stdout: "hi\n" });
-  expect(stderr).toContain("WARNING: The HEALTHCHECK of the image is not run");
-  expect((await docker(["run", "--rm", "--no-healthcheck", "probed", "true"])).stderr).toBe("");
-});
-
 test("a container's life: run -d, ps, exec, logs, inspect, top, stop, rm", async () => {
   expect(
     (await docker(["run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sleep"])).code,

@@ -4,7 +4,7 @@ import { encodeConfig, encodeHostConfig } from "../encode/host-config.ts";
 import { decodeCreate } from "./container.ts";
 
 const decode = (body: object, apiVersion = "1.51") =>
-  decodeCreate(body, { name: "", platform: "", apiVersion }).request;
+  decodeCreate(body, { name: "", platform: "", apiVersion });
 
 test("a create request of the docker CLI says nothing that is not honoured, and reads back as asked", () => {
   const host = {

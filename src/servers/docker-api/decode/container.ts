@@ -4,7 +4,8 @@
  */
 import { invalid, notImplemented } from "#base";
 import type { ContainerConfig, CreateRequest, HostConfig } from "#engine/container";
-import { atLeast, type ContainerCreateRequest, type HealthConfig } from "#wire/docker";
+import { healthOfNano } from "#engine/health";
+import { atLeast, type ContainerCreateRequest } from "#wire/docker";
 import type * as wire from "#wire/docker";
 
 import { createShape } from "./create-shape.ts";
@@ -20,12 +21,6 @@ import { decodePortBindings, decodeExposedPorts } from "./ports.ts";
 import { decodeShape } from "./shape.ts";
 import { refuseUnsupported } from "./unsupported.ts";
 
-export interface DecodedCreate {
-  readonly request: CreateRequest;
-  /** `--no-healthcheck`: the image's is not wanted either. */
-  readonly withoutHealth: boolean;
-}
-
 /** @throws EngineError "invalid" or "notImplemented" */
 export function decodeCreate(
   body: unknown,
@@ -37,26 +32,22 @@ export function decodeCreate(
     ipcMode?: string | undefined;
     cgroupnsMode?: "host" | "private" | undefined;
   },
-): DecodedCreate {
+): CreateRequest {
   const asked = decodeShape<ContainerCreateRequest>(body, createShape);
   if (Object.keys(asked).length === 0) {
     throw invalid("config cannot be empty in order to create a container");
   }
   const host = asForVersion(asked.HostConfig ?? {}, request.apiVersion);
-  refuseHealthcheck(asked.Healthcheck ?? null);
   if ((asked.OnBuild ?? []).length > 0) {
     throw notImplemented("OnBuild of a container is not implemented yet: it belongs to an image");
   }
   refuseUnsupported(host);
   const network = decodeNetworking(asked, host);
   return {
-    request: {
-      name: request.name,
-      platform: request.platform === "" ? null : request.platform,
-      config: decodeConfig(asked, network.macAddress),
-      host: { ...decodeHost(withModes(host, request)), networkMode: network.mode },
-    },
-    withoutHealth: asked.Healthcheck?.Test?.[0] === "NONE",
+    name: request.name,
+    platform: request.platform === "" ? null : request.platform,
+    config: decodeConfig(asked, network.macAddress),
+    host: { ...decodeHost(withModes(host, request)), networkMode: network.mode },
   };
 }
 
@@ -88,16 +79,6 @@ function asForVersion(host: Partial<wire.HostConfig>, version: string): Partial<
   return { ...host, Mounts: known };
 }
 
-/** Only "none" and "as the image says" until containers have health. */
-function refuseHealthcheck(health: HealthConfig | null): void {
-  if (health === null) return;
-  const { Test: test, ...numbers } = health;
-  const [kind] = test ?? [];
-  if (kind === "NONE") return;
-  if (kind === undefined && Object.values(numbers).every((value) => value === 0)) return;
-  throw notImplemented("healthchecks are not implemented yet: use --no-healthcheck");
-}
-
 function decodeConfig(
   asked: Partial<wire.ContainerConfig>,
   macAddress: string | null,
@@ -124,6 +105,10 @@ function decodeConfig(
     stopSignal: orNull(asked.StopSignal),
     stopTimeoutSeconds: asked.StopTimeout ?? null,
     shell: asked.Shell ?? null,
+    healthcheck:
+      asked.Healthcheck === undefined || asked.Healthcheck === null
+        ? null
+        : healthOfNano(asked.Healthcheck),
     networkDisabled: asked.NetworkDisabled ?? false,
     macAddress: orNull(asked.MacAddress) ?? macAddress,
   };

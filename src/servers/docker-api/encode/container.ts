@@ -23,7 +23,7 @@ export function encodeInspect(
     Created: container.createdAt,
     Path: container.path,
     Args: [...container.args],
-    State: encodeState(container.state),
+    State: encodeState(container.state, container.health),
     Image: container.imageId,
     ResolvConfPath: container.resolvConfPath,
     HostnamePath: container.hostnamePath,

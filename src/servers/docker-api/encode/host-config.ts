@@ -247,7 +247,27 @@ export function encodeConfig(config: ContainerConfig): wire.ContainerConfig {
     Labels: { ...config.labels },
     ...(config.stopSignal === null ? {} : { StopSignal: config.stopSignal }),
     ...(config.stopTimeoutSeconds === null ? {} : { StopTimeout: config.stopTimeoutSeconds }),
+    ...encodeHealthcheck(config.healthcheck),
     ...(config.shell === null ? {} : { Shell: [...config.shell] }),
+  };
+}
+
+/** Milliseconds with fractions, as nanoseconds; what was not asked is left out. */
+function encodeHealthcheck(
+  health: ContainerConfig["healthcheck"],
+): Pick<wire.ContainerConfig, "Healthcheck"> {
+  if (health === null || health === undefined) return {};
+  const nano = (name: keyof wire.HealthConfig, durationMs: number) =>
+    durationMs === 0 ? {} : { [name]: Math.round(durationMs * 1e6) };
+  return {
+    Healthcheck: {
+      ...(health.test.length === 0 ? {} : { Test: [...health.test] }),
+      ...nano("Interval", health.intervalMs),
+      ...nano("Timeout", health.timeoutMs),
+      ...nano("StartPeriod", health.startPeriodMs),
+      ...nano("StartInterval", health.startIntervalMs),
+      ...(health.retries === 0 ? {} : { Retries: health.retries }),
+    },
   };
 }
 

@@ -11,7 +11,7 @@ test("each state is one set of Docker's flags and one sentence", () => {
   const ended = { exitCode: 7, oomKilled: true, startedAt, finishedAt, error: "" };
   const told = (state: ContainerState) => {
     const { Status, Running, Paused, Restarting, ExitCode } = encodeState(state);
-    return [Status, Running, Paused, Restarting, ExitCode, statusText(state, now)];
+    return [Status, Running, Paused, Restarting, ExitCode, statusText(state, { now })];
   };
   expect(told({ status: "created" })).toEqual(["created", false, false, false, 0, "Created"]);
   expect(told({ status: "created", exitCode: 127, error: "no" })[4]).toBe(127);

@@ -1,5 +1,6 @@
 /** A container's state as Docker tells it: flags for programs, a sentence for people. */
 import type { ContainerState } from "#engine/container";
+import type { Health } from "#engine/health";
 import { type ContainerState as WireState, ZERO_TIME } from "#wire/docker";
 
 import { humanDuration } from "./duration.ts";
@@ -19,7 +20,27 @@ const NOTHING: WireState = {
 };
 
 /** Only here does "paused" also mean "running", as Docker's flags have it. */
-export function encodeState(state: ContainerState): WireState {
+export function encodeState(state: ContainerState, health: Health | null = null): WireState {
+  return {
+    ...encodeLife(state),
+    ...(health === null
+      ? {}
+      : {
+          Health: {
+            Status: health.status,
+            FailingStreak: health.failingStreak,
+            Log: health.log.map(({ startedAt, endedAt, exitCode, output }) => ({
+              Start: startedAt,
+              End: endedAt,
+              ExitCode: exitCode,
+              Output: output,
+            })),
+          },
+        }),
+  };
+}
+
+function encodeLife(state: ContainerState): WireState {
   switch (state.status) {
     case "created":
       return { ...NOTHING, ExitCode: state.exitCode ?? 0, Error: state.error ?? "" };
@@ -56,13 +77,16 @@ export function encodeState(state: ContainerState): WireState {
 const instant = (text: string): string => (text === "" ? ZERO_TIME : text);
 
 /** `Up 5 minutes`, `Exited (0) 3 seconds ago`: as `docker ps` shows it. */
-export function statusText(state: ContainerState, now: number): string {
+export function statusText(
+  state: ContainerState,
+  { now, health = null }: { now: number; health?: Health | null },
+): string {
   const since = (text: string) => humanDuration(now - Date.parse(text));
   switch (state.status) {
     case "created":
       return "Created";
     case "running":
-      return `Up ${since(state.startedAt)}`;
+      return `Up ${since(state.startedAt)}${healthText(health)}`;
     case "paused":
       return `Up ${since(state.startedAt)} (Paused)`;
     case "restarting":
@@ -72,4 +96,9 @@ export function statusText(state: ContainerState, now: number): string {
     case "removing":
       return "Removal In Progress";
   }
+}
+
+function healthText(health: Health | null): string {
+  if (health === null) return "";
+  return health.status === "starting" ? " (health: starting)" : ` (${health.status})`;
 }

@@ -27,7 +27,7 @@ export function encodeSummary(
     ...(sizeRootFsBytes === undefined ? {} : { SizeRootFs: sizeRootFsBytes }),
     Labels: { ...container.config.labels },
     State: container.state.status,
-    Status: statusText(container.state, context.now),
+    Status: statusText(container.state, { now: context.now, health: container.health }),
     HostConfig: {
       NetworkMode: encodeNetworkMode(container.host.networkMode),
       ...(withAnnotations ? { Annotations: annotations } : {}),

@@ -19,7 +19,7 @@ import type { EventBus } from "#engine/events";
 import type { StatsWatcher } from "#engine/stats";
 
 import { FakeProcess, streamOf } from "./fake-process.ts";
-import { IMAGE_ID, PROBED_ID } from "./fake-services.ts";
+import { IMAGE_ID } from "./fake-services.ts";
 
 interface Held {
   record: Container;
@@ -271,7 +271,8 @@ function recordOf(id: string, { name, config, host }: CreateRequest): Container 
     id,
     name: name === "" ? `brave_${id.slice(0, 6)}` : name,
     createdAt: new Date().toISOString(),
-    imageId: config.image === "probed" ? PROBED_ID : IMAGE_ID,
+    imageId: IMAGE_ID,
+    health: null,
     config: { ...config, hostname: id.slice(0, 12), environment: ["PATH=/bin"] },
     host,
     path,

@@ -9,8 +9,6 @@ import { type Digest, digestOf } from "#oci";
 import { streamOf } from "./fake-process.ts";
 
 export const IMAGE_ID: Digest = digestOf("busybox");
-/** Of the image `probed`, which has a HEALTHCHECK. */
-export const PROBED_ID: Digest = digestOf("probed");
 const utf8 = new TextEncoder();
 
 export function fakeBus(): EventBus {
@@ -57,10 +55,6 @@ const image: Image = {
 };
 
 function resolveImage(name: string): Image {
-  if (name === PROBED_ID) {
-    const config = { ...image.config, config: { Healthcheck: { Test: ["CMD", "true"] } } };
-    return { ...image, id: PROBED_ID, config };
-  }
   const known = /^(docker\.io\/library\/)?busybox(:latest)?$/.test(name) || image.id.includes(name);
   if (!known) throw noSuch("image", name);
   return image;
