@@ -5,9 +5,13 @@
 const map = {
   base: [],
   "go-template": ["base"],
+  // Above the clients too: `naru cp` reads and writes the same archives as the engine.
+  "wire/tar": ["base"],
   "linux/ffi": ["base"],
   "linux/path": ["base", "linux/ffi"],
   "linux/xattr": ["base", "linux/ffi"],
+  // Trees of files as archives, by descriptor: what commit, export and both ends of `cp` share.
+  "linux/tree": ["base", "wire/tar", "linux/ffi", "linux/path", "linux/xattr"],
   "linux/mount": ["base", "linux/ffi", "linux/path"],
   "linux/process": ["base", "linux/ffi"],
   "linux/pty": ["base", "linux/ffi"],
@@ -33,11 +37,14 @@ const map = {
     "linux/mount",
     "linux/path",
     "linux/xattr",
+    "linux/tree",
+    "wire/tar",
     "engine/content",
   ],
   "engine/snapshot": [
     "base",
     "oci",
+    "wire/tar",
     "linux/ffi",
     "linux/mount",
     "linux/path",
@@ -49,6 +56,7 @@ const map = {
   "engine/image": [
     "base",
     "oci",
+    "wire/tar",
     "engine/store",
     "engine/events",
     "engine/content",
@@ -94,6 +102,8 @@ const map = {
   "engine/container": [
     "base",
     "oci",
+    "wire/tar",
+    "linux/tree",
     "linux/ffi",
     "linux/path",
     "linux/xattr",
@@ -127,6 +137,7 @@ const map = {
   "servers/docker-api": [
     "base",
     "oci",
+    "linux/path",
     "wire/http",
     "wire/docker",
     "engine/events",
@@ -139,7 +150,16 @@ const map = {
     "engine/system",
   ],
   "clients/api-client": ["base", "wire/http", "wire/docker"],
-  "clients/cli": ["base", "go-template", "oci", "wire/docker", "clients/api-client"],
+  "clients/cli": [
+    "base",
+    "go-template",
+    "oci",
+    "wire/docker",
+    "wire/tar",
+    "linux/path",
+    "linux/tree",
+    "clients/api-client",
+  ],
 } as const satisfies Record<string, readonly string[]>;
 
 /** A room's name is its path under src/. */

@@ -2,7 +2,7 @@
 import type { Endpoint, PortBinding } from "#engine/network";
 import type { Health } from "#engine/health";
 import type { StatsWatcher } from "#engine/stats";
-import type { Digest } from "#oci";
+import type { Digest, ImageRunConfig } from "#oci";
 
 import type { ContainerConfig, CreateRequest, HostConfig, RestartPolicy } from "./config.ts";
 
@@ -191,6 +191,47 @@ export interface PruneRequest {
   readonly withoutLabels: readonly string[];
 }
 
+/** A file or directory of a container. */
+export interface PathStat {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Linux's: type and permission bits. */
+  readonly mode: number;
+  readonly mtimeSec: number;
+  readonly mtimeNsec: number;
+  /** Where a link leads in the end, as an absolute path of the container; "" for all else. */
+  readonly linkTarget: string;
+}
+
+export interface ExtractRequest {
+  /** A directory of the container. */
+  readonly path: string;
+  /** A tar, plain or compressed. */
+  readonly archive: ReadableStream<Uint8Array>;
+  /** Refuse to replace a directory by something else, and the other way round. */
+  readonly keepKinds: boolean;
+  /** Give everything to the container's user. */
+  readonly copyOwner: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface FileChange {
+  readonly kind: "added" | "modified" | "deleted";
+  readonly path: string;
+}
+
+export interface CommitRequest {
+  /** `busybox:new`; null leaves the image without a name. */
+  readonly reference: string | null;
+  readonly author: string;
+  readonly comment: string;
+  /** Freeze a running container meanwhile. */
+  readonly pause: boolean;
+  /** What the image's config is to say; the container fills in the rest. */
+  readonly config: ImageRunConfig;
+  readonly signal: AbortSignal;
+}
+
 export interface ContainerService {
   create(request: CreateRequest): Promise<{ id: string; warnings: string[] }>;
   /** @throws EngineError "notModified" when it runs already */
@@ -238,6 +279,19 @@ export interface ContainerService {
   ): Promise<ProcessStreams | null>;
   resizeExec(execId: string, size: { columns: number; rows: number }): Promise<void>;
   resolveExec(execId: string): ExecInstance;
+  /** @throws EngineError "notFound": `Could not find the file …` */
+  statPath(nameOrId: string, path: string): Promise<PathStat>;
+  readArchive(
+    nameOrId: string,
+    path: string,
+  ): Promise<{ stat: PathStat; tar: ReadableStream<Uint8Array> }>;
+  extract(nameOrId: string, request: ExtractRequest): Promise<void>;
+  /** All files of a container, without its volumes. */
+  exportFiles(nameOrId: string): Promise<ReadableStream<Uint8Array>>;
+  /** What it changed of its image's files, by path. */
+  changes(nameOrId: string): Promise<FileChange[]>;
+  /** @returns the new image's id */
+  commit(nameOrId: string, request: CommitRequest): Promise<Digest>;
   /** The plan of system calls a start would run, one a line: `naru run --explain`. */
   explain(nameOrId: string): Promise<string>;
 }

@@ -13,6 +13,9 @@ import { createContainer } from "./create.ts";
 import { createExec, forgetSoon, handleExecExit, resizeExec, startExec } from "./exec.ts";
 import { ExecTable } from "./exec-table.ts";
 import { handleExit } from "./exit.ts";
+import { exportOf, extractInto, readArchiveOf, statPathOf } from "./files/archive.ts";
+import { changesOf } from "./files/changes.ts";
+import { commitContainer } from "./files/commit.ts";
 import { explainStart } from "./explain.ts";
 import { publishEvent } from "./happenings.ts";
 import { pruneContainers } from "./prune.ts";
@@ -98,6 +101,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     ...lifecycle(context),
     ...reading(context),
     ...processes(context),
+    ...files(context),
     ...imageUsersOf(context),
     reconcile: (how) => reconcile(context, how),
     startByPolicy: () => startByPolicy(context),
@@ -148,6 +152,16 @@ const reading = (context: Context) =>
     top: (nameOrId, psArguments) => listProcesses(context, nameOrId, psArguments),
     watchStats: (id, watcher) => context.stats.watch(id, watcher),
     explain: async (nameOrId) => await explainStart(context, nameOrId),
+  }) satisfies Partial<ContainerService>;
+
+const files = (context: Context) =>
+  ({
+    statPath: (nameOrId, path) => statPathOf(context, nameOrId, path),
+    readArchive: (nameOrId, path) => readArchiveOf(context, nameOrId, path),
+    extract: (nameOrId, request) => extractInto(context, nameOrId, request),
+    exportFiles: (nameOrId) => exportOf(context, nameOrId),
+    changes: (nameOrId) => changesOf(context, nameOrId),
+    commit: (nameOrId, request) => commitContainer(context, nameOrId, request),
   }) satisfies Partial<ContainerService>;
 
 const processes = (context: Context) =>

@@ -6,10 +6,10 @@
 import { posix } from "node:path";
 
 import { IMAGE_CONFIG_LIMIT_BYTES, invalid, kindOf, notFound } from "#base";
-import { type LayerStore, type LayerWritten, readTarEntries, type TarEntry } from "#engine/layer";
+import type { LayerStore, LayerWritten } from "#engine/layer";
 import { type Digest, digestOf, isDigest } from "#oci";
 
-import { peek, plainArchive } from "./peek.ts";
+import { peek, plainArchive, readTarEntries, type TarEntry } from "#wire/tar";
 
 /** Documents of one archive kept in memory. */
 const DOCUMENTS_LIMIT_BYTES = 64 * 1024 * 1024;

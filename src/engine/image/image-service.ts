@@ -103,6 +103,24 @@ export interface ImageService {
     signal: AbortSignal;
     onProgress: OnProgress;
   }): Promise<Digest>;
+  /** @throws EngineError "notFound" when the parent is gone */
+  commit(request: ImageCommitRequest): Promise<Digest>;
+}
+
+/** A container's changes as a new image. */
+export interface ImageCommitRequest {
+  /** The container's image: the new one's parent. */
+  readonly parent: Digest;
+  /** An overlay's upper directory, and paths in it (byte strings) that are no changes. */
+  readonly upper: string;
+  readonly skip: ReadonlySet<string>;
+  readonly config: ImageRunConfig;
+  /** The container's command, for the history. */
+  readonly createdBy: string;
+  readonly author: string;
+  readonly comment: string;
+  readonly reference?: string;
+  readonly signal: AbortSignal;
 }
 
 /** Who uses an image: the container room answers, wired by the daemon, so `rmi` can refuse. */

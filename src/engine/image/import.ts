@@ -13,7 +13,7 @@ import {
 
 import { announce, type ImageContext, sizeOfLayers } from "./context.ts";
 import type { ImageService } from "./image-service.ts";
-import { plainArchive } from "./peek.ts";
+import { plainArchive } from "#wire/tar";
 
 type ImportRequest = Parameters<ImageService["importTar"]>[0];
 

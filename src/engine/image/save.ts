@@ -2,7 +2,7 @@
  * `docker save`: Docker's archive and an OCI layout in one, as Docker 25 and later write it. Layers are plain
  * tars under their diff ids, so loading them again needs no decompression and, where they are here, no reading.
  */
-import { type TarWriter, tarStream } from "#engine/layer";
+import { type TarWriter, tarStream } from "#wire/tar";
 import {
   type Descriptor,
   type Digest,

@@ -8,6 +8,7 @@ import type { RegistryClient } from "#engine/registry-client";
 import type { Store } from "#engine/store";
 import { type Digest, formatReference, parseReference, parseTag } from "#oci";
 
+import { commitImage } from "./commit.ts";
 import { announce, type Concurrency, type ImageContext } from "./context.ts";
 import type {
   DeletedImage,
@@ -116,6 +117,10 @@ class Images implements ImageService {
 
   save(names: readonly string[], signal: AbortSignal): ReadableStream<Uint8Array> {
     return save(this.#context, names, signal);
+  }
+
+  async commit(request: Parameters<ImageService["commit"]>[0]): Promise<Digest> {
+    return await commitImage(this.#context, request);
   }
 
   async importTar(request: Parameters<ImageService["importTar"]>[0]): Promise<Digest> {

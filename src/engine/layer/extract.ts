@@ -24,7 +24,7 @@ import {
 import { setXattr } from "#linux/xattr";
 
 import type { LayerNode } from "./layer-tree.ts";
-import { bytesOf, textOf } from "./tar-entry.ts";
+import { bytesOf, textOf } from "#wire/tar";
 
 export interface ExtractRequest {
   readonly root: LayerNode;

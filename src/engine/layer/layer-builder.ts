@@ -12,7 +12,7 @@ import { writeErofs } from "./erofs.ts";
 import { encodeHead, HEAD_BYTES } from "./layer-file.ts";
 import type { LayerInfo } from "./layer-store.ts";
 import { LayerTree } from "./layer-tree.ts";
-import { TarParser } from "./tar-parser.ts";
+import { TarParser } from "#wire/tar";
 
 /** How much is written before the kernel is asked to start writing it out, so that the sync at the end is short. */
 const WRITEBACK_BYTES = 16 * 1024 * 1024;

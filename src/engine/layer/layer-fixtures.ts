@@ -14,7 +14,7 @@ import {
 import { joinBytes } from "#base";
 import { setXattr } from "#linux/xattr";
 
-import { type TarEntrySource, TarWriter } from "./tar-writer.ts";
+import { type TarEntrySource, TarWriter } from "#wire/tar";
 
 export async function tarOf(entries: [TarEntrySource, (Uint8Array | string)?][]): Promise<Buffer> {
   const chunks: Uint8Array[] = [];

@@ -5,14 +5,9 @@ import { createGzip, gzipSync } from "node:zlib";
 import * as fc from "fast-check";
 
 import { mount } from "#linux/mount";
+import { encodeTarHeader, TAR_TRAILER, tarStream } from "#wire/tar";
 
-import {
-  encodeTarHeader,
-  openLayerStore,
-  type LayerStore,
-  TAR_TRAILER,
-  tarStream,
-} from "./index.ts";
+import { openLayerStore, type LayerStore } from "./index.ts";
 import { failureOf, makeTree, gnuTar, streamOf, tarOf } from "./layer-fixtures.ts";
 import { listTree } from "./tree-listing.ts";
 

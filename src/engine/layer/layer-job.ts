@@ -33,7 +33,7 @@ export interface LayerJob {
         readonly sizeBytes: number | null;
       }
     | { readonly kind: "messages" }
-    | { readonly kind: "upper"; readonly path: string };
+    | { readonly kind: "upper"; readonly path: string; readonly skip: ReadonlySet<string> };
   readonly expected: {
     readonly digest: Digest | null;
     readonly sizeBytes: number | null;
@@ -121,7 +121,7 @@ interface ReceiveRequest {
 async function receive(request: ReceiveRequest): Promise<LayerWritten["arrived"] | null> {
   const { source, expected, context, take } = request;
   if (source.kind === "upper") {
-    for (const piece of upperTar(source.path)) await take(piece);
+    for (const piece of upperTar(source.path, source.skip)) await take(piece);
     return null;
   }
   const { compression, pieces } = await recognise(

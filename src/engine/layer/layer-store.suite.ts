@@ -24,7 +24,9 @@ import { FileDescriptor } from "#linux/path";
 import { getXattr, setXattr } from "#linux/xattr";
 import { digestOf } from "#oci";
 
-import { openLayerStore, type LayerStore, type TarEntrySource } from "./index.ts";
+import type { TarEntrySource } from "#wire/tar";
+
+import { openLayerStore, type LayerStore } from "./index.ts";
 import { failureOf, gnuTar, makeTree, streamOf, tarOf } from "./layer-fixtures.ts";
 import { listTree } from "./tree-listing.ts";
 

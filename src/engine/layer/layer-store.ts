@@ -43,8 +43,15 @@ export interface LayerStore {
    * and keeps the old. @throws EngineError "invalid" for bytes that are not the promised layer or no good tar
    */
   write(request: LayerWriteRequest): Promise<LayerWritten>;
-  /** Turns an overlay's upper directory into a layer: tar, diffId and index in one walk. */
-  writeUpper(request: { upper: string; signal?: AbortSignal }): Promise<LayerInfo>;
+  /**
+   * Turns an overlay's upper directory into a layer: tar, diffId and index in one walk.
+   * @param request.skip paths below it (byte strings, no slash at their end) that are left out with all they hold
+   */
+  writeUpper(request: {
+    upper: string;
+    skip?: ReadonlySet<string>;
+    signal?: AbortSignal;
+  }): Promise<LayerInfo>;
   /** A directory that shows the layer, for overlayfs (whiteouts as 0:0 devices); mounted if it was not. */
   mount(diffId: Digest): string;
   /** The exact tar again, bit for bit. */

@@ -10,8 +10,8 @@ import { invalid, LAYER_ENTRY_LIMIT } from "#base";
 import { isType, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG } from "#linux/path";
 
 import { cleanParts, shownPath } from "./path-name.ts";
-import type { SparseSegment, TarEntryType, TarHeader } from "./tar-entry.ts";
-import { textOf } from "./tar-entry.ts";
+import type { SparseSegment, TarEntryType, TarHeader } from "#wire/tar";
+import { textOf } from "#wire/tar";
 import { keptXattrs } from "./xattr-filter.ts";
 
 /** One inode of the tree; hard links share it. */

@@ -1,7 +1,7 @@
 /** Names in an archive: cleaned as Docker cleans them (Go's path.Clean), as byte strings. */
 import { invalid } from "#base";
 
-import { textOf } from "./tar-entry.ts";
+import { textOf } from "#wire/tar";
 
 /** Linux's NAME_MAX and PATH_MAX: longer ones could not be opened. */
 const NAME_LIMIT_BYTES = 255;

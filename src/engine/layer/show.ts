@@ -34,8 +34,8 @@ import { LayerBuilder } from "./layer-builder.ts";
 import { HEAD_BYTES, readLayerInfo } from "./layer-file.ts";
 import { ingestPath, layerPath, treePath } from "./layer-job.ts";
 import { LayerTree } from "./layer-tree.ts";
-import { TarParser } from "./tar-parser.ts";
-import { TAR_TRAILER } from "./tar-writer.ts";
+import { TarParser } from "#wire/tar";
+import { TAR_TRAILER } from "#wire/tar";
 
 export interface LayerShow {
   /** The layer's directory, made or mounted if it was not. @throws SyscallError */

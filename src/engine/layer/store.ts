@@ -119,9 +119,11 @@ class Store implements LayerStore {
     return this.#write(job, { ...stream, signal, onProgress });
   }
 
-  async writeUpper({ upper, signal }: { upper: string; signal?: AbortSignal }): Promise<LayerInfo> {
+  async writeUpper(request: Parameters<LayerStore["writeUpper"]>[0]): Promise<LayerInfo> {
+    const { upper, skip = new Set<string>(), signal } = request;
     const expected = { digest: null, sizeBytes: null, diffId: null };
-    const job: LayerJob = { ...this.#newJob(), source: { kind: "upper", path: upper }, expected };
+    const source = { kind: "upper", path: upper, skip } as const;
+    const job: LayerJob = { ...this.#newJob(), source, expected };
     const { diffId, tarSizeBytes, contentSizeBytes, entries } = await this.#write(job, { signal });
     return { diffId, tarSizeBytes, contentSizeBytes, entries };
   }

@@ -16,7 +16,7 @@ import {
 } from "#linux/path";
 import { getXattr, listXattrs } from "#linux/xattr";
 
-import { rawOf } from "./tar-entry.ts";
+import { rawOf } from "#wire/tar";
 
 /**
  * One line for each name below a directory, sorted: everything that a layer carries. Hard links share the name of

@@ -5,7 +5,7 @@
 import { invalid } from "#base";
 import { isType, S_IFDIR, S_IFLNK, S_IFREG } from "#linux/path";
 
-import { textOf } from "./tar-entry.ts";
+import { textOf } from "#wire/tar";
 
 /** e_value_size of EROFS has 16 bits; Linux itself stops one byte later. */
 const VALUE_LIMIT_BYTES = 65535;

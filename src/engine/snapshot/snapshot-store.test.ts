@@ -16,7 +16,8 @@ import {
   writeFileSync,
 } from "node:fs";
 
-import { type LayerStore, openLayerStore, tarStream } from "#engine/layer";
+import { type LayerStore, openLayerStore } from "#engine/layer";
+import { tarStream } from "#wire/tar";
 import { createDetachedOverlay, MNT_DETACH, moveMount, unmount } from "#linux/mount";
 import { FileDescriptor } from "#linux/path";
 import type { Digest } from "#oci";

@@ -13,6 +13,7 @@ import { authRoutes, type Login } from "./auth.ts";
 import { containerRoutes } from "./containers.ts";
 import { distributionRoutes, type InspectRemote } from "./distribution.ts";
 import { DOCKER_DEFAULTS, type HostDefaults } from "./encode/host-config.ts";
+import { fileRoutes } from "./files.ts";
 import { eventRoutes, type Listeners } from "./events.ts";
 import { execRoutes } from "./exec.ts";
 import { imageRoutes } from "./images.ts";
@@ -61,6 +62,7 @@ export function createApiServer(services: ApiServices): ApiServer {
     liveRoutes(containers),
     statsRoutes(containers),
     streamRoutes(containers),
+    fileRoutes(containers),
     execRoutes(containers),
     imageRoutes(images),
     networkRoutes({ networks, containers }),

@@ -33,17 +33,9 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
 
 /** By what is missing: its routes. Each answers 501 and says so. */
 const MISSING: Readonly<Record<string, readonly string[]>> = {
-  "the changes of a container's files (docker diff)": ["GET /containers/:id/changes"],
-  "the export of a container": ["GET /containers/:id/export"],
-  "copying files from and to containers": [
-    "HEAD /containers/:id/archive",
-    "GET /containers/:id/archive",
-    "PUT /containers/:id/archive",
-  ],
   "prune of images": ["POST /images/prune"],
   "the search of images": ["GET /images/search"],
   "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],
-  "commit of a container": ["POST /commit"],
   "disk usage": ["GET /system/df"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
   "networks of your own": [

@@ -185,3 +185,19 @@ export interface ExecInspect {
 
 /** Docker's instant for "never". */
 export const ZERO_TIME = "0001-01-01T00:00:00Z";
+
+/** `X-Docker-Container-Path-Stat`, in base64. */
+export interface ContainerPathStat {
+  name: string;
+  size: number;
+  /** Go's FileMode. */
+  mode: number;
+  mtime: string;
+  linkTarget: string;
+}
+
+/** One element of `GET /containers/{id}/changes`: 0 modified, 1 added, 2 deleted. */
+export interface ContainerChange {
+  Path: string;
+  Kind: 0 | 1 | 2;
+}

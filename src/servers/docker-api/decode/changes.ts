@@ -1,5 +1,5 @@
 /**
- * `--change` of `docker import`: Dockerfile instructions that only set an image's config.
+ * `--change` of `docker import` and `commit`: Dockerfile instructions that only set an image's config.
  * Lines are read as the Dockerfile reader reads them; what needs a build (RUN, COPY, …) is refused.
  */
 import { invalid, notImplemented } from "#base";
@@ -50,8 +50,11 @@ const INSTRUCTIONS: Readonly<Record<string, Instruction>> = {
 const BUILD_INSTRUCTIONS = new Set(["ADD", "ARG", "COPY", "FROM", "MAINTAINER", "RUN", "SHELL"]);
 
 /** @throws EngineError "invalid" in the words of Docker's Dockerfile reader */
-export function decodeChanges(changes: readonly string[]): ImageRunConfig {
-  const draft: Draft = {};
+export function decodeChanges(
+  changes: readonly string[],
+  base: ImageRunConfig = {},
+): ImageRunConfig {
+  const draft: Draft = { ...base };
   const lines = changes
     .join("\n")
     .replaceAll(/\\[ \t]*\n/g, "")

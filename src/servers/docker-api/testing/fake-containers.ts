@@ -1,5 +1,5 @@
 /** Containers without a kernel: records, and the programs of fake-process.ts. */
-import { conflict, invalid, newId, noSuch, notModified } from "#base";
+import { conflict, invalid, newId, noSuch, notFound, notModified } from "#base";
 import type {
   AttachRequest,
   Container,
@@ -8,15 +8,19 @@ import type {
   CreateRequest,
   ExecCreateRequest,
   ExecInstance,
+  ExtractRequest,
+  FileChange,
   ListedContainer,
   ListRequest,
   LogsRequest,
+  PathStat,
   ProcessStreams,
   WaitCondition,
   WaitResult,
 } from "#engine/container";
 import type { EventBus } from "#engine/events";
 import type { StatsWatcher } from "#engine/stats";
+import type { Digest } from "#oci";
 
 import { FakeProcess, streamOf } from "./fake-process.ts";
 import { IMAGE_ID } from "./fake-services.ts";
@@ -263,7 +267,50 @@ export class FakeContainers implements ContainerService {
   explain(): Promise<string> {
     return Promise.resolve("");
   }
+
+  statPath(name: string, path: string): Promise<PathStat> {
+    this.resolve(name);
+    if (path !== "/file") throw notFound(`Could not find the file ${path} in container ${name}`);
+    return Promise.resolve(FAKE_STAT);
+  }
+
+  async readArchive(
+    name: string,
+    path: string,
+  ): Promise<{ stat: PathStat; tar: ReadableStream<Uint8Array> }> {
+    const stat = await this.statPath(name, path);
+    return { stat, tar: streamOf([new Uint8Array(1024)]) };
+  }
+
+  async extract(name: string, request: ExtractRequest): Promise<void> {
+    this.resolve(name);
+    for await (const bytes of request.archive) if (bytes.length === 0) return;
+  }
+
+  exportFiles(name: string): Promise<ReadableStream<Uint8Array>> {
+    this.resolve(name);
+    return Promise.resolve(streamOf([new Uint8Array(1024)]));
+  }
+
+  changes(name: string): Promise<FileChange[]> {
+    this.resolve(name);
+    return Promise.resolve([{ kind: "added", path: "/file" }]);
+  }
+
+  commit(name: string): Promise<Digest> {
+    this.resolve(name);
+    return Promise.resolve(IMAGE_ID);
+  }
 }
+
+const FAKE_STAT: PathStat = {
+  name: "file",
+  sizeBytes: 1,
+  mode: 0o100644,
+  mtimeSec: 0,
+  mtimeNsec: 0,
+  linkTarget: "",
+};
 
 function recordOf(id: string, { name, config, host }: CreateRequest): Container {
   const [path = "sh", ...args] = [...(config.entrypoint ?? []), ...(config.command ?? [])];

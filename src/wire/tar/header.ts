@@ -1,7 +1,7 @@
 /** One header block and pax records: bytes to values. Spec: POSIX pax, "ustar Interchange Format"; Go's archive/tar. */
 import { invalid } from "#base";
 
-import { TAR_BLOCK } from "./tar-entry.ts";
+import { TAR_BLOCK } from "./entry.ts";
 
 /** The words of Go's archive/tar, which Docker shows. */
 export const badHeader = (): Error => invalid("archive/tar: invalid tar header");

@@ -10,8 +10,8 @@
  */
 import { readAll } from "#base";
 
-import { TarParser } from "./tar-parser.ts";
-import { textOf, type TarHeader } from "./tar-entry.ts";
+import { TarParser } from "./parser.ts";
+import { textOf, type TarHeader } from "./entry.ts";
 
 /** An entry and its stored data. */
 export class TarEntry {

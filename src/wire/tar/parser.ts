@@ -13,7 +13,7 @@ import {
   type PaxRecord,
   paxTime,
   type RawHeader,
-} from "./tar-header.ts";
+} from "./header.ts";
 import {
   oldGnuExtension,
   oldGnuSparse,
@@ -21,14 +21,14 @@ import {
   segmentsOf,
   SparseMapReader,
   storedSize,
-} from "./tar-sparse.ts";
+} from "./sparse.ts";
 import {
   paddingOf,
   type SparseSegment,
   TAR_BLOCK,
   type TarEntryType,
   type TarHeader,
-} from "./tar-entry.ts";
+} from "./entry.ts";
 
 export interface TarHandler {
   /** A header is complete; the entry's data follows. */

@@ -9,7 +9,7 @@ import {
   TAR_BLOCK,
   type TarAttributes,
   type TarEntryType,
-} from "./tar-entry.ts";
+} from "./entry.ts";
 
 /** An entry to write; what is left out is 0 (mode: 0644, directories 0755, links 0777). */
 export interface TarEntrySource extends Partial<Omit<TarAttributes, "type">> {
@@ -18,6 +18,8 @@ export interface TarEntrySource extends Partial<Omit<TarAttributes, "type">> {
   readonly link?: string | Uint8Array;
   /** "file" if left out. */
   readonly type?: TarEntryType;
+  /** Further pax records, such as those of a sparse file; values are byte strings. */
+  readonly records?: readonly (readonly [key: string, value: string])[];
 }
 
 const flags: Readonly<Record<TarEntryType, string>> = {
@@ -121,6 +123,7 @@ function paxRecords(
   const nanoseconds = entry.mtimeNsec ?? 0;
   if (nanoseconds !== 0 || mtime < 0 || mtime > OCTAL_SIZE_LIMIT)
     add("mtime", timeText(mtime, nanoseconds));
+  for (const [key, value] of entry.records ?? []) add(key, value);
   const names = [...(entry.xattrs?.keys() ?? [])].sort();
   for (const name of names) {
     records.push(paxRecord(`SCHILY.xattr.${name}`, entry.xattrs?.get(name) ?? new Uint8Array()));

@@ -3,8 +3,8 @@
  * extension blocks, and as pax records 0.0, 0.1 and 1.0 (the map in front of the data).
  * Spec: GNU tar manual, "Storing Sparse Files". Stored pieces follow each other without gaps, as Go reads them.
  */
-import { badHeader, parseNumber, paxNumber, type PaxRecord } from "./tar-header.ts";
-import type { SparseSegment } from "./tar-entry.ts";
+import { badHeader, parseNumber, paxNumber, type PaxRecord } from "./header.ts";
+import type { SparseSegment } from "./entry.ts";
 
 /** Segments of one sparse file: a map of 16 bytes each must stay in memory. */
 const SEGMENT_LIMIT = 1_000_000;

@@ -1,12 +1,12 @@
 /**
- * The tar codec of the engine, in five files:
+ * The tar codec of the engine, file by file:
  *
- *   tar-entry.ts    what an entry is (this file)
- *   tar-header.ts   one 512-byte header block, pax records
- *   tar-sparse.ts   the four ways of GNU tar to store a file with holes
- *   tar-parser.ts   `TarParser`: bytes in, entries and data out, synchronously (the layer indexer's hot loop)
- *   tar-reader.ts   `readTarEntries(stream)`: the same as an async iterator, each entry with its body
- *   tar-writer.ts   `TarWriter`, `tarStream`: entries in, tar out
+ *   entry.ts    what an entry is (this file)
+ *   header.ts   one 512-byte header block, pax records
+ *   sparse.ts   the four ways of GNU tar to store a file with holes
+ *   parser.ts   `TarParser`: bytes in, entries and data out, synchronously (the layer indexer's hot loop)
+ *   reader.ts   `readTarEntries(stream)`: the same as an async iterator, each entry with its body
+ *   writer.ts   `TarWriter`, `tarStream`: entries in, tar out
  *
  * Names in a tar are bytes. Inside the codec they are *byte strings*: one character (U+0000 to U+00FF) a byte,
  * which JavaScript keeps as one byte each and sorts as the kernel would. `entry.name` is the text.
