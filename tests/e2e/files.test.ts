@@ -86,7 +86,7 @@ describe("cp", () => {
     const packed = Bun.spawnSync(["tar", "-C", local("s"), "-c", "deep"]).stdout;
     await engine.ok(["cp", "-", `${id}:/opt/..`], { stdin: packed });
     expect(await inside(id, "cat /deep/f")).toBe("streamed");
-    const zipped = Bun.gzipSync(packed);
+    const zipped = Bun.gzipSync(new Uint8Array(packed));
     await engine.ok(["cp", "-", `${id}:/tmp`], { stdin: zipped });
     expect(await inside(id, "cat /tmp/deep/f")).toBe("streamed");
     const shell = `docker -H unix://${engine.socket} cp ${id}:/deep - | tar -t`;
@@ -184,7 +184,7 @@ describe("cp", () => {
   });
 
   test("errors are Docker's", async () => {
-    const id = await running("--read-only", "-v", "/ro:ro", "-v", `${folder}:/locked:ro`);
+    const id = await running("--read-only", "-v", `${folder}:/locked:ro`);
     writeFileSync(local("r"), "r");
     const failure = async (...args: string[]) =>
       (await engine.docker(["cp", ...args])).stderr.trim();
@@ -230,5 +230,266 @@ describe("cp", () => {
       message: expect.stringContaining("archive/tar"),
     });
     await engine.ok(["rm", "-f", other]);
+  });
+});
+
+describe("diff and export", () => {
+  test("diff tells what was added, changed and deleted, and nothing the engine did", async () => {
+    const fresh = await ended("true");
+    expect(await engine.ok(["diff", fresh])).toBe("");
+    const id = await ended(
+      "echo x > /etc/new; rm /etc/group; echo y >> /etc/passwd; mkdir -p /opt/a/b; rm -r /home; mkdir /home; " +
+        "echo z > /home/z; cat /etc/shadow > /dev/null; echo gone > /root/gone; rm /root/gone",
+    );
+    const image = await engine
+      .ok(["run", "--rm", "busybox", "ls", "-d", "/opt", "/home"], {})
+      .catch(() => "/home");
+    const lines = (await engine.ok(["diff", id])).split("\n");
+    expect(lines).toContain("A /etc/new");
+    expect(lines).toContain("D /etc/group");
+    expect(lines).toContain("C /etc/passwd");
+    expect(lines).toContain("C /etc");
+    expect(lines).toContain("A /opt/a/b");
+    expect(lines).toContain(image.includes("/opt") ? "C /opt" : "A /opt");
+    expect(lines).toContain("A /home/z");
+    expect(lines.join("\n")).not.toMatch(/shadow|gone|hosts|resolv|proc|dev/);
+    await engine.ok(["rm", fresh, id]);
+  });
+
+  test("export holds the whole root, of a running and of a stopped container alike", async () => {
+    const id = await running("-v", "/data");
+    await inside(id, "echo in > /exported; echo v > /data/v; rm /etc/group");
+    for (const state of ["running", "stopped"]) {
+      if (state === "stopped") await engine.ok(["stop", "-t", "0", id]);
+      await engine.ok(["export", "-o", local("export.tar"), id]);
+      const names = await tar(Bun.file(local("export.tar")), "-t");
+      expect(names).toContain("\nexported\n");
+      expect(names).toContain("bin/busybox");
+      expect(names).not.toContain("etc/group");
+      expect(names).not.toContain("data/v");
+      expect(names).not.toMatch(/^proc\/\d/m);
+      const imported = await engine.ok(["import", local("export.tar"), "exported"]);
+      expect(await engine.ok(["run", "--rm", imported, "cat", "/exported"])).toBe("in");
+    }
+    await engine.ok(["rm", "-fv", id]);
+    await engine.ok(["rmi", "-f", "exported"]);
+  });
+});
+
+describe("commit", () => {
+  const inspect = async (image: string) =>
+    (
+      JSON.parse(await engine.ok(["image", "inspect", image])) as {
+        Id: string;
+        Parent: string;
+        Author: string;
+        Comment: string;
+        Config: Record<string, unknown>;
+        RootFS: { Layers: string[] };
+      }[]
+    )[0];
+
+  test("makes an image of a container with its changes, config and history", async () => {
+    const id = await ended("echo kept > /kept; rm /etc/group; chown 5:6 /kept", "-e", "A=1");
+    const made = await engine.ok([
+      "commit",
+      "-a",
+      "Me <me@example.com>",
+      "-m",
+      "what changed",
+      "--change",
+      'CMD ["cat", "/kept"]',
+      "--change",
+      "ENV B=2",
+      "--change",
+      "LABEL l=v",
+      id,
+      "committed:one",
+    ]);
+    const image = await inspect("committed:one");
+    expect(image).toMatchObject({
+      Id: made,
+      Author: "Me <me@example.com>",
+      Comment: "what changed",
+    });
+    expect(image?.Parent).toBe((await inspect("busybox"))?.Id ?? "");
+    expect(image?.Config).toMatchObject({ Cmd: ["cat", "/kept"], Labels: { l: "v" } });
+    expect(image?.Config["Env"]).toEqual(expect.arrayContaining(["A=1", "B=2"]));
+    expect(image?.RootFS.Layers).toHaveLength(2);
+    expect(await engine.ok(["run", "--rm", "committed:one"])).toBe("kept");
+    const look = "stat -c %u:%g /kept; test -e /etc/group || echo gone; echo $A$B";
+    expect(await engine.ok(["run", "--rm", "committed:one", "sh", "-c", look])).toBe(
+      "5:6\ngone\n12",
+    );
+    const history = await engine.ok([
+      "history",
+      "--no-trunc",
+      "--format",
+      "{{.CreatedBy}}|{{.Comment}}",
+      made,
+    ]);
+    expect(history.split("\n")[0]).toMatch(/^sh -c echo kept.*\|what changed$/);
+    await engine.ok(["rm", id]);
+    await engine.ok(["rmi", "committed:one"]);
+  });
+
+  test("freezes a running container meanwhile, and not with --pause=false", async () => {
+    const since = String(Math.floor(Date.now() / 1000) - 1);
+    const id = await running();
+    await inside(id, "echo live > /live");
+    await engine.ok(["commit", id, "live:1"]);
+    await engine.ok(["commit", "--pause=false", id, "live:2"]);
+    expect(await engine.ok(["run", "--rm", "live:2", "cat", "/live"])).toBe("live");
+    expect(await engine.ok(["inspect", "-f", "{{.State.Status}}", id])).toBe("running");
+    const until = String(Math.ceil(Date.now() / 1000) + 1);
+    const events = await engine.ok([
+      "events",
+      "--since",
+      since,
+      "--until",
+      until,
+      "--filter",
+      `container=${id}`,
+      "--format",
+      "{{.Action}}",
+    ]);
+    const actions = events.split("\n").filter((action) => /pause|commit/.test(action));
+    expect(actions).toEqual(["pause", "commit", "unpause", "commit"]);
+    await engine.ok(["rm", "-f", id]);
+    await engine.ok(["rmi", "-f", "live:1", "live:2"]);
+  });
+
+  test("without changes adds history only", async () => {
+    const id = await ended("true");
+    await engine.ok(["commit", id, "same"]);
+    expect((await inspect("same"))?.RootFS.Layers).toHaveLength(1);
+    expect(await engine.ok(["run", "--rm", "same", "echo", "runs"])).toBe("runs");
+    const failed = await engine.docker(["commit", "nosuch", "x"]);
+    expect(failed.stderr).toContain("No such container: nosuch");
+    expect((await engine.docker(["commit", "--change", "RUN true", id])).stderr).toContain(
+      "run is not a valid change command",
+    );
+    await engine.ok(["rm", id]);
+    await engine.ok(["rmi", "same"]);
+  });
+});
+
+describe("hostile containers and archives", () => {
+  const secret = () => local("secret");
+
+  test("links planted anywhere lead inside the container only", async () => {
+    writeFileSync(secret(), "the host's");
+    const id = await running();
+    await inside(
+      id,
+      `ln -s ${folder} /out; ln -s ../../../../../../../..${folder} /up; ln -s ${secret()} /plain; ` +
+        "ln -s /proc/1/root /magic; mkdir /in",
+    );
+    for (const path of ["/out/secret", "/up/secret", "/plain/", "/magic/../secret"]) {
+      const answer = await engine.fetch(`/containers/${id}/archive?path=${path}`);
+      expect([400, 404]).toContain(answer.status);
+    }
+    writeFileSync(local("p"), "planted");
+    await engine.docker(["cp", local("p"), `${id}:/out/secret`]);
+    await engine.docker(["cp", local("p"), `${id}:/plain`]);
+    await engine.docker(["cp", local("p"), `${id}:/in/../../../..${folder}/escaped`]);
+    // A link in the archive itself, then an entry through it.
+    mkdirSync(local("evil"), { recursive: true });
+    symlinkSync(folder, local("evil/door"));
+    const first = Bun.spawnSync(["tar", "-C", local("evil"), "-c", "door"]).stdout;
+    rmSync(local("evil/door"));
+    mkdirSync(local("evil/door"));
+    writeFileSync(local("evil/door/secret"), "overwritten");
+    const second = Bun.spawnSync(["tar", "-C", local("evil"), "-c", "door/secret"]).stdout;
+    const joined = Buffer.concat([first.subarray(0, 512), second]);
+    await engine.fetch(`/containers/${id}/archive?path=/in`, { method: "PUT", body: joined });
+    const dots = Bun.spawnSync([
+      "tar",
+      "-C",
+      local("evil/door"),
+      "-Pc",
+      "--transform",
+      "s,^,../../../,",
+      "secret",
+    ]);
+    await engine.fetch(`/containers/${id}/archive?path=/in`, { method: "PUT", body: dots.stdout });
+    expect(readFileSync(secret(), "utf8")).toBe("the host's");
+    expect(existsSync(local("escaped"))).toBe(false);
+    expect(await inside(id, "cat /in/secret")).toBe("overwritten");
+    await engine.ok(["rm", "-f", id]);
+  });
+
+  test("a container that swaps directories for links during a copy gets nothing out", async () => {
+    writeFileSync(secret(), "the host's");
+    const id = await running();
+    await inside(id, "mkdir -p /race/d; echo inside > /race/d/secret");
+    await engine.ok([
+      "exec",
+      "-d",
+      id,
+      "sh",
+      "-c",
+      `cd /race; while :; do mv d e; ln -s ${folder} d; rm d; mv e d; done`,
+    ]);
+    const pack = Bun.spawnSync([
+      "tar",
+      "-C",
+      "/",
+      "--transform",
+      "s,.*,d/secret,",
+      "-c",
+      "etc/hostname",
+    ]).stdout;
+    for (let round = 0; round < 60; round += 1) {
+      const got = await engine.fetch(`/containers/${id}/archive?path=/race/d/secret`);
+      const text = await got.text();
+      expect(text).not.toContain("the host's");
+      const put = await engine.fetch(`/containers/${id}/archive?path=/race`, {
+        method: "PUT",
+        body: pack,
+      });
+      await put.text();
+    }
+    expect(readFileSync(secret(), "utf8")).toBe("the host's");
+    await engine.ok(["rm", "-f", id]);
+  });
+
+  test("huge headers, cut connections and endless archives leave the daemon well", async () => {
+    const id = await running();
+    const put = (body: RequestInit["body"]) =>
+      engine.fetch(`/containers/${id}/archive?path=/tmp`, { method: "PUT", body: body ?? null });
+    const header = Bun.spawnSync(["tar", "-C", "/", "-c", "etc/hostname"]).stdout.subarray(0, 512);
+    const long = Buffer.from(header);
+    long.write("L", 156, "latin1");
+    long.write("77777777777\0", 124, "latin1");
+    long.fill(0x20, 148, 156);
+    const sum = long.reduce((total, byte) => total + byte, 0);
+    long.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+    const refused = await put(Buffer.concat([long, Buffer.alloc(1 << 20)]));
+    expect(refused.status).toBe(400);
+    const cut = await put(header);
+    expect(cut.status).toBe(400);
+    await inside(id, "dd if=/dev/urandom of=/tmp/large bs=1M count=40 2>/dev/null");
+    const abort = new AbortController();
+    const answer = await engine.fetch(`/containers/${id}/archive?path=/tmp/large`, {
+      signal: abort.signal,
+    });
+    await answer.body?.getReader().read();
+    abort.abort();
+    await engine.ok(["stop", "-t", "0", id]);
+    // A reader that went away does not hold a stopped container for ever either.
+    const stopped = new AbortController();
+    const held = await engine.fetch(`/containers/${id}/archive?path=/tmp/large`, {
+      signal: stopped.signal,
+    });
+    await held.body?.getReader().read();
+    stopped.abort();
+    await engine.ok(["start", id]);
+    expect(await inside(id, "echo well")).toBe("well");
+    await engine.ok(["rm", "-f", id]);
+  });
+
+  test("the JSON of every answer was Docker's", () => {
+    expect(engine.violations()).toEqual([]);
   });
 });

@@ -1,4 +1,3 @@
 /** Trees of files as archives and back, through descriptors: no link on the way is ever followed by name. */
 export { type EntryTarRequest, entryTar, type TreeTarRequest, treeTar } from "./read.ts";
-export { removeEntry } from "./remove.ts";
 export { TreeWriter, type TreeWriterRequest } from "./write.ts";

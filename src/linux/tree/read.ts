@@ -200,7 +200,7 @@ function refuseRedirect(target: number, path: string): void {
 function* entry(walk: Walk, place: Place, stat: FileStat): Pieces {
   const type = leafType(stat.mode);
   if (type === null) return;
-  const { parentFd, name, path } = place;
+  const { path } = place;
   const { overlay = false } = walk.options;
   if (overlay && type === "character" && stat.rdevMajor === 0 && stat.rdevMinor === 0) {
     const cut = path.lastIndexOf("/") + 1;

@@ -29,7 +29,7 @@ export function fileRoutes(containers: ContainerService): Routes {
     },
     "GET /containers/:id/changes": async (call) => {
       const changes = await containers.changes(call.param("id"));
-      call.json(200, changes.length === 0 ? null : changes.map(encodeChange));
+      call.json(200, changes.map(encodeChange));
     },
     "POST /commit": (call) => commit(call, containers),
   };
