@@ -163,6 +163,7 @@ class TestEngine implements Engine {
     this.#clientConfig = join(this.root, "client");
     mkdirSync(this.#clientConfig, { recursive: true });
     writeFileSync(join(this.root, "owner.pid"), String(process.pid));
+    writeFileSync(join(this.root, "daemon.json"), "{}");
   }
 
   get daemonPid(): number {
