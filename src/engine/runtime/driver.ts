@@ -69,11 +69,16 @@ export interface ExecRequest {
   readonly scratch: string;
 }
 
-/** A process that executes the image's program. The receiver owns both descriptors. */
+/** A process that executes the image's program. The receiver owns the descriptors. */
 export interface Born {
   readonly pid: number;
   readonly pidfd: number;
   readonly ptyMaster: number | null;
+  /**
+   * The mount namespace that the birth made, where the driver can tell: an end is seen at once while somebody holds it,
+   * and about 1 ms later where it is the last process that takes its mounts down. The receiver's, too.
+   */
+  readonly mountNamespace: number | null;
 }
 
 /**

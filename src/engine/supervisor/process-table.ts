@@ -217,7 +217,14 @@ export class ProcessTable {
     for (const stream of ["stdout", "stderr"] as const) {
       log.write(stream, Buffer.from(unfinished?.[stream] ?? "", "base64"));
     }
-    const process = new SupervisedProcess({ ...rest, identity, ...this.#hooks(container), log });
+    const hooks = this.#hooks(container);
+    const process = new SupervisedProcess({
+      ...rest,
+      identity,
+      mountNamespace: null,
+      ...hooks,
+      log,
+    });
     this.#entries.set(nameOf(identity.key), { state: "alive", process, container });
   }
 
@@ -293,6 +300,7 @@ export class ProcessTable {
       identity: { key, ...named },
       stdio,
       pidfd: born.pidfd,
+      mountNamespace: born.mountNamespace,
       handles: { ...request.handles, ptyMaster: born.ptyMaster },
       log: this.#openLog(container?.log ?? null),
       ...this.#hooks(container),
@@ -361,6 +369,7 @@ export class ProcessTable {
     const { parts, records } = this.#options;
     const cgroup = () => parts.cgroup(container.cgroupsPath);
     const steps: [string, () => unknown][] = [
+      ["unmount the tree of", () => process?.releaseMounts()],
       ["remove the links of", () => parts.removeLinks(container.endpoints)],
       ["kill the rest of", () => cgroup().killAll(KILL_WAIT)],
       [

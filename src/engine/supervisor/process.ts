@@ -4,6 +4,9 @@
  * The order at the end is a promise: all that it printed before its end is in the log and on its way to the
  * attachers, then the exit is recorded, then announced.
  */
+import { close } from "node:fs";
+import { promisify } from "node:util";
+
 import type { LogStream, LogWriter } from "#engine/logs";
 import { pidfdSendSignal } from "#linux/process";
 import { setWindowSize } from "#linux/pty";
@@ -35,6 +38,8 @@ export interface ProcessOptions {
   readonly identity: ProcessIdentity;
   readonly stdio: StdioRequest;
   readonly pidfd: number;
+  /** Held until the end was told: see `Born`. */
+  readonly mountNamespace: number | null;
   readonly handles: StreamHandles;
   readonly log: LogWriter;
   readonly readiness: Readiness;
@@ -57,6 +62,7 @@ export class SupervisedProcess implements AttachedProcess {
   readonly #blocked = new Set<Attacher>();
   #stallTimer: Timer | null = null;
   #hasEnded = false;
+  #hasReleasedMounts = false;
 
   constructor(options: ProcessOptions) {
     this.#options = options;
@@ -161,6 +167,14 @@ export class SupervisedProcess implements AttachedProcess {
     this.#attachers.clear();
     this.#blocked.clear();
     this.#stopStallTimer();
+  }
+
+  /** Lets the mounts go. Taking them down is the kernel's work of a millisecond: another thread waits for it. */
+  async releaseMounts(): Promise<void> {
+    const { mountNamespace } = this.#options;
+    if (mountNamespace === null || this.#hasReleasedMounts) return;
+    this.#hasReleasedMounts = true;
+    await promisify(close)(mountNamespace);
   }
 
   /** Gives every descriptor back. What a grandchild still writes is read (and dropped) until its end, or this. */

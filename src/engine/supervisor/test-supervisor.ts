@@ -82,7 +82,7 @@ function spawn(args: readonly string[], stdio: ProcessStdio): Born {
     throw new RuntimeError("notFound", `exec: "${args[0]}": executable file not found in $PATH`);
   }
   const number = new DataView(pid.buffer).getInt32(0, true);
-  return { pid: number, pidfd: pidfdOpen(number), ptyMaster: master };
+  return { pid: number, pidfd: pidfdOpen(number), ptyMaster: master, mountNamespace: null };
 }
 
 const driver: RuntimeDriver = {

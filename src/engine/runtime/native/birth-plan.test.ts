@@ -48,7 +48,6 @@ test("a default birth joins its cgroup first and executes last", () => {
     "hide from other processes",
     "join cgroup hierarchy 0",
     "a cgroup namespace rooted here",
-    "enter the nursery: a nearly empty tree",
     "attach the container's root",
     "mount proc at /proc",
     "/proc/sys is read-only",

@@ -37,10 +37,10 @@ export interface BirthPlanRequest {
   readonly shape: BirthShape;
 }
 
-/** The namespaces that clone3 makes with the child; the mount and cgroup ones come by unshare, in the plan. */
+/** The namespaces that clone3 makes with the child; the cgroup one comes by unshare, in the plan. */
 export function cloneFlagsOf(spec: RuntimeSpec): number {
   const made = spec.linux.namespaces.filter(({ path }) => path === undefined);
-  const byClone: readonly NamespaceType[] = ["pid", "network", "ipc", "uts"];
+  const byClone: readonly NamespaceType[] = ["mount", "pid", "network", "ipc", "uts"];
   return made.reduce(
     (flags, { type }) => (byClone.includes(type) ? flags | namespaceFlags[type] : flags),
     0,
@@ -109,12 +109,6 @@ function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRequest):
     const args = [{ slot: `join.${type}` }, namespaceFlags[type]];
     writer.call("setns", args, `join the ${type} namespace`, { context });
   }
-  writer.call(
-    "setns",
-    [{ slot: "nursery" }, namespaceFlags.mount],
-    "enter the nursery: a nearly empty tree",
-  );
-  writer.call("unshare", [namespaceFlags.mount], "a mount namespace of its own");
   const to = [AT_FDCWD, { text: "/root" }, MOVE_MOUNT_F_EMPTY_PATH] as const;
   writer.call("move_mount", [root, { text: "" }, ...to], "attach the container's root");
 }

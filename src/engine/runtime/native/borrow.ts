@@ -37,7 +37,7 @@ import { INIT_PATH } from "./birth-plan.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
 import { parseMountOptions } from "./mount-options.ts";
 import { destinationOf } from "./mounts.ts";
-import type { BirthPipes, Nursery } from "./nursery.ts";
+import type { BirthPipes } from "./nursery.ts";
 import { Targets } from "./targets.ts";
 
 const NS_GET_NSTYPE = 0xb703;
@@ -73,13 +73,13 @@ class Descriptors implements Disposable {
 /** Opens all that a birth needs. @throws RuntimeError, SyscallError, EngineError; nothing stays open then */
 export function borrowForBirth(
   request: BirthRequest,
-  own: { readonly nursery: Nursery; readonly pipes: BirthPipes; readonly tasks: readonly number[] },
+  own: { readonly pipes: BirthPipes; readonly tasks: readonly number[] },
 ): BirthLoan {
   const descriptors = new Descriptors();
   try {
     const root = descriptors.keep(openRoot(request.root));
     const process = withIdentity(request.spec.process, request.identity, root);
-    const slots: Record<string, number> = { root, nursery: own.nursery.namespace };
+    const slots: Record<string, number> = { root };
     const loan = { descriptors, slots };
     const namespaces = openNamespaces(request.spec, loan);
     const targets = new Targets(root);

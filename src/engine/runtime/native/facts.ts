@@ -75,7 +75,7 @@ export type StdioShape =
 
 /**
  * What a plan must know of the descriptors that the supervisor opened. Their numbers come by slots: "root" (the
- * detached root mount), "nursery", "go" and "goWriter" (the barrier's two ends), "task<n>", "bind<index>",
+ * detached root mount), "go" and "goWriter" (the barrier's two ends), "task<n>", "bind<index>",
  * "join.<type>", "init", "stdin", "stdout", "stderr", "pidfd". Every one is close-on-exec.
  */
 export interface JoinShape {

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 
 import { attempt } from "#linux/ffi";
 import { listChildren, pidfdOpen, pidfdSendSignal, SIGKILL, waitPid } from "#linux/process";
@@ -11,7 +11,11 @@ import { PlanWriter } from "./plan.ts";
 import { openTrampoline } from "./trampoline.ts";
 
 const folder = temporaryFolder("midwife");
-afterAll(() => folder[Symbol.dispose]());
+const own = openSync("/proc/self/ns/mnt", "r");
+afterAll(() => {
+  folder[Symbol.dispose]();
+  closeSync(own);
+});
 
 const exits = (code: number) => {
   const writer = new PlanWriter();
@@ -28,7 +32,7 @@ for (const throughLibc of [false, true]) {
   const how = throughLibc ? "through libc" : "by themselves";
 
   test(`children are ours, run their plan and do not disturb the next (system calls ${how})`, () => {
-    using midwife = new Midwife(openTrampoline(folder.path, throughLibc));
+    using midwife = new Midwife(openTrampoline(folder.path, throughLibc), own);
     const plans = new PlanCache(midwife.address);
     const born = [3, 4, 5].map((code) => {
       const plan = plans.encode({ key: `${code}`, compile: () => exits(code), slots: {} });
@@ -43,7 +47,7 @@ for (const throughLibc of [false, true]) {
 }
 
 test("a midwife that was killed has a successor, and the order she died over is not born twice", () => {
-  using midwife = new Midwife(openTrampoline(folder.path));
+  using midwife = new Midwife(openTrampoline(folder.path), own);
   const plans = new PlanCache(midwife.address);
   const clone = (code: number) => {
     const plan = plans.encode({ key: `${code}`, compile: () => exits(code), slots: {} });
@@ -60,7 +64,7 @@ test("a midwife that was killed has a successor, and the order she died over is 
 });
 
 test("nobody is left when she is dismissed, and she has nearly no memory", () => {
-  const midwife = new Midwife(openTrampoline(folder.path));
+  const midwife = new Midwife(openTrampoline(folder.path), own);
   const [here = 0] = midwives();
   const pages = Number(readFileSync(`/proc/${here}/statm`, "utf8").split(" ")[1]);
   expect(pages).toBeLessThan(100);

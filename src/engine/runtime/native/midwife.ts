@@ -6,7 +6,7 @@
  * the trampoline, and waits. She shares the supervisor's table of descriptors (CLONE_FILES), so a child is born with
  * exactly the descriptors of that moment, and makes siblings, not children of her own (CLONE_PARENT): the supervisor
  * is every container's parent. A child has no copy of the supervisor's memory either, nothing a container that
- * traces it could read.
+ * traces it could read. She lives in the nursery (nursery.ts): a child's own mount namespace is a copy of it.
  *
  * An order and its plan lie in memory that both see; a byte through one pipe says "go", a byte through the other "done".
  * She dies with the supervisor (PR_SET_PDEATHSIG), but not when it executes a newer binary in its place: she would keep
@@ -64,6 +64,7 @@ interface Attendance {
 
 export class Midwife implements Disposable {
   readonly #trampoline: Trampoline;
+  readonly #nursery: number;
   readonly #shared: Region;
   readonly #place: Region;
   readonly #memory: Uint8Array;
@@ -72,9 +73,10 @@ export class Midwife implements Disposable {
   readonly #answers: readonly [reader: number, writer: number];
   #here: Attendance | null;
 
-  /** @throws SyscallError */
-  constructor(trampoline: Trampoline) {
+  /** @param nursery the mount namespace she lives in; hers to copy, the caller's to close @throws SyscallError */
+  constructor(trampoline: Trampoline, nursery: number) {
     this.#trampoline = trampoline;
+    this.#nursery = nursery;
     const length = ORDER_BYTES + PLAN_LIMIT_BYTES;
     this.#shared = { address: map(length, MAP_SHARED), length };
     this.#place = { address: map(PLAN_LIMIT_BYTES, MAP_PRIVATE), length: PLAN_LIMIT_BYTES };
@@ -126,6 +128,7 @@ export class Midwife implements Disposable {
   }
 
   #call(): Attendance {
+    this.#order[1] = BigInt(this.#nursery);
     const pid = this.#trampoline.startMidwife({
       shared: this.#shared,
       place: this.#place,

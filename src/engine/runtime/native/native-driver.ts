@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { EngineError, sentenceOf } from "#base";
 import type { Cgroup, CgroupHost } from "#linux/cgroup";
 import { allocate, attempt, SyscallError } from "#linux/ffi";
+import { openNamespace } from "#linux/namespace";
 import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
 
 import {
@@ -51,7 +52,7 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
   const folder = join(scratchRoot, `nursery-${process.pid}`);
   const nursery = openNursery({ trampoline, folder, cgroups });
   const facts = readHostFacts(cgroups, nursery.emptyDevice);
-  const midwife = new Midwife(trampoline);
+  const midwife = new Midwife(trampoline, nursery.namespace);
   const host: Host = { midwife, nursery, facts, cgroups, plans: new PlanCache(midwife.address) };
   return {
     name: "native",
@@ -77,9 +78,9 @@ interface Host {
   readonly plans: PlanCache;
 }
 
-function explain({ nursery, facts }: Host, request: BirthRequest): string {
+function explain({ facts }: Host, request: BirthRequest): string {
   using pipes = openPipes();
-  using birth = borrowForBirth(request, { nursery, pipes, tasks: [] });
+  using birth = borrowForBirth(request, { pipes, tasks: [] });
   const { spec, shape } = birth;
   const flags = `0x${cloneFlagsOf(spec).toString(16)}`;
   const clone = `  0  the midwife clones a child into namespaces of its own; it runs:\n       clone3(${flags})\n`;
@@ -101,11 +102,11 @@ async function birth(host: Host, request: BirthRequest): Promise<Born> {
 }
 
 async function birthInside(host: Host, request: BirthRequest, cgroup: Cgroup): Promise<Born> {
-  const { nursery, facts, plans } = host;
+  const { facts, plans } = host;
   using pipes = openPipes();
-  const { child, refused } = (() => {
+  const { child, mountNamespace, refused } = (() => {
     using join = cgroup.openJoin();
-    using birth = borrowForBirth(request, { nursery, pipes, tasks: join.tasks });
+    using birth = borrowForBirth(request, { pipes, tasks: join.tasks });
     const { shape, spec, descriptors } = birth;
     const compiled = { id: request.id, spec, facts, shape };
     const compile = () => compileBirth(compiled);
@@ -114,23 +115,40 @@ async function birthInside(host: Host, request: BirthRequest, cgroup: Cgroup): P
     const flags = cloneFlagsOf(spec);
     const { unified } = join;
     const child = cloneChild(host, { compile, encoded, flags, pipes, unified });
+    const mountNamespace = mountNamespaceOf(child.pid);
     try {
       giveAdjustment(child.pid, spec.process.oomScoreAdj);
       birth.withNetworkNamespace(child.pid, (networkNamespace) =>
         request.prepare({ pid: child.pid, networkNamespace }),
       );
-      return { child, refused: null };
+      return { child, mountNamespace, refused: null };
     } catch (thrown) {
-      return { child, refused: thrown };
+      return { child, mountNamespace, refused: thrown };
     }
   })();
   if (refused !== null) {
+    if (mountNamespace !== null) attempt("close", mountNamespace);
     end(child);
     // A child that failed by itself, and so had no namespace left to build in, has the better story.
     const message = await readMessage(pipes.reportReader);
     throw message?.kind === MESSAGE_FAILED ? failed("birth", child.compile(), message) : refused;
   }
-  return await follow({ child, pipes, operation: "birth", terminal: terminalOf(request) });
+  try {
+    const born = await follow({ child, pipes, operation: "birth", terminal: terminalOf(request) });
+    return { ...born, mountNamespace };
+  } catch (thrown) {
+    if (mountNamespace !== null) attempt("close", mountNamespace);
+    throw thrown;
+  }
+}
+
+/** Null for a child that has failed already: it will tell why. */
+function mountNamespaceOf(pid: number): number | null {
+  try {
+    return openNamespace(pid, "mnt");
+  } catch {
+    return null;
+  }
 }
 
 async function exec(host: Host, request: ExecRequest): Promise<Born> {
@@ -236,9 +254,10 @@ async function follow(request: {
     end(child);
     throw thrown;
   }
-  if (inner === null) return { pid: child.pid, pidfd: child.pidfd, ptyMaster };
+  const mountNamespace = null;
+  if (inner === null) return { pid: child.pid, pidfd: child.pidfd, ptyMaster, mountNamespace };
   end(child);
-  return { ...inner, ptyMaster };
+  return { ...inner, ptyMaster, mountNamespace };
 }
 
 const goByte = allocate(1);

@@ -93,6 +93,7 @@ struct order { i64 pid, count, length, report, args[11]; };
 i64 midwife(i64 shared, i64 shared_length, i64 place, i64 place_length, i64 orders, i64 answers) {
   u64 all = ~0UL, old = 0; i64 pid, i, r; i64 args[11]; char byte;
   struct order *order = (struct order *)shared;
+  i64 nursery = order->count;
   for (i = 0; i < 11; i++) args[i] = 0;
   args[0] = 0x400; args[4] = 17; /* CLONE_FILES, SIGCHLD */
   sc(NR_SIGMASK, 2, (i64)&all, (i64)&old, 8, 0, 0);
@@ -102,6 +103,8 @@ i64 midwife(i64 shared, i64 shared_length, i64 place, i64 place_length, i64 orde
   sc(NR_PRCTL, 4, 0, 0, 0, 0, 0);
   sc(NR_PRCTL, 15, shared + 2048, 0, 0, 0, 0); /* PR_SET_NAME */
   default_signals();
+  r = sc(NR_SETNS, nursery, 0x20000, 0, 0, 0, 0);
+  if (r < 0) sc(NR_EXIT, 1, 0, 0, 0, 0, 0);
 #ifdef CAN_FORGET
   forget((i64)run_plan, place, place_length, (i64)args, shared, shared_length);
 #endif
@@ -176,7 +179,10 @@ export interface Region {
 }
 
 export interface MidwifeRequest {
-  /** Memory that both processes see: an order, and at byte 4096 a plan. */
+  /**
+   * Memory that both processes see: an order, and at byte 4096 a plan. Word 1 names the mount namespace that she
+   * enters, and that every child copies, as a descriptor.
+   */
   readonly shared: Region;
   /** Where plans are copied to and run. */
   readonly place: Region;
@@ -214,6 +220,7 @@ export function openTrampoline(folder: string, throughLibc = process.arch !== "x
         NR_MUNMAP: `${process.arch === "arm64" ? 215 : 11}`,
         NR_SIGACTION: `${syscallNumbers.rt_sigaction}`,
         NR_SIGMASK: `${syscallNumbers.rt_sigprocmask}`,
+        NR_SETNS: `${syscallNumbers.setns}`,
         NR_CLONE3: `${syscallNumbers.clone3}`,
         NR_OPENAT2: `${syscallNumbers.openat2}`,
         NR_EXIT: `${syscallNumbers.exit_group}`,

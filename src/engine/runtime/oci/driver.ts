@@ -107,7 +107,7 @@ async function birth(command: string, request: BirthRequest): Promise<Born> {
   if (!started.ok) throw createError(started.error);
   terminal?.[Symbol.dispose]();
   undo.move(); // it lives: from here `release` owns bundle, mount and state
-  return { pid, pidfd, ptyMaster };
+  return { pid, pidfd, ptyMaster, mountNamespace: null };
 }
 
 async function exec(command: string, request: ExecRequest): Promise<Born> {
@@ -131,7 +131,12 @@ async function exec(command: string, request: ExecRequest): Promise<Born> {
     const done = await runtime(command, scratch, [...flags, ...consoleFlags(terminal), id], stdio);
     if (!done.ok) throw execError(done.error);
     const pid = Number(readFileSync(pidFile, "utf8"));
-    return { pid, pidfd: pidfdOpen(pid), ptyMaster: masterOf(terminal, stdio) };
+    return {
+      pid,
+      pidfd: pidfdOpen(pid),
+      ptyMaster: masterOf(terminal, stdio),
+      mountNamespace: null,
+    };
   } finally {
     rmSync(processFile, { force: true });
     rmSync(pidFile, { force: true });
