@@ -72,6 +72,7 @@ const map = {
     "linux/netlink",
     "linux/nftables",
     "engine/store",
+    "engine/events",
   ],
   "engine/runtime": [
     "base",

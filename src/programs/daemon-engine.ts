@@ -88,6 +88,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     store,
     portHolder: supervisor,
     options: networkOptions(options),
+    events,
     warn: (message) => log.warn(message),
   });
   const host = readHost();

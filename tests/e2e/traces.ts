@@ -43,13 +43,16 @@ const mountsOf = (tag: string): string[] =>
     .map((line) => line.split(" ")[4] ?? "")
     .filter((target) => target.includes(`/naru-test-${tag}/`));
 
-/** The bridge, and every link enslaved to it. */
+/** The bridges, of users' networks too (`narut<tag>-…`), and every link enslaved to them. */
 function linksOf(tag: string): string[] {
   const bridge = `narut${tag}`;
-  return readdirSync("/sys/class/net").filter((name) => {
-    if (name === bridge) return true;
-    return existsSync(`/sys/class/net/${bridge}/brif/${name}`);
-  });
+  const links = readdirSync("/sys/class/net");
+  const bridges = links.filter((name) => name === bridge || name.startsWith(`${bridge}-`));
+  return links.filter(
+    (name) =>
+      bridges.includes(name) ||
+      bridges.some((one) => existsSync(`/sys/class/net/${one}/brif/${name}`)),
+  );
 }
 
 function cgroupsOf(tag: string): string[] {

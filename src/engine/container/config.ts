@@ -3,7 +3,7 @@
  * the API's JSON into these (refusing what it cannot honour) and encodes them back for inspect.
  */
 import type { HealthConfig } from "#engine/health";
-import type { PortRequest } from "#engine/network";
+import type { EndpointRequest, PortRequest } from "#engine/network";
 
 /** The program and its surroundings, after `create`: still as asked, before the image's defaults are merged. */
 export interface ContainerConfig {
@@ -166,4 +166,6 @@ export interface CreateRequest {
   readonly platform: string | null;
   readonly config: ContainerConfig;
   readonly host: HostConfig;
+  /** All networks, the one of the network mode among them; absent: that one alone, with nothing special. */
+  readonly networks?: readonly EndpointRequest[];
 }

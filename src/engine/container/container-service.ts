@@ -1,5 +1,5 @@
 /** The contract of the container room: the life of a container, as servers see it. */
-import type { Endpoint, PortBinding } from "#engine/network";
+import type { Endpoint, EndpointRequest, PortBinding } from "#engine/network";
 import type { Health } from "#engine/health";
 import type { StatsWatcher } from "#engine/stats";
 import type { Digest, ImageRunConfig } from "#oci";
@@ -79,6 +79,8 @@ export interface Container {
   readonly health: Health | null;
   readonly restartCount: number;
   readonly mounts: readonly ContainerMount[];
+  /** What it is connected to, whether or not it runs. */
+  readonly networks: readonly EndpointRequest[];
   readonly endpoints: readonly Endpoint[];
   readonly ports: readonly PortBinding[];
   readonly logPath: string;

@@ -58,6 +58,7 @@ export function createContainer(
     manuallyStopped: false,
     restartCount: 0,
     ports: [],
+    ...(request.networks === undefined ? {} : { networks: request.networks }),
   };
   // From the image's resolution to here nothing waited, so nobody can have removed the image meanwhile.
   records.insert(record);

@@ -312,6 +312,18 @@ export class FakeNetwork implements NetworkService {
     throw noSuch("network", name);
   }
 
+  create(): Promise<never> {
+    return Promise.reject(new Error("the fake has no networks of its own"));
+  }
+
+  remove(name: string): Promise<never> {
+    return Promise.reject(noSuch("network", name));
+  }
+
+  prune(): Promise<string[]> {
+    return Promise.resolve([]);
+  }
+
   endpointsOf(): [] {
     return [];
   }

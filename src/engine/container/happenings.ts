@@ -27,12 +27,12 @@ export function publishNetworkEvents(
   id: string,
   action: "connect" | "disconnect",
 ): void {
-  for (const { networkId, networkName } of context.network.endpointsOf(id)) {
+  for (const { networkId, networkName, link } of context.network.endpointsOf(id)) {
     context.events.publish({
       type: "network",
       action,
       actorId: networkId,
-      attributes: { container: id, name: networkName, type: "bridge" },
+      attributes: { container: id, name: networkName, type: link.device?.kind ?? "bridge" },
     });
   }
 }

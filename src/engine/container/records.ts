@@ -6,7 +6,7 @@
  *   volumes     name, when made, and the container that owns an anonymous one
  */
 import { assert, invalid, noSuch } from "#base";
-import type { PortBinding } from "#engine/network";
+import type { EndpointRequest, PortBinding } from "#engine/network";
 import type { Durability, Migration, Store } from "#engine/store";
 import type { Digest } from "#oci";
 
@@ -46,6 +46,8 @@ export interface Status {
   readonly restartCount: number;
   /** As published while it runs. */
   readonly ports: readonly PortBinding[];
+  /** The networks it is connected to, in order; absent: the one of its network mode, with nothing special. */
+  readonly networks?: readonly EndpointRequest[];
 }
 
 export interface ContainerRecord extends Definition, Status {
@@ -293,8 +295,15 @@ function definitionOf(record: ContainerRecord): Definition {
 }
 
 function statusText(record: Status): string {
-  const { state, process, manuallyStopped, restartCount, ports } = record;
-  const status: Status = { state, process, manuallyStopped, restartCount, ports };
+  const { state, process, manuallyStopped, restartCount, ports, networks } = record;
+  const status: Status = {
+    state,
+    process,
+    manuallyStopped,
+    restartCount,
+    ports,
+    ...(networks === undefined ? {} : { networks }),
+  };
   return JSON.stringify(status);
 }
 

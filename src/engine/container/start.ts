@@ -5,7 +5,13 @@
  */
 import { conflict, notModified } from "#base";
 import { SIGKILL } from "#linux/process";
-import type { NetworkAttachment, PortBinding, PortRequest, Endpoint } from "#engine/network";
+import type {
+  Endpoint,
+  EndpointRequest,
+  NetworkAttachment,
+  PortBinding,
+  PortRequest,
+} from "#engine/network";
 import type { BirthMessage, ProcessReport } from "#engine/supervisor";
 
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
@@ -145,13 +151,24 @@ async function attachNetwork(context: Context, record: ContainerRecord): Promise
       return await context.network.attach({
         containerId: record.id,
         containerName: record.name,
-        networks: [networkMode.name],
-        ...(record.config.macAddress === null || record.config.macAddress === ""
-          ? {}
-          : { macAddress: record.config.macAddress }),
+        hostname: record.config.hostname,
+        networks: networksOf(record),
         ports: portsOf(record),
       });
   }
+}
+
+/** What the container is connected to: its own network alone where nothing else was said. */
+export function networksOf({
+  host,
+  config,
+  networks,
+}: Pick<ContainerRecord, "host" | "config" | "networks">): readonly EndpointRequest[] {
+  if (networks !== undefined) return networks;
+  if (host.networkMode.mode !== "network") return [];
+  const { macAddress } = config;
+  const own = { network: host.networkMode.name };
+  return [macAddress === null || macAddress === "" ? own : { ...own, macAddress }];
 }
 
 /** What was asked to be published; with `-P` also everything exposed, at ports the host chooses. */

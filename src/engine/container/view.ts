@@ -9,6 +9,7 @@ import { describeMount } from "./mounts.ts";
 import { jsonLogPath } from "./log-files.ts";
 import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
+import { networksOf } from "./start.ts";
 import { volumeFolder } from "./volumes.ts";
 import { isActive } from "./wait.ts";
 
@@ -31,6 +32,7 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
     mounts: record.mounts
       .filter((mount) => mount.type !== "tmpfs" || mount.isMount === true)
       .map((mount) => describeMount(mount, (name) => volumeFolder(context.paths.volumes, name))),
+    networks: networksOf(record),
     endpoints: isActive(record) ? context.network.endpointsOf(id) : [],
     ports: record.ports,
     logPath: host.log.driver === "json-file" ? jsonLogPath(context, id) : "",
@@ -49,7 +51,7 @@ export async function listContainers(
     resolve: (nameOrId) => context.records.resolve(nameOrId),
     resolveImage: (nameOrId) => context.images.resolve(nameOrId),
     healthOf: ({ id }) => context.health.get(id)?.status ?? "none",
-    networksOf: (record) => networksOf(context, record),
+    networksOf: (record) => networkNamesOf(context, record),
   });
   return await Promise.all(
     selected.map(async (record): Promise<ListedContainer> => {
@@ -61,8 +63,8 @@ export async function listContainers(
   );
 }
 
-function networksOf(context: Context, { id, host }: ContainerRecord): string[] {
-  const { networkMode } = host;
+function networkNamesOf(context: Context, record: ContainerRecord): string[] {
+  const { networkMode } = record.host;
   switch (networkMode.mode) {
     case "host":
     case "none":
@@ -72,8 +74,9 @@ function networksOf(context: Context, { id, host }: ContainerRecord): string[] {
     case "network":
       return [
         networkMode.name,
+        ...networksOf(record).map(({ network }) => network),
         ...context.network
-          .endpointsOf(id)
+          .endpointsOf(record.id)
           .flatMap(({ networkId, networkName }) => [networkId, networkName]),
       ];
   }

@@ -3,6 +3,8 @@
  * it (addresses, names, ports); the supervisor builds it, because it owns the birth and outlives the daemon.
  */
 
+import type { IpvlanFlag, IpvlanMode, MacvlanMode } from "#linux/netlink";
+
 export type PortProtocol = "tcp" | "udp" | "sctp";
 
 /** One published port, fully decided. `hostAddress` "" was resolved to two bindings, 0.0.0.0 and [::]. */
@@ -23,12 +25,42 @@ export interface BridgeEndpoint {
   readonly containerLink: string;
   /** `02:42:ac:11:00:02`. */
   readonly macAddress: string;
-  /** `172.18.0.2`. */
+  /** `172.18.0.2`; "" in a network without IPv4. */
   readonly address: string;
   readonly prefixLength: number;
   /** null for an internal network: no default route. */
   readonly gateway: string | null;
   readonly mtu: number;
+  readonly ipv6?: Ipv6Link;
+  /** Absent: both families' default routes lead here, as far as there is a gateway. */
+  readonly defaultRoute?: { readonly ipv4: boolean; readonly ipv6: boolean };
+  /** Absent: a veth into the bridge. Else a link of this kind on the parent link, which `bridge` names then. */
+  readonly device?: EndpointDevice;
+  /** Cut off from other isolated ports of the bridge (`enable_icc=false`). */
+  readonly isolated?: boolean;
+  /** `ipv4.conf.log_martians=1`: settings below /proc/sys/net, without the link's name. */
+  readonly sysctls?: readonly LinkSetting[];
+  /** Further addresses, of either family. */
+  readonly linkLocal?: readonly string[];
+}
+
+export interface Ipv6Link {
+  readonly address: string;
+  readonly prefixLength: number;
+  readonly gateway: string | null;
+}
+
+export type EndpointDevice =
+  | { readonly kind: "macvlan"; readonly mode: MacvlanMode }
+  | { readonly kind: "ipvlan"; readonly mode: IpvlanMode; readonly flag: IpvlanFlag };
+
+/** `net.ipv4.conf.<link>.log_martians = 1`. */
+export interface LinkSetting {
+  readonly family: "ipv4" | "ipv6" | "mpls";
+  /** `conf` or `neigh`. */
+  readonly section: string;
+  readonly name: string;
+  readonly value: string;
 }
 
 /** What the supervisor builds around a newborn's network namespace. */

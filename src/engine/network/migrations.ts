@@ -45,4 +45,34 @@ export const networkMigrations: readonly Migration[] = [
         value TEXT NOT NULL
       );`,
   },
+  {
+    id: "network/2",
+    sql: `
+      -- JSON of CustomNetwork; NULL for the three predefined ones.
+      ALTER TABLE networks ADD COLUMN custom TEXT;
+      ALTER TABLE endpoints RENAME TO endpoints_1;
+      DROP INDEX endpoints_by_container;
+      CREATE TABLE endpoints (
+        id TEXT PRIMARY KEY,
+        network_id TEXT NOT NULL REFERENCES networks (id),
+        container_id TEXT NOT NULL,
+        -- NULL in a network without IPv4.
+        address INTEGER,
+        address6 TEXT,
+        mac_address TEXT NOT NULL,
+        host_link TEXT NOT NULL UNIQUE,
+        container_link TEXT NOT NULL,
+        leaving INTEGER NOT NULL DEFAULT 0,
+        -- JSON of what a user's network adds; NULL on the default bridge.
+        custom TEXT,
+        UNIQUE (network_id, address),
+        UNIQUE (network_id, address6)
+      );
+      INSERT INTO endpoints
+        (id, network_id, container_id, address, mac_address, host_link, container_link, leaving)
+        SELECT id, network_id, container_id, address, mac_address, host_link, container_link, leaving
+        FROM endpoints_1;
+      DROP TABLE endpoints_1;
+      CREATE INDEX endpoints_by_container ON endpoints (container_id);`,
+  },
 ];

@@ -11,18 +11,85 @@ export interface PortRequest {
   readonly hostPortEnd?: number;
 }
 
+export type NetworkDriver = "bridge" | "macvlan" | "ipvlan" | "host" | "null";
+
+/** One subnet of a network, as asked for and completed. Text as in the API. */
+export interface AddressPool {
+  readonly family: "ipv4" | "ipv6";
+  readonly subnet: string;
+  readonly gateway: string | null;
+  readonly ipRange: string | null;
+  readonly auxiliary: Readonly<Record<string, string>>;
+}
+
 export interface Network {
   readonly id: string;
   /** "bridge", "host", "none" or a user's name. */
   readonly name: string;
-  readonly driver: "bridge" | "host" | "null";
+  readonly driver: NetworkDriver;
   readonly createdAt: Date;
-  /** `172.18.0.0/16` and its gateway; null for host and none. */
+  /** `172.18.0.0/16` and its gateway; null for host, none and without IPv4. */
   readonly subnet: string | null;
   readonly gateway: string | null;
-  /** The host's link: `naru0`. */
+  /** The host's link: `naru0`; the parent link of macvlan and ipvlan. */
   readonly bridge: string | null;
   readonly mtu: number;
+  /** What a user's network has beyond the three predefined ones. */
+  readonly custom: CustomNetwork | null;
+}
+
+export interface CustomNetwork {
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  readonly pools: readonly AddressPool[];
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The driver's, as given. */
+  readonly options: Readonly<Record<string, string>>;
+  readonly ipam: { readonly driver: string; readonly options: Readonly<Record<string, string>> };
+  /** The link was there before the network, and stays after it. */
+  readonly foreignLink: boolean;
+}
+
+/** What `network create` asks for. */
+export interface NetworkRequest {
+  readonly name: string;
+  /** "" is bridge. */
+  readonly driver: string;
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  readonly internal: boolean;
+  readonly attachable: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly options: Readonly<Record<string, string>>;
+  readonly ipam: {
+    readonly driver: string;
+    readonly options: Readonly<Record<string, string>>;
+    /** "" is "choose one". */
+    readonly pools: readonly {
+      readonly subnet: string;
+      readonly gateway: string;
+      readonly ipRange: string;
+      readonly auxiliary: Readonly<Record<string, string>>;
+    }[];
+  };
+}
+
+/** What a container asks of one network; what is absent is left to the engine. */
+export interface EndpointRequest {
+  /** Name or id. */
+  readonly network: string;
+  readonly aliases?: readonly string[];
+  /** `container` or `container:alias`. */
+  readonly links?: readonly string[];
+  readonly ipv4?: string;
+  readonly ipv6?: string;
+  readonly linkLocal?: readonly string[];
+  readonly macAddress?: string;
+  readonly driverOptions?: Readonly<Record<string, string>>;
+  /** The default route goes to the network where it is greatest. */
+  readonly gatewayPriority?: number;
 }
 
 /** One container in one network, as recorded. */
@@ -32,6 +99,9 @@ export interface Endpoint {
   readonly networkName: string;
   readonly containerId: string;
   readonly link: BridgeEndpoint;
+  readonly request: EndpointRequest;
+  /** What the container is called in this network: its name, aliases, short id, host name. None on the default bridge. */
+  readonly dnsNames: readonly string[];
 }
 
 /** Reserves and releases host ports; the supervisor does it, wired by the daemon. */
@@ -50,6 +120,15 @@ export interface NetworkService {
   /** Makes or repairs the default bridge, forwarding and the firewall table; idempotent, run at daemon start. */
   ensure(): Promise<void>;
   list(): Network[];
+  /** Removes the users' networks that no running container is in and that `isMeant`. @returns their names */
+  prune(isMeant: (network: Network) => boolean): Promise<string[]>;
+  /** Makes a network. @throws EngineError in Docker's words */
+  create(request: NetworkRequest): Promise<Network>;
+  /**
+   * @param nameOf what a container is called, for the sentence of the refusal
+   * @throws EngineError "forbidden" while containers are in it
+   */
+  remove(nameOrId: string, nameOf?: (containerId: string) => string): Promise<Network>;
   /** By name, id or unique prefix. @throws EngineError "notFound": `network x not found` */
   resolve(nameOrId: string): Network;
   endpointsOf(containerId: string): Endpoint[];
@@ -64,9 +143,8 @@ export interface NetworkService {
     containerId: string;
     /** For the sentences of errors; the short id stands in. */
     containerName?: string;
-    /** Network names; ["bridge"] by default. */
-    networks: readonly string[];
-    macAddress?: string;
+    hostname?: string;
+    networks: readonly EndpointRequest[];
     ports: readonly PortRequest[];
   }): Promise<{ attachment: NetworkAttachment; endpoints: Endpoint[]; ports: PortBinding[] }>;
   /** Adds the container's ports to the firewall's maps. */

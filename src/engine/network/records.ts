@@ -2,8 +2,9 @@
 import type { Store } from "#engine/store";
 
 import { formatIpv4, parseCidr } from "./addresses/ip.ts";
-import type { PortBinding, PortProtocol } from "./endpoint.ts";
-import type { Endpoint, Network } from "./network-service.ts";
+import { parseCidr6 } from "./addresses/ipv6.ts";
+import type { BridgeEndpoint, PortBinding, PortProtocol } from "./endpoint.ts";
+import type { CustomNetwork, Endpoint, EndpointRequest, Network } from "./network-service.ts";
 
 interface NetworkRow {
   readonly id: string;
@@ -15,16 +16,29 @@ interface NetworkRow {
   readonly gateway: string | null;
   readonly mtu: number;
   readonly last_address: number;
+  readonly custom: string | null;
 }
 
 interface EndpointRow {
   readonly id: string;
   readonly network_id: string;
   readonly container_id: string;
-  readonly address: number;
+  readonly address: number | null;
+  readonly address6: string | null;
   readonly mac_address: string;
   readonly host_link: string;
   readonly container_link: string;
+  readonly custom: string | null;
+}
+
+/** What an endpoint has beyond addresses and links: kept for all but plain ones of the default bridge. */
+export interface CustomEndpoint {
+  readonly request: EndpointRequest;
+  readonly dnsNames: readonly string[];
+  readonly link: Pick<
+    BridgeEndpoint,
+    "defaultRoute" | "device" | "isolated" | "sysctls" | "linkLocal"
+  >;
 }
 
 interface BindingRow {
@@ -46,7 +60,10 @@ export interface NewEndpoint {
   readonly id: string;
   readonly networkId: string;
   readonly containerId: string;
-  readonly address: number;
+  /** null in a network without IPv4. */
+  readonly address: number | null;
+  readonly address6?: string;
+  readonly custom?: CustomEndpoint;
   readonly macAddress: string;
   readonly hostLink: string;
   readonly containerLink: string;
@@ -79,16 +96,35 @@ export class NetworkRecords {
   }
 
   /** Adds a network, or changes the one with this id. */
-  saveNetwork({ id, name, driver, createdAt, bridge, subnet, gateway, mtu }: Network): void {
+  saveNetwork(network: Network): void {
+    const { id, name, driver, createdAt, bridge, subnet, gateway, mtu, custom } = network;
     this.#networks = null;
     this.#store
       .query(
-        `INSERT INTO networks (id, name, driver, created_at, bridge, subnet, gateway, mtu)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO networks (id, name, driver, created_at, bridge, subnet, gateway, mtu, custom)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET bridge = excluded.bridge, subnet = excluded.subnet,
            gateway = excluded.gateway, mtu = excluded.mtu`,
       )
-      .run(id, name, driver, createdAt.toISOString(), bridge, subnet, gateway, mtu);
+      .run(
+        id,
+        name,
+        driver,
+        createdAt.toISOString(),
+        // Several networks may share one parent link: only bridges are in the unique column.
+        driver === "bridge" ? bridge : null,
+        subnet,
+        gateway,
+        mtu,
+        custom && JSON.stringify({ ...custom, ...(driver === "bridge" ? {} : { parent: bridge }) }),
+      );
+  }
+
+  /** Endpoints that are leaving go with it. */
+  deleteNetwork(id: string): void {
+    this.#networks = null;
+    this.#store.query("DELETE FROM endpoints WHERE network_id = ?").run(id);
+    this.#store.query("DELETE FROM networks WHERE id = ?").run(id);
   }
 
   lastAddress(networkId: string): number {
@@ -107,16 +143,48 @@ export class NetworkRecords {
     );
   }
 
+  isAddress6Taken(networkId: string, address: string): boolean {
+    return (
+      this.#store
+        .query("SELECT 1 FROM endpoints WHERE network_id = ? AND address6 = ?")
+        .get(networkId, address) !== null
+    );
+  }
+
   addEndpoint(endpoint: NewEndpoint): void {
     const { id, networkId, containerId, address, macAddress, hostLink, containerLink } = endpoint;
+    const { address6 = null, custom } = endpoint;
     this.#store
       .query(
-        `INSERT INTO endpoints
-           (id, network_id, container_id, address, mac_address, host_link, container_link)
-         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        `INSERT INTO endpoints (id, network_id, container_id, address, mac_address, host_link,
+           container_link, address6, custom)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       )
-      .run(id, networkId, containerId, address, macAddress, hostLink, containerLink);
+      .run(
+        id,
+        networkId,
+        containerId,
+        address,
+        macAddress,
+        hostLink,
+        containerLink,
+        address6,
+        custom ? JSON.stringify(custom) : null,
+      );
+    if (address === null) return;
     this.#store.query("UPDATE networks SET last_address = ? WHERE id = ?").run(address, networkId);
+  }
+
+  /** Routes and names of an endpoint that stays. */
+  changeEndpoint(id: string, custom: CustomEndpoint): void {
+    this.#store
+      .query("UPDATE endpoints SET custom = ? WHERE id = ?")
+      .run(JSON.stringify(custom), id);
+  }
+
+  /** One endpoint of a container that runs on; its address is free when its link is gone. */
+  leaveNetwork(endpointId: string): void {
+    this.#store.query("UPDATE endpoints SET leaving = 1 WHERE id = ?").run(endpointId);
   }
 
   endpointsOf(containerId: string): Endpoint[] {
@@ -168,13 +236,14 @@ export class NetworkRecords {
     for (const hostLink of hostLinks) remove.run(hostLink);
   }
 
-  addBindings(containerId: string, target: string, ports: readonly PortBinding[]): void {
+  addBindings(ports: readonly PublishedPort[]): void {
     const add = this.#store.query(
       `INSERT OR REPLACE INTO port_bindings
          (container_id, target, protocol, container_port, host_address, host_port)
        VALUES (?, ?, ?, ?, ?, ?)`,
     );
-    for (const { protocol, containerPort, hostAddress, hostPort } of ports) {
+    for (const port of ports) {
+      const { containerId, target, protocol, containerPort, hostAddress, hostPort } = port;
       add.run(containerId, target, protocol, containerPort, hostAddress, hostPort);
     }
   }
@@ -216,6 +285,8 @@ export class NetworkRecords {
 
   #endpointOf(row: EndpointRow): Endpoint {
     const network = this.networks().find(({ id }) => id === row.network_id);
+    const custom = row.custom === null ? null : (JSON.parse(row.custom) as CustomEndpoint);
+    const ipv6 = row.address6 === null || !network ? null : ipv6Of(network, row.address6);
     return {
       id: row.id,
       networkId: row.network_id,
@@ -226,25 +297,43 @@ export class NetworkRecords {
         hostLink: row.host_link,
         containerLink: row.container_link,
         macAddress: row.mac_address,
-        address: formatIpv4(row.address),
+        address: row.address === null ? "" : formatIpv4(row.address),
         prefixLength: network?.subnet ? parseCidr(network.subnet).subnet.prefixLength : 32,
-        gateway: network?.gateway ?? null,
+        gateway: network?.custom?.internal === true ? null : (network?.gateway ?? null),
         mtu: network?.mtu ?? 1500,
+        ...(ipv6 && { ipv6 }),
+        ...custom?.link,
       },
+      request: custom?.request ?? { network: network?.name ?? "" },
+      dnsNames: custom?.dnsNames ?? [],
     };
   }
 }
 
-const networkOf = (row: NetworkRow): Network => ({
-  id: row.id,
-  name: row.name,
-  driver: row.driver,
-  createdAt: new Date(row.created_at),
-  subnet: row.subnet,
-  gateway: row.gateway,
-  bridge: row.bridge,
-  mtu: row.mtu,
-});
+function ipv6Of(network: Network, address: string): NonNullable<BridgeEndpoint["ipv6"]> | null {
+  const pool = network.custom?.pools.find(({ family }) => family === "ipv6");
+  if (!pool) return null;
+  const { prefixLength } = parseCidr6(pool.subnet).subnet;
+  return { address, prefixLength, gateway: network.custom?.internal ? null : pool.gateway };
+}
+
+function networkOf(row: NetworkRow): Network {
+  const custom =
+    row.custom === null
+      ? null
+      : (JSON.parse(row.custom) as CustomNetwork & { readonly parent?: string | null });
+  return {
+    id: row.id,
+    name: row.name,
+    driver: row.driver,
+    createdAt: new Date(row.created_at),
+    subnet: row.subnet,
+    gateway: row.gateway,
+    bridge: custom?.parent === undefined ? row.bridge : custom.parent,
+    mtu: row.mtu,
+    custom,
+  };
+}
 
 const publishedOf = (row: BindingRow): PublishedPort => ({
   containerId: row.container_id,

@@ -83,6 +83,7 @@ function openEngine(options: NetworkOptions = {}, folder?: string) {
       list: () => Promise.resolve(reservations.list()),
     },
     options: { bridge: "narut0", ...options },
+    events: { publish: () => undefined },
     warn: (message) => void warnings.push(message),
   });
   const close = () => {
@@ -102,7 +103,11 @@ type Engine = ReturnType<typeof openEngine>;
 async function start(engine: Engine, id: string, ports: readonly PortRequest[] = []) {
   const { service } = engine;
   const process = await namespaceProcess();
-  const attached = await service.attach({ containerId: id, networks: ["bridge"], ports });
+  const attached = await service.attach({
+    containerId: id,
+    networks: [{ network: "bridge" }],
+    ports,
+  });
   buildNetwork({ networkNamespace: process.fd, attachment: attached.attachment });
   await service.publish(id, attached.ports);
   const [endpoint] = attached.endpoints;
@@ -232,7 +237,11 @@ test("--bip, --fixed-cidr and --mtu are honoured, and refused when they make no 
   await service.ensure();
   const addresses: string[] = [];
   for (const containerId of ["a", "b", "c", "d"]) {
-    const { endpoints } = await service.attach({ containerId, networks: ["bridge"], ports: [] });
+    const { endpoints } = await service.attach({
+      containerId,
+      networks: [{ network: "bridge" }],
+      ports: [],
+    });
     addresses.push(...endpoints.map(({ link }) => link.address));
     expect(endpoints[0]?.link).toMatchObject({
       prefixLength: 24,
@@ -241,7 +250,7 @@ test("--bip, --fixed-cidr and --mtu are honoured, and refused when they make no 
     });
   }
   expect(addresses).toEqual(["10.200.0.128", "10.200.0.129", "10.200.0.130", "10.200.0.131"]);
-  const full = service.attach({ containerId: "e", networks: ["bridge"], ports: [] });
+  const full = service.attach({ containerId: "e", networks: [{ network: "bridge" }], ports: [] });
   expect(await refusalOf(full)).toContain("no available IPv4 addresses on this network's address");
   expect(() => openEngine({ bip: "10.0.0.0/24" }).service.ensure()).toThrow("invalid");
   expect(() => openEngine({ bip: "10.0.0.1/31" }).service.ensure()).toThrow("invalid");
@@ -258,7 +267,11 @@ test("an address just given back is the last to be used again", async () => {
   const { service } = openEngine({ bip: "10.200.0.1/29" });
   await service.ensure();
   const next = async (containerId: string) => {
-    const { endpoints } = await service.attach({ containerId, networks: ["bridge"], ports: [] });
+    const { endpoints } = await service.attach({
+      containerId,
+      networks: [{ network: "bridge" }],
+      ports: [],
+    });
     await service.release(containerId);
     return endpoints[0]?.link.address;
   };
@@ -439,7 +452,7 @@ test("a taken port is an error before the start, in Docker's words, and nothing 
     service.attach({
       containerId,
       containerName: "web",
-      networks: ["bridge"],
+      networks: [{ network: "bridge" }],
       ports: [port(8080)],
     });
   await attach("a");
@@ -456,7 +469,11 @@ test("many containers at once get addresses and ports of their own", async () =>
   await service.ensure();
   const attached = await Promise.all(
     Array.from({ length: 40 }, (_, index) =>
-      service.attach({ containerId: `c${index}`, networks: ["bridge"], ports: [port(0)] }),
+      service.attach({
+        containerId: `c${index}`,
+        networks: [{ network: "bridge" }],
+        ports: [port(0)],
+      }),
     ),
   );
   const addresses = attached.map(({ endpoints }) => endpoints[0]?.link.address);
@@ -490,8 +507,12 @@ test("a UDP client that never stops reaches the container that has the port now"
 test("host and none get no endpoint, an unknown network is an error", async () => {
   const { service } = openEngine();
   await service.ensure();
-  const attach = (...networks: string[]) =>
-    service.attach({ containerId: "a", networks, ports: [] });
+  const attach = (...names: string[]) =>
+    service.attach({
+      containerId: "a",
+      networks: names.map((network) => ({ network })),
+      ports: [],
+    });
   expect(await attach("host")).toEqual({
     attachment: { mode: "shared" },
     endpoints: [],
@@ -499,7 +520,7 @@ test("host and none get no endpoint, an unknown network is an error", async () =
   });
   expect(await attach("none")).toEqual({ attachment: { mode: "none" }, endpoints: [], ports: [] });
   expect(await refusalOf(attach("nope"))).toContain("network nope not found");
-  expect(await refusalOf(attach("bridge", "none"))).toContain("one network only");
+  expect(await refusalOf(attach("bridge", "none"))).toContain("private (none) mode");
 });
 
 test("a wiped ruleset is restored by the next publication, and by verify", async () => {
@@ -586,7 +607,7 @@ test.each([
   const ours = iptables("-S").filter((line) => line.includes("narut0"));
   expect(ours).toHaveLength(2);
   expect(ours.every((line) => line.startsWith(chain))).toBe(true);
-  engine.service.remove();
+  engine.service.uninstall();
   expect(iptables("-S")).toEqual(before);
   expect(netlink.getLink("narut0")).toBeNull();
 });

@@ -2,18 +2,31 @@
  * The daemon's part: which networks there are, who has which address, which ports lead where. Everything is
  * recorded before it exists; `ensure` and `reconcile` make the kernel agree with the records.
  */
-import { conflict, invalid, newId, notFound, sentenceOf, shortId, wrap } from "#base";
+import { conflict, invalid, notFound, sentenceOf, shortId, wrap } from "#base";
+import type { EventBus } from "#engine/events";
 import type { Store } from "#engine/store";
 import { deleteConnections, IPPROTO_UDP, type Netlink, openNetlink } from "#linux/netlink";
 import { type Nftables, openNftables } from "#linux/nftables";
 
-import { macOf, nextAddress } from "./addresses/allocation.ts";
-import { contains, formatIpv4, parseCidr, parseIpv4, type Subnet } from "./addresses/ip.ts";
+import { contains, formatIpv4, parseCidr, type Subnet } from "./addresses/ip.ts";
+import { DOCKER_POOLS, parseDefaultPool } from "./addresses/pools.ts";
+import { ensurePorts } from "./bridge/bridge.ts";
 import { DefaultBridge } from "./bridge/default-bridge.ts";
+import { Forwarding } from "./bridge/forwarding.ts";
+import { designEndpoints, type DesignTools, releasePending, type Wish } from "./endpoint-design.ts";
 import type { NetworkAttachment, PortBinding } from "./endpoint.ts";
 import { Firewall } from "./firewall/firewall.ts";
-import type { Endpoint, Network, NetworkService, PortHolder } from "./network-service.ts";
+import type {
+  Endpoint,
+  Network,
+  NetworkRequest,
+  NetworkService,
+  PortHolder,
+} from "./network-service.ts";
 import { NetworkRecords, type NewEndpoint, type PublishedPort } from "./records.ts";
+import { directPorts, type PortTarget, publishedOf, targetOf } from "./publishing.ts";
+import { candidateOf, defaultRoutes } from "./routes.ts";
+import { UserNetworks } from "./user-networks.ts";
 
 export interface NetworkOptions {
   /** The default bridge's link; "naru0". Another name also names another firewall table. */
@@ -23,12 +36,15 @@ export interface NetworkOptions {
   /** The part of the subnet that containers get addresses from. */
   readonly fixedCidr?: string;
   readonly mtu?: number;
+  /** `base=10.10.0.0/16,size=24`: where subnets come from that nobody named. Docker's if not given. */
+  readonly defaultAddressPools?: readonly string[];
 }
 
 export interface NetworkServiceRequest {
   readonly store: Store;
   readonly portHolder: PortHolder;
   readonly options: NetworkOptions;
+  readonly events: Pick<EventBus, "publish">;
   /** Told what went wrong behind the scenes: a sentence. */
   readonly warn: (message: string) => void;
   /** The kernel's own by default. */
@@ -40,8 +56,8 @@ export interface NetworkServiceRequest {
 export interface OpenedNetworkService extends NetworkService, Disposable {
   /** Restores the firewall's table when another program has wiped it. @returns whether it was gone */
   verify(): boolean;
-  /** Takes bridge, table and rules off the host: for uninstalling, and for private engines that end. */
-  remove(): void;
+  /** Takes bridges, table and rules off the host: for uninstalling, and for private engines that end. */
+  uninstall(): void;
 }
 
 /** A container's link may still be there when it has ended: this long the kernel has to remove it. */
@@ -49,7 +65,6 @@ const LINK_GRACE_MS = 2500;
 /** How often a wiped firewall is looked for: 0.3 ms each. */
 const VERIFY_INTERVAL_MS = 10_000;
 const LINK_PREFIX = "naru";
-const LINK_ID_DIGITS = 10;
 
 /** The service; nothing touches the kernel before `ensure`. */
 export const openNetworkService = (request: NetworkServiceRequest): OpenedNetworkService =>
@@ -64,40 +79,69 @@ class BridgeNetworkService implements OpenedNetworkService {
   readonly #netlink: Netlink;
   readonly #firewall: Firewall;
   readonly #default: DefaultBridge;
+  readonly #users: UserNetworks;
+  readonly #forwarding: Forwarding;
   readonly #warn: (message: string) => void;
+  readonly #events: Pick<EventBus, "publish">;
   readonly #fixedRange: Subnet | null;
-  readonly #pendingAddresses = new Set<number>();
+  readonly #tools: DesignTools;
   #reapTimer: Timer | null = null;
   #verifyTimer: Timer | null = null;
 
-  constructor({ store, portHolder, options, warn, netlink, nftables }: NetworkServiceRequest) {
+  constructor({
+    store,
+    portHolder,
+    options,
+    events,
+    warn,
+    netlink,
+    nftables,
+  }: NetworkServiceRequest) {
+    this.#events = events;
     this.#records = new NetworkRecords(store);
     this.#portHolder = portHolder;
     this.#warn = warn;
     this.#netlink = netlink ?? openNetlink();
-    this.#default = new DefaultBridge({
-      records: this.#records,
-      netlink: this.#netlink,
-      options,
-    });
+    const asked = (options.defaultAddressPools ?? []).map(parseDefaultPool);
+    const pools = asked.some(({ family }) => family === "ipv4")
+      ? asked
+      : [...asked, ...DOCKER_POOLS];
+    const [records, own] = [this.#records, this.#netlink];
+    this.#default = new DefaultBridge({ records, netlink: own, options, pools });
     this.#fixedRange = options.fixedCidr === undefined ? null : parseCidr(options.fixedCidr).subnet;
+    this.#tools = {
+      records,
+      pending: new Set(),
+      fixedRange: this.#fixedRange,
+      reap: () => this.#reap(),
+    };
+    this.#forwarding = new Forwarding({ records, netlink: own });
+    const { bridge } = this.#default;
     this.#firewall = new Firewall({
       nftables: nftables ?? openNftables(),
-      bridge: this.#default.bridge,
+      bridge,
       facts: () => ({
-        subnet: this.#default.network().subnet ?? "",
-        ports: this.#records.allBindings(),
-        guard: this.#default.guard(),
+        bridges: this.#users.rules(),
+        ports: records.allBindings(),
+        guard: this.#forwarding.guard("ipv4"),
+        guard6: this.#forwarding.guard("ipv6"),
       }),
     });
+    const { firewall, forwarding } = { firewall: this.#firewall, forwarding: this.#forwarding };
+    const parts = { records, netlink: own, firewall, forwarding };
+    this.#users = new UserNetworks({ ...parts, bridge, pools, warn });
   }
 
   ensure(): Promise<void> {
     this.#default.decide();
     this.#checkRange();
+    this.#forwarding.decide("ipv4");
     // The table first: route_localnet and forwarding must never be on without its rules.
     this.#firewall.ensure();
     this.#default.ensure();
+    this.#forwarding.start("ipv4");
+    this.#users.ensure();
+    ensurePorts(this.#netlink, this.#records.allEndpoints());
     this.#verifyTimer ??= setInterval(() => {
       try {
         if (this.verify()) this.#warn("the firewall table was gone, and is restored");
@@ -112,9 +156,42 @@ class BridgeNetworkService implements OpenedNetworkService {
     return this.#firewall.verify();
   }
 
-  remove(): void {
+  uninstall(): void {
     this.#firewall.remove();
+    this.#users.removeLinks();
     this.#netlink.deleteLink(this.#default.bridge);
+  }
+
+  create(request: NetworkRequest): Promise<Network> {
+    const network = this.#users.create(request);
+    this.#tell(network, "create");
+    return Promise.resolve(network);
+  }
+
+  remove(nameOrId: string, nameOf: (containerId: string) => string = shortId): Promise<Network> {
+    const network = this.resolve(nameOrId);
+    this.#users.remove(network, nameOf);
+    this.#tell(network, "destroy");
+    return Promise.resolve(network);
+  }
+
+  prune(isMeant: (network: Network) => boolean): Promise<string[]> {
+    const removed: string[] = [];
+    for (const network of this.list()) {
+      const inUse = this.#records.endpointsIn(network.id).length > 0;
+      if (network.custom === null || inUse || !isMeant(network)) continue;
+      this.#users.remove(network, shortId);
+      this.#tell(network, "destroy");
+      removed.push(network.name);
+    }
+    const attributes = { reclaimed: "0" };
+    this.#events.publish({ type: "network", action: "prune", actorId: "", attributes });
+    return Promise.resolve(removed);
+  }
+
+  #tell({ id, name, driver }: Network, action: "create" | "destroy"): void {
+    const attributes = { name, type: driver };
+    this.#events.publish({ type: "network", action, actorId: id, attributes });
   }
 
   list(): Network[] {
@@ -143,17 +220,29 @@ class BridgeNetworkService implements OpenedNetworkService {
 
   async attach(request: AttachRequest): Promise<Attached> {
     try {
-      const networks = request.networks.map((name) => this.resolve(name));
-      const [first, ...others] = networks;
+      const wishes = request.networks.map((one) => ({
+        network: this.resolve(one.network),
+        request: one,
+      }));
+      const [first, ...others] = wishes;
       if (!first) throw invalid("no network was given");
-      if (others.length > 0) throw invalid("a container can be in one network only");
-      switch (first.driver) {
+      for (const { network } of others.length > 0 ? wishes : []) {
+        if (network.driver !== "host" && network.driver !== "null") continue;
+        throw invalid(
+          network.driver === "host"
+            ? "container sharing network namespace with another container or host cannot be connected to any other network"
+            : "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+        );
+      }
+      switch (first.network.driver) {
         case "host":
           return { attachment: { mode: "shared" }, endpoints: [], ports: [] };
         case "null":
           return { attachment: { mode: "none" }, endpoints: [], ports: [] };
         case "bridge":
-          return await this.#attachBridge(first, request);
+        case "macvlan":
+        case "ipvlan":
+          return await this.#attachLinks(wishes, request);
       }
     } catch (cause) {
       throw wrap("failed to set up container networking", cause);
@@ -161,10 +250,10 @@ class BridgeNetworkService implements OpenedNetworkService {
   }
 
   publish(containerId: string, ports: readonly PortBinding[]): Promise<void> {
-    const [endpoint] = this.#records.endpointsOf(containerId);
-    if (!endpoint || ports.length === 0) return Promise.resolve();
-    const target = endpoint.link.address;
-    const published = ports.map((port) => ({ ...port, containerId, target }));
+    if (ports.length === 0) return Promise.resolve();
+    // As recorded: with the address each one leads to.
+    const published = this.#records.bindingsOf(containerId);
+    if (published.length === 0) return Promise.resolve();
     this.#firewall.publish(published);
     this.#flushUdp(published);
     return Promise.resolve();
@@ -178,6 +267,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     await this.#releaseAll(this.#records.containers().filter((id) => !alive.has(id)));
     this.#reap();
     this.#removeStrangers();
+    this.#users.removeStrangers();
     await this.#reconcilePorts(alive);
   }
 
@@ -189,17 +279,17 @@ class BridgeNetworkService implements OpenedNetworkService {
     this.#firewall[Symbol.dispose]();
   }
 
-  async #attachBridge(network: Network, request: AttachRequest): Promise<Attached> {
-    const { containerId, ports } = request;
+  async #attachLinks(wishes: readonly Wish[], request: AttachRequest): Promise<Attached> {
+    const { containerId } = request;
     if (this.#records.endpointsOf(containerId).length > 0) await this.release(containerId);
-    const decided = this.#decideEndpoint(network, request);
+    const decided = withRoutes(wishes, designEndpoints(wishes, request, this.#tools));
     try {
-      const target = formatIpv4(decided.address);
-      const bound = ports.length === 0 ? [] : await this.#reserve(decided, target, request);
+      const target = request.ports.length === 0 ? null : targetOf(wishes, decided);
+      const bound = target === null ? [] : await this.#reserve(decided, target, request);
       // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.
       this.#records.transactInUse(() => {
-        this.#records.addEndpoint(decided);
-        this.#records.addBindings(containerId, target, bound);
+        for (const endpoint of decided) this.#records.addEndpoint(endpoint);
+        if (target !== null) this.#records.addBindings(publishedOf(containerId, target, bound));
       });
       const endpoints = this.#records.endpointsOf(containerId);
       const attachment: NetworkAttachment = {
@@ -208,63 +298,34 @@ class BridgeNetworkService implements OpenedNetworkService {
       };
       return { attachment, endpoints, ports: bound };
     } finally {
-      this.#pendingAddresses.delete(decided.address);
+      releasePending(decided, this.#tools.pending);
     }
   }
 
+  /** Host ports, and those that are open at the container's own address. */
   async #reserve(
-    { id, containerId }: NewEndpoint,
-    target: string,
-    { containerName, ports }: AttachRequest,
+    endpoints: readonly NewEndpoint[],
+    target: PortTarget,
+    { containerId, containerName, ports }: AttachRequest,
   ): Promise<PortBinding[]> {
+    const asked = target.wanted(ports);
+    const direct = directPorts(ports, target);
+    if (asked.length === 0) return direct;
     try {
-      return await this.#portHolder.reserve({ id: containerId, ports, target });
+      const bound = await this.#portHolder.reserve({
+        id: containerId,
+        ports: asked,
+        target: target.ipv4 ?? target.ipv6,
+      });
+      return [...bound, ...direct];
     } catch (cause) {
       const name = containerName ?? shortId(containerId);
+      const id = endpoints.find(({ networkId }) => networkId === target.networkId)?.id ?? "";
       throw wrap(
         `driver failed programming external connectivity on endpoint ${name} (${id})`,
         cause,
       );
     }
-  }
-
-  /** Its address is kept from others until it is recorded, or given up. */
-  #decideEndpoint(network: Network, { containerId, macAddress = "" }: AttachRequest): NewEndpoint {
-    if (macAddress !== "" && !/^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$/i.test(macAddress)) {
-      throw invalid(`invalid MAC address: ${macAddress}`);
-    }
-    const choose = () => nextAddress(this.#records, this.#rangeOf(network));
-    let address: number;
-    try {
-      address = choose();
-    } catch (thrown) {
-      // Full: perhaps only of containers that have ended a moment ago.
-      if (this.#reap() === 0) throw thrown;
-      address = choose();
-    }
-    this.#pendingAddresses.add(address);
-    const id = newId();
-    return {
-      id,
-      networkId: network.id,
-      containerId,
-      address,
-      macAddress: macAddress.toLowerCase().replaceAll("-", ":") || macOf(address),
-      hostLink: `${LINK_PREFIX}${id.slice(0, LINK_ID_DIGITS)}`,
-      containerLink: "eth0",
-    };
-  }
-
-  #rangeOf(network: Network) {
-    const { subnet } = parseCidr(network.subnet ?? "");
-    return {
-      networkId: network.id,
-      networkName: network.name,
-      subnet,
-      range: this.#fixedRange ?? subnet,
-      gateway: parseIpv4(network.gateway ?? "") ?? 0,
-      pending: this.#pendingAddresses,
-    };
   }
 
   #checkRange(): void {
@@ -360,4 +421,17 @@ class BridgeNetworkService implements OpenedNetworkService {
       this.#warn(`old UDP connections stay: ${sentenceOf(thrown)}`);
     }
   }
+}
+
+/** Of several networks one has the default route of each family; of a single one nothing needs to be said. */
+function withRoutes(wishes: readonly Wish[], endpoints: readonly NewEndpoint[]): NewEndpoint[] {
+  if (wishes.length < 2) return [...endpoints];
+  const routes = defaultRoutes(wishes.map(candidateOf));
+  return endpoints.map((endpoint, index) => {
+    const wish = wishes[index];
+    const defaultRoute = routes[index];
+    if (!wish || !defaultRoute) return endpoint;
+    const custom = endpoint.custom ?? { request: wish.request, dnsNames: [], link: {} };
+    return { ...endpoint, custom: { ...custom, link: { ...custom.link, defaultRoute } } };
+  });
 }

@@ -1,5 +1,6 @@
 /** A Netlink without a kernel: keeps what it is told, and the list of calls, for tests of other rooms. */
 import type {
+  Family,
   Link,
   LinkAddress,
   LinkChanges,
@@ -18,7 +19,7 @@ export class RecordingNetlink implements Netlink {
   readonly calls: (readonly unknown[])[] = [];
   readonly #links = new Map<string, Link>();
   #addresses: LinkAddress[] = [];
-  readonly #routes: Route[] = [];
+  #routes: Route[] = [];
   #nextIndex = 1;
 
   batch(work: () => void): void {
@@ -85,8 +86,8 @@ export class RecordingNetlink implements Netlink {
     );
   }
 
-  listAddresses(): LinkAddress[] {
-    return [...this.#addresses];
+  listAddresses(family: Family = "ipv4"): LinkAddress[] {
+    return this.#addresses.filter(({ address }) => isOf(family, address));
   }
 
   addRoute(route: Route & { readonly link: string }): void {
@@ -95,8 +96,20 @@ export class RecordingNetlink implements Netlink {
     this.#routes.push(route);
   }
 
-  listRoutes(): Route[] {
-    return [...this.#routes];
+  deleteRoute(route: Route & { readonly link: string }): boolean {
+    this.calls.push(["deleteRoute", route]);
+    const before = this.#routes.length;
+    this.#routes = this.#routes.filter(
+      ({ link, gateway, destination }) =>
+        link !== route.link || gateway !== route.gateway || destination !== route.destination,
+    );
+    return this.#routes.length < before;
+  }
+
+  listRoutes(family: Family = "ipv4"): Route[] {
+    return this.#routes.filter(({ destination, gateway }) =>
+      isOf(family, destination?.address ?? gateway ?? ""),
+    );
   }
 
   [Symbol.dispose](): void {
@@ -123,3 +136,6 @@ export class RecordingNetlink implements Netlink {
     return link;
   }
 }
+
+const isOf = (family: Family, address: string): boolean =>
+  address.includes(":") === (family === "ipv6");

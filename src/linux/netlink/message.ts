@@ -86,6 +86,13 @@ export class MessageWriter {
     return this;
   }
 
+  u16(type: number, value: number): this {
+    this.#attributeHeader(type, 2);
+    this.#view.setUint16(this.#length, value, true);
+    this.#length += 4;
+    return this;
+  }
+
   u32(type: number, value: number): this {
     this.#attributeHeader(type, 4);
     this.#view.setUint32(this.#length, value, true);

@@ -1,6 +1,6 @@
 /**
  * Links, addresses and routes of one network namespace: the one the socket was opened in, whatever the thread
- * does later. All calls are synchronous. Addresses are IPv4 text ("172.18.0.1"), hardware addresses
+ * does later. All calls are synchronous. Addresses are text ("172.18.0.1", "fd00::2"), hardware addresses
  * "02:42:ac:12:00:02".
  */
 
@@ -34,7 +34,27 @@ export type NewLink = NewLinkCommon &
         readonly master?: string;
         readonly peer: NewLinkCommon & { readonly namespace?: PeerNamespace };
       }
+    | { readonly kind: "dummy" }
+    | { readonly kind: "vlan"; readonly parent: string; readonly vlanId: number }
+    /** Made in `namespace` at once: it never is on the host. */
+    | {
+        readonly kind: "macvlan";
+        readonly parent: string;
+        readonly mode: MacvlanMode;
+        readonly namespace?: { readonly fd: number };
+      }
+    | {
+        readonly kind: "ipvlan";
+        readonly parent: string;
+        readonly mode: IpvlanMode;
+        readonly flag: IpvlanFlag;
+        readonly namespace?: { readonly fd: number };
+      }
   );
+
+export type MacvlanMode = "private" | "vepa" | "bridge" | "passthru";
+export type IpvlanMode = "l2" | "l3" | "l3s";
+export type IpvlanFlag = "bridge" | "private" | "vepa";
 
 export interface LinkChanges {
   readonly up?: boolean;
@@ -45,6 +65,8 @@ export interface LinkChanges {
   readonly name?: string;
   /** Bridge port: frames may leave where they came in. Only for a link that is a port already. */
   readonly hairpin?: boolean;
+  /** Bridge port: nothing passes between it and other isolated ports. Only for a link that is a port already. */
+  readonly isolated?: boolean;
   /** No IPv6 address is made up for the link (addrgenmode none). */
   readonly withoutIpv6Address?: boolean;
 }
@@ -54,6 +76,8 @@ export interface LinkAddress {
   readonly address: string;
   readonly prefixLength: number;
 }
+
+export type Family = "ipv4" | "ipv6";
 
 export interface Route {
   /** null is the default route. */
@@ -87,9 +111,12 @@ export interface Netlink extends Disposable {
   listLinks(): Link[];
   addAddress(address: LinkAddress): void;
   deleteAddress(address: LinkAddress): void;
-  /** IPv4 only. */
-  listAddresses(): LinkAddress[];
-  addRoute(route: Route & { readonly link: string }): void;
-  /** Unicast IPv4 routes of every table, the kernel's own for broadcast and local addresses left out. */
-  listRoutes(): Route[];
+  /** Of one family; IPv4 by default. */
+  listAddresses(family?: Family): LinkAddress[];
+  /** @param route.family for a default route without a gateway; the address tells otherwise */
+  addRoute(route: Route & { readonly link: string; readonly family?: Family }): void;
+  /** @returns false when there was none */
+  deleteRoute(route: Route & { readonly link: string; readonly family?: Family }): boolean;
+  /** Unicast routes of every table, the kernel's own for broadcast and local addresses left out. IPv4 by default. */
+  listRoutes(family?: Family): Route[];
 }

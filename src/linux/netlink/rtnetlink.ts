@@ -15,16 +15,16 @@ import {
   type ReceivedMessage,
   viewOf,
 } from "./message.ts";
-import type {
-  Link,
-  LinkAddress,
-  LinkChanges,
-  Netlink,
-  NewLink,
-  NewLinkCommon,
-  PeerNamespace,
-  Route,
-} from "./netlink.ts";
+import { addressBytes, broadcastOf, formatAddress, macBytes } from "./addresses.ts";
+import {
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_MTU,
+  writeCommon,
+  writeKind,
+  writePortSettings,
+} from "./link-attributes.ts";
+import type { Family, Link, LinkAddress, LinkChanges, Netlink, NewLink, Route } from "./netlink.ts";
 import { NetlinkError, NetlinkSocket } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;
@@ -35,32 +35,27 @@ const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
+const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
+const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
-const IFLA_LINKINFO = 18;
-const IFLA_NET_NS_PID = 19;
 const IFLA_AF_SPEC = 26;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
-const IFLA_INFO_KIND = 1;
-const IFLA_INFO_DATA = 2;
-const IFLA_INFO_SLAVE_KIND = 4;
-const IFLA_INFO_SLAVE_DATA = 5;
-const IFLA_BRPORT_MODE = 4;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 const RTEXT_FILTER_SKIP_STATS = 8;
-const VETH_INFO_PEER = 1;
 const IFF_UP = 1;
 
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_BROADCAST = 4;
+/** Usable at once: nobody else can have an address of ours, and a newborn does not wait for proof of it. */
+const IFA_F_NODAD = 2;
 
 const RTA_DST = 1;
 const RTA_OIF = 4;
@@ -78,6 +73,7 @@ const RTMSG_BYTES = 12;
 
 const SIOCGIFINDEX = 0x8933;
 const IFNAMSIZ = 16;
+const ESRCH = 3;
 const ENODEV = 19;
 
 /** Opens a socket in the network namespace of the calling thread, for good. */
@@ -101,21 +97,20 @@ class Rtnetlink implements Netlink {
 
   addLink(link: NewLink): void {
     const master = link.kind === "veth" && link.master ? this.#indexOf(link.master) : null;
-    const { kind } = link;
+    const parent = "parent" in link ? this.#indexOf(link.parent) : null;
     const header = { type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL };
     this.#change("link add", link.name, header, (message) => {
       message.fixed(allocate(IFINFOMSG_BYTES));
       writeCommon(message, link);
       if (master !== null) message.u32(IFLA_MASTER, master);
-      message.nest(IFLA_LINKINFO, (info) => {
-        info.text(IFLA_INFO_KIND, kind);
-        if (link.kind === "veth") writePeer(info, link.peer);
-      });
+      if (parent !== null) message.u32(IFLA_LINK, parent);
+      if ("namespace" in link && link.namespace) message.u32(IFLA_NET_NS_FD, link.namespace.fd);
+      message.nest(IFLA_LINKINFO, (info) => writeKind(info, link));
     });
   }
 
   setLink(name: string, changes: LinkChanges): void {
-    const { up, mtu, macAddress, hairpin } = changes;
+    const { up, mtu, macAddress } = changes;
     const master = typeof changes.master === "string" ? this.#indexOf(changes.master) : 0;
     const info = allocate(IFINFOMSG_BYTES);
     const view = viewOf(info);
@@ -130,7 +125,7 @@ class Rtnetlink implements Netlink {
       if (mtu !== undefined) message.u32(IFLA_MTU, mtu);
       if (macAddress !== undefined) message.attribute(IFLA_ADDRESS, macBytes(macAddress));
       if (changes.master !== undefined) message.u32(IFLA_MASTER, master);
-      if (hairpin !== undefined) writeHairpin(message, hairpin);
+      writePortSettings(message, changes);
       if (changes.withoutIpv6Address) writeNoIpv6Address(message);
     });
   }
@@ -196,11 +191,11 @@ class Rtnetlink implements Netlink {
     this.#changeAddress("address delete", { type: RTM_DELADDR, flags: 0 }, address);
   }
 
-  listAddresses(): LinkAddress[] {
+  listAddresses(family: Family = "ipv4"): LinkAddress[] {
     const names = this.#linkNames();
     const operation = { name: "address list", subject: "all" };
     const request = allocate(IFADDRMSG_BYTES);
-    request[0] = AF_INET;
+    request[0] = numberOf(family);
     const found: LinkAddress[] = [];
     for (const { body } of this.#socket.dump(
       operation,
@@ -210,46 +205,46 @@ class Rtnetlink implements Netlink {
       const attributes = attributesIn(body, IFADDRMSG_BYTES);
       const bytes = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
       const link = names.get(viewOf(body).getUint32(4, true));
-      if (body[0] !== AF_INET || !bytes || link === undefined) continue;
-      found.push({ link, address: bytes.join("."), prefixLength: body[1] ?? 0 });
+      if (body[0] !== numberOf(family) || !bytes || link === undefined) continue;
+      found.push({ link, address: formatAddress(bytes), prefixLength: body[1] ?? 0 });
     }
     return found;
   }
 
-  addRoute({ destination, gateway, link }: Route & { readonly link: string }): void {
-    const index = this.#indexOf(link);
-    const subject = destination ? `${destination.address}/${destination.prefixLength}` : "default";
-    const scope = gateway === null ? RT_SCOPE_LINK : 0;
-    const route = allocate(RTMSG_BYTES);
-    route.set([AF_INET, destination?.prefixLength ?? 0, 0, 0]);
-    route.set([RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST], 4);
-    const header = { type: RTM_NEWROUTE, flags: NLM_F_CREATE | NLM_F_EXCL };
-    this.#change("route add", `${subject} ${link}`, header, (message) => {
-      message.fixed(route);
-      if (destination) message.attribute(RTA_DST, ipv4Bytes(destination.address));
-      if (gateway !== null) message.attribute(RTA_GATEWAY, ipv4Bytes(gateway));
-      message.u32(RTA_OIF, index);
-    });
+  addRoute(route: Route & { readonly link: string; readonly family?: Family }): void {
+    this.#changeRoute("route add", { type: RTM_NEWROUTE, flags: NLM_F_CREATE | NLM_F_EXCL }, route);
   }
 
-  listRoutes(): Route[] {
+  deleteRoute(route: Route & { readonly link: string; readonly family?: Family }): boolean {
+    try {
+      this.#changeRoute("route delete", { type: RTM_DELROUTE, flags: 0 }, route);
+      return true;
+    } catch (thrown) {
+      if (thrown instanceof NetlinkError && thrown.errno === ESRCH) return false;
+      throw thrown;
+    }
+  }
+
+  listRoutes(family: Family = "ipv4"): Route[] {
     const names = this.#linkNames();
     const operation = { name: "route list", subject: "all" };
     const request = allocate(RTMSG_BYTES);
-    request[0] = AF_INET;
+    request[0] = numberOf(family);
     const found: Route[] = [];
     for (const { body } of this.#socket.dump(
       operation,
       RTM_GETROUTE,
       (m) => void m.fixed(request),
     )) {
-      if (body[0] !== AF_INET || body[7] !== RTN_UNICAST) continue;
+      if (body[0] !== numberOf(family) || body[7] !== RTN_UNICAST) continue;
       const attributes = attributesIn(body, RTMSG_BYTES);
       const prefixLength = body[1] ?? 0;
-      const address = attributes.get(RTA_DST)?.join(".") ?? "0.0.0.0";
+      const destination = attributes.get(RTA_DST);
+      const gateway = attributes.get(RTA_GATEWAY);
+      const address = destination ? formatAddress(destination) : "0.0.0.0";
       found.push({
         destination: prefixLength === 0 ? null : { address, prefixLength },
-        gateway: attributes.get(RTA_GATEWAY)?.join(".") ?? null,
+        gateway: gateway ? formatAddress(gateway) : null,
         link: names.get(readU32(attributes.get(RTA_OIF)) ?? 0) ?? null,
       });
     }
@@ -297,12 +292,36 @@ class Rtnetlink implements Netlink {
     { link, address, prefixLength }: LinkAddress,
   ): void {
     const request = allocate(IFADDRMSG_BYTES);
-    request.set([AF_INET, prefixLength]);
+    const bytes = addressBytes(address);
+    const ipv4 = bytes.length === 4;
+    request.set([ipv4 ? AF_INET : AF_INET6, prefixLength, ipv4 ? 0 : IFA_F_NODAD]);
     viewOf(request).setUint32(4, this.#indexOf(link), true);
-    const bytes = ipv4Bytes(address);
     this.#change(name, `${address}/${prefixLength} ${link}`, header, (message) => {
       message.fixed(request).attribute(IFA_LOCAL, bytes).attribute(IFA_ADDRESS, bytes);
-      if (prefixLength < 31) message.attribute(IFA_BROADCAST, broadcastOf(bytes, prefixLength));
+      if (ipv4 && prefixLength < 31) {
+        message.attribute(IFA_BROADCAST, broadcastOf(bytes, prefixLength));
+      }
+    });
+  }
+
+  #changeRoute(
+    name: string,
+    header: { type: number; flags: number },
+    { destination, gateway, link, family }: Route & { link: string; family?: Family },
+  ): void {
+    const index = this.#indexOf(link);
+    const subject = destination ? `${destination.address}/${destination.prefixLength}` : "default";
+    const told = destination?.address ?? gateway;
+    const number = told ? familyOf(told) : numberOf(family ?? "ipv4");
+    const scope = gateway === null && number === AF_INET ? RT_SCOPE_LINK : 0;
+    const route = allocate(RTMSG_BYTES);
+    route.set([number, destination?.prefixLength ?? 0, 0, 0]);
+    route.set([RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST], 4);
+    this.#change(name, `${subject} ${link}`, header, (message) => {
+      message.fixed(route);
+      if (destination) message.attribute(RTA_DST, addressBytes(destination.address));
+      if (gateway !== null) message.attribute(RTA_GATEWAY, addressBytes(gateway));
+      message.u32(RTA_OIF, index);
     });
   }
 
@@ -320,35 +339,6 @@ class Rtnetlink implements Netlink {
   #linkNames(): Map<number, string> {
     return new Map(this.listLinks().map(({ index, name }) => [index, name]));
   }
-}
-
-function writeCommon(message: MessageWriter, { name, macAddress, mtu }: NewLinkCommon): void {
-  message.text(IFLA_IFNAME, name);
-  if (macAddress !== undefined) message.attribute(IFLA_ADDRESS, macBytes(macAddress));
-  if (mtu !== undefined) message.u32(IFLA_MTU, mtu);
-}
-
-function writePeer(
-  info: MessageWriter,
-  peer: NewLinkCommon & { readonly namespace?: PeerNamespace },
-): void {
-  info.nest(IFLA_INFO_DATA, (data) => {
-    data.nest(VETH_INFO_PEER, (message) => {
-      message.fixed(allocate(IFINFOMSG_BYTES));
-      writeCommon(message, peer);
-      const { namespace } = peer;
-      if (!namespace) return;
-      if ("fd" in namespace) message.u32(IFLA_NET_NS_FD, namespace.fd);
-      else message.u32(IFLA_NET_NS_PID, namespace.pid);
-    });
-  });
-}
-
-function writeHairpin(message: MessageWriter, on: boolean): void {
-  message.nest(IFLA_LINKINFO, (info) => {
-    info.text(IFLA_INFO_SLAVE_KIND, "bridge");
-    info.nest(IFLA_INFO_SLAVE_DATA, (port) => port.u8(IFLA_BRPORT_MODE, on ? 1 : 0));
-  });
 }
 
 function writeNoIpv6Address(message: MessageWriter): void {
@@ -377,23 +367,6 @@ function linkOf({ body }: ReceivedMessage): Link {
   };
 }
 
-/** @throws TypeError: text that reaches this room was parsed before */
-function ipv4Bytes(text: string): Uint8Array {
-  const parts = text.split(".").map(Number);
-  if (parts.length !== 4 || parts.some((part) => !(part >= 0 && part <= 255))) {
-    throw new TypeError(`not an IPv4 address: ${text}`);
-  }
-  return Uint8Array.from(parts);
-}
+const numberOf = (family: Family): number => (family === "ipv4" ? AF_INET : AF_INET6);
 
-function macBytes(text: string): Uint8Array {
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(text)) {
-    throw new TypeError(`not a hardware address: ${text}`);
-  }
-  return Uint8Array.fromHex(text.replaceAll(":", ""));
-}
-
-function broadcastOf(address: Uint8Array, prefixLength: number): Uint8Array {
-  const mask = prefixLength === 0 ? 0xffff_ffff : 0xffff_ffff >>> prefixLength;
-  return address.map((byte, index) => byte | ((mask >>> (24 - 8 * index)) & 0xff));
-}
+const familyOf = (address: string): number => (address.includes(":") ? AF_INET6 : AF_INET);

@@ -5,7 +5,6 @@
 import type { ContainerService } from "#engine/container";
 import type { EventBus } from "#engine/events";
 import type { ImageService } from "#engine/image";
-import type { NetworkService } from "#engine/network";
 import type { SystemService } from "#engine/system";
 import { API_VERSION } from "#wire/docker";
 
@@ -18,7 +17,7 @@ import { eventRoutes, type Listeners } from "./events.ts";
 import { execRoutes } from "./exec.ts";
 import { imageRoutes } from "./images.ts";
 import { liveRoutes } from "./live.ts";
-import { networkRoutes } from "./networks.ts";
+import { networkRoutes, type Networks } from "./networks.ts";
 import { compileRoutes, missingRoutes } from "./routes.ts";
 import { pluginRoutes, swarmRoutes } from "./swarm.ts";
 import { type ApiLogger, type ApiServer, serve } from "./server.ts";
@@ -36,7 +35,7 @@ export type { ApiLogger, ApiServer } from "./server.ts";
 export interface ApiServices {
   readonly containers: ContainerService;
   readonly images: ImageService;
-  readonly networks: Pick<NetworkService, "list" | "resolve" | "endpointsIn">;
+  readonly networks: Networks;
   readonly system: SystemService;
   readonly events: EventBus;
   readonly logger: ApiLogger;

@@ -1,15 +1,22 @@
-/** Networks that exist: the predefined ones, until there are others. */
-import { forbidden, invalid } from "#base";
+/** Networks: made, listed, inspected, removed. */
+import { invalid } from "#base";
 import type { ContainerService } from "#engine/container";
-import type { Endpoint, Network, NetworkService } from "#engine/network";
+import type { Network, NetworkService } from "#engine/network";
 import { type Filters, requireFilters } from "#wire/http";
 
 import type { Call } from "./call.ts";
-import { encodeNetwork } from "./encode/network.ts";
+import { decodeNetworkCreate } from "./decode/networking.ts";
+import { encodeNetwork, type NamedEndpoint } from "./encode/network-inspect.ts";
+import { parseMoment } from "./instants.ts";
 import type { Routes } from "./routes.ts";
 
+export type Networks = Pick<
+  NetworkService,
+  "list" | "resolve" | "endpointsIn" | "create" | "remove" | "prune"
+>;
+
 interface Services {
-  readonly networks: Pick<NetworkService, "list" | "resolve" | "endpointsIn">;
+  readonly networks: Networks;
   readonly containers: Pick<ContainerService, "resolve">;
 }
 
@@ -22,66 +29,115 @@ const NETWORK_FILTERS: ReadonlySet<string> = new Set([
   "scope",
   "type",
 ]);
+const PRUNE_FILTERS: ReadonlySet<string> = new Set(["label", "label!", "until"]);
 
 export function networkRoutes({ networks, containers }: Services): Routes {
+  const inUse = (network: Network): boolean => networks.endpointsIn(network.id).length > 0;
   return {
     "GET /networks": (call) => {
       const filters = requireFilters(call.query.filters(), NETWORK_FILTERS);
-      const listed = networks.list().filter((network) => passes(network, filters));
+      checkFilters(filters);
+      const listed = networks.list().filter((network) => passes(network, filters, inUse));
       call.json(
         200,
         listed.map((network) => encodeNetwork(network, [])),
       );
     },
     "GET /networks/:id": (call) => inspect(call, { networks, containers }),
-    "DELETE /networks/:id": (call) => {
-      const { name } = networks.resolve(call.param("id"));
-      throw forbidden(`${name} is a pre-defined network and cannot be removed`);
+    "POST /networks/create": async (call) => {
+      const { id } = await networks.create(decodeNetworkCreate(await call.requireBody()));
+      call.json(201, { Id: id, Warning: "" });
+    },
+    "DELETE /networks/:id": async (call) => {
+      const nameOf = (id: string): string => nameOrNull(id, containers) ?? id;
+      await networks.remove(call.param("id"), nameOf);
+      call.empty(204);
+    },
+    "POST /networks/prune": async (call) => {
+      const filters = requireFilters(call.query.filters(), PRUNE_FILTERS);
+      const [moment, ...others] = filters["until"] ?? [];
+      if (others.length > 0) throw invalid("more than one until filter specified");
+      const until = moment === undefined ? null : parseMoment(moment, new Date());
+      const labels = { label: filters["label"] ?? [], "label!": filters["label!"] ?? [] };
+      const removed = await networks.prune(
+        (network) =>
+          (until === null || network.createdAt < until) &&
+          hasLabels(network, labels.label) &&
+          (labels["label!"].length === 0 || !hasLabels(network, labels["label!"])),
+      );
+      call.json(200, { NetworksDeleted: removed.length === 0 ? null : removed });
     },
   };
 }
 
 function inspect(call: Call, { networks, containers }: Services): void {
+  const verbose = call.query.text("verbose");
+  if (verbose !== "") flagOf("verbose", verbose);
   const network = networks.resolve(call.param("id"));
-  const named = networks.endpointsIn(network.id).flatMap((endpoint) => {
-    const name = nameOf(endpoint, containers);
+  const scope = call.query.text("scope");
+  if (scope !== "" && scope !== "local") networks.resolve("");
+  const named = networks.endpointsIn(network.id).flatMap((endpoint): NamedEndpoint[] => {
+    const name = nameOrNull(endpoint.containerId, containers);
     return name === null ? [] : [{ endpoint, name }];
   });
   call.json(200, encodeNetwork(network, named));
 }
 
 /** null for a container that is being removed. */
-function nameOf(endpoint: Endpoint, containers: Services["containers"]): string | null {
+function nameOrNull(containerId: string, containers: Services["containers"]): string | null {
   try {
-    return containers.resolve(endpoint.containerId).name;
+    return containers.resolve(containerId).name;
   } catch {
     return null;
   }
 }
 
-/** @throws EngineError "invalid" for a type or a flag that is none */
-function passes(network: Network, filters: Filters): boolean {
+/** @throws EngineError "invalid" for values that no network could have */
+function checkFilters(filters: Filters): void {
+  for (const value of filters["type"] ?? []) {
+    if (value === "builtin" || value === "custom") continue;
+    throw invalid(`invalid filter: 'type'='${value}'`);
+  }
+  const dangling = filters["dangling"] ?? [];
+  if (dangling.length > 1) throw invalid('got more than one value for filter key "dangling"');
+  for (const value of dangling) {
+    if (["true", "1", "false", "0"].includes(value)) continue;
+    throw invalid(
+      `invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")`,
+    );
+  }
+}
+
+function passes(network: Network, filters: Filters, inUse: (network: Network) => boolean): boolean {
   const any = (name: string, holds: (value: string) => boolean): boolean =>
     filters[name] === undefined || filters[name].length === 0 || filters[name].some(holds);
+  const isBuiltin = network.custom === null;
   return (
     any("name", (value) => network.name.includes(value)) &&
     any("id", (value) => network.id.startsWith(value)) &&
     any("driver", (value) => network.driver === value) &&
     any("scope", (value) => value === "local") &&
-    any("type", (value) => isOfType(value)) &&
-    any("dangling", (value) => !truth(value)) &&
-    (filters["label"] ?? []).length === 0
+    any("type", (value) => (value === "builtin") === isBuiltin) &&
+    any("dangling", (value) => (!isBuiltin && !inUse(network)) === ["true", "1"].includes(value)) &&
+    hasLabels(network, filters["label"] ?? [])
   );
 }
 
-/** Every network is predefined so far. */
-function isOfType(value: string): boolean {
-  if (value !== "builtin" && value !== "custom") throw invalid(`invalid filter 'type=${value}'`);
-  return value === "builtin";
+/** `key` or `key=value`: all of them. */
+function hasLabels({ custom }: Network, wanted: readonly string[]): boolean {
+  const labels = custom?.labels ?? {};
+  return wanted.every((label) => {
+    const at = label.indexOf("=");
+    if (at < 0) return Object.hasOwn(labels, label);
+    return labels[label.slice(0, at)] === label.slice(at + 1);
+  });
 }
 
-function truth(value: string): boolean {
-  if (value === "true" || value === "1") return true;
-  if (value === "false" || value === "0") return false;
-  throw invalid(`invalid filter 'dangling=${value}'`);
+/** @throws EngineError "invalid" */
+function flagOf(name: string, text: string): boolean {
+  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
+  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
+  throw invalid(
+    `invalid value for ${name}: ${text}: strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`,
+  );
 }

@@ -38,12 +38,7 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],
   "disk usage": ["GET /system/df"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
-  "networks of your own": [
-    "POST /networks/create",
-    "POST /networks/:id/connect",
-    "POST /networks/:id/disconnect",
-    "POST /networks/prune",
-  ],
+  "networks of your own": ["POST /networks/:id/connect", "POST /networks/:id/disconnect"],
   volumes: [
     "GET /volumes",
     "POST /volumes/create",

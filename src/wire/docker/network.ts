@@ -32,6 +32,46 @@ export interface EndpointSettings {
   DNSNames: string[] | null;
 }
 
+export interface IpamPool {
+  Subnet?: string;
+  IPRange?: string;
+  Gateway?: string;
+  AuxiliaryAddresses?: Record<string, string> | null;
+}
+
+/** `POST /networks/create`. */
+export interface NetworkCreateRequest {
+  Name: string;
+  /** Without meaning since API 1.44: names are always unique. */
+  CheckDuplicate: boolean;
+  Driver: string;
+  Scope: string;
+  Internal: boolean;
+  Attachable: boolean;
+  Ingress: boolean;
+  ConfigOnly: boolean;
+  ConfigFrom: { Network?: string } | null;
+  IPAM: {
+    Driver?: string;
+    Config?: IpamPool[] | null;
+    Options?: Record<string, string> | null;
+  } | null;
+  EnableIPv4: boolean | null;
+  EnableIPv6: boolean | null;
+  Options: Record<string, string> | null;
+  Labels: Record<string, string> | null;
+}
+
+export interface NetworkConnectRequest {
+  Container: string;
+  EndpointConfig: Partial<EndpointSettings> | null;
+}
+
+export interface NetworkDisconnectRequest {
+  Container: string;
+  Force: boolean;
+}
+
 /** `GET /networks/{id}`, and one element of `GET /networks` (there without containers). */
 export interface NetworkInspect {
   Name: string;
@@ -44,7 +84,7 @@ export interface NetworkInspect {
   IPAM: {
     Driver: string;
     Options: Record<string, string> | null;
-    Config: { Subnet?: string; IPRange?: string; Gateway?: string }[];
+    Config: IpamPool[];
   };
   Internal: boolean;
   Attachable: boolean;

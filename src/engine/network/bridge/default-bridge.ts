@@ -1,20 +1,12 @@
-/** The three networks that always are, and the subnet, link and forwarding of the default one. */
+/** The three networks that always are, and the subnet and link of the default one. */
 import { conflict, invalid, newId } from "#base";
 import type { Netlink } from "#linux/netlink";
 
 import { contains, formatIpv4, formatSubnet, lastOf, parseCidr } from "../addresses/ip.ts";
-import { chooseSubnet, usedSubnets } from "../addresses/pools.ts";
-import type { TableFacts } from "../firewall/table.ts";
+import { chooseSubnet, type DefaultPool, usedSubnets } from "../addresses/pools.ts";
 import type { Network } from "../network-service.ts";
 import type { NetworkRecords } from "../records.ts";
-import {
-  ensureBridge,
-  ensurePorts,
-  isForwarding,
-  readBootId,
-  routeLocalhost,
-  startForwarding,
-} from "./bridge.ts";
+import { ensureBridge, routeLocalhost } from "./bridge.ts";
 
 const DEFAULT_BRIDGE = "naru0";
 const DEFAULT_MTU = 1500;
@@ -26,18 +18,11 @@ const LINK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/;
 /** The smallest subnet with a gateway and a container. */
 const LONGEST_PREFIX = 30;
 
-const FORWARDING = "forwarding";
-
-/** What we found before we turned forwarding on, for this boot. */
-interface ForwardingFact {
-  readonly bootId: string;
-  readonly bridges: readonly string[];
-}
-
 export class DefaultBridge {
   readonly bridge: string;
   readonly #records: NetworkRecords;
   readonly #netlink: Netlink;
+  readonly #pools: readonly DefaultPool[];
   readonly #bip: string | null;
   readonly #mtu: number;
 
@@ -45,6 +30,7 @@ export class DefaultBridge {
     records: NetworkRecords;
     netlink: Netlink;
     options: { bridge?: string; bip?: string; mtu?: number };
+    pools: readonly DefaultPool[];
   }) {
     const { bridge = DEFAULT_BRIDGE, bip = null, mtu = DEFAULT_MTU } = request.options;
     if (!LINK_NAME.test(bridge)) throw invalid(`invalid bridge name: ${bridge}`);
@@ -52,6 +38,7 @@ export class DefaultBridge {
     this.bridge = bridge;
     this.#records = request.records;
     this.#netlink = request.netlink;
+    this.#pools = request.pools;
     this.#bip = bip;
     this.#mtu = mtu;
   }
@@ -62,50 +49,47 @@ export class DefaultBridge {
     return network;
   }
 
-  /** Records networks, subnet and what the host's forwarding was, in that order, where they are not yet. */
+  /** Records networks and subnet where they are not yet. */
   decide(): void {
     const recorded = this.#records.networks();
     const bridge = recorded.find(({ name }) => name === "bridge");
     const wanted = this.#decideSubnet(bridge ?? null);
-    const forwarding = this.#decideForwarding();
     const { bridge: link } = this;
     const isAsRecorded =
       bridge?.subnet === wanted.subnet &&
       bridge.gateway === wanted.gateway &&
       bridge.bridge === link &&
       bridge.mtu === this.#mtu;
-    if (isAsRecorded && forwarding === null) return;
+    if (isAsRecorded) return;
     this.#records.transact(() => {
       const id = bridge?.id ?? newId();
       const createdAt = bridge?.createdAt ?? new Date();
       const own = { id, name: "bridge", driver: "bridge", createdAt } as const;
-      this.#records.saveNetwork({ ...own, bridge: link, mtu: this.#mtu, ...wanted });
+      this.#records.saveNetwork({ ...own, bridge: link, mtu: this.#mtu, custom: null, ...wanted });
       for (const [name, driver] of [
         ["host", "host"],
         ["none", "null"],
       ] as const) {
         if (recorded.some((network) => network.name === name)) continue;
-        const nothing = { bridge: null, subnet: null, gateway: null, mtu: DEFAULT_MTU };
+        const nothing = {
+          bridge: null,
+          subnet: null,
+          gateway: null,
+          mtu: DEFAULT_MTU,
+          custom: null,
+        };
         this.#records.saveNetwork({ id: newId(), name, driver, createdAt: new Date(), ...nothing });
       }
-      if (forwarding) this.#records.setHostFact(FORWARDING, JSON.stringify(forwarding));
     });
-  }
-
-  /** What the firewall must keep from being forwarded; null where the host forwarded before us. */
-  guard(): TableFacts["guard"] {
-    const fact = this.#forwardingFact();
-    return fact && { bridges: fact.bridges };
   }
 
   /** After the firewall's table is there. */
   ensure(): void {
     const { gateway, subnet, mtu } = this.network();
     const { prefixLength } = parseCidr(subnet ?? "").subnet;
-    ensureBridge(this.#netlink, { bridge: this.bridge, gateway: gateway ?? "", prefixLength, mtu });
+    const addresses = [{ address: gateway ?? "", prefixLength }];
+    ensureBridge(this.#netlink, { bridge: this.bridge, addresses, mtu });
     routeLocalhost(this.bridge);
-    if (!isForwarding()) startForwarding();
-    ensurePorts(this.#netlink, this.#records.allEndpoints());
   }
 
   #decideSubnet(recorded: Network | null): { subnet: string; gateway: string } {
@@ -128,27 +112,8 @@ export class DefaultBridge {
     // A bridge that lost its records keeps its address: containers of old may still use it.
     const present = this.#netlink.listAddresses().find(({ link }) => link === this.bridge);
     if (present) return gatewayOf(`${present.address}/${present.prefixLength}`);
-    const chosen = chooseSubnet(usedSubnets(this.#netlink, this.bridge));
+    const chosen = chooseSubnet(usedSubnets(this.#netlink, this.bridge), this.#pools);
     return { subnet: formatSubnet(chosen), gateway: formatIpv4(chosen.base + 1) };
-  }
-
-  /** @returns what must be recorded before forwarding is turned on, or null */
-  #decideForwarding(): ForwardingFact | null {
-    if (isForwarding() || this.#forwardingFact()) return null;
-    const bridges = this.#netlink
-      .listLinks()
-      // Bridges of other engines of ours filter for themselves.
-      .filter(({ kind, name }) => kind === "bridge" && !name.startsWith("naru"))
-      .map(({ name }) => name)
-      .filter((name) => name !== this.bridge);
-    return { bootId: readBootId(), bridges };
-  }
-
-  #forwardingFact(): ForwardingFact | null {
-    const text = this.#records.hostFact(FORWARDING);
-    if (text === null) return null;
-    const fact = JSON.parse(text) as ForwardingFact;
-    return fact.bootId === readBootId() ? fact : null;
   }
 }
 

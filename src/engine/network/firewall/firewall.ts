@@ -5,22 +5,32 @@ import { type Nftables, NftablesError } from "#linux/nftables";
 import type { PublishedPort } from "../records.ts";
 import { ensureAcceptedByLegacy, removeAcceptedByLegacy } from "./foreign-legacy.ts";
 import { ensureAccepted, removeAccepted } from "./foreign.ts";
-import { addElements, removeElements, replaceTable, type TableFacts, tableName } from "./table.ts";
+import {
+  addBridge,
+  addElements,
+  type BridgeRules,
+  removeBridge,
+  removeElements,
+  replaceTable,
+  type TableFacts,
+  tableName,
+} from "./table.ts";
 
 export class Firewall implements Disposable {
   readonly #nftables: Nftables;
-  readonly #bridge: string;
   readonly #table: string;
-  readonly #facts: () => Omit<TableFacts, "table" | "bridge">;
+  readonly #facts: () => Omit<TableFacts, "table">;
 
-  /** @param request.facts what the whole table must hold now, all recorded ports among it */
+  /**
+   * @param request.bridge the default one, which names the table
+   * @param request.facts what the whole table must hold now, all recorded ports among it
+   */
   constructor(request: {
     nftables: Nftables;
     bridge: string;
-    facts: () => Omit<TableFacts, "table" | "bridge">;
+    facts: () => Omit<TableFacts, "table">;
   }) {
     this.#nftables = request.nftables;
-    this.#bridge = request.bridge;
     this.#table = tableName(request.bridge);
     this.#facts = request.facts;
   }
@@ -28,10 +38,12 @@ export class Firewall implements Disposable {
   /** The whole table anew, in one transaction; connections go on. */
   ensure(): void {
     try {
-      const [table, bridge] = [this.#table, this.#bridge];
-      this.#nftables.apply(replaceTable({ table, bridge, ...this.#facts() }));
-      ensureAccepted(this.#nftables, bridge);
-      ensureAcceptedByLegacy(bridge);
+      const facts = this.#facts();
+      this.#nftables.apply(replaceTable({ table: this.#table, ...facts }));
+      for (const { bridge } of facts.bridges) {
+        ensureAccepted(this.#nftables, bridge);
+        ensureAcceptedByLegacy(bridge);
+      }
     } catch (cause) {
       throw wrap("failed to program the firewall", cause);
     }
@@ -41,9 +53,35 @@ export class Firewall implements Disposable {
   verify(): boolean {
     const tables = this.#nftables.list("list tables inet") as { table?: { name: string } }[];
     const isThere = tables.some(({ table }) => table?.name === this.#table);
-    if (isThere) ensureAccepted(this.#nftables, this.#bridge);
-    else this.ensure();
+    if (isThere) {
+      for (const { bridge } of this.#facts().bridges) ensureAccepted(this.#nftables, bridge);
+    } else this.ensure();
     return !isThere;
+  }
+
+  /** A network that is recorded already. */
+  addBridge(rules: BridgeRules): void {
+    try {
+      this.#nftables.apply(addBridge(this.#table, rules));
+    } catch (thrown) {
+      if (!(thrown instanceof NftablesError)) throw thrown;
+      this.ensure();
+      return;
+    }
+    ensureAccepted(this.#nftables, rules.bridge);
+    ensureAcceptedByLegacy(rules.bridge);
+  }
+
+  /** A network whose record is gone already. */
+  removeBridge(rules: BridgeRules): void {
+    try {
+      this.#nftables.apply(removeBridge(this.#table, rules));
+    } catch (thrown) {
+      if (!(thrown instanceof NftablesError)) throw thrown;
+      this.ensure();
+    }
+    removeAccepted(this.#nftables, rules.bridge);
+    removeAcceptedByLegacy(rules.bridge);
   }
 
   /** Opens ports that are recorded already. A wiped table, or a stale element, is answered by writing it all. */
@@ -73,8 +111,10 @@ export class Firewall implements Disposable {
   /** Takes the table and our rules in other tables away. */
   remove(): void {
     this.#nftables.apply([`add table inet ${this.#table}`, `delete table inet ${this.#table}`]);
-    removeAccepted(this.#nftables, this.#bridge);
-    removeAcceptedByLegacy(this.#bridge);
+    for (const { bridge } of this.#facts().bridges) {
+      removeAccepted(this.#nftables, bridge);
+      removeAcceptedByLegacy(bridge);
+    }
   }
 
   [Symbol.dispose](): void {

@@ -1,22 +1,22 @@
 /**
- * Our one table, as text: a pure function of what is recorded. Two maps carry the published ports, so the
- * number of rules does not grow with the number of containers. Order and reasons:
+ * Our one table, as text: a pure function of what is recorded. Maps carry the published ports, and verdict maps
+ * lead from a bridge's name to its chains: no packet passes more rules because there are more containers or
+ * networks. Order and reasons:
  *
  * - raw: packets for or from 127.0.0.0/8 that did not come in by lo are dropped before anything else. The
- *   bridge has route_localnet, and DNAT of a port published on 127.0.0.1 happens before the kernel would drop
+ *   bridges have route_localnet, and DNAT of a port published on 127.0.0.1 happens before the kernel would drop
  *   them (moby #45610).
  * - nat: a given host address goes before "every address". Connections from the host itself, and those that a
  *   container makes to a port of its own bridge, get the bridge's address as source so that answers come back.
- * - forward: into the bridge go answers, neighbours, and what was published; all else is dropped, so a container
- *   cannot be reached by routing to its address (moby #41872).
+ * - forward: into a bridge go answers, neighbours, and what was published; all else is dropped, so a container
+ *   cannot be reached by routing to its address (moby #41872), and networks do not reach each other.
  */
+import type { GatewayMode } from "../options.ts";
 import type { PublishedPort } from "../records.ts";
 
 export interface TableFacts {
   readonly table: string;
-  readonly bridge: string;
-  /** `172.18.0.0/16` */
-  readonly subnet: string;
+  readonly bridges: readonly BridgeRules[];
   readonly ports: readonly PublishedPort[];
   /**
    * Set when the host did not forward before we came: then nothing but containers is forwarded. The names are
@@ -24,10 +24,45 @@ export interface TableFacts {
    * for itself.
    */
   readonly guard: { readonly bridges: readonly string[] } | null;
+  /** The same of IPv6. */
+  readonly guard6?: { readonly bridges: readonly string[] } | null;
+}
+
+/** One bridge network, as far as packets are concerned. */
+export interface BridgeRules {
+  readonly bridge: string;
+  readonly ipv4: FamilyRules | null;
+  readonly ipv6: FamilyRules | null;
+  readonly internal: boolean;
+  /** Containers of this network may talk to each other. */
+  readonly icc: boolean;
+}
+
+export interface FamilyRules {
+  /** `172.18.0.0/16` */
+  readonly subnet: string;
+  readonly mode: GatewayMode;
+  readonly masquerade: boolean;
+  /** What leaves gets this source instead of the outgoing link's; null: the link's. */
+  readonly source: string | null;
 }
 
 const ANY = "publish_any";
 const ONE = "publish_address";
+const ANY6 = "publish_any6";
+const ONE6 = "publish_address6";
+/** Ports of containers that are reached by their own addresses (gateway mode "routed"). */
+const OPEN = "open_port";
+const OPEN6 = "open_port6";
+/** A bridge's name to what becomes of packets that go into it, or come from it. */
+const INTO = "into";
+const FROM = "from";
+const LEAVING_INTO = "leaving_into";
+/** Subnets whose packets leave the host with the outgoing link's address, and those with a given one. */
+const MASQUERADED = "masqueraded";
+const MASQUERADED6 = "masqueraded6";
+const SOURCE = "source";
+const SOURCE6 = "source6";
 
 /** `naru` for `naru0`; other engines on the host have bridges, and tables, of other names. */
 export const tableName = (bridge: string): string =>
@@ -35,11 +70,13 @@ export const tableName = (bridge: string): string =>
 
 /** One transaction that puts the whole table in place of what was there. */
 export function replaceTable(facts: TableFacts): string[] {
-  const { table, bridge, subnet } = facts;
-  const own = `"${bridge}"`;
+  const { table } = facts;
   const dnat = [
     `fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @${ONE}`,
     `fib daddr type local dnat ip to meta l4proto . th dport map @${ANY}`,
+    // Nothing answers to ::1 from outside: the relay serves it.
+    `ip6 daddr != ::1 fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @${ONE6}`,
+    `ip6 daddr != ::1 fib daddr type local dnat ip6 to meta l4proto . th dport map @${ANY6}`,
   ];
   const rules = {
     before_all: [
@@ -49,27 +86,37 @@ export function replaceTable(facts: TableFacts): string[] {
     arriving: dnat,
     sent_by_host: dnat,
     leaving: [
-      `oifname ${own} ip saddr 127.0.0.0/8 masquerade`,
-      // By source, not by iifname: where br_netfilter is on, this hook is not told where a packet came in.
-      `oifname ${own} ip saddr ${subnet} ct status dnat masquerade`,
-      `oifname != ${own} ip saddr ${subnet} masquerade`,
+      `oifname vmap @${LEAVING_INTO}`,
+      `ip saddr @${MASQUERADED} masquerade`,
+      `ip6 saddr @${MASQUERADED6} masquerade`,
+      `snat ip to ip saddr map @${SOURCE}`,
+      `snat ip6 to ip6 saddr map @${SOURCE6}`,
     ],
     forwarded: [
-      `oifname ${own} ct state established,related accept`,
-      `oifname ${own} iifname ${own} accept`,
-      `oifname ${own} ct status dnat accept`,
-      `oifname ${own} drop`,
-      `iifname ${own} accept`,
-      ...guardRules(facts.guard),
+      `oifname vmap @${INTO}`,
+      `iifname vmap @${FROM}`,
+      ...guardRules("ipv4", facts.guard),
+      ...guardRules("ipv6", facts.guard6 ?? null),
     ],
   };
+  const key = "inet_proto . inet_service";
   return [
     `add table inet ${table}`,
     `delete table inet ${table}`,
     `add table inet ${table}`,
-    `add map inet ${table} ${ONE} { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }`,
-    `add map inet ${table} ${ANY} { type inet_proto . inet_service : ipv4_addr . inet_service; }`,
-    ...addElements(table, facts.ports),
+    `add map inet ${table} ${ONE} { type ipv4_addr . ${key} : ipv4_addr . inet_service; }`,
+    `add map inet ${table} ${ANY} { type ${key} : ipv4_addr . inet_service; }`,
+    `add map inet ${table} ${ONE6} { type ipv6_addr . ${key} : ipv6_addr . inet_service; }`,
+    `add map inet ${table} ${ANY6} { type ${key} : ipv6_addr . inet_service; }`,
+    `add set inet ${table} ${OPEN} { type ipv4_addr . ${key}; }`,
+    `add set inet ${table} ${OPEN6} { type ipv6_addr . ${key}; }`,
+    ...[INTO, FROM, LEAVING_INTO].map(
+      (map) => `add map inet ${table} ${map} { type ifname : verdict; }`,
+    ),
+    `add set inet ${table} ${MASQUERADED} { type ipv4_addr; flags interval; }`,
+    `add set inet ${table} ${MASQUERADED6} { type ipv6_addr; flags interval; }`,
+    `add map inet ${table} ${SOURCE} { type ipv4_addr : ipv4_addr; flags interval; }`,
+    `add map inet ${table} ${SOURCE6} { type ipv6_addr : ipv6_addr; flags interval; }`,
     `add chain inet ${table} before_all { type filter hook prerouting priority raw; }`,
     `add chain inet ${table} arriving { type nat hook prerouting priority dstnat; }`,
     `add chain inet ${table} sent_by_host { type nat hook output priority -100; }`,
@@ -78,23 +125,138 @@ export function replaceTable(facts: TableFacts): string[] {
     ...Object.entries(rules).flatMap(([chain, lines]) =>
       lines.map((line) => `add rule inet ${table} ${chain} ${line}`),
     ),
+    ...facts.bridges.flatMap((bridge) => addBridge(table, bridge)),
+    ...addElements(table, facts.ports),
   ];
 }
 
+/** Chain names are words. */
+const wordOf = (bridge: string): string => bridge.replaceAll(/[^A-Za-z0-9]/g, "_");
+
+const chainsOf = (bridge: string) => ({
+  into: `into_${wordOf(bridge)}`,
+  leaving: `leaving_${wordOf(bridge)}`,
+});
+
+/** Commands that make one more network known. */
+export function addBridge(table: string, rules: BridgeRules): string[] {
+  const { bridge } = rules;
+  const { into, leaving } = chainsOf(bridge);
+  const own = `"${bridge}"`;
+  const rule = (chain: string, lines: readonly string[]) =>
+    lines.map((line) => `add rule inet ${table} ${chain} ${line}`);
+  return [
+    `add chain inet ${table} ${into}`,
+    `add chain inet ${table} ${leaving}`,
+    ...rule(into, intoRules(rules)),
+    ...rule(leaving, leavingRules(rules)),
+    `add element inet ${table} ${INTO} { ${own} : goto ${into} }`,
+    `add element inet ${table} ${FROM} { ${own} : ${rules.internal ? "drop" : "accept"} }`,
+    `add element inet ${table} ${LEAVING_INTO} { ${own} : jump ${leaving} }`,
+    ...sourcesOf(rules).map(
+      ({ set, subnet, source }) =>
+        `add element inet ${table} ${set} { ${subnet}${source === null ? "" : ` : ${source}`} }`,
+    ),
+  ];
+}
+
+/** Commands that forget it; everything of it must be there. */
+export function removeBridge(table: string, rules: BridgeRules): string[] {
+  const own = `"${rules.bridge}"`;
+  const { into, leaving } = chainsOf(rules.bridge);
+  return [
+    ...[INTO, FROM, LEAVING_INTO].map((map) => `delete element inet ${table} ${map} { ${own} }`),
+    ...sourcesOf(rules).map(
+      ({ set, subnet }) => `delete element inet ${table} ${set} { ${subnet} }`,
+    ),
+    `delete chain inet ${table} ${into}`,
+    `delete chain inet ${table} ${leaving}`,
+  ];
+}
+
+function intoRules({ bridge, ipv4, ipv6, internal, icc }: BridgeRules): string[] {
+  const neighbours = `iifname "${bridge}" ${icc ? "accept" : "drop"}`;
+  const answers = "ct state established,related accept";
+  if (internal) return [answers, neighbours, "drop"];
+  return [
+    answers,
+    "ct status dnat accept",
+    neighbours,
+    ...openRules("ipv4", ipv4),
+    ...openRules("ipv6", ipv6),
+    "drop",
+  ];
+}
+
+/** What is let in without translation. */
+function openRules(family: "ipv4" | "ipv6", rules: FamilyRules | null): string[] {
+  switch (rules?.mode) {
+    case undefined:
+    case "nat":
+    case "isolated":
+      return [];
+    case "nat-unprotected":
+      return [`meta nfproto ${family} accept`];
+    case "routed":
+      return family === "ipv4"
+        ? ["ip protocol icmp accept", `ip daddr . meta l4proto . th dport @${OPEN} accept`]
+        : ["meta l4proto ipv6-icmp accept", `ip6 daddr . meta l4proto . th dport @${OPEN6} accept`];
+  }
+}
+
+function leavingRules({ ipv4, ipv6 }: BridgeRules): string[] {
+  // By source, not by iifname: where br_netfilter is on, this hook is not told where a packet came in.
+  const own = (word: string, rules: FamilyRules | null) =>
+    rules === null
+      ? []
+      : [
+          `${word} saddr ${rules.subnet} ct status dnat masquerade`,
+          `${word} saddr ${rules.subnet} accept`,
+        ];
+  return ["ip saddr 127.0.0.0/8 masquerade", ...own("ip", ipv4), ...own("ip6", ipv6)];
+}
+
+const translates = ({ internal }: BridgeRules, family: FamilyRules | null): family is FamilyRules =>
+  family !== null &&
+  !internal &&
+  family.masquerade &&
+  (family.mode === "nat" || family.mode === "nat-unprotected");
+
+interface SourceElement {
+  readonly set: string;
+  readonly subnet: string;
+  /** null in a set of subnets alone. */
+  readonly source: string | null;
+}
+
+/** How packets of this network leave the host. */
+function sourcesOf(rules: BridgeRules): SourceElement[] {
+  const families = [
+    [rules.ipv4, MASQUERADED, SOURCE],
+    [rules.ipv6, MASQUERADED6, SOURCE6],
+  ] as const;
+  return families.flatMap(([family, masqueraded, translated]) => {
+    if (!translates(rules, family)) return [];
+    const { subnet, source } = family;
+    return [{ set: source === null ? masqueraded : translated, subnet, source }];
+  });
+}
+
 /** The host was no router before us, and is none now. */
-function guardRules(guard: TableFacts["guard"]): string[] {
+function guardRules(family: "ipv4" | "ipv6", guard: TableFacts["guard"]): string[] {
   if (!guard) return [];
   const known = guard.bridges.map((name) => `"${name}"`).join(", ");
   const isLater = (side: "iifname" | "oifname"): string =>
     known === "" ? "" : ` ${side} != { ${known} }`;
+  const own = `meta nfproto ${family}`;
   return [
-    `meta iifkind "bridge"${isLater("iifname")} accept`,
-    `meta oifkind "bridge"${isLater("oifname")} accept`,
-    "meta nfproto ipv4 drop",
+    `${own} meta iifkind "bridge"${isLater("iifname")} accept`,
+    `${own} meta oifkind "bridge"${isLater("oifname")} accept`,
+    `${own} drop`,
   ];
 }
 
-/** Commands that publish; one element for each IPv4 address, the others are relayed. */
+/** Commands that publish; what is not of the container's family is relayed and not here. */
 export const addElements = (table: string, ports: readonly PublishedPort[]): string[] =>
   byMap(ports, ({ target, containerPort }) => ` : ${target} . ${containerPort}`).map(
     ([map, elements]) => `add element inet ${table} ${map} { ${elements} }`,
@@ -112,15 +274,16 @@ function byMap(
   ports: readonly PublishedPort[],
   value: (port: PublishedPort) => string,
 ): [map: string, elements: string][] {
-  const elements = { [ONE]: [] as string[], [ANY]: [] as string[] };
+  const elements: Record<string, string[]> = {};
+  const add = (map: string, element: string) => void (elements[map] ??= []).push(element);
   for (const port of ports) {
-    const { protocol, hostAddress, hostPort } = port;
-    if (hostAddress.includes(":")) continue;
+    const { protocol, hostAddress, hostPort, target } = port;
+    const ipv6 = hostAddress.includes(":");
+    if (ipv6 !== target.includes(":")) continue;
     const key = `${protocol} . ${hostPort}`;
-    if (hostAddress === "0.0.0.0") elements[ANY].push(key + value(port));
-    else elements[ONE].push(`${hostAddress} . ${key}${value(port)}`);
+    if (hostAddress === target) add(ipv6 ? OPEN6 : OPEN, `${target} . ${key}`);
+    else if (hostAddress === (ipv6 ? "::" : "0.0.0.0")) add(ipv6 ? ANY6 : ANY, key + value(port));
+    else add(ipv6 ? ONE6 : ONE, `${hostAddress} . ${key}${value(port)}`);
   }
-  return Object.entries(elements)
-    .filter(([, list]) => list.length > 0)
-    .map(([map, list]) => [map, list.join(", ")]);
+  return Object.entries(elements).map(([map, list]) => [map, list.join(", ")]);
 }

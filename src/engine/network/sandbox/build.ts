@@ -5,13 +5,12 @@
  * Order matters: a packet sent before port, bridge and container's end have noticed their carrier is lost, and
  * retried a second later. So the host's end comes up last, and then each is made to notice at once.
  */
-import { closeSync, openSync, writeSync } from "node:fs";
-
 import { wrap } from "#base";
 import { inNetworkNamespace } from "#linux/namespace";
-import { type Netlink, NetlinkError, openNetlink } from "#linux/netlink";
+import { openNetlink } from "#linux/netlink";
 
 import type { BridgeEndpoint, NetworkAttachment } from "../endpoint.ts";
+import { configureLink, createLink, prepareLink, raisePort } from "./link.ts";
 
 export interface BuildRequest {
   /** A descriptor of the newborn's network namespace; stays the caller's. */
@@ -63,70 +62,22 @@ function removeLeaving(): void {
 function buildLinks(networkNamespace: number, endpoints: readonly BridgeEndpoint[]): void {
   using outside = openNetlink();
   try {
-    for (const endpoint of endpoints) createVeth(outside, networkNamespace, endpoint);
+    for (const endpoint of endpoints) createLink(outside, networkNamespace, endpoint);
     using inside = inNetworkNamespace(networkNamespace, () => {
-      for (const { containerLink } of endpoints) disableIpv6(containerLink);
+      for (const endpoint of endpoints) prepareLink(endpoint);
       return openNetlink();
     });
     inside.batch(() => {
       inside.setLink("lo", { up: true });
-      for (const endpoint of endpoints) configure(inside, endpoint);
+      for (const endpoint of endpoints) configureLink(inside, endpoint);
     });
     outside.batch(() => {
-      for (const { hostLink, bridge } of endpoints) {
-        outside.setLink(hostLink, { up: true, hairpin: true, withoutIpv6Address: true });
-        outside.settleLink(hostLink);
-        // A bridge whose first port this is has had no carrier either.
-        outside.settleLink(bridge);
-      }
+      for (const endpoint of endpoints) raisePort(outside, endpoint);
     });
     inside.batch(() => {
       for (const { containerLink } of endpoints) inside.settleLink(containerLink);
     });
   } catch (cause) {
     throw wrap("failed to set up container networking", cause);
-  }
-}
-
-function createVeth(outside: Netlink, fd: number, endpoint: BridgeEndpoint): void {
-  const { bridge, hostLink, containerLink, macAddress, mtu } = endpoint;
-  const add = () =>
-    outside.addLink({
-      kind: "veth",
-      name: hostLink,
-      mtu,
-      master: bridge,
-      peer: { name: containerLink, macAddress, mtu, namespace: { fd } },
-    });
-  try {
-    add();
-  } catch (thrown) {
-    if (!(thrown instanceof NetlinkError) || thrown.code !== "EEXIST") throw thrown;
-    // A birth that failed half-way left it; the name is recorded as ours.
-    outside.deleteLink(hostLink);
-    add();
-  }
-}
-
-function configure(inside: Netlink, endpoint: BridgeEndpoint): void {
-  const { containerLink: link, address, prefixLength, gateway } = endpoint;
-  inside.setLink(link, { up: true });
-  inside.addAddress({ link, address, prefixLength });
-  if (gateway !== null) inside.addRoute({ destination: null, gateway, link });
-}
-
-/** Before the link is up: afterwards it would have joined multicast groups and begun to look for routers. */
-function disableIpv6(link: string): void {
-  let file: number;
-  try {
-    file = openSync(`/proc/sys/net/ipv6/conf/${link}/disable_ipv6`, "w");
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return; // A kernel without IPv6.
-    throw thrown;
-  }
-  try {
-    writeSync(file, "1");
-  } finally {
-    closeSync(file);
   }
 }

@@ -104,13 +104,21 @@ test("the MAC address of the default network is the container's", () => {
     NetworkingConfig: { EndpointsConfig: { default: { MacAddress: "02:42:ac:11:00:02" } } },
   });
   expect(config.macAddress).toBe("02:42:ac:11:00:02");
-  expect(() =>
-    decode({
-      Image: "a",
-      HostConfig: { NetworkMode: "bridge" },
-      NetworkingConfig: { EndpointsConfig: { other: {} } },
-    }),
-  ).toThrow("several networks");
+});
+
+test("the network of the mode comes first, and every other one behind it", () => {
+  const EndpointsConfig = {
+    other: { Aliases: ["db"], IPAMConfig: { IPv4Address: "10.9.0.5" }, GwPriority: 3 },
+    main: { DriverOpts: { a: "b" } },
+  };
+  const asked = (NetworkMode: string) =>
+    decode({ Image: "a", HostConfig: { NetworkMode }, NetworkingConfig: { EndpointsConfig } });
+  const other = { network: "other", aliases: ["db"], ipv4: "10.9.0.5", gatewayPriority: 3 };
+  expect(asked("main").networks).toEqual([{ network: "main", driverOptions: { a: "b" } }, other]);
+  expect(asked("default").networks?.[0]).toEqual({ network: "bridge" });
+
+  expect(() => asked("host")).toThrow("container sharing network namespace with another");
+  expect(() => asked("none")).toThrow("private (none) mode");
 });
 
 test("a bind option that an older client could not mean is passed over", () => {

@@ -13,10 +13,10 @@ import {
   decodeCgroupNamespaceMode,
   decodeIpcMode,
   decodeNamespaceMode,
-  decodeNetworkMode,
   decodeRestartPolicy,
 } from "./modes.ts";
 import { decodeMounts } from "./mounts.ts";
+import { decodeNetworking } from "./networking.ts";
 import { decodePortBindings, decodeExposedPorts } from "./ports.ts";
 import { decodeShape } from "./shape.ts";
 import { refuseUnsupported } from "./unsupported.ts";
@@ -48,6 +48,7 @@ export function decodeCreate(
     platform: request.platform === "" ? null : request.platform,
     config: decodeConfig(asked, network.macAddress),
     host: { ...decodeHost(withModes(host, request)), networkMode: network.mode },
+    ...(network.networks === null ? {} : { networks: network.networks }),
   };
 }
 
@@ -209,49 +210,4 @@ export function decodeConsoleSize(
     throw invalid(`invalid ConsoleSize: ${rows} x ${columns} is too large`);
   }
   return [rows, columns];
-}
-
-/** The network of HostConfig, and what NetworkingConfig adds to it. */
-function decodeNetworking(
-  asked: Partial<ContainerCreateRequest>,
-  host: Partial<wire.HostConfig>,
-): { mode: HostConfig["networkMode"]; macAddress: string | null } {
-  const mode = decodeNetworkMode(host.NetworkMode ?? "");
-  const endpoints = Object.entries(asked.NetworkingConfig?.EndpointsConfig ?? {});
-  const own = mode.mode === "network" ? mode.name : (host.NetworkMode ?? "");
-  let macAddress: string | null = null;
-  for (const [name, endpoint] of endpoints) {
-    if ((name === "default" ? "bridge" : name) !== own) {
-      throw notImplemented(
-        `a container in several networks is not implemented yet: ${own} and ${name}`,
-      );
-    }
-    refuseEndpointOptions(name, endpoint);
-    macAddress = orNull(endpoint.MacAddress);
-  }
-  if (macAddress !== null && mode.mode !== "network") {
-    throw invalid("conflicting options: mac-address and the network mode");
-  }
-  return { mode, macAddress };
-}
-
-function refuseEndpointOptions(name: string, endpoint: Partial<wire.EndpointSettings>): void {
-  const { IPAMConfig: ipam } = endpoint;
-  const refused = (what: string) =>
-    invalid(`invalid config for network ${name}: invalid endpoint settings:\n${what}`);
-  if ((endpoint.Aliases ?? []).length > 0) {
-    throw refused("network-scoped aliases are only supported for user-defined networks");
-  }
-  if ([ipam?.IPv4Address, ipam?.IPv6Address, ...(ipam?.LinkLocalIPs ?? [])].some((ip) => ip)) {
-    throw refused(
-      "user-specified IP address is supported only when connecting to networks with user configured subnets",
-    );
-  }
-  if ((endpoint.Links ?? []).length > 0) throw notImplemented("links are not implemented yet");
-  for (const option of Object.keys(endpoint.DriverOpts ?? {})) {
-    throw notImplemented(`the network option ${option} is not implemented yet`);
-  }
-  if ((endpoint.GwPriority ?? 0) !== 0) {
-    throw notImplemented("the gateway priority of a network is not implemented yet");
-  }
 }

@@ -18,9 +18,12 @@ import type {
 import type { FieldsOf, Shape } from "./shape.ts";
 
 const STRINGS: Shape = { list: "string" };
-const LABELS: Shape = { map: "string" };
+export const LABELS: Shape = { map: "string" };
 
-const struct = <Wire>(name: string, fields: FieldsOf<Wire>): Shape => ({ struct: name, fields });
+export const struct = <Wire>(name: string, fields: FieldsOf<Wire>): Shape => ({
+  struct: name,
+  fields,
+});
 
 const healthConfig = struct<HealthConfig>("HealthcheckConfig", {
   Test: STRINGS,
@@ -195,7 +198,7 @@ const hostConfig: FieldsOf<HostConfig> = {
 /** The body of `POST /containers/{id}/update`: resources and the restart policy are read, the rest is refused. */
 export const updateShape: Shape = { struct: "UpdateConfig", fields: hostConfig };
 
-const endpointSettings = struct<EndpointSettings>("EndpointSettings", {
+export const endpointSettings = struct<EndpointSettings>("EndpointSettings", {
   IPAMConfig: struct<NonNullable<EndpointSettings["IPAMConfig"]>>("EndpointIPAMConfig", {
     IPv4Address: "string",
     IPv6Address: "string",

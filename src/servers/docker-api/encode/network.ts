@@ -1,7 +1,7 @@
-/** Networks, and containers in them, as Docker shows them. */
+/** The networks and ports of one container, as Docker shows them. */
 import type { Container } from "#engine/container";
-import type { Endpoint, Network, PortBinding } from "#engine/network";
-import type { EndpointSettings, NetworkInspect, NetworkSettings, PortMap } from "#wire/docker";
+import type { Endpoint, EndpointRequest, PortBinding } from "#engine/network";
+import type { EndpointSettings, NetworkSettings, PortMap } from "#wire/docker";
 
 import { encodeNetworkMode } from "../decode/modes.ts";
 
@@ -26,28 +26,68 @@ const NO_ENDPOINT: EndpointSettings = {
   DNSNames: null,
 };
 
-const encodeEndpoint = ({ id, networkId, link }: Endpoint): EndpointSettings => ({
-  ...NO_ENDPOINT,
+/** What was asked of a network, whether or not the container runs. */
+const encodeRequest = (request: EndpointRequest): EndpointSettings => {
+  const { ipv4, ipv6, linkLocal } = request;
+  const isAsked = ipv4 !== undefined || ipv6 !== undefined || linkLocal !== undefined;
+  return {
+    ...NO_ENDPOINT,
+    IPAMConfig: isAsked
+      ? {
+          ...(ipv4 === undefined ? {} : { IPv4Address: ipv4 }),
+          ...(ipv6 === undefined ? {} : { IPv6Address: ipv6 }),
+          ...(linkLocal === undefined ? {} : { LinkLocalIPs: [...linkLocal] }),
+        }
+      : null,
+    Links: listOrNull(request.links),
+    Aliases: listOrNull(request.aliases),
+    DriverOpts: request.driverOptions ? { ...request.driverOptions } : null,
+    GwPriority: request.gatewayPriority ?? 0,
+    MacAddress: request.macAddress ?? "",
+  };
+};
+
+const listOrNull = (list: readonly string[] | undefined): string[] | null =>
+  list === undefined || list.length === 0 ? null : [...list];
+
+const encodeEndpoint = ({
+  id,
+  networkId,
+  link,
+  request,
+  dnsNames,
+}: Endpoint): EndpointSettings => ({
+  ...encodeRequest(request),
   MacAddress: link.macAddress,
   NetworkID: networkId,
   EndpointID: id,
   Gateway: link.gateway ?? "",
   IPAddress: link.address,
-  IPPrefixLen: link.prefixLength,
+  IPPrefixLen: link.address === "" ? 0 : link.prefixLength,
+  IPv6Gateway: link.ipv6?.gateway ?? "",
+  GlobalIPv6Address: link.ipv6?.address ?? "",
+  GlobalIPv6PrefixLen: link.ipv6?.prefixLength ?? 0,
+  DNSNames: listOrNull(dnsNames),
 });
 
-/** Every network of a container: its own even while it does not run; none when it shares another container's. */
+/** Every network of a container, while it does not run too; none when it shares another container's. */
 export function encodeNetworks(
-  { host, endpoints }: Pick<Container, "host" | "endpoints">,
+  { host, networks, endpoints }: Pick<Container, "host" | "endpoints" | "networks">,
   networkId: NetworkIdOf,
 ): Record<string, EndpointSettings> {
-  if (host.networkMode.mode === "container") return {};
-  const own = encodeNetworkMode(host.networkMode);
-  const networks: Record<string, EndpointSettings> = {
-    [own]: { ...NO_ENDPOINT, NetworkID: networkId(own) },
-  };
-  for (const endpoint of endpoints) networks[endpoint.networkName] = encodeEndpoint(endpoint);
-  return networks;
+  const { networkMode } = host;
+  if (networkMode.mode === "container") return {};
+  const asked =
+    networkMode.mode === "network" ? networks : [{ network: encodeNetworkMode(networkMode) }];
+  const running = new Map(endpoints.map((endpoint) => [endpoint.networkId, endpoint]));
+  const encoded: Record<string, EndpointSettings> = {};
+  for (const request of asked) {
+    const id = networkId(request.network);
+    if (running.has(id)) continue;
+    encoded[request.network] = { ...encodeRequest(request), NetworkID: id };
+  }
+  for (const endpoint of endpoints) encoded[endpoint.networkName] = encodeEndpoint(endpoint);
+  return encoded;
 }
 
 /** Published and exposed ports of a container that runs; nothing while it does not. */
@@ -70,9 +110,9 @@ export function encodeNetworkSettings(
   container: Container,
   networkId: NetworkIdOf,
 ): NetworkSettings {
-  const [first] = container.endpoints;
   // The older fields speak of the default bridge alone.
-  const old = first?.networkName === "bridge" ? encodeEndpoint(first) : NO_ENDPOINT;
+  const first = container.endpoints.find(({ networkName }) => networkName === "bridge");
+  const old = first === undefined ? NO_ENDPOINT : encodeEndpoint(first);
   return {
     Bridge: "",
     SandboxID: "",
@@ -85,62 +125,12 @@ export function encodeNetworkSettings(
     SecondaryIPv6Addresses: null,
     EndpointID: old.EndpointID,
     Gateway: old.Gateway,
-    GlobalIPv6Address: "",
-    GlobalIPv6PrefixLen: 0,
+    GlobalIPv6Address: old.GlobalIPv6Address,
+    GlobalIPv6PrefixLen: old.GlobalIPv6PrefixLen,
     IPAddress: old.IPAddress,
     IPPrefixLen: old.IPPrefixLen,
-    IPv6Gateway: "",
+    IPv6Gateway: old.IPv6Gateway,
     MacAddress: old.MacAddress,
     Networks: encodeNetworks(container, networkId),
-  };
-}
-
-/** @param containers the endpoints in this network with the names of their containers; only inspect tells them */
-export function encodeNetwork(
-  network: Network,
-  containers: readonly { readonly endpoint: Endpoint; readonly name: string }[],
-): NetworkInspect {
-  const { subnet, gateway, bridge, mtu } = network;
-  const pool = {
-    ...(subnet === null ? {} : { Subnet: subnet }),
-    ...(gateway === null ? {} : { Gateway: gateway }),
-  };
-  return {
-    Name: network.name,
-    Id: network.id,
-    Created: network.createdAt.toISOString(),
-    Scope: "local",
-    Driver: network.driver,
-    EnableIPv4: true,
-    EnableIPv6: false,
-    IPAM: { Driver: "default", Options: null, Config: subnet === null ? [] : [pool] },
-    Internal: false,
-    Attachable: false,
-    Ingress: false,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
-    Containers: Object.fromEntries(
-      containers.map(({ endpoint, name }) => [
-        endpoint.containerId,
-        {
-          Name: name,
-          EndpointID: endpoint.id,
-          MacAddress: endpoint.link.macAddress,
-          IPv4Address: `${endpoint.link.address}/${endpoint.link.prefixLength}`,
-          IPv6Address: "",
-        },
-      ]),
-    ),
-    Options:
-      bridge === null
-        ? {}
-        : {
-            ...(network.name === "bridge"
-              ? { "com.docker.network.bridge.default_bridge": "true" }
-              : {}),
-            "com.docker.network.bridge.name": bridge,
-            "com.docker.network.driver.mtu": String(mtu),
-          },
-    Labels: {},
   };
 }

@@ -328,6 +328,7 @@ function recordOf(id: string, { name, config, host }: CreateRequest): Container 
     state: { status: "created" },
     restartCount: 0,
     mounts: [],
+    networks: [{ network: "bridge" }],
     endpoints: [],
     ports: [],
     logPath: `/var/lib/naru/containers/${id}/${id}-json.log`,

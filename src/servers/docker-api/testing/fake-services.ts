@@ -126,7 +126,10 @@ export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageServi
   };
 }
 
-export function fakeNetworks(): Pick<NetworkService, "list" | "resolve" | "endpointsIn"> {
+export function fakeNetworks(): Pick<
+  NetworkService,
+  "list" | "resolve" | "endpointsIn" | "create" | "remove" | "prune"
+> {
   const of = (name: Network["name"], driver: Network["driver"]): Network => ({
     id: newId(),
     name,
@@ -136,6 +139,7 @@ export function fakeNetworks(): Pick<NetworkService, "list" | "resolve" | "endpo
     gateway: driver === "bridge" ? "172.18.0.1" : null,
     bridge: driver === "bridge" ? "naru0" : null,
     mtu: 1500,
+    custom: null,
   });
   const all = [of("bridge", "bridge"), of("host", "host"), of("none", "null")];
   return {
@@ -148,6 +152,15 @@ export function fakeNetworks(): Pick<NetworkService, "list" | "resolve" | "endpo
       return network;
     },
     endpointsIn: () => [],
+    create: ({ name }) => {
+      all.push(of(name, "bridge"));
+      return Promise.resolve(of(name, "bridge"));
+    },
+    remove: (name) => {
+      const text = `${name} is a pre-defined network and cannot be removed`;
+      return Promise.reject(new EngineError("forbidden", text));
+    },
+    prune: () => Promise.resolve([]),
   };
 }
 

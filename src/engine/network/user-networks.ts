@@ -1,0 +1,224 @@
+/**
+ * Networks of users: recorded, then made; unmade, then forgotten. A crash in between leaves a record without its link,
+ * which `ensure` makes, or a link that no record knows, which `removeStrangers` takes away.
+ */
+import { assert, forbidden, sentenceOf, shortId } from "#base";
+import type { Netlink } from "#linux/netlink";
+
+import { formatSubnet, parseCidr, type Subnet } from "./addresses/ip.ts";
+import { formatSubnet6, parseCidr6, type Subnet6 } from "./addresses/ipv6.ts";
+import {
+  chooseSubnet,
+  chooseSubnet6,
+  type DefaultPool,
+  newUniqueLocalPool,
+  usedSubnets,
+  usedSubnets6,
+} from "./addresses/pools.ts";
+import type { Forwarding } from "./bridge/forwarding.ts";
+import {
+  ensureUserLink,
+  linkPrefixOfEngine,
+  removeUserLink,
+  userLinkName,
+} from "./bridge/user-links.ts";
+import { designNetwork, subnetsOf } from "./design.ts";
+import type { Firewall } from "./firewall/firewall.ts";
+import type { BridgeRules } from "./firewall/table.ts";
+import type { Network, NetworkRequest } from "./network-service.ts";
+import { bridgeOptions } from "./options.ts";
+import type { NetworkRecords } from "./records.ts";
+
+const UNIQUE_LOCAL = "unique-local";
+
+export interface UserNetworksRequest {
+  readonly records: NetworkRecords;
+  readonly netlink: Netlink;
+  readonly firewall: Firewall;
+  readonly forwarding: Forwarding;
+  /** The default bridge's name: ours begin with it. */
+  readonly bridge: string;
+  readonly pools: readonly DefaultPool[];
+  readonly warn: (message: string) => void;
+}
+
+export class UserNetworks {
+  readonly #parts: UserNetworksRequest;
+  readonly #prefix: string;
+
+  constructor(request: UserNetworksRequest) {
+    this.#parts = request;
+    this.#prefix = linkPrefixOfEngine(request.bridge);
+  }
+
+  create(request: NetworkRequest): Network {
+    const { records, netlink, firewall } = this.#parts;
+    const networks = records.networks();
+    const designed = designNetwork(request, {
+      networks,
+      chooser: this.#chooser(networks),
+      linkNameOf: (id) => userLinkName(this.#prefix, id),
+    });
+    const network = this.#withForeign(designed);
+    records.transact(() => records.saveNetwork(network));
+    try {
+      this.#forward(network);
+      const rules = rulesOf(network);
+      // The rules first: a bridge must never be without them.
+      if (rules) firewall.addBridge(rules);
+      ensureUserLink(netlink, network, this.#prefix);
+    } catch (thrown) {
+      this.#unmake(network);
+      throw thrown;
+    }
+    return network;
+  }
+
+  /** @throws EngineError "forbidden" for a predefined one, and while containers are in it */
+  remove(network: Network, nameOf: (containerId: string) => string): void {
+    const { records } = this.#parts;
+    if (network.custom === null) {
+      throw forbidden(`${network.name} is a pre-defined network and cannot be removed`);
+    }
+    const endpoints = records.endpointsIn(network.id);
+    if (endpoints.length > 0) {
+      const list = endpoints.map(
+        ({ id, containerId }) => `name:"${nameOf(containerId)}" id:"${shortId(id)}"`,
+      );
+      throw forbidden(
+        `error while removing network: network ${network.name} has active endpoints (${list.join(", ")})`,
+      );
+    }
+    this.#unmake(network);
+  }
+
+  /** Every recorded network's link, after a start of the daemon or of the machine. */
+  ensure(): void {
+    const { records, netlink, warn } = this.#parts;
+    for (const network of records.networks()) {
+      if (network.custom === null) continue;
+      try {
+        this.#forward(network);
+        ensureUserLink(netlink, network, this.#prefix);
+      } catch (thrown) {
+        // One that lost its parent link must not keep the others from working.
+        warn(`the network ${network.name} cannot be used: ${sentenceOf(thrown)}`);
+      }
+    }
+  }
+
+  /** Links of ours that no record knows. */
+  removeStrangers(): void {
+    const { records, netlink } = this.#parts;
+    const known = new Set(records.networks().map(({ bridge }) => bridge));
+    const strangers = netlink
+      .listLinks()
+      .filter(({ name, kind }) => name.startsWith(this.#prefix) && !known.has(name) && kind)
+      .map(({ name }) => name);
+    if (strangers.length > 0) netlink.deleteLinks(strangers);
+  }
+
+  /** What the firewall knows of every bridge network. */
+  rules(): BridgeRules[] {
+    return this.#parts.records.networks().flatMap((network) => rulesOf(network) ?? []);
+  }
+
+  /** Takes all links of ours off the host. */
+  removeLinks(): void {
+    for (const network of this.#parts.records.networks()) {
+      if (network.custom !== null) removeUserLink(this.#parts.netlink, network);
+    }
+  }
+
+  #unmake(network: Network): void {
+    const { records, netlink, firewall } = this.#parts;
+    const isShared = records
+      .networks()
+      .some(({ id, bridge }) => id !== network.id && bridge === network.bridge);
+    // Sysctls and addresses go with the link; the rules stay until it is gone.
+    if (!isShared) removeUserLink(netlink, network);
+    records.transact(() => records.deleteNetwork(network.id));
+    const rules = rulesOf(network);
+    if (rules) firewall.removeBridge(rules);
+  }
+
+  /** A link that is there already is not ours to remove. */
+  #withForeign(network: Network): Network {
+    const { custom, bridge } = network;
+    assert(custom !== null && bridge !== null, "a designed network is a user's");
+    const isShared = this.#parts.records
+      .networks()
+      .some((other) => other.bridge === bridge && other.custom?.foreignLink === false);
+    const foreignLink = !isShared && this.#parts.netlink.getLink(bridge) !== null;
+    return { ...network, custom: { ...custom, foreignLink } };
+  }
+
+  #forward({ driver, custom }: Network): void {
+    if (driver !== "bridge" || custom?.ipv6 !== true || custom.internal) return;
+    const { forwarding, firewall } = this.#parts;
+    if (forwarding.decide("ipv6")) firewall.ensure();
+    forwarding.start("ipv6");
+  }
+
+  #chooser(networks: readonly Network[]) {
+    const { netlink, pools } = this.#parts;
+    const choose4 = (): string => {
+      const used: Subnet[] = usedSubnets(netlink, "");
+      for (const network of networks) {
+        for (const subnet of subnetsOf(network, "ipv4")) used.push(parseCidr(subnet).subnet);
+      }
+      return formatSubnet(chooseSubnet(used, pools));
+    };
+    const choose6 = (): string => {
+      const used: Subnet6[] = usedSubnets6(netlink);
+      for (const network of networks) {
+        for (const subnet of subnetsOf(network, "ipv6")) used.push(parseCidr6(subnet).subnet);
+      }
+      const own = pools.filter(({ family }) => family === "ipv6");
+      return formatSubnet6(chooseSubnet6(used, own.length > 0 ? own : [this.#uniqueLocal()]));
+    };
+    return { choose4, choose6 };
+  }
+
+  #uniqueLocal(): DefaultPool {
+    const { records } = this.#parts;
+    const recorded = records.hostFact(UNIQUE_LOCAL);
+    if (recorded !== null) {
+      return { family: "ipv6", base: parseCidr6(recorded).subnet, prefixLength: 64 };
+    }
+    const pool = newUniqueLocalPool();
+    assert(pool.family === "ipv6", "a unique local pool is of IPv6");
+    records.transact(() => records.setHostFact(UNIQUE_LOCAL, formatSubnet6(pool.base)));
+    return pool;
+  }
+}
+
+/** null for a network that is no bridge. */
+export function rulesOf(network: Network): BridgeRules | null {
+  const { bridge, subnet, custom, driver } = network;
+  if (driver !== "bridge" || bridge === null) return null;
+  const options = bridgeOptions(custom?.options ?? {});
+  const pool6 = custom?.pools.find(({ family }) => family === "ipv6");
+  return {
+    bridge,
+    internal: custom?.internal ?? false,
+    icc: options.icc,
+    ipv4:
+      subnet === null
+        ? null
+        : {
+            subnet,
+            mode: options.gatewayMode4,
+            masquerade: options.masquerade,
+            source: options.hostIpv4,
+          },
+    ipv6: pool6
+      ? {
+          subnet: pool6.subnet,
+          mode: options.gatewayMode6,
+          masquerade: options.masquerade,
+          source: options.hostIpv6,
+        }
+      : null,
+  };
+}

@@ -1,0 +1,134 @@
+/** Networks in requests: those of a new container, one to connect to, and one to make. */
+import { invalid } from "#base";
+import type { HostConfig } from "#engine/container";
+import type { EndpointRequest, NetworkRequest } from "#engine/network";
+import type { ContainerCreateRequest, EndpointSettings } from "#wire/docker";
+import type * as wire from "#wire/docker";
+
+import { decodeNetworkMode } from "./modes.ts";
+import { networkCreateShape } from "./network-shapes.ts";
+import { decodeShape } from "./shape.ts";
+
+export interface Networking {
+  readonly mode: HostConfig["networkMode"];
+  readonly macAddress: string | null;
+  /** null: the network of the mode alone, with nothing special. */
+  readonly networks: readonly EndpointRequest[] | null;
+}
+
+/** The network of HostConfig, and what NetworkingConfig adds to it. @throws EngineError "invalid" */
+export function decodeNetworking(
+  asked: Partial<ContainerCreateRequest>,
+  host: Partial<wire.HostConfig>,
+): Networking {
+  const mode = decodeNetworkMode(host.NetworkMode ?? "");
+  const given = Object.entries(asked.NetworkingConfig?.EndpointsConfig ?? {});
+  const endpoints = given.map(([name, endpoint]) => decodeEndpoint(nameOf(name), endpoint ?? {}));
+  const own = mode.mode === "network" ? mode.name : (host.NetworkMode ?? "");
+  const ofMode = endpoints.find(({ network }) => network === own) ?? { network: own };
+  const others = endpoints.filter(({ network }) => network !== own);
+  for (const endpoint of endpoints) checkPredefined(endpoint);
+  const common = asked.MacAddress ?? "";
+  if (common !== "" && ofMode.macAddress !== undefined && ofMode.macAddress !== common) {
+    throw invalid(
+      "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty",
+    );
+  }
+  const macAddress = ofMode.macAddress ?? (common === "" ? null : common);
+  if (mode.mode !== "network") {
+    checkAlone(mode, { others, macAddress });
+    return { mode, macAddress: null, networks: null };
+  }
+  const isPlain = Object.keys(ofMode).every((key) => key === "network" || key === "macAddress");
+  if (isPlain && others.length === 0) return { mode, macAddress, networks: null };
+  const first = macAddress === null ? ofMode : { ...ofMode, macAddress };
+  return { mode, macAddress, networks: [first, ...others] };
+}
+
+const nameOf = (name: string): string => (name === "default" ? "bridge" : name);
+
+/** What shares a namespace, or has none, is in no other network. */
+function checkAlone(
+  mode: HostConfig["networkMode"],
+  { others, macAddress }: { others: readonly EndpointRequest[]; macAddress: string | null },
+): void {
+  if (macAddress !== null) throw invalid("conflicting options: mac-address and the network mode");
+  if (others.length > 0) {
+    throw invalid(
+      mode.mode === "none"
+        ? "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        : "container sharing network namespace with another container or host cannot be connected to any other network",
+    );
+  }
+}
+
+/** @throws EngineError "invalid" for what only users' networks have */
+function checkPredefined({ network, ipv4, ipv6, aliases = [] }: EndpointRequest): void {
+  if (!["bridge", "host", "none"].includes(network) && !network.startsWith("container:")) return;
+  const errors: string[] = [];
+  if (ipv4 !== undefined || ipv6 !== undefined) {
+    errors.push("user-specified IP address is supported on user-defined networks only");
+  }
+  if (aliases.length > 0) {
+    errors.push("network-scoped aliases are only supported for user-defined networks");
+  }
+  if (errors.length > 0) {
+    throw invalid(
+      `invalid config for network ${network}: invalid endpoint settings:\n${errors.join("\n")}`,
+    );
+  }
+}
+
+/** One endpoint's settings; what is empty is not asked for. */
+export function decodeEndpoint(
+  network: string,
+  settings: Partial<EndpointSettings>,
+): EndpointRequest {
+  const { IPAMConfig: ipam, Aliases: aliases, Links: links, DriverOpts: options } = settings;
+  const { MacAddress: macAddress = "", GwPriority: gatewayPriority = 0 } = settings;
+  const { IPv4Address: ipv4 = "", IPv6Address: ipv6 = "", LinkLocalIPs: linkLocal } = ipam ?? {};
+  return {
+    network,
+    ...((aliases ?? []).length > 0 && aliases ? { aliases } : {}),
+    ...((links ?? []).length > 0 && links ? { links } : {}),
+    ...(ipv4 === "" ? {} : { ipv4 }),
+    ...(ipv6 === "" ? {} : { ipv6 }),
+    ...((linkLocal ?? []).length > 0 && linkLocal ? { linkLocal } : {}),
+    ...(macAddress === "" ? {} : { macAddress }),
+    ...(Object.keys(options ?? {}).length > 0 && options ? { driverOptions: options } : {}),
+    ...(gatewayPriority === 0 ? {} : { gatewayPriority }),
+  };
+}
+
+/** `POST /networks/create`. @throws EngineError "invalid" */
+export function decodeNetworkCreate(body: unknown): NetworkRequest {
+  const asked = decodeShape<wire.NetworkCreateRequest>(body, networkCreateShape);
+  const refuse = (what: string): never => {
+    throw invalid(what);
+  };
+  if (asked.ConfigOnly === true || (asked.ConfigFrom?.Network ?? "") !== "") {
+    refuse("configuration-only networks belong to swarm mode, which this engine does not have");
+  }
+  if (asked.Ingress === true) refuse("ingress network can be created only on swarm managers");
+  if ((asked.Scope ?? "") !== "" && asked.Scope !== "local") {
+    refuse("cannot create a swarm scoped network when swarm is not active");
+  }
+  const { IPAM: ipam } = asked;
+  const pools = (ipam?.Config ?? []).map((pool) => ({
+    subnet: pool.Subnet ?? "",
+    gateway: pool.Gateway ?? "",
+    ipRange: pool.IPRange ?? "",
+    auxiliary: pool.AuxiliaryAddresses ?? {},
+  }));
+  return {
+    name: asked.Name ?? "",
+    driver: asked.Driver ?? "",
+    ipv4: asked.EnableIPv4 ?? true,
+    ipv6: asked.EnableIPv6 ?? false,
+    internal: asked.Internal ?? false,
+    attachable: asked.Attachable ?? false,
+    labels: asked.Labels ?? {},
+    options: asked.Options ?? {},
+    ipam: { driver: ipam?.Driver ?? "", options: ipam?.Options ?? {}, pools },
+  };
+}

@@ -1,0 +1,73 @@
+/** A network as `GET /networks/{id}` tells it, and `GET /networks` in its list. */
+import type { AddressPool, Endpoint, Network } from "#engine/network";
+import type { IpamPool, NetworkInspect } from "#wire/docker";
+
+/** An endpoint in this network with the name of its container. */
+export interface NamedEndpoint {
+  readonly endpoint: Endpoint;
+  readonly name: string;
+}
+
+/** @param containers only inspect tells them */
+export function encodeNetwork(
+  network: Network,
+  containers: readonly NamedEndpoint[],
+): NetworkInspect {
+  const { custom, driver } = network;
+  return {
+    Name: network.name,
+    Id: network.id,
+    Created: network.createdAt.toISOString(),
+    Scope: "local",
+    Driver: driver,
+    EnableIPv4: custom?.ipv4 ?? true,
+    EnableIPv6: custom?.ipv6 ?? false,
+    IPAM: {
+      Driver: custom?.ipam.driver ?? "default",
+      Options: custom ? { ...custom.ipam.options } : null,
+      Config: custom ? custom.pools.map(encodePool) : predefinedPools(network),
+    },
+    Internal: custom?.internal ?? false,
+    Attachable: custom?.attachable ?? false,
+    Ingress: false,
+    ConfigFrom: { Network: "" },
+    ConfigOnly: false,
+    Containers: Object.fromEntries(containers.map(encodeContainer)),
+    Options: custom ? { ...custom.options } : predefinedOptions(network),
+    Labels: { ...custom?.labels },
+  };
+}
+
+const encodePool = ({ subnet, ipRange, gateway, auxiliary }: AddressPool): IpamPool => ({
+  Subnet: subnet,
+  ...(ipRange === null ? {} : { IPRange: ipRange }),
+  ...(gateway === null ? {} : { Gateway: gateway }),
+  ...(Object.keys(auxiliary).length === 0 ? {} : { AuxiliaryAddresses: { ...auxiliary } }),
+});
+
+const predefinedPools = ({ subnet, gateway }: Network): IpamPool[] =>
+  subnet === null ? [] : [{ Subnet: subnet, ...(gateway === null ? {} : { Gateway: gateway }) }];
+
+const encodeContainer = ({ endpoint, name }: NamedEndpoint) => {
+  const { id, containerId, link } = endpoint;
+  const { ipv6 } = link;
+  return [
+    containerId,
+    {
+      Name: name,
+      EndpointID: id,
+      MacAddress: link.macAddress,
+      IPv4Address: link.address === "" ? "" : `${link.address}/${link.prefixLength}`,
+      IPv6Address: ipv6 === undefined ? "" : `${ipv6.address}/${ipv6.prefixLength}`,
+    },
+  ] as const;
+};
+
+function predefinedOptions({ bridge, mtu }: Network): Record<string, string> {
+  if (bridge === null) return {};
+  return {
+    "com.docker.network.bridge.default_bridge": "true",
+    "com.docker.network.bridge.name": bridge,
+    "com.docker.network.driver.mtu": String(mtu),
+  };
+}
