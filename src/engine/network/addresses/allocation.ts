@@ -23,7 +23,7 @@ export const pendingKey = (networkId: string, address: string): string => `${net
 
 /** @throws EngineError "unavailable" in Docker's words */
 export function nextAddress(records: NetworkRecords, request: AddressRange): number {
-  const { networkId, networkName, range, subnet, gateway, pending, auxiliary } = request;
+  const { networkId, networkName, range, pending, auxiliary } = request;
   const isPending = (address: number) =>
     pending.size > 0 && pending.has(pendingKey(networkId, formatIpv4(address)));
   const first = range.base;

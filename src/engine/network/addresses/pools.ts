@@ -2,15 +2,7 @@
 import { invalid, unavailable } from "#base";
 import type { Netlink } from "#linux/netlink";
 
-import {
-  formatSubnet,
-  overlaps,
-  parseCidr,
-  parseIpv4,
-  sizeOf,
-  type Subnet,
-  subnetOf,
-} from "./ip.ts";
+import { overlaps, parseCidr, parseIpv4, sizeOf, type Subnet, subnetOf } from "./ip.ts";
 import { overlaps6, parseCidr6, parseIpv6, subnet6Of, type Subnet6 } from "./ipv6.ts";
 
 /** One stretch of addresses that is cut into subnets of one size. */
