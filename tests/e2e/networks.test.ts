@@ -52,7 +52,17 @@ test("containers of one network reach each other, those of two do not", async ()
   const subnet = ["--subnet", "10.231.0.0/24", "--gateway", "10.231.0.254"];
   await engine.ok(["network", "create", ...subnet, "one"]);
   await engine.ok(["network", "create", "two"]);
-  await engine.ok(["run", "-d", "--name", "aa", "--network", "one", "--ip", "10.231.0.7", ...SLEEP]);
+  await engine.ok([
+    "run",
+    "-d",
+    "--name",
+    "aa",
+    "--network",
+    "one",
+    "--ip",
+    "10.231.0.7",
+    ...SLEEP,
+  ]);
   await engine.ok(["run", "-d", "--name", "bb", "--network", "one", ...SLEEP]);
   await engine.ok(["run", "-d", "--name", "cc", "--network", "two", ...SLEEP]);
   const ping = (from: string, to: string) =>
