@@ -520,6 +520,54 @@ describe("docker container prune", () => {
   });
 });
 
+describe("naru says the same as docker", () => {
+  const SAME: readonly (readonly string[])[] = [
+    ["update", "--pids-limit", "33", "twin"],
+    ["update", "twin"],
+    ["update", "-m", "1m", "twin"],
+    ["update", "--restart", "sometimes", "twin", "nosuch"],
+    ["stats", "--no-stream", "nosuch"],
+    ["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.Container}}", "twin"],
+    ["container", "prune", "-f", "--filter", "label=nobody"],
+    ["container", "prune", "-f", "--filter", "colour=red"],
+    ["ps", "--filter", "health=none", "--format", "{{.Names}}"],
+    ["inspect", "--format", "{{.HostConfig.PidsLimit}}", "twin"],
+  ];
+  test.each(SAME.map((args) => [args.join(" "), args] as const))("%s", async (_, args) => {
+    if ((await engine.docker(["inspect", "twin"])).code !== 0) await sleeper("twin");
+    const docker = await engine.docker(args);
+    const naru = await engine.naru(args);
+    const plain = (text: string) => text.replaceAll("docker", "naru");
+    expect({ ...naru, stderr: plain(naru.stderr) }).toEqual({
+      ...docker,
+      stderr: plain(docker.stderr),
+    });
+  });
+
+  test("a question comes before the prune, and only y is yes", async () => {
+    await engine.ok(["create", "--name", "asked", "busybox", "true"]);
+    const declined = await engine.naru(["container", "prune"], { stdin: "n\n" });
+    expect(declined.stdout).toContain("WARNING! This will remove all stopped containers.");
+    expect(declined.code).toBe(1);
+    expect((await engine.docker(["inspect", "asked"])).code).toBe(0);
+    const agreed = await engine.naru(["container", "prune"], { stdin: "y\n" });
+    expect(agreed.stdout).toContain("Deleted Containers:");
+    expect((await engine.docker(["inspect", "asked"])).code).toBe(1);
+  });
+
+  test("stats in tables, of all and of those that were named", async () => {
+    const titles = "CONTAINER ID   NAME       CPU %     MEM USAGE / LIMIT".replace(
+      "NAME  ",
+      "NAME",
+    );
+    const all = await engine.naru(["stats", "--no-stream"]);
+    expect(all.stdout.split("\n")[0]?.replaceAll(/ +/g, " ")).toStartWith(
+      titles.replaceAll(/ +/g, " "),
+    );
+    expect(all.stdout).toMatch(/ twin +[\d.]+% +[\d.]+[KM]iB \/ /);
+  });
+});
+
 test("every answer agreed with the API definition", () => {
   expect(engine.violations()).toEqual([]);
 });

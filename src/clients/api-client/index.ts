@@ -5,5 +5,6 @@ export * from "./endpoint.ts";
 export * from "./errors.ts";
 export * from "./images.ts";
 export * from "./json-lines.ts";
+export * from "./live.ts";
 export * from "./system.ts";
 export type { Wire } from "./wire.ts";

@@ -7,15 +7,8 @@ import { configPath } from "../config/config-file.ts";
 import { credentialsFor, eraseCredentials, storeCredentials } from "../config/credentials.ts";
 import type { Session } from "../config/session.ts";
 import type { Flags } from "../flags/spec.ts";
-import {
-  printLine,
-  readSome,
-  readToEnd,
-  STDERR,
-  STDIN,
-  warn,
-  writeAll,
-} from "../terminal/stdio.ts";
+import { printLine, readToEnd, STDERR, STDIN, warn, writeAll } from "../terminal/stdio.ts";
+import { prompt } from "../terminal/prompt.ts";
 import { hideInput, isTerminal } from "../terminal/tty.ts";
 import { ExitError, type Command } from "./command.ts";
 
@@ -120,15 +113,6 @@ https://docs.docker.com/go/credential-store/
 `);
   }
   printLine(answer.Status || "Login Succeeded");
-}
-
-/** One line of input, without its end. */
-function prompt(question: string): string {
-  writeAll(STDERR, question);
-  const bytes: number[] = [];
-  const one = new Uint8Array(1);
-  while (readSome(STDIN, one) === 1 && one[0] !== 10) bytes.push(one[0] ?? 0);
-  return new TextDecoder().decode(Uint8Array.from(bytes)).trim();
 }
 
 function promptHidden(question: string): string {

@@ -90,6 +90,13 @@ export const containerCommands: readonly CommandEntry[] = [
     load: async () => (await import("./port.ts")).port,
   },
   {
+    names: ["container prune"],
+    usage: "[OPTIONS]",
+    short: "Remove all stopped containers",
+    args: { min: 0, max: 0 },
+    load: async () => (await import("./prune-containers.ts")).prune,
+  },
+  {
     names: ["container rename", "rename"],
     usage: "CONTAINER NEW_NAME",
     short: "Rename a container",
@@ -122,6 +129,14 @@ export const containerCommands: readonly CommandEntry[] = [
     load: async () => (await import("./start.ts")).start,
   },
   {
+    names: ["container stats", "stats"],
+    usage: "[OPTIONS] [CONTAINER...]",
+    short: "Display a live stream of container(s) resource usage statistics",
+    args: { min: 0 },
+    completes: "running",
+    load: async () => (await import("./stats.ts")).stats,
+  },
+  {
     names: ["container stop", "stop"],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
     short: "Stop one or more running containers",
@@ -145,6 +160,14 @@ export const containerCommands: readonly CommandEntry[] = [
     args: ONE_OR_MORE,
     completes: "running",
     load: async () => (await import("./lifecycle.ts")).unpause,
+  },
+  {
+    names: ["container update", "update"],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    short: "Update configuration of one or more containers",
+    args: ONE_OR_MORE,
+    completes: "containers",
+    load: async () => (await import("./update.ts")).update,
   },
   {
     names: ["container wait", "wait"],

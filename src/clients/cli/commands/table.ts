@@ -36,9 +36,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "container cp",
   "container diff",
   "container export",
-  "container prune",
-  "container stats",
-  "container update",
   "context export",
   "context import",
   "context update",
@@ -55,12 +52,10 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "secret",
   "service",
   "stack",
-  "stats",
   "swarm",
   "system df",
   "system prune",
   "trust",
-  "update",
   "volume",
 ]);
 

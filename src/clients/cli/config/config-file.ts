@@ -16,6 +16,7 @@ export interface ConfigFile {
   readonly detachKeys?: string;
   readonly psFormat?: string;
   readonly imagesFormat?: string;
+  readonly statsFormat?: string;
   readonly proxies?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 

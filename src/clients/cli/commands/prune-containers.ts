@@ -1,0 +1,33 @@
+/** `naru container prune`. */
+import { humanSize } from "#base";
+import { pruneContainers } from "#clients/api-client";
+
+import { filtersOf } from "../options/checks.ts";
+import { confirm } from "../terminal/prompt.ts";
+import { print, printLine } from "../terminal/stdio.ts";
+import { type Command, ExitError } from "./command.ts";
+import { FILTER_FLAG } from "./shared-flags.ts";
+
+const WARNING = "WARNING! This will remove all stopped containers.";
+/** Of who said no. */
+const DECLINED = "container prune has been cancelled";
+
+export const prune: Command = {
+  flags: [
+    {
+      ...FILTER_FLAG,
+      shorthand: "",
+      usage: 'Provide filter values (e.g. "until=<timestamp>")',
+    },
+    { name: "force", shorthand: "f", kind: "bool", usage: "Do not prompt for confirmation" },
+  ],
+  async run({ flags, session }) {
+    const filters = filtersOf(flags.list("filter"));
+    if (!flags.bool("force") && !confirm(WARNING)) throw new ExitError(1, DECLINED);
+    const answer = await pruneContainers(await session.client(), filters);
+    const deleted = answer.ContainersDeleted ?? [];
+    if (deleted.length > 0) print(`Deleted Containers:\n${deleted.join("\n")}\n\n`);
+    printLine(`Total reclaimed space: ${humanSize(answer.SpaceReclaimed, 4)}`);
+    return 0;
+  },
+};
