@@ -99,6 +99,7 @@ export interface ResourcesSpec {
     swap?: number;
     swappiness?: number;
     disableOOMKiller?: boolean;
+    kernelTCP?: number;
   };
   cpu?: {
     shares?: number;

@@ -201,6 +201,7 @@ function readHost(): { facts: HostFacts; cgroupVersion: "1" | "2" } {
     abilities: cgroups.abilities,
     capabilities: capabilityNames,
     apparmor: apparmorEnabled(),
+    cgroupUnified: cgroups.mode === "v2",
   });
   return { facts, cgroupVersion: cgroups.mode === "v2" ? "2" : "1" };
 }

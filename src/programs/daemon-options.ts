@@ -274,7 +274,7 @@ function modesOf(values: FlagValues): DaemonOptions["modes"] {
         : `default IPC mode setting (${ipc}) is invalid; use "shareable" or "private"`,
     );
   }
-  const cgroupns = textOf(values, "default-cgroupns-mode") ?? "private";
+  const cgroupns = textOf(values, "default-cgroupns-mode") ?? (isUnified() ? "private" : "host");
   if (cgroupns !== "host" && cgroupns !== "private") {
     throw invalid(`invalid default cgroup namespace (${cgroupns}): use "host" or "private"`);
   }
@@ -384,3 +384,6 @@ function defaultCgroupParent(dataRoot: string): string {
   const tag = new Bun.CryptoHasher("sha256").update(dataRoot).digest("hex").slice(0, 8);
   return `/naru-${tag}`;
 }
+
+/** One hierarchy of the second version: there Docker gives each container a cgroup namespace. */
+const isUnified = (): boolean => existsSync("/sys/fs/cgroup/cgroup.controllers");

@@ -175,7 +175,11 @@ describe("isolation", () => {
         .stdout.toString()
         .trim();
     const inside = (
-      await sh("for n in mnt pid net ipc uts cgroup; do readlink /proc/self/ns/$n; done")
+      await sh(
+        "for n in mnt pid net ipc uts cgroup; do readlink /proc/self/ns/$n; done",
+        // Docker's default on v1 is the host's.
+        ...["--cgroupns", "private"],
+      )
     ).split("\n");
     expect(inside).toHaveLength(6);
     for (const [index, type] of ["mnt", "pid", "net", "ipc", "uts", "cgroup"].entries()) {

@@ -44,7 +44,32 @@ export type NamespaceMode =
   | { readonly mode: "host" }
   | { readonly mode: "container"; readonly container: string };
 
+/** What the engine was told to do where nothing is asked; only until create has decided. */
+export interface DefaultMode {
+  readonly mode: "default";
+}
+
 export type IpcMode = NamespaceMode | { readonly mode: "shareable" } | { readonly mode: "none" };
+
+export interface DeviceWeight {
+  readonly path: string;
+  readonly weight: number;
+}
+
+export interface DeviceRate {
+  readonly path: string;
+  /** Bytes or operations per second. */
+  readonly rate: number;
+}
+
+/** Limits of single block devices, by the host's paths. */
+export interface DeviceLimits {
+  readonly weights: readonly DeviceWeight[];
+  readonly readBps: readonly DeviceRate[];
+  readonly writeBps: readonly DeviceRate[];
+  readonly readIops: readonly DeviceRate[];
+  readonly writeIops: readonly DeviceRate[];
+}
 
 export type NetworkMode =
   | { readonly mode: "network"; readonly name: string }
@@ -106,7 +131,7 @@ export interface HostConfig {
   readonly pidMode: NamespaceMode;
   readonly ipcMode: IpcMode;
   readonly utsMode: NamespaceMode;
-  readonly cgroupNamespaceMode: NamespaceMode;
+  readonly cgroupNamespaceMode: NamespaceMode | DefaultMode;
   readonly usernsMode: "" | "host";
   readonly capAdd: readonly string[];
   readonly capDrop: readonly string[];
@@ -155,6 +180,10 @@ export interface HostConfig {
     /** 0 or negative: unlimited. */
     readonly pidsLimit: number | null;
     readonly blkioWeight: number;
+    /** Missing in records of older engines, and where nothing is asked. */
+    readonly blockDevices?: DeviceLimits;
+    readonly cpuRealtime?: { readonly periodUsec: number; readonly runtimeUsec: number };
+    readonly kernelMemoryTcpBytes?: number;
   };
   /** [rows, columns] of the client's terminal. */
   readonly consoleSize: readonly [number, number];

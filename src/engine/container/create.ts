@@ -72,7 +72,7 @@ function chooseName({ records }: Context, asked: string): string {
 }
 
 /** The engine's defaults where nothing was asked, and containers named by id, so that a rename breaks nothing. */
-function withDefaults({ records, options }: Context, host: HostConfig): HostConfig {
+function withDefaults({ records, options, facts }: Context, host: HostConfig): HostConfig {
   const byId = <Mode extends { readonly mode: string }>(mode: Mode): Mode => {
     if (mode.mode !== "container") return mode;
     const target = (mode as unknown as Extract<NamespaceMode, { mode: "container" }>).container;
@@ -98,6 +98,7 @@ function withDefaults({ records, options }: Context, host: HostConfig): HostConf
     ulimits: [...host.ulimits, ...options.defaultUlimits.filter(({ name }) => !names.has(name))],
     pidMode: byId(host.pidMode),
     ipcMode: byId(host.ipcMode),
+    cgroupNamespaceMode: cgroupNamespaceOf(host, facts.cgroupUnified),
     networkMode: byId(host.networkMode),
   };
 }
@@ -113,6 +114,14 @@ function withPrivilegesOf(
     ...(options.noNewPrivileges && !says("no-new-privileges") ? ["no-new-privileges"] : []),
     ...(options.seccompUnconfined && !says("seccomp") ? ["seccomp=unconfined"] : []),
   ];
+}
+
+/** A privileged container of the first version sees the host's cgroups, as in Docker. */
+function cgroupNamespaceOf(
+  { cgroupNamespaceMode: asked }: HostConfig,
+  unified: boolean,
+): HostConfig["cgroupNamespaceMode"] {
+  return asked.mode === "default" ? { mode: unified ? "private" : "host" } : asked;
 }
 
 function networkWarnings({ networkMode, ports }: HostConfig, forwarding: boolean): string[] {

@@ -85,7 +85,7 @@ function deviceAt(
 }
 
 /** The two halves of a dev_t, as glibc's gnu_dev_major and gnu_dev_minor cut it. */
-function deviceNumbers(device: bigint): { major: number; minor: number } {
+export function deviceNumbers(device: bigint): { major: number; minor: number } {
   const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n);
   const minor = (device & 0xffn) | ((device >> 12n) & 0xffffff00n);
   return { major: Number(major), minor: Number(minor) };

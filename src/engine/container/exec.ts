@@ -10,9 +10,9 @@ import { OPEN_LIMIT } from "./exec-table.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent } from "./happenings.ts";
 import type { ContainerRecord } from "./records.ts";
+import { apparmorProfileOf, parseSecurityOptions } from "./security-options.ts";
 import { capabilitiesOf, environmentOf, powersOf } from "./spec.ts";
 import { attachProcess, connect } from "./streams.ts";
-import { parseSecurityOptions } from "./validate.ts";
 
 /** @throws EngineError "conflict" in Docker's words when the container does not run */
 export function createExec(
@@ -140,7 +140,7 @@ async function runExec(
       process: execProcess(context, record, request, [rows, columns]),
       identity: {
         user: request.user === "" ? record.config.user : request.user,
-        groups: request.user === "" ? record.host.groupAdd : [],
+        groups: record.host.groupAdd,
       },
       stdio: {
         openStdin: request.attachStdin,
@@ -166,10 +166,14 @@ function execProcess(
   [rows, columns]: readonly [number, number],
 ): ProcessSpec {
   const { config, host } = record;
-  const security = parseSecurityOptions(host.securityOptions, context.facts.apparmor);
+  const security = parseSecurityOptions(host.securityOptions);
   const privileged = host.privileged || request.privileged;
   const names = capabilitiesOf({ ...host, privileged }, context.specDefaults);
-  const confined = security.apparmor !== null && security.apparmor !== "unconfined" && !privileged;
+  // Docker's `exec --privileged` leaves the container's profile in force.
+  const apparmor = apparmorProfileOf(security, {
+    privileged: host.privileged,
+    enabled: context.facts.apparmor,
+  });
   return {
     terminal: request.terminal,
     ...(request.terminal && rows > 0 && columns > 0
@@ -187,7 +191,7 @@ function execProcess(
     cwd: request.workingDirectory || config.workingDirectory || "/",
     ...powersOf(host, names),
     noNewPrivileges: security.noNewPrivileges,
-    ...(confined ? { apparmorProfile: security.apparmor ?? "" } : {}),
+    ...(apparmor === null ? {} : { apparmorProfile: apparmor }),
   };
 }
 

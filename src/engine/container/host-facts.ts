@@ -19,6 +19,11 @@ export interface HostFacts {
   readonly cpuset: boolean;
   readonly pidsLimit: boolean;
   readonly blkioWeight: boolean;
+  readonly blkioWeightDevice: boolean;
+  readonly blkioThrottle: boolean;
+  readonly cpuRealtime: boolean;
+  /** One hierarchy, v2: what a container's cgroup namespace is by default depends on it. */
+  readonly cgroupUnified: boolean;
   readonly ipv4Forwarding: boolean;
   readonly hostname: string;
   /** Every capability the kernel knows: `CAP_CHOWN`, … */
@@ -49,8 +54,9 @@ export function readHostFacts(host: {
   readonly abilities: CgroupAbilities;
   readonly capabilities: readonly string[];
   readonly apparmor: boolean;
+  readonly cgroupUnified: boolean;
 }): HostFacts {
-  const { abilities, capabilities, apparmor } = host;
+  const { abilities, capabilities, apparmor, cgroupUnified } = host;
   const cpusetCpus = readLine("/sys/devices/system/cpu/online", "0");
   return {
     cpus: parseNumberList(cpusetCpus)?.size ?? 1,
@@ -67,6 +73,10 @@ export function readHostFacts(host: {
     cpuset: abilities.cpuset,
     pidsLimit: abilities.pids,
     blkioWeight: abilities.blkioWeight,
+    blkioWeightDevice: abilities.blkioWeightDevice,
+    blkioThrottle: abilities.blkioThrottle,
+    cpuRealtime: abilities.cpuRealtime,
+    cgroupUnified,
     ipv4Forwarding: readLine("/proc/sys/net/ipv4/ip_forward", "1") === "1",
     hostname: hostname(),
     capabilities,

@@ -14,7 +14,8 @@ import { checkResources } from "./resources.ts";
 import { nextDelayMs, restartsAfterExit, startsWithEngine } from "./restart.ts";
 import { millisecondsOf, nowText } from "./times.ts";
 import { selectProcesses } from "./top.ts";
-import { checkHostConfig, parseSecurityOptions } from "./validate.ts";
+import { apparmorProfileOf, parseSecurityOptions } from "./security-options.ts";
+import { checkHostConfig } from "./validate.ts";
 
 test("an asked entrypoint hides the image's command, an asked command does not hide its entrypoint", () => {
   const image = { Entrypoint: ["/e"], Cmd: ["c"] };
@@ -148,17 +149,31 @@ test("host options that make no sense are refused in Docker's words", () => {
 });
 
 test("security options are understood in both spellings", () => {
-  const parsed = parseSecurityOptions(
-    ["no-new-privileges", "seccomp:unconfined", "systempaths=unconfined", "label=disable"],
-    false,
-  );
+  const parsed = parseSecurityOptions([
+    "no-new-privileges",
+    "seccomp:unconfined",
+    "systempaths=unconfined",
+    "label=disable",
+    "writable-cgroups=true",
+  ]);
   expect(parsed).toEqual({
     noNewPrivileges: true,
     seccomp: "unconfined",
     apparmor: null,
     systemPathsConfined: false,
+    writableCgroups: true,
   });
-  expect(() => parseSecurityOptions(["apparmor=x"], false)).toThrow("AppArmor is not enabled");
+  expect(() => parseSecurityOptions(["x"])).toThrow('invalid --security-opt 1: "x"');
+  expect(() => parseSecurityOptions(["x=y"])).toThrow('invalid --security-opt 2: "x=y"');
+});
+
+test("AppArmor confines by Docker's profile where the host has it, and is nothing elsewhere", () => {
+  const profile = (apparmor: string | null, privileged: boolean, enabled = true) =>
+    apparmorProfileOf({ apparmor }, { privileged, enabled });
+  expect(profile(null, false)).toBe("docker-default");
+  expect(profile(null, true)).toBe("unconfined");
+  expect(profile("mine", true)).toBe("mine");
+  expect(profile("mine", false, false)).toBeNull();
 });
 
 test("mounts have clean targets, parents first, and no two in one place", () => {

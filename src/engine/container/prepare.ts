@@ -2,16 +2,23 @@
 import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { conflict, invalid } from "#base";
+import { conflict, invalid, sentenceOf } from "#base";
 import type { Endpoint } from "#engine/network";
 import { readMountInfo } from "#linux/mount";
+import { ensureProfile } from "#linux/security";
 import type { RuntimeSpec } from "#oci";
 
+import { blockIoOf } from "./block-devices.ts";
 import type { MountRequest } from "./config.ts";
 import type { Context } from "./context.ts";
 import { hostDevices, requestedDevices } from "./devices.ts";
 import { hostnameFile, hostsFile, isStubResolv, resolvFile } from "./etc-files.ts";
 import type { ContainerRecord } from "./records.ts";
+import {
+  apparmorProfileOf,
+  DEFAULT_APPARMOR_PROFILE,
+  parseSecurityOptions,
+} from "./security-options.ts";
 import { shareableMemory } from "./shared-memory.ts";
 import { buildSpec } from "./spec.ts";
 import { ensureVolumes, volumeFolder } from "./volumes.ts";
@@ -131,10 +138,20 @@ function checkPropagation({ source, propagation }: Extract<MountRequest, { type:
   );
 }
 
+/** Somebody may have unloaded the engine's profile since the last start. */
+function ensureApparmor({ facts }: Context, { host }: ContainerRecord): void {
+  if (!facts.apparmor) return;
+  const security = parseSecurityOptions(host.securityOptions);
+  const profile = apparmorProfileOf(security, { privileged: host.privileged, enabled: true });
+  if (profile === DEFAULT_APPARMOR_PROFILE) ensureProfile(profile);
+}
+
 /** The runtime spec of a container as it stands. Joined containers must run. */
 export function composeSpec(context: Context, record: ContainerRecord): RuntimeSpec {
   const { host } = record;
+  const { blockDevices } = host.resources;
   const etc = etcPaths(context, record);
+  ensureApparmor(context, record);
   return buildSpec(record, {
     defaults: context.specDefaults,
     apparmorEnabled: context.facts.apparmor,
@@ -150,6 +167,7 @@ export function composeSpec(context: Context, record: ContainerRecord): RuntimeS
       : requestedDevices(host.devices),
     joined: joinedPids(context, record),
     sharedMemory: shareableMemory(context, record),
+    ...(blockDevices === undefined ? {} : { blockIo: blockIoOf(blockDevices) }),
   });
 }
 
@@ -167,27 +185,42 @@ type Joined = { -readonly [Type in "pid" | "ipc" | "network"]?: number };
 function joinedPids(context: Context, { host }: ContainerRecord): Joined {
   const joined: Joined = {};
   if (host.pidMode.mode === "container") {
-    joined.pid = runningPid(context, host.pidMode.container, "PID namespace");
+    joined.pid = runningPid(context, host.pidMode.container, "PID");
   }
   if (host.ipcMode.mode === "container") {
-    joined.ipc = runningPid(context, host.ipcMode.container, "IPC namespace");
+    joined.ipc = runningPid(context, host.ipcMode.container, "IPC");
   }
   if (host.networkMode.mode === "container") {
-    joined.network = runningPid(context, host.networkMode.container, "network namespace");
+    joined.network = networkPid(context, host.networkMode.container);
   }
   return joined;
 }
 
-/** @throws EngineError "notFound", or "conflict" in Docker's words when it does not run */
-function runningPid(context: Context, nameOrId: string, what: string): number {
-  const target = context.records.resolve(nameOrId);
-  if (target.state.status === "running") return target.state.pid;
-  if (target.state.status === "restarting") {
-    throw conflict(`container ${target.id} is restarting: wait until the container is running`);
-  }
+/** @throws EngineError "invalid" or "conflict" in Docker's words when it is not there or does not run */
+function runningPid(context: Context, nameOrId: string, what: "PID" | "IPC"): number {
+  const failed = `failed to join ${what} namespace:`;
+  const target = (() => {
+    try {
+      return context.records.resolve(nameOrId);
+    } catch (cause) {
+      throw invalid(`${failed} ${sentenceOf(cause)}`, { cause });
+    }
+  })();
+  const { state, id } = target;
+  if (state.status === "running" || state.status === "paused") return state.pid;
   throw conflict(
-    what === "PID namespace"
-      ? `cannot join PID namespace of non running container: ${target.id}`
-      : `cannot join ${what.split(" ", 1)[0]} namespace of a non running container: container ${target.name} is ${target.state.status}`,
+    state.status === "restarting"
+      ? `${failed} Container ${id} is restarting, wait until the container is running`
+      : `${failed} container ${id} is not running`,
+  );
+}
+
+function networkPid(context: Context, nameOrId: string): number {
+  const { id, name, state } = context.records.resolve(nameOrId);
+  if (state.status === "running" || state.status === "paused") return state.pid;
+  throw conflict(
+    state.status === "restarting"
+      ? `cannot join network namespace of container: Container ${id} is restarting, wait until the container is running`
+      : `cannot join network namespace of a non running container: container ${name} is ${state.status}`,
   );
 }

@@ -1,6 +1,7 @@
 /** Limits as asked, checked and cut down to what the host can give, in Docker's words. Pure. */
 import { invalid } from "#base";
 
+import { checkDeviceLimits } from "./block-devices.ts";
 import type { HostConfig } from "./config.ts";
 import { parseNumberList, type HostFacts } from "./host-facts.ts";
 
@@ -30,6 +31,7 @@ export function checkResources(
   checkReservation(draft, facts, warnings);
   checkOom(draft, facts, warnings);
   checkCpu(draft, facts, warnings);
+  checkRealtime(draft, facts);
   checkCpuset(draft, facts, warnings);
   checkBlockIo(draft, facts, warnings);
   // As much swap as memory, where a limit was asked and nothing was said of swap.
@@ -153,6 +155,18 @@ function checkCpu(draft: Draft, facts: HostFacts, warnings: string[]): void {
   }
 }
 
+function checkRealtime({ cpuRealtime, cpuShares }: Draft, facts: HostFacts): void {
+  if (cpuShares < 0) {
+    throw invalid(`invalid CPU shares (${cpuShares}): value must be a positive integer`);
+  }
+  if (cpuRealtime === undefined) return;
+  if (!facts.cpuRealtime) throw invalid("kernel does not support CPU real-time scheduler");
+  const { periodUsec, runtimeUsec } = cpuRealtime;
+  if (periodUsec !== 0 && runtimeUsec > periodUsec) {
+    throw invalid("cpu real-time runtime cannot be higher than cpu real-time period");
+  }
+}
+
 function checkCpuset(draft: Draft, facts: HostFacts, warnings: string[]): void {
   if ((draft.cpusetCpus !== "" || draft.cpusetMems !== "") && !facts.cpuset) {
     warnings.push(
@@ -195,4 +209,8 @@ function checkBlockIo(draft: Draft, facts: HostFacts, warnings: string[]): void 
   if (draft.blkioWeight > 0 && (draft.blkioWeight < 10 || draft.blkioWeight > 1000)) {
     throw invalid("Range of blkio weight is from 10 to 1000");
   }
+  if (draft.blockDevices === undefined) return;
+  const kept = checkDeviceLimits(draft.blockDevices, facts, warnings);
+  if (kept === undefined) delete draft.blockDevices;
+  else draft.blockDevices = kept;
 }

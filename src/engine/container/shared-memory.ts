@@ -34,7 +34,7 @@ export function shareableMemory(context: Context, record: ContainerRecord): stri
       if (target.host.ipcMode.mode === "shareable") return sharedFolder(context, target.id);
       if (target.host.ipcMode.mode === "host") return "/dev/shm";
       throw invalid(
-        `can't join IPC of container ${target.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
+        `failed to join IPC namespace: container ${target.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
       );
     }
   }

@@ -19,7 +19,8 @@ import type {
 import type { HostConfig } from "./config.ts";
 import type { ResolvedMount } from "./mounts.ts";
 import type { ContainerRecord } from "./records.ts";
-import { DEVICE_RULE, normalizeCapability, parseSecurityOptions } from "./validate.ts";
+import { apparmorProfileOf, parseSecurityOptions } from "./security-options.ts";
+import { DEVICE_RULE, normalizeCapability } from "./validate.ts";
 
 /** What a start looked up. */
 export interface SpecSurroundings {
@@ -36,6 +37,8 @@ export interface SpecSurroundings {
   readonly joined: { readonly [Type in "pid" | "ipc" | "network"]?: number };
   /** A host folder shown as /dev/shm: the host's own, or one that containers share. */
   readonly sharedMemory: string | null;
+  /** Limits of single block devices, by number. */
+  readonly blockIo?: NonNullable<ResourcesSpec["blockIO"]>;
 }
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -87,10 +90,13 @@ export function capabilitiesOf(
 
 function processOf(record: ContainerRecord, around: SpecSurroundings): ProcessSpec {
   const { config, host } = record;
-  const security = parseSecurityOptions(host.securityOptions, around.apparmorEnabled);
+  const security = parseSecurityOptions(host.securityOptions);
   const names = capabilitiesOf(host, around.defaults);
   const [rows, columns] = host.consoleSize;
-  const confined = security.apparmor !== null && security.apparmor !== "unconfined";
+  const apparmor = apparmorProfileOf(security, {
+    privileged: host.privileged,
+    enabled: around.apparmorEnabled,
+  });
   return {
     terminal: config.terminal,
     ...(config.terminal && rows > 0 && columns > 0
@@ -103,7 +109,7 @@ function processOf(record: ContainerRecord, around: SpecSurroundings): ProcessSp
     cwd: config.workingDirectory === "" ? "/" : config.workingDirectory,
     ...powersOf(host, names),
     noNewPrivileges: security.noNewPrivileges,
-    ...(confined && !host.privileged ? { apparmorProfile: security.apparmor ?? "" } : {}),
+    ...(apparmor === null ? {} : { apparmorProfile: apparmor }),
   };
 }
 
@@ -132,8 +138,10 @@ function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[
   const targets = new Set(mounts.map(({ target }) => target));
   const system = around.defaults.mounts.flatMap((mount): MountSpec[] => {
     if (targets.has(mount.destination)) return [];
+    // Someone's own /dev is taken as it is.
+    if (targets.has("/dev") && mount.destination.startsWith("/dev/")) return [];
     if (mount.destination === "/dev/shm") return sharedMemoryMount(mount, record, around);
-    return [host.privileged ? writable(mount) : mount];
+    return [isWritable(mount, host) ? writable(mount) : mount];
   });
   const files = Object.entries(around.files).flatMap(([target, source]): MountSpec[] =>
     targets.has(target)
@@ -155,9 +163,15 @@ function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[
 const byDepth = (a: MountSpec, b: MountSpec): number =>
   a.destination.split("/").length - b.destination.split("/").length;
 
-/** A privileged container may write /sys and its cgroups. */
+/** A privileged container may write /sys and its cgroups; another one its cgroups, where it was asked for. */
+function isWritable({ destination }: MountSpec, host: HostConfig): boolean {
+  if (destination === "/sys") return host.privileged;
+  if (destination !== "/sys/fs/cgroup") return false;
+  if (host.securityOptions.length === 0) return host.privileged;
+  return parseSecurityOptions(host.securityOptions).writableCgroups ?? host.privileged;
+}
+
 function writable(mount: MountSpec): MountSpec {
-  if (mount.destination !== "/sys" && mount.destination !== "/sys/fs/cgroup") return mount;
   const options = (mount.options ?? []).map((option) => (option === "ro" ? "rw" : option));
   return { ...mount, options };
 }
@@ -233,7 +247,7 @@ function tmpfsOptions(mount: Extract<ResolvedMount, { type: "tmpfs" }>): string[
 function linuxOf(record: ContainerRecord, around: SpecSurroundings): LinuxSpec {
   const { host } = record;
   const { defaults } = around;
-  const security = parseSecurityOptions(host.securityOptions, around.apparmorEnabled);
+  const security = parseSecurityOptions(host.securityOptions);
   const open = host.privileged || !security.systemPathsConfined;
   const seccomp = seccompOf(host, security.seccomp, around);
   return {
@@ -304,7 +318,9 @@ function sysctlsOf(host: HostConfig): Record<string, string> {
 }
 
 function resourcesOf(host: HostConfig, around: SpecSurroundings): ResourcesSpec {
-  return { devices: deviceRulesOf(host, around), ...limitsOf(host.resources) };
+  const limits = limitsOf(host.resources);
+  const blockIO = around.blockIo && { ...limits.blockIO, ...around.blockIo };
+  return { devices: deviceRulesOf(host, around), ...limits, ...(blockIO && { blockIO }) };
 }
 
 /** What a cgroup is to hold a container to; what was not asked for is left out. */
@@ -317,6 +333,7 @@ export function limitsOf(resources: HostConfig["resources"]): Omit<ResourcesSpec
       : {}),
     ...(resources.memorySwappiness === null ? {} : { swappiness: resources.memorySwappiness }),
     ...(resources.oomKillDisable ? { disableOOMKiller: true } : {}),
+    ...(resources.kernelMemoryTcpBytes ? { kernelTCP: resources.kernelMemoryTcpBytes } : {}),
   };
   const cpu = cpuOf(resources);
   return {
@@ -338,11 +355,14 @@ function cpuOf(resources: HostConfig["resources"]): NonNullable<ResourcesSpec["c
           ...(resources.cpuPeriodUsec === 0 ? {} : { period: resources.cpuPeriodUsec }),
           ...(resources.cpuQuotaUsec === 0 ? {} : { quota: resources.cpuQuotaUsec }),
         };
+  const realtime = resources.cpuRealtime;
   return {
     ...quota,
     ...(resources.cpuShares > 0 ? { shares: resources.cpuShares } : {}),
     ...(resources.cpusetCpus === "" ? {} : { cpus: resources.cpusetCpus }),
     ...(resources.cpusetMems === "" ? {} : { mems: resources.cpusetMems }),
+    ...(realtime?.periodUsec ? { realtimePeriod: realtime.periodUsec } : {}),
+    ...(realtime?.runtimeUsec ? { realtimeRuntime: realtime.runtimeUsec } : {}),
   };
 }
 

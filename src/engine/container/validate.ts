@@ -1,9 +1,10 @@
 /** Options that make no sense, or that this engine cannot honour, refused at create in Docker's words. Pure. */
-import { conflict, invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import { checkLogOptions } from "#engine/log-delivery";
 
 import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
 import type { HostFacts } from "./host-facts.ts";
+import { parseSecurityOptions } from "./security-options.ts";
 
 /** What the engine was started with, as far as a request is checked against it. */
 export interface EngineOptions {
@@ -26,6 +27,9 @@ export interface EngineOptions {
   readonly dnsOptions: readonly string[];
 }
 
+/** What sethostname(2) takes. */
+const HOSTNAME_LIMIT_BYTES = 64;
+
 const RLIMITS = new Set(
   "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(
     " ",
@@ -36,7 +40,7 @@ const RLIMITS = new Set(
 export function checkHostConfig(
   { config, host }: CreateRequest,
   options: EngineOptions,
-  facts: Pick<HostFacts, "capabilities" | "apparmor">,
+  facts: Pick<HostFacts, "capabilities">,
 ): void {
   if (host.autoRemove && host.restartPolicy.name !== "no") {
     throw invalid("can't create 'AutoRemove' container with restart policy");
@@ -60,8 +64,9 @@ export function checkHostConfig(
   checkSysctls(host);
   checkExtraHosts(host.extraHosts);
   checkModes(config, host);
+  checkNames(config, host);
   checkDevices(host);
-  parseSecurityOptions(host.securityOptions, facts.apparmor);
+  parseSecurityOptions(host.securityOptions);
   checkLogOptions(host.log);
 }
 
@@ -133,12 +138,11 @@ function checkModes({ hostname, exposedPorts }: ContainerConfig, host: HostConfi
     throw invalid("conflicting options: hostname and the UTS mode");
   }
   if (hostname !== "" && host.networkMode.mode === "container") {
-    throw conflict("conflicting options: hostname and the network mode");
+    throw invalid("conflicting options: hostname and the network mode");
   }
   if (host.networkMode.mode === "container") checkJoinedNetwork(exposedPorts, host);
-  if (host.utsMode.mode === "container") throw invalid("invalid UTS mode: container");
-  if (host.cgroupNamespaceMode.mode === "container") {
-    throw invalid("invalid cgroup namespace mode: container");
+  if (host.utsMode.mode === "container") {
+    throw invalid(`invalid UTS mode: container:${host.utsMode.container}`);
   }
 }
 
@@ -157,6 +161,15 @@ function checkJoinedNetwork(exposedPorts: readonly string[], host: HostConfig): 
   }
 }
 
+function checkNames({ hostname }: ContainerConfig, { annotations }: HostConfig): void {
+  if (Buffer.byteLength(hostname) > HOSTNAME_LIMIT_BYTES) {
+    throw invalid(`hostname "${hostname}" is too long (maximum ${HOSTNAME_LIMIT_BYTES} bytes)`);
+  }
+  if (Object.hasOwn(annotations, "")) {
+    throw invalid("invalid Annotations: the empty string is not permitted as an annotation key");
+  }
+}
+
 function checkDevices(host: HostConfig): void {
   for (const { permissions } of host.devices) {
     if (!/^[rwm]{1,3}$/.test(permissions)) throw invalid(`invalid device mode: ${permissions}`);
@@ -168,55 +181,3 @@ function checkDevices(host: HostConfig): void {
 
 /** `c 1:3 rwm`, `a *:* rwm`. */
 export const DEVICE_RULE = /^([acb]) (\d{1,9}|\*):(\d{1,9}|\*) ([rwm]{1,3})$/;
-
-export interface SecurityOptions {
-  readonly noNewPrivileges: boolean;
-  /** null: the default profile; "unconfined", or the profile's JSON. */
-  readonly seccomp: string | null;
-  readonly apparmor: string | null;
-  readonly systemPathsConfined: boolean;
-}
-
-/** @throws EngineError "invalid" for what is no option, "notImplemented" for what the host cannot do */
-export function parseSecurityOptions(
-  options: readonly string[],
-  apparmorEnabled: boolean,
-): SecurityOptions {
-  const parsed = {
-    noNewPrivileges: false,
-    seccomp: null,
-    apparmor: null,
-    systemPathsConfined: true,
-  };
-  const result: { -readonly [Key in keyof SecurityOptions]: SecurityOptions[Key] } = parsed;
-  for (const option of options) {
-    const [key, value] = splitOption(option);
-    if (key === "no-new-privileges") result.noNewPrivileges = parseFlag(value, option);
-    else if (key === "seccomp" && value !== undefined) {
-      result.seccomp = value === "builtin" || value === "" ? null : value;
-    } else if (key === "apparmor" && value !== undefined) {
-      if (value !== "unconfined" && !apparmorEnabled) {
-        throw notImplemented(`apparmor profile "${value}": AppArmor is not enabled on this host`);
-      }
-      result.apparmor = value;
-    } else if (key === "label" && value !== undefined) {
-      if (value !== "disable") {
-        throw notImplemented(`security option "${option}": SELinux labels are not supported`);
-      }
-    } else if (option === "systempaths=unconfined") result.systemPathsConfined = false;
-    else throw invalid(`invalid --security-opt ${value === undefined ? 1 : 2}: "${option}"`);
-  }
-  return result;
-}
-
-/** `key=value`, or the older `key:value`. */
-function splitOption(option: string): [string, string | undefined] {
-  const at = option.search(/[=:]/);
-  return at < 0 ? [option, undefined] : [option.slice(0, at), option.slice(at + 1)];
-}
-
-function parseFlag(value: string | undefined, option: string): boolean {
-  if (value === undefined || /^(1|t|true)$/i.test(value)) return true;
-  if (/^(0|f|false)$/i.test(value)) return false;
-  throw invalid(`invalid --security-opt 2: "${option}"`);
-}

@@ -36,7 +36,10 @@ export interface CgroupAbilities {
   readonly cpuset: boolean;
   readonly pids: boolean;
   readonly blkioWeight: boolean;
+  readonly blkioWeightDevice: boolean;
   readonly blkioThrottle: boolean;
+  /** Shares of real-time tasks: v1 of a kernel built with RT_GROUP_SCHED. */
+  readonly cpuRealtime: boolean;
   readonly devices: boolean;
 }
 
@@ -75,6 +78,7 @@ export function openCgroupHost(layout: CgroupLayout = readCgroupLayout()): Cgrou
       for (const { folder, hierarchy } of folders) {
         if (makeFolder(folder, () => prepareParent(hierarchy, parent))) made.push(folder);
       }
+      if (resources.cpu?.realtimeRuntime) shareRealtime(hierarchies, parent);
       applyResources(folders, resources);
     } catch (thrown) {
       for (const folder of made.reverse()) removeQuietly(folder);
@@ -147,6 +151,22 @@ function prepareParent({ version, mountPoint, controllers }: Hierarchy, parent: 
       }
     } else if (name !== "" && controllers.includes("cpuset")) {
       inheritCpuset(folder);
+    }
+  }
+}
+
+/** Real-time shares are handed down: a new folder has none, and its children can have no more than it has. */
+function shareRealtime(hierarchies: readonly Hierarchy[], parent: string): void {
+  const cpu = hierarchies.find(
+    ({ version, controllers }) => version === 1 && controllers.includes("cpu"),
+  );
+  if (cpu === undefined) return;
+  let folder = cpu.mountPoint;
+  for (const name of parent.split("/").filter(Boolean)) {
+    const share = readControl(`${folder}/cpu.rt_runtime_us`) ?? "0";
+    folder += `/${name}`;
+    if (readControl(`${folder}/cpu.rt_runtime_us`) === "0") {
+      writeControl(`${folder}/cpu.rt_runtime_us`, share);
     }
   }
 }
@@ -249,6 +269,8 @@ function readAbilities(hierarchies: readonly Hierarchy[]): CgroupAbilities {
     cpuset: has("cpuset"),
     pids: has("pids"),
     blkioWeight: v1("blkio", "blkio.bfq.weight") || has("io", 2),
+    blkioWeightDevice: v1("blkio", "blkio.bfq.weight_device") || has("io", 2),
+    cpuRealtime: v1("cpu", "cpu.rt_runtime_us"),
     blkioThrottle: has("blkio", 1) || has("io", 2),
     devices: has("devices", 1) || hierarchies.some((each) => each.version === 2),
   };

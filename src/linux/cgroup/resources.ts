@@ -27,6 +27,8 @@ export interface CgroupResources {
     readonly swap?: number;
     readonly swappiness?: number;
     readonly disableOOMKiller?: boolean;
+    /** Buffers of TCP sockets; v1 only. */
+    readonly kernelTCP?: number;
   };
   readonly cpu?: {
     readonly shares?: number;
@@ -98,6 +100,10 @@ export function v1Writes(resources: CgroupResources): ControlWrite[] {
     ...set("memory", "memory.soft_limit_in_bytes", memory?.reservation || undefined),
     ...set("memory", "memory.swappiness", memory?.swappiness),
     ...set("memory", "memory.oom_control", memory?.disableOOMKiller ? 1 : undefined),
+    ...set("memory", "memory.kmem.tcp.limit_in_bytes", memory?.kernelTCP).map((write) => ({
+      ...write,
+      optional: true,
+    })),
     ...set("cpu", "cpu.shares", cpu?.shares || undefined),
     ...set("cpu", "cpu.cfs_period_us", cpu?.period || undefined),
     ...set("cpu", "cpu.cfs_quota_us", cpu?.quota || undefined),

@@ -2,3 +2,4 @@
 export * from "./capabilities.ts";
 export * from "./modules.ts";
 export * from "./seccomp.ts";
+export { ensureProfile } from "./apparmor.ts";

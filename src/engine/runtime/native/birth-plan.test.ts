@@ -254,3 +254,16 @@ test("a text with a NUL never reaches the kernel cut short", () => {
   const compiled = { id: ID, spec: defaultSpec(ID, ["sh", "a\0b"]), facts, shape };
   expect(() => fillSlots(encoded, birthSlots(compiled))).toThrow("NUL");
 });
+
+test("an AppArmor profile is given through a procfs of its own, before any power is gone", () => {
+  const spec = change((edited) => (edited.process.apparmorProfile = "docker-default"));
+  const plan = compile(spec);
+  const order = said(plan);
+  const at = order.indexOf("AppArmor profile docker-default from execve on");
+  expect(at).toBeGreaterThan(order.indexOf("open thread-self/attr/apparmor/exec"));
+  expect(at).toBeLessThan(order.indexOf("keep capabilities while the user changes"));
+  expect(order).not.toContain("open /proc/thread-self/attr/apparmor/exec");
+  expect(said(compile(defaultSpec(ID, ["sh"]))).join(" ")).not.toContain("AppArmor");
+  const exec = compileExec({ spec, process: spec.process, facts, shape });
+  expect(said(exec)).toContain("AppArmor profile docker-default from execve on");
+});

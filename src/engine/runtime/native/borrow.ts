@@ -2,7 +2,7 @@
 import { fstatSync, readFileSync, writeFileSync } from "node:fs";
 
 import { invalid, sentenceOf } from "#base";
-import { checked } from "#linux/ffi";
+import { allocate, checked } from "#linux/ffi";
 import {
   createDetachedOverlay,
   MS_PRIVATE,
@@ -36,7 +36,7 @@ import { resolveIdentity } from "../identity.ts";
 import { INIT_PATH } from "./birth-plan.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
 import { parseMountOptions } from "./mount-options.ts";
-import { destinationOf } from "./mounts.ts";
+import { destinationOf, PROC_SUPER_MAGIC, STATFS_BYTES } from "./mounts.ts";
 import type { BirthPipes } from "./nursery.ts";
 import { Targets } from "./targets.ts";
 
@@ -186,6 +186,7 @@ function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots 
     if (bind) {
       const tree = openSource({ source, destination, recursive: recursiveBind });
       slots[`bind${index}`] = descriptors.keep(tree);
+      if (destination === "/proc") requireProcfs(tree, source);
       binds.set(index, isType(statFd(tree).mode, S_IFDIR));
     }
     targets.mounted(destination, slots[`bind${index}`] ?? null);
@@ -211,6 +212,17 @@ function openSource({ source, destination, recursive }: Source): number {
       { cause },
     );
   }
+}
+
+/** Whatever else lay at /proc could fake what is read and written there (CVE-2019-16884). */
+function requireProcfs(tree: number, source: string): void {
+  const statfs = allocate(STATFS_BYTES);
+  checked("fstatfs", source, tree, statfs);
+  if (new DataView(statfs.buffer).getUint32(0, true) === PROC_SUPER_MAGIC) return;
+  throw invalid(
+    `error mounting "${source}" to rootfs at "/proc": mount src=${source}, dst=/proc: ` +
+      '"/proc" cannot be mounted because it is not of type proc',
+  );
 }
 
 function openInit(path: string): number {

@@ -87,6 +87,7 @@ export function writeMounts(writer: PlanWriter, request: MountSteps): void {
         }
         const tree = { slot: `bind${index}` };
         bind(writer, { root: request.root, destination, options, tree, directory });
+        if (destination === "/proc") keepProc(writer, request.root);
       } else if (type === "cgroup" || type === "cgroup2") {
         cgroupMount(writer, { ...request, destination, options });
       } else if (TYPES.has(type)) {

@@ -4,6 +4,7 @@
  * possible, so that a strict filter needs to allow little more than capset and execve.
  */
 import { invalid, notImplemented } from "#base";
+import { FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC } from "#linux/mount";
 import { AT_FDCWD, O_DIRECTORY, O_PATH, O_WRONLY, S_IFDIR, S_IFMT } from "#linux/path";
 import { RLIM_INFINITY, parseResourceName, resourceNumber } from "#linux/process";
 import { capabilityMask, compileSeccomp, type SeccompFilter } from "#linux/security";
@@ -34,6 +35,8 @@ const STATX_MODE_WORD = 24;
 const DEFAULT_UMASK = 0o022;
 // RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
 const RESOLVE_PLAIN = 0x0f;
+// RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH: thread-self is a link.
+const RESOLVE_OWN = 0x0b;
 
 /** First steps of every child: nobody looks into it, nothing of the supervisor's habits remains. */
 export function writeHead(writer: PlanWriter): void {
@@ -80,9 +83,7 @@ export interface TailSteps {
 export function writeTail(writer: PlanWriter, tail: TailSteps): void {
   const { process, joinsPidNamespace, stdio } = tail;
   if (process.args.length === 0) throw invalid("no command specified");
-  if (process.apparmorProfile || process.selinuxLabel) {
-    throw notImplemented("the native runtime sets no AppArmor profile and no SELinux label yet");
-  }
+  if (process.selinuxLabel) throw notImplemented("the native runtime sets no SELinux label");
   const keyring = { allow: ["ENOSYS", "EPERM", "EACCES", "EDQUOT", "ENOKEY"] as const };
   writer.call(
     "keyctl",
@@ -93,6 +94,7 @@ export function writeTail(writer: PlanWriter, tail: TailSteps): void {
   writeDirectory(writer, tail);
   if (!joinsPidNamespace && stdio.type === "terminal") writeSession(writer, true);
   writeStdio(writer, tail);
+  if (process.apparmorProfile) writeProfile(writer, process.apparmorProfile);
   writeCredentials(writer, tail);
   if (!joinsPidNamespace && stdio.type === "pipes") writeSession(writer, false);
   writer.call("umask", [process.user.umask ?? DEFAULT_UMASK], "the program's umask");
@@ -197,6 +199,35 @@ function writeStdio(writer: PlanWriter, { stdio, process }: TailSteps): void {
       allow: ["EINVAL", "EPERM", "EROFS"],
     });
   }
+}
+
+/**
+ * The AppArmor profile that execve changes to. It is written into a procfs made for this alone: over the container's own
+ * /proc something else could be mounted (CVE-2023-28642, CVE-2025-52881). The answer outlives the second clone of a
+ * joined pid namespace, as every task's does.
+ */
+function writeProfile(writer: PlanWriter, profile: string): void {
+  const text = `exec ${profile}`;
+  writer.within(`unable to apply apparmor profile: apparmor failed to apply profile`, () => {
+    writer.call("fsopen", [{ text: "proc" }, FSOPEN_CLOEXEC], "configure a procfs", {
+      result: "context",
+    });
+    const context = { register: "context" };
+    writer.call("fsconfig", [context, FSCONFIG_CMD_CREATE, 0, 0, 0], "make it");
+    writer.call("fsmount", [context, FSMOUNT_CLOEXEC, 0], "mount it nowhere", { result: "own" });
+    const how = openHow(O_WRONLY, RESOLVE_OWN);
+    const open = (path: string, allow: readonly "ENOENT"[]) =>
+      writer.call("openat2", [{ register: "own" }, { text: path }, how, 24], `open ${path}`, {
+        result: "profile",
+        allow,
+      });
+    open("thread-self/attr/apparmor/exec", ["ENOENT"]);
+    writer.ifFailed("profile", "this kernel has a file for AppArmor alone", () =>
+      open("thread-self/attr/exec", []),
+    );
+    const args = [{ register: "profile" }, { text }, Buffer.byteLength(text)];
+    writer.call("write", args, `AppArmor profile ${profile} from execve on`);
+  });
 }
 
 function writeCredentials(writer: PlanWriter, { process, facts }: TailSteps): void {

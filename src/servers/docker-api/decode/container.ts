@@ -194,7 +194,39 @@ export function decodeResources(host: Partial<wire.HostConfig>): HostConfig["res
     // 0 and below are Docker's ways to say "no limit", and it shows none of them.
     pidsLimit: (host.PidsLimit ?? 0) > 0 ? (host.PidsLimit ?? null) : null,
     blkioWeight: host.BlkioWeight ?? 0,
+    ...decodeBlockDevices(host),
+    ...(host.CpuRealtimePeriod || host.CpuRealtimeRuntime
+      ? {
+          cpuRealtime: {
+            periodUsec: host.CpuRealtimePeriod ?? 0,
+            runtimeUsec: host.CpuRealtimeRuntime ?? 0,
+          },
+        }
+      : {}),
+    ...(host.KernelMemoryTCP ? { kernelMemoryTcpBytes: host.KernelMemoryTCP } : {}),
   };
+}
+
+/** Nothing where nothing is asked: records stay small. */
+function decodeBlockDevices(
+  host: Partial<wire.HostConfig>,
+): Pick<HostConfig["resources"], "blockDevices"> {
+  const rates = (devices: readonly Partial<wire.ThrottleDevice>[] | null | undefined) =>
+    (devices ?? []).map(({ Path: path = "", Rate: rate = 0 }) => ({ path, rate }));
+  const weights = (host.BlkioWeightDevice ?? []).map(
+    ({ Path: path = "", Weight: weight = 0 }: { Path?: string; Weight?: number }) => ({
+      path,
+      weight,
+    }),
+  );
+  const blockDevices = {
+    weights,
+    readBps: rates(host.BlkioDeviceReadBps),
+    writeBps: rates(host.BlkioDeviceWriteBps),
+    readIops: rates(host.BlkioDeviceReadIOps),
+    writeIops: rates(host.BlkioDeviceWriteIOps),
+  };
+  return Object.values(blockDevices).every(({ length }) => length === 0) ? {} : { blockDevices };
 }
 
 /** [rows, columns]; null when it is not given. @throws EngineError "invalid" for another number of numbers */

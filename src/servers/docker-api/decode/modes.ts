@@ -1,6 +1,12 @@
 /** Docker's little languages for namespaces, networks and restart policies. */
 import { invalid } from "#base";
-import type { IpcMode, NamespaceMode, NetworkMode, RestartPolicy } from "#engine/container";
+import type {
+  DefaultMode,
+  IpcMode,
+  NamespaceMode,
+  NetworkMode,
+  RestartPolicy,
+} from "#engine/container";
 
 /** The container named by `container:web`, or null for another word. @throws EngineError "invalid" for none */
 function containerOf(text: string, what: string): string | null {
@@ -31,8 +37,11 @@ export function encodeNamespaceMode(mode: NamespaceMode, byDefault: string): str
 }
 
 /** Where `private` is a word: cgroup namespaces. */
-export const decodeCgroupNamespaceMode = (text: string): NamespaceMode =>
-  decodeNamespaceMode(text === "private" ? "" : text, "cgroup namespace");
+export function decodeCgroupNamespaceMode(text: string): NamespaceMode | DefaultMode {
+  if (text === "") return { mode: "default" };
+  if (text === "private" || text === "host") return { mode: text };
+  throw invalid(`invalid cgroup namespace mode: ${text}`);
+}
 
 export function decodeIpcMode(text: string): IpcMode {
   if (text === "private") return { mode: "private" };

@@ -19,22 +19,18 @@ const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | 
   VolumesFrom: later("volumes of another container (VolumesFrom) are"),
   Links: later("links are"),
   Cgroup: later("joining another container's cgroup (Cgroup) is"),
-  BlkioWeightDevice: later("BlkioWeightDevice is"),
-  BlkioDeviceReadBps: later("BlkioDeviceReadBps is"),
-  BlkioDeviceWriteBps: later("BlkioDeviceWriteBps is"),
-  BlkioDeviceReadIOps: later("BlkioDeviceReadIOps is"),
-  BlkioDeviceWriteIOps: later("BlkioDeviceWriteIOps is"),
-  CpuRealtimePeriod: later("CpuRealtimePeriod is"),
-  CpuRealtimeRuntime: later("CpuRealtimeRuntime is"),
-  KernelMemoryTCP: later("KernelMemoryTCP is"),
   CpuCount: windows("CpuCount"),
   CpuPercent: windows("CpuPercent"),
-  IOMaximumIOps: windows("IOMaximumIOps"),
-  IOMaximumBandwidth: windows("IOMaximumBandwidth"),
+  IOMaximumIOps: () =>
+    invalid("invalid option: QoS maximum IOPs configuration is not supported on linux"),
+  IOMaximumBandwidth: () =>
+    invalid("invalid option: QoS maximum bandwidth configuration is not supported on linux"),
   StorageOpt: () =>
     invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"),
   Isolation: ({ Isolation: isolation }) =>
-    isolation === "default" ? null : invalid(`invalid isolation "${isolation}" on linux`),
+    isolation === "default"
+      ? null
+      : invalid(`invalid isolation (${isolation}): linux only supports 'default'`),
   VolumeDriver: ({ VolumeDriver: driver }) =>
     driver === "local"
       ? null

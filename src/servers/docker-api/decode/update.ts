@@ -14,6 +14,8 @@ const CHANGEABLE: ReadonlySet<string> = new Set([
   "BlkioWeight",
   "CpuPeriod",
   "CpuQuota",
+  "CpuRealtimePeriod",
+  "CpuRealtimeRuntime",
   "CpuShares",
   "CpusetCpus",
   "CpusetMems",

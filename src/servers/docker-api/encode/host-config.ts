@@ -95,15 +95,11 @@ function encodeResources(host: HostConfig): wire.Resources {
     NanoCpus: resources.nanoCpus,
     CgroupParent: host.cgroupParent,
     BlkioWeight: resources.blkioWeight,
-    BlkioWeightDevice: [],
-    BlkioDeviceReadBps: [],
-    BlkioDeviceWriteBps: [],
-    BlkioDeviceReadIOps: [],
-    BlkioDeviceWriteIOps: [],
+    ...encodeBlockDevices(resources.blockDevices),
     CpuPeriod: resources.cpuPeriodUsec,
     CpuQuota: resources.cpuQuotaUsec,
-    CpuRealtimePeriod: 0,
-    CpuRealtimeRuntime: 0,
+    CpuRealtimePeriod: resources.cpuRealtime?.periodUsec ?? 0,
+    CpuRealtimeRuntime: resources.cpuRealtime?.runtimeUsec ?? 0,
     CpusetCpus: resources.cpusetCpus,
     CpusetMems: resources.cpusetMems,
     Devices: host.devices.map(({ hostPath, containerPath, permissions }) => ({
@@ -113,6 +109,7 @@ function encodeResources(host: HostConfig): wire.Resources {
     })),
     DeviceCgroupRules: orNull(host.deviceCgroupRules),
     DeviceRequests: null,
+    ...(resources.kernelMemoryTcpBytes ? { KernelMemoryTCP: resources.kernelMemoryTcpBytes } : {}),
     MemoryReservation: resources.memoryReservationBytes,
     MemorySwap: resources.memorySwapBytes,
     MemorySwappiness: resources.memorySwappiness,
@@ -123,6 +120,30 @@ function encodeResources(host: HostConfig): wire.Resources {
     CpuPercent: 0,
     IOMaximumIOps: 0,
     IOMaximumBandwidth: 0,
+  };
+}
+
+type BlockFields = Pick<
+  wire.Resources,
+  | "BlkioWeightDevice"
+  | "BlkioDeviceReadBps"
+  | "BlkioDeviceWriteBps"
+  | "BlkioDeviceReadIOps"
+  | "BlkioDeviceWriteIOps"
+>;
+
+function encodeBlockDevices(limits: HostConfig["resources"]["blockDevices"]): BlockFields {
+  const rates = (devices: readonly { path: string; rate: number }[] = []) =>
+    devices.map(({ path, rate }) => ({ Path: path, Rate: rate }));
+  return {
+    BlkioWeightDevice: (limits?.weights ?? []).map(({ path, weight }) => ({
+      Path: path,
+      Weight: weight,
+    })),
+    BlkioDeviceReadBps: rates(limits?.readBps),
+    BlkioDeviceWriteBps: rates(limits?.writeBps),
+    BlkioDeviceReadIOps: rates(limits?.readIops),
+    BlkioDeviceWriteIOps: rates(limits?.writeIops),
   };
 }
 
