@@ -34,8 +34,14 @@ test.skipIf(unified || blockDevice() === undefined)(
   async () => {
     const disk = blockDevice() ?? "";
     const flags = [
-      ...["--device-read-bps", `${disk}:1mb`, "--device-write-bps", `${disk}:2mb`],
-      ...["--device-read-iops", `${disk}:100`, "--device-write-iops", `${disk}:200`],
+      "--device-read-bps",
+      `${disk}:1mb`,
+      "--device-write-bps",
+      `${disk}:2mb`,
+      "--device-read-iops",
+      `${disk}:100`,
+      "--device-write-iops",
+      `${disk}:200`,
     ];
     const folder = "/sys/fs/cgroup/blkio/blkio.throttle";
     const read = ["read_bps", "write_bps", "read_iops", "write_iops"].map(

@@ -178,7 +178,8 @@ describe("isolation", () => {
       await sh(
         "for n in mnt pid net ipc uts cgroup; do readlink /proc/self/ns/$n; done",
         // Docker's default on v1 is the host's.
-        ...["--cgroupns", "private"],
+        "--cgroupns",
+        "private",
       )
     ).split("\n");
     expect(inside).toHaveLength(6);
