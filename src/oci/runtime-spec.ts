@@ -44,6 +44,8 @@ export interface MountSpec {
   destination: string;
   type?: string;
   source?: string;
+  /** Ours, not of the specification: what is bound lies there below `source`, and no link leads out of it. */
+  subpath?: string;
   /** As for mount(8): `ro`, `nosuid`, `rbind`, `rprivate`, `size=65536k`, … */
   options?: string[];
 }

@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
 
-import { sentenceOf } from "#base";
+import { sentenceOf, systemClock } from "#base";
 import {
   containerMigrations,
   type ContainerRoom,
@@ -11,7 +11,7 @@ import {
   readHostFacts,
 } from "#engine/container";
 import { openContentStore } from "#engine/content";
-import { type EventBus, eventMigrations, openEventBus } from "#engine/events";
+import { type EventBus, eventMigrations, openEventBus, type OpenEventBus } from "#engine/events";
 import { type GarbageCollector, openGarbageCollector } from "#engine/gc";
 import { imageMigrations, type ImageService, openImageService } from "#engine/image";
 import { openLayerStore } from "#engine/layer";
@@ -19,11 +19,12 @@ import { networkMigrations, openNetworkService, type NetworkService } from "#eng
 import type { RegistryClient } from "#engine/registry-client";
 import { type RuntimeDefaults, runtimeDefaults } from "#engine/runtime";
 import { openSnapshotStore } from "#engine/snapshot";
-import { openStore } from "#engine/store";
+import { openStore, type Store } from "#engine/store";
 import { openSystemService, systemMigrations, type SystemService } from "#engine/system";
 import { openCgroupHost } from "#linux/cgroup";
 import { apparmorEnabled, capabilityNames } from "#linux/security";
 import type { HostDefaults, InspectRemote } from "#servers/docker-api";
+import { openVolumeService, volumeMigrations, type VolumeService } from "#engine/volume";
 import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
 
 import manifest from "../../package.json" with { type: "json" };
@@ -43,6 +44,7 @@ export interface Engine {
   readonly containers: ContainerRoom;
   readonly images: ImageService;
   readonly network: NetworkService;
+  readonly volumes: VolumeService;
   readonly system: SystemService;
   readonly events: EventBus;
   /** `docker login`. */
@@ -58,13 +60,17 @@ export interface Engine {
   close(): Promise<void>;
 }
 
+interface LateContainers {
+  containers: ContainerRoom | null;
+}
+
 /** Opens the rooms, finds or starts the supervisor, and repairs what the last daemon left half-done. */
 export async function openEngine(options: DaemonOptions, log: DaemonLog): Promise<Engine> {
   const { dataRoot, execRoot } = options;
   const live = new LiveOptions(options, `naru/${VERSION}`);
   const store = openStore({ path: join(dataRoot, "naru.db"), migrations });
   // Rooms that know of each other meet here; the supervisor's start takes longest and begins first.
-  const late: { containers: ContainerRoom | null } = { containers: null };
+  const late: LateContainers = { containers: null };
   const supervisor = new DaemonSupervisor({
     execRoot,
     dataRoot,
@@ -91,6 +97,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     events,
     warn: (message) => log.warn(message),
   });
+  const volumes = openVolumes(options, log, { store, events, late });
   const host = readHost();
   const defaults = specDefaultsOf(options);
   const containers = openContainerService({
@@ -98,12 +105,13 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     images,
     ...files,
     network,
+    volumes,
     supervisor,
     events,
     options: live.engine,
     facts: host.facts,
     specDefaults: defaults,
-    paths: { containers: join(dataRoot, "containers"), volumes: join(dataRoot, "volumes") },
+    paths: { containers: join(dataRoot, "containers") },
     log,
   });
   late.containers = containers;
@@ -119,15 +127,8 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   await born;
   await containers.reconcile({ startUp: true });
   collectInBackground(files.gc, log);
-  const close = async () => {
-    containers.close();
-    network[Symbol.dispose]();
-    await supervisor.close();
-    await files.layers.close();
-    events.flush();
-    store[Symbol.dispose]();
-  };
-  const rooms = { containers, images, network, system, events, close };
+  const close = () => closeAll({ containers, network, supervisor, files, events, store });
+  const rooms = { containers, images, network, volumes, system, events, close };
   return { ...rooms, ...reloadable(live, { defaults, events, engineId: system.id }) };
 }
 
@@ -149,6 +150,36 @@ function reloadable(
   };
 }
 
+async function closeAll(open: {
+  containers: ContainerRoom;
+  network: Disposable;
+  supervisor: DaemonSupervisor;
+  files: ReturnType<typeof openFiles>;
+  events: OpenEventBus;
+  store: Store;
+}): Promise<void> {
+  open.containers.close();
+  open.network[Symbol.dispose]();
+  await open.supervisor.close();
+  await open.files.layers.close();
+  open.events.flush();
+  open.store[Symbol.dispose]();
+}
+
+const openVolumes = (
+  { dataRoot }: DaemonOptions,
+  log: DaemonLog,
+  { store, events, late }: { store: Store; events: EventBus; late: LateContainers },
+) =>
+  openVolumeService({
+    store,
+    events,
+    root: join(dataRoot, "volumes"),
+    users: (name) => late.containers?.usersOfVolume(name) ?? [],
+    clock: systemClock,
+    warn: (message, fields) => log.warn(message, fields),
+  });
+
 /** Deletes what a crash left half-made; nobody waits for it. */
 function collectInBackground(gc: Pick<GarbageCollector, "collect">, log: DaemonLog): void {
   gc.collect().catch((cause: unknown) => {
@@ -161,6 +192,7 @@ const migrations = [
   ...systemMigrations,
   ...imageMigrations,
   ...networkMigrations,
+  ...volumeMigrations,
   ...containerMigrations,
 ];
 

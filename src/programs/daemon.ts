@@ -120,11 +120,13 @@ interface ListenRequest {
 }
 
 async function listen({ options, tls, engine, log }: ListenRequest): Promise<ApiServer> {
-  const { containers, images, network, system, events, login, inspectRemote, defaults } = engine;
+  const { containers, images, network, volumes, system, events } = engine;
+  const { login, inspectRemote, defaults } = engine;
   const server = createApiServer({
     containers,
     images,
     networks: network,
+    volumes,
     system,
     events,
     logger: log,

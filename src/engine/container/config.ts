@@ -109,6 +109,14 @@ export type MountRequest =
       readonly target: string;
       readonly readOnly: boolean;
       readonly noCopy: boolean;
+      /** A folder of the volume, relative, instead of the whole. */
+      readonly subpath?: string;
+      /** Of a volume that is made for this; nothing to one that exists. */
+      readonly labels?: Readonly<Record<string, string>>;
+      readonly driver?: string;
+      readonly driverOptions?: Readonly<Record<string, string>>;
+      /** Asked for by `--mount`, which has its own way back to the client. */
+      readonly isMount?: true;
     };
 
 export type RestartPolicy =
@@ -125,6 +133,10 @@ export interface HostConfig {
   readonly privileged: boolean;
   readonly readOnlyRoot: boolean;
   readonly mounts: readonly MountRequest[];
+  /** `container[:ro|rw|z|Z]`; absent in older records. */
+  readonly volumesFrom?: readonly string[];
+  /** The driver of volumes that are made; "" and absent: local. */
+  readonly volumeDriver?: string;
   readonly networkMode: NetworkMode;
   readonly ports: readonly PortRequest[];
   readonly publishAllPorts: boolean;

@@ -327,7 +327,7 @@ test("volumes of an image and named ones are made, filled once, and go with rm -
   expect(existsSync(cache)).toBe(true);
   await room.remove(id, { force: true, volumes: true });
   await Bun.sleep(0);
-  await room.swept();
+  await Promise.all([room.swept(), fixture.volumes.swept()]);
   expect(existsSync(data?.source ?? "")).toBe(false);
   expect(existsSync(cache)).toBe(true);
 });

@@ -1,5 +1,5 @@
 /** What every part of the container room works with, and what is known of a container only while the engine runs. */
-import type { Clock } from "#base";
+import { type Clock, SerialQueue } from "#base";
 import type { EventBus } from "#engine/events";
 import type { GarbageCollector } from "#engine/gc";
 import type { ImageService } from "#engine/image";
@@ -9,6 +9,7 @@ import type { SnapshotStore } from "#engine/snapshot";
 import type { StatsSampler } from "#engine/stats";
 import type { RuntimeDefaults } from "#engine/runtime";
 import type { Store } from "#engine/store";
+import type { VolumeRoom } from "#engine/volume";
 import type {
   AttachHello,
   ExitReport,
@@ -21,7 +22,6 @@ import type { WaitResult } from "./container-service.ts";
 import type { ExecTable } from "./exec-table.ts";
 import type { HealthTable } from "./health-table.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { SerialQueue } from "./queue.ts";
 import type { Records } from "./records.ts";
 import type { Sweeper } from "./sweeper.ts";
 import type { EngineOptions } from "./validate.ts";
@@ -49,9 +49,8 @@ export interface Log {
 }
 
 export interface ContainerPaths {
-  /** `<data-root>/containers`, `<data-root>/volumes`. */
+  /** `<data-root>/containers`. */
   readonly containers: string;
-  readonly volumes: string;
 }
 
 /** The rooms below, as this one uses them. */
@@ -61,6 +60,7 @@ export interface ContainerRooms {
   readonly layers: LayerStore;
   readonly snapshots: SnapshotStore;
   readonly network: NetworkService;
+  readonly volumes: VolumeRoom;
   readonly supervisor: SupervisorLink;
   readonly events: EventBus;
   readonly gc: Pick<GarbageCollector, "addRoots" | "release">;

@@ -4,15 +4,17 @@
  */
 import { statSync } from "node:fs";
 
-import { invalid, newId, notFound, shortId } from "#base";
+import { invalid, kindOf, newId, notFound, sentenceOf, shortId } from "#base";
 import { checkHealth } from "#engine/health";
 import type { Image } from "#engine/image";
+import type { VolumeChange } from "#engine/volume";
 
 import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
 import type { Context } from "./context.ts";
 import { publishEvent } from "./happenings.ts";
 import { mergeImageConfig, programOf } from "./merge.ts";
 import { resolveMounts, type ResolvedMount } from "./mounts.ts";
+import { volumesFrom, volumesOf } from "./volumes.ts";
 import { inventName, parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
 import { checkResources } from "./resources.ts";
@@ -41,7 +43,10 @@ export function createContainer(
     ...merged,
     ...hostnameOf(context, { config: merged, host, id }),
   };
-  const mounts = resolveMounts(host.mounts, config.volumes, newId);
+  const mounts = resolveMounts(host.mounts, config.volumes, {
+    newName: newId,
+    inherited: volumesFrom(context, host.volumesFrom ?? []),
+  });
   checkSources(mounts);
   const record: ContainerRecord = {
     id,
@@ -61,7 +66,7 @@ export function createContainer(
     ...(request.networks === undefined ? {} : { networks: request.networks }),
   };
   // From the image's resolution to here nothing waited, so nobody can have removed the image meanwhile.
-  records.insert(record);
+  records.insert(record, planVolumes(context, record));
   publishEvent(context, record, "create");
   return { id, warnings };
 }
@@ -69,6 +74,15 @@ export function createContainer(
 function chooseName({ records }: Context, asked: string): string {
   if (asked !== "") return parseContainerName(asked);
   return inventName((name) => records.ownerOfName(name) !== undefined);
+}
+
+function planVolumes({ volumes }: Context, record: ContainerRecord): VolumeChange {
+  try {
+    return volumes.planCreation(volumesOf(record));
+  } catch (cause) {
+    // A client takes "not found" of a create for the image, and pulls.
+    throw kindOf(cause) === "notFound" ? invalid(sentenceOf(cause), { cause }) : cause;
+  }
 }
 
 /** The engine's defaults where nothing was asked, and containers named by id, so that a rename breaks nothing. */

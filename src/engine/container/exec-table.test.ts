@@ -6,6 +6,7 @@ import { openStore } from "#engine/store";
 
 import type { ExecInstance } from "./container-service.ts";
 import { ExecTable, OPEN_LIMIT } from "./exec-table.ts";
+import { volumeMigrations } from "#engine/volume";
 import { containerMigrations } from "./records.ts";
 
 const execOf = (id: string, state: ExecInstance["state"]): ExecInstance => ({
@@ -29,7 +30,10 @@ const execOf = (id: string, state: ExecInstance["state"]): ExecInstance => ({
 
 function openTable() {
   const folder = mkdtempSync("/tmp/naru-test-execs-");
-  const store = openStore({ path: join(folder, "naru.db"), migrations: [...containerMigrations] });
+  const store = openStore({
+    path: join(folder, "naru.db"),
+    migrations: [...volumeMigrations, ...containerMigrations],
+  });
   return {
     table: new ExecTable(store),
     [Symbol.dispose]: () => {

@@ -127,6 +127,7 @@ async function tearDown(
   { forgetIt }: { forgetIt: boolean },
 ): Promise<void> {
   unmountSharedMemory(context, record);
+  context.volumes.release(record.id);
   await Promise.all([
     context.network.release(record.id),
     forgetIt ? forget(context, record.id) : null,

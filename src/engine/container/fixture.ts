@@ -5,12 +5,13 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { EngineError, noSuch } from "#base";
+import { EngineError, noSuch, systemClock } from "#base";
 import { type EngineEvent, type EventBus, eventMigrations, openEventBus } from "#engine/events";
 import type { Image, ImageService } from "#engine/image";
 import type { NetworkService, PortBinding } from "#engine/network";
 import { openStore, type Store } from "#engine/store";
 import type { RuntimeDefaults } from "#engine/runtime";
+import { openVolumeService, volumeMigrations, type VolumeRoom } from "#engine/volume";
 import type {
   BirthMessage,
   ExecMessage,
@@ -372,6 +373,7 @@ export interface Fixture extends AsyncDisposable {
   readonly events: EngineEvent[];
   readonly folder: string;
   readonly snapshots: Set<string>;
+  readonly volumes: VolumeRoom;
   /** As after SIGKILL: a new room on the same records, the old one is never heard of again. */
   reopen(): Promise<void>;
 }
@@ -398,22 +400,32 @@ export function openFixture(run: ImageRunConfig = { Cmd: ["sh"] }): Fixture {
   const snapshots = new Set<string>();
   const store = openStore({
     path: join(folder, "naru.db"),
-    migrations: [...eventMigrations, ...containerMigrations],
+    migrations: [...eventMigrations, ...volumeMigrations, ...containerMigrations],
   });
   const events: EngineEvent[] = [];
   mkdirSync(join(folder, "lower"));
+  let volumes: VolumeRoom;
   const open = (): ContainerRoom => {
+    volumes = openVolumeService({
+      store,
+      root: join(folder, "volumes"),
+      events: recordingBus(store, events),
+      users: (name) => room.usersOfVolume(name),
+      clock: systemClock,
+      warn: () => undefined,
+    });
     const room = openContainerService({
       ...fakeFiles(folder, snapshots),
       store,
       images: fakeImages(run),
       network,
+      volumes,
       supervisor,
       events: recordingBus(store, events),
       options,
       facts,
       specDefaults,
-      paths: { containers: join(folder, "containers"), volumes: join(folder, "volumes") },
+      paths: { containers: join(folder, "containers") },
       log: { debug: () => undefined, warn: () => undefined, error: () => undefined },
     });
     supervisor.deliver = (exit) => room.onSupervisorEvent({ type: "exit", exit });
@@ -423,6 +435,9 @@ export function openFixture(run: ImageRunConfig = { Cmd: ["sh"] }): Fixture {
   return {
     get room() {
       return room;
+    },
+    get volumes() {
+      return volumes;
     },
     supervisor,
     network,
@@ -436,7 +451,7 @@ export function openFixture(run: ImageRunConfig = { Cmd: ["sh"] }): Fixture {
     },
     async [Symbol.asyncDispose]() {
       room.close();
-      await room.swept();
+      await Promise.all([room.swept(), volumes.swept()]);
       store[Symbol.dispose]();
       rmSync(folder, { recursive: true, force: true });
     },

@@ -1,5 +1,6 @@
 /** What is mounted where: a request's mounts and an image's volumes, decided once at create. Pure. */
 import { invalid } from "#base";
+import { checkVolumeName } from "#engine/volume";
 
 import type { MountRequest } from "./config.ts";
 import type { ContainerMount } from "./container-service.ts";
@@ -22,18 +23,17 @@ const TMPFS_FLAGS = new Set(
   ).split(" "),
 );
 
-const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-const VOLUME_NAME_LIMIT = 255;
-
 /**
- * @param newName names an anonymous volume
+ * @param request.inherited mounts of other containers: what is asked for, or is the image's, goes before them
+ * @param request.newName names an anonymous volume
  * @throws EngineError "invalid": `Duplicate mount point: /x`, `invalid mount config for type …`
  */
 export function resolveMounts(
   asked: readonly MountRequest[],
   imageVolumes: readonly string[],
-  newName: () => string,
+  request: { newName: () => string; inherited?: readonly ResolvedMount[] },
 ): ResolvedMount[] {
+  const { newName, inherited = [] } = request;
   const targets = new Set<string>();
   const resolved = asked.map((mount) => {
     const target = checkTarget(mount);
@@ -41,6 +41,11 @@ export function resolveMounts(
     targets.add(target);
     return resolveOne({ ...mount, target }, newName);
   });
+  for (const mount of inherited) {
+    if (targets.has(mount.target)) continue;
+    targets.add(mount.target);
+    resolved.push(mount);
+  }
   for (const path of imageVolumes) {
     const target = checkTarget({ type: "volume", target: path });
     if (targets.has(target)) continue;
@@ -91,19 +96,18 @@ function resolveOne(mount: MountRequest, newName: () => string): ResolvedMount {
       if ((mount.sizeBytes ?? 0) < 0) throw badConfig("tmpfs", "the size can not be negative");
       return mount;
     case "volume":
+      checkSubpath(mount.subpath);
       if (mount.name === "") return { ...mount, name: newName(), anonymous: true };
       checkVolumeName(mount.name);
       return { ...mount, anonymous: false };
   }
 }
 
-/** @throws EngineError "invalid" in Docker's words */
-export function checkVolumeName(name: string): void {
-  if (VOLUME_NAME.test(name) && name.length <= VOLUME_NAME_LIMIT) return;
-  throw invalid(
-    `create ${name}: "${name}" includes invalid characters for a local volume name, ` +
-      'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
-  );
+function checkSubpath(subpath: string | undefined): void {
+  if (subpath === undefined) return;
+  if (subpath.startsWith("/") || subpath.split("/").includes("..") || subpath.includes("\0")) {
+    throw badConfig("volume", "subpath must be a relative path within the volume");
+  }
 }
 
 /** A mount as inspect shows it. */

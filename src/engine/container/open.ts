@@ -55,6 +55,8 @@ export interface OpenContainersRequest extends ContainerRooms {
 
 /** The service for servers, and the few things the daemon itself needs. */
 export interface ContainerRoom extends ContainerService, ImageUsers {
+  /** Ids of the containers that have a volume, running or not. */
+  usersOfVolume(name: string): readonly string[];
   /** Compares records with what lives and repairs them: at start-up, and when a supervisor was reborn. */
   reconcile(request: { startUp: boolean }): Promise<void>;
   /** Starts what restart policies want to run with the engine. */
@@ -113,6 +115,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
         log.error(`the event ${event.type} was not handled`, { error: sentenceOf(cause) });
       }
     },
+    usersOfVolume: (name) => context.records.usersOfVolume(name),
     counts: () => countStates(context),
     stopAll: (request) => stopAll(context, request),
     swept: () => context.sweeper.idle(),

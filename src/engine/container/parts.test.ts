@@ -186,13 +186,19 @@ test("mounts have clean targets, parents first, and no two in one place", () => 
     recursive: true,
     createSource: true,
   });
-  const mounts = resolveMounts([bind("/a/b/c/"), bind("/a")], ["/v", "/a"], () => "anon");
+  const mounts = resolveMounts([bind("/a/b/c/"), bind("/a")], ["/v", "/a"], {
+    newName: () => "anon",
+  });
   expect(mounts.map(({ target }) => target)).toEqual(["/a", "/v", "/a/b/c"]);
-  expect(() => resolveMounts([bind("/a"), bind("/b/../a")], [], () => "")).toThrow(
+  expect(() => resolveMounts([bind("/a"), bind("/b/../a")], [], { newName: () => "" })).toThrow(
     "Duplicate mount point: /a",
   );
-  expect(() => resolveMounts([bind("/")], [], () => "")).toThrow("destination can't be '/'");
-  expect(() => resolveMounts([bind("x")], [], () => "")).toThrow("mount path must be absolute");
+  expect(() => resolveMounts([bind("/")], [], { newName: () => "" })).toThrow(
+    "destination can't be '/'",
+  );
+  expect(() => resolveMounts([bind("x")], [], { newName: () => "" })).toThrow(
+    "mount path must be absolute",
+  );
   const volume = {
     type: "volume" as const,
     name: "../x",
@@ -200,7 +206,9 @@ test("mounts have clean targets, parents first, and no two in one place", () => 
     readOnly: false,
     noCopy: false,
   };
-  expect(() => resolveMounts([volume], [], () => "")).toThrow("includes invalid characters");
+  expect(() => resolveMounts([volume], [], { newName: () => "" })).toThrow(
+    "includes invalid characters",
+  );
 });
 
 test("a restart waits 100 ms, then twice as long, at most a minute, and anew after ten seconds", () => {

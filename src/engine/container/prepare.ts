@@ -21,7 +21,7 @@ import {
 } from "./security-options.ts";
 import { shareableMemory } from "./shared-memory.ts";
 import { buildSpec } from "./spec.ts";
-import { ensureVolumes, volumeFolder } from "./volumes.ts";
+import { volumeMounts } from "./volumes.ts";
 
 /** systemd-resolved's list of the servers behind its stub. */
 const UPSTREAM_RESOLV = "/run/systemd/resolve/resolv.conf";
@@ -118,7 +118,10 @@ export async function prepareMounts(
     }
     mkdirSync(mount.source, { recursive: true, mode: 0o755 });
   }
-  await ensureVolumes(context.paths.volumes, record.mounts, lowers);
+  const mounts = volumeMounts(record);
+  if (mounts.length > 0) {
+    await context.volumes.acquire({ containerId: record.id, mounts, lowers });
+  }
 }
 
 /** Mounts can only come and go between host and container where the host's mount passes them on. */
@@ -161,7 +164,7 @@ export function composeSpec(context: Context, record: ContainerRecord): RuntimeS
       "/etc/hostname": etc.hostname,
       "/etc/hosts": etc.hosts,
     },
-    volumePath: (name) => volumeFolder(context.paths.volumes, name),
+    volumePath: (name) => context.volumes.path(name),
     devices: host.privileged
       ? [...hostDevices(), ...requestedDevices(host.devices)]
       : requestedDevices(host.devices),

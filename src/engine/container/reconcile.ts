@@ -18,6 +18,7 @@ import { startsWithEngine } from "./restart.ts";
 import { unmountSharedMemory } from "./shared-memory.ts";
 import { recordRunning, startNow } from "./start.ts";
 import { nowText } from "./times.ts";
+import { volumeMounts } from "./volumes.ts";
 import { isActive, lastResult } from "./wait.ts";
 
 /** Starts by policy at a time, after the API is served. */
@@ -53,6 +54,12 @@ export async function reconcile(
     [...context.records.all()].filter(holdsNetwork(context)).map(({ id }) => id),
   );
   await orWarn(context, "give back addresses and ports", () => context.network.reconcile(alive));
+  if (startUp) {
+    const running = new Map(
+      [...alive].map((id) => [id, volumeMounts(context.records.must(id))] as const),
+    );
+    await orWarn(context, "unmount volumes", () => context.volumes.reconcile(running));
+  }
   reconcileExecs(context, processes);
   endStrangers(context, inits);
   if (startUp) sweep(context);
@@ -182,7 +189,6 @@ function endStrangers(context: Context, inits: ReadonlyMap<string, ProcessReport
 const sweep = (context: Context): void =>
   context.sweeper.sweepLeftovers({
     isContainer: (id) => context.records.get(id) !== undefined,
-    isVolume: (name) => context.records.hasVolume(name),
   });
 
 /** Starts what its policy wants to run with the engine; failures are on the containers' records. */

@@ -1,13 +1,13 @@
 /**
- * The records of containers and volumes: what is true of them, in SQLite, with a copy in memory that every
+ * The records of containers: what is true of them, in SQLite, with a copy in memory that every
  * reader uses. Writing is one transaction, then the copy; a crash between the two loses only the copy.
  *
  *   containers  id, name, definition (JSON, seldom written again), status (JSON, small: state and what changes)
- *   volumes     name, when made, and the container that owns an anonymous one
  */
 import { assert, invalid, noSuch } from "#base";
 import type { EndpointRequest, PortBinding } from "#engine/network";
 import type { Durability, Migration, Store } from "#engine/store";
+import type { VolumeChange } from "#engine/volume";
 import type { Digest } from "#oci";
 
 import type { ContainerConfig, HostConfig } from "./config.ts";
@@ -55,13 +55,6 @@ export interface ContainerRecord extends Definition, Status {
   readonly name: string;
 }
 
-export interface VolumeRecord {
-  readonly name: string;
-  readonly createdAt: string;
-  /** The container an anonymous volume goes with. */
-  readonly owner: string | null;
-}
-
 export const containerMigrations: readonly Migration[] = [
   {
     id: "container/1",
@@ -94,6 +87,17 @@ export const containerMigrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
     `,
   },
+  {
+    // Volumes have a room of their own now, with labels; the anonymous ones had an owner.
+    id: "container/2",
+    sql: `
+      INSERT OR IGNORE INTO local_volumes (name, created_at, labels, options)
+        SELECT name, substr(created_at, 1, 19) || 'Z',
+          CASE WHEN owner IS NULL THEN '{}' ELSE '{"com.docker.volume.anonymous":""}' END, '{}'
+        FROM volumes;
+      DROP TABLE volumes;
+    `,
+  },
 ];
 
 interface ContainerRow {
@@ -107,7 +111,6 @@ export class Records {
   readonly #store: Store;
   readonly #byId = new Map<string, ContainerRecord>();
   readonly #idByName = new Map<string, string>();
-  readonly #volumes = new Map<string, VolumeRecord>();
 
   constructor(store: Store) {
     this.#store = store;
@@ -123,10 +126,6 @@ export class Records {
     // Times are ISO 8601 of one length: as text they sort by age.
     records.sort((a, b) => (a.createdAt < b.createdAt ? -1 : 1));
     for (const record of records) this.#remember(record);
-    const volumes = store.query<VolumeRecord>(
-      "SELECT name, created_at AS createdAt, owner FROM volumes",
-    );
-    for (const volume of volumes.all()) this.#volumes.set(volume.name, volume);
   }
 
   get size(): number {
@@ -172,36 +171,21 @@ export class Records {
     return found;
   }
 
-  /** A new container with its anonymous and named volumes, in one transaction. @throws EngineError "conflict" */
-  insert(record: ContainerRecord): void {
+  /** A new container with the volumes made for it, in one transaction. @throws EngineError "conflict" */
+  insert(record: ContainerRecord, volumes: VolumeChange): void {
     const owner = this.#idByName.get(record.name);
     if (owner !== undefined) throw nameInUse(record.name, owner);
-    const volumes = record.mounts.flatMap((mount): VolumeRecord[] =>
-      mount.type === "volume" && !this.#volumes.has(mount.name)
-        ? [
-            {
-              name: mount.name,
-              createdAt: record.createdAt,
-              owner: mount.anonymous ? record.id : null,
-            },
-          ]
-        : [],
-    );
     this.#store.transact(
       () => {
         this.#store
           .query("INSERT INTO containers (id, name, definition, status) VALUES (?, ?, ?, ?)")
           .run(record.id, record.name, JSON.stringify(definitionOf(record)), statusText(record));
-        for (const { name, createdAt, owner } of volumes) {
-          this.#store
-            .query("INSERT OR IGNORE INTO volumes (name, created_at, owner) VALUES (?, ?, ?)")
-            .run(name, createdAt, owner);
-        }
+        volumes.write();
       },
-      volumes.length > 0 ? "machine" : durabilityOf(record),
+      volumes.isEmpty ? durabilityOf(record) : "machine",
     );
     this.#remember(record);
-    for (const volume of volumes) this.#volumes.set(volume.name, volume);
+    volumes.done();
   }
 
   /** Changes the status in one transaction. `also` shares it. */
@@ -250,36 +234,25 @@ export class Records {
     return record;
   }
 
-  /** The record and, if asked, its anonymous volumes' go in one transaction. @returns the volumes to delete */
-  delete(id: string, { volumes }: { volumes: boolean }): string[] {
+  /** The record and the volumes that go with it, in one transaction. */
+  delete(id: string, volumes: VolumeChange): void {
     const record = this.must(id);
-    const inUse = volumes ? this.#volumesOfOthers(id) : new Set<string>();
-    const orphans = [...this.#volumes.values()]
-      .filter(({ name, owner }) => volumes && owner === id && !inUse.has(name))
-      .map(({ name }) => name);
     this.#store.transact(() => {
       this.#store.query("DELETE FROM containers WHERE id = ?").run(id);
-      for (const name of orphans) {
-        this.#store.query("DELETE FROM volumes WHERE name = ?").run(name);
-      }
+      volumes.write();
     }, durabilityOf(record));
-    for (const name of orphans) this.#volumes.delete(name);
     this.#byId.delete(id);
     this.#idByName.delete(record.name);
-    return orphans;
+    volumes.done();
   }
 
-  hasVolume(name: string): boolean {
-    return this.#volumes.has(name);
-  }
-
-  #volumesOfOthers(id: string): Set<string> {
-    const names = new Set<string>();
-    for (const record of this.#byId.values()) {
-      if (record.id === id) continue;
-      for (const mount of record.mounts) if (mount.type === "volume") names.add(mount.name);
-    }
-    return names;
+  /** Ids of the containers that have a volume, running or not. */
+  usersOfVolume(name: string): string[] {
+    return [...this.#byId.values()]
+      .filter(({ mounts }) =>
+        mounts.some((mount) => mount.type === "volume" && mount.name === name),
+      )
+      .map(({ id }) => id);
   }
 
   #remember(record: ContainerRecord): void {

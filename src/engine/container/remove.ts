@@ -13,6 +13,7 @@ import { unwatchHealth } from "./health-monitor.ts";
 import type { ContainerRecord } from "./records.ts";
 import { signalAndThaw } from "./signal.ts";
 import { isActive, lastResult, settleWaiters, waitForExit } from "./wait.ts";
+import { anonymousVolumes } from "./volumes.ts";
 
 /** How long the kernel may take to end a killed container before the removal gives up. */
 const KILL_TIMEOUT_MS = 30_000;
@@ -75,7 +76,9 @@ export function deleteContainer(
   if (live.restartTimer !== null) clearTimeout(live.restartTimer);
   live.restartTimer = null;
   endEarlyAttachments(live);
-  const orphans = context.records.delete(id, { volumes });
+  const anonymous = volumes ? anonymousVolumes(record) : [];
+  const removal = { containerId: id, after: live.teardown };
+  context.records.delete(id, context.volumes.planRemoval(anonymous, removal));
   context.execs.forgetContainer(id);
   context.stats.removed(id);
   unwatchHealth(context, id);
@@ -86,7 +89,6 @@ export function deleteContainer(
   void live.teardown.then(() => {
     releaseLayers(context, record);
     context.sweeper.sweepContainer(id);
-    for (const name of orphans) context.sweeper.sweepVolume(name);
   });
   if (!live.removing) context.lives.delete(id);
 }

@@ -31,7 +31,7 @@ function recordOf(
     path: "/bin/sh",
     args: ["-c", "x"],
     layers: [LAYER],
-    mounts: resolveMounts(merged.mounts, [], () => "anon"),
+    mounts: resolveMounts(merged.mounts, [], { newName: () => "anon" }),
     state: { status: "created" },
     process: null,
     manuallyStopped: false,

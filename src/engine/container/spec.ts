@@ -214,6 +214,7 @@ function userMount(mount: ResolvedMount, volumePath: (name: string) => string): 
         destination: mount.target,
         type: "bind",
         source: volumePath(mount.name),
+        ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
         options: ["rbind", ...(mount.readOnly ? ["rro"] : []), "rprivate"],
       };
     case "tmpfs":

@@ -223,6 +223,7 @@ async function fail(context: Context, id: string, cause: unknown): Promise<Error
   const record = context.records.get(id);
   if (record === undefined) return startError(failure, cause);
   unmountSharedMemory(context, record);
+  context.volumes.release(id);
   await giveBack(context, id);
   const { exitCode, sentence } = failure;
   const { state } = record;

@@ -39,16 +39,8 @@ export class Sweeper {
     this.#add(`files of ${id}`, () => this.#deleteFolder(id));
   }
 
-  /** An anonymous volume whose record is gone. */
-  sweepVolume(name: string): void {
-    this.#add(`volume ${name}`, () => this.#delete(join(this.#paths.volumes, name)));
-  }
-
-  /** Everything on disk that no record names; of volumes only those with an anonymous one's name. */
-  sweepLeftovers(known: {
-    isContainer: (id: string) => boolean;
-    isVolume: (name: string) => boolean;
-  }): void {
+  /** Everything of containers on disk that no record names. */
+  sweepLeftovers(known: { isContainer: (id: string) => boolean }): void {
     for (const id of this.#snapshots.list()) {
       if (!known.isContainer(id) && isId(id)) {
         this.#add(`snapshot of ${id}`, () => this.#snapshots.remove(id));
@@ -57,9 +49,6 @@ export class Sweeper {
     for (const id of namesIn(this.#paths.containers)) {
       if (!isId(id) || known.isContainer(id)) continue;
       this.#add(`files of ${id}`, () => this.#deleteFolder(id));
-    }
-    for (const name of namesIn(this.#paths.volumes)) {
-      if (isId(name) && !known.isVolume(name)) this.sweepVolume(name);
     }
   }
 

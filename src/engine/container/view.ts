@@ -10,7 +10,6 @@ import { jsonLogPath } from "./log-files.ts";
 import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { networksOf } from "./start.ts";
-import { volumeFolder } from "./volumes.ts";
 import { isActive } from "./wait.ts";
 
 export function viewOf(context: Context, record: ContainerRecord): Container {
@@ -31,7 +30,7 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
     restartCount,
     mounts: record.mounts
       .filter((mount) => mount.type !== "tmpfs" || mount.isMount === true)
-      .map((mount) => describeMount(mount, (name) => volumeFolder(context.paths.volumes, name))),
+      .map((mount) => describeMount(mount, (name) => context.volumes.path(name))),
     networks: networksOf(record),
     endpoints: isActive(record) ? context.network.endpointsOf(id) : [],
     ports: record.ports,

@@ -1,62 +1,68 @@
-/**
- * Local volumes, as far as containers need them: `<data-root>/volumes/<name>/_data`, made when a container that
- * names one starts, filled with what the image has at that place when it is new and empty.
- */
-import { mkdirSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+/** A container's volumes: those it asks for, those it takes from others, those that go with it. */
+import { invalid, sentenceOf } from "#base";
+import { ANONYMOUS_LABEL, type CreateVolumeRequest, type VolumeMount } from "#engine/volume";
 
-import { closeFd, FileDescriptor, O_DIRECTORY, O_PATH, openInRoot } from "#linux/path";
-import { createDetachedOverlay } from "#linux/mount";
-import { SyscallError } from "#linux/ffi";
-
-import { copyTree } from "./copy-tree.ts";
+import type { Context } from "./context.ts";
 import type { ResolvedMount } from "./mounts.ts";
+import type { ContainerRecord } from "./records.ts";
 
-type VolumeMount = Extract<ResolvedMount, { type: "volume" }>;
+/** What is to be made for a new container where it is not there yet. */
+export const volumesOf = ({
+  mounts,
+  host,
+}: Pick<ContainerRecord, "mounts" | "host">): CreateVolumeRequest[] =>
+  mounts.flatMap((mount) =>
+    mount.type === "volume"
+      ? [
+          {
+            name: mount.name,
+            driver: mount.driver ?? host.volumeDriver ?? "",
+            options: mount.driverOptions ?? {},
+            labels: { ...mount.labels, ...(mount.anonymous ? { [ANONYMOUS_LABEL]: "" } : {}) },
+          },
+        ]
+      : [],
+  );
 
-export const volumeFolder = (volumesRoot: string, name: string): string =>
-  join(volumesRoot, name, "_data");
+/** What is mounted of them when it runs. */
+export const volumeMounts = ({ mounts }: Pick<ContainerRecord, "mounts">): VolumeMount[] =>
+  mounts.flatMap((mount) => (mount.type === "volume" ? [mount] : []));
 
-/**
- * Makes the folders of a container's volumes.
- * @param lowers the image's layers as directories, topmost first
- */
-export async function ensureVolumes(
-  volumesRoot: string,
-  mounts: readonly ResolvedMount[],
-  lowers: readonly string[],
-): Promise<void> {
-  const volumes = mounts.filter((mount): mount is VolumeMount => mount.type === "volume");
-  if (volumes.length === 0) return;
-  mkdirSync(volumesRoot, { recursive: true, mode: 0o711 });
-  let image: FileDescriptor | null = null;
+/** Names of those that go with the container at `rm -v`, unless another one has them. */
+export const anonymousVolumes = ({ mounts }: Pick<ContainerRecord, "mounts">): string[] =>
+  mounts.flatMap((mount) => (mount.type === "volume" && mount.anonymous ? [mount.name] : []));
+
+function mountsOf(records: Context["records"], name: string): readonly ResolvedMount[] {
   try {
-    for (const { name, target, noCopy } of volumes) {
-      const folder = volumeFolder(volumesRoot, name);
-      mkdirSync(folder, { recursive: true, mode: 0o755 });
-      if (noCopy || readdirSync(folder).length > 0) continue;
-      // Made without being attached anywhere: it is gone when the descriptor closes, whatever happens.
-      image ??= new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
-      await copyUp(image.fd, target, folder);
-    }
-  } finally {
-    image?.[Symbol.dispose]();
+    return records.resolve(name).mounts;
+  } catch (cause) {
+    // As Docker: a client would take "not found" for the image.
+    throw invalid(sentenceOf(cause), { cause });
   }
 }
 
-/** Copies the image's folder at `path`, with its own owner and mode; a path that is no folder there copies nothing. */
-async function copyUp(imageFd: number, path: string, folder: string): Promise<void> {
-  let source: number;
-  try {
-    source = openInRoot({ rootFd: imageFd, path, flags: O_PATH | O_DIRECTORY });
-  } catch (thrown) {
-    const absent = thrown instanceof SyscallError && ["ENOENT", "ENOTDIR"].includes(thrown.code);
-    if (absent) return;
-    throw thrown;
+/**
+ * The volumes and binds of other containers, as `--volumes-from` asks for them; of two at one place the later wins.
+ * @throws EngineError "invalid"
+ */
+export function volumesFrom(
+  { records }: Pick<Context, "records">,
+  sources: readonly string[],
+): ResolvedMount[] {
+  const byTarget = new Map<string, ResolvedMount>();
+  for (const source of sources) {
+    const [name = "", mode = "rw", ...rest] = source.split(":");
+    if (name === "") throw invalid(`malformed volumesFrom specification: ${source}`);
+    if (rest.length > 0 || !["ro", "rw", "z", "Z"].includes(mode)) {
+      throw invalid(`invalid mode: ${[mode, ...rest].join(":")}`);
+    }
+    for (const mount of mountsOf(records, name)) {
+      // A tmpfs is memory of one container: there is nothing to share.
+      if (mount.type === "tmpfs") continue;
+      const readOnly = mount.readOnly || mode === "ro";
+      const copied = mount.type === "volume" ? { ...mount, noCopy: true } : mount;
+      byTarget.set(mount.target, { ...copied, readOnly });
+    }
   }
-  try {
-    await copyTree(source, folder);
-  } finally {
-    closeFd(source);
-  }
+  return [...byTarget.values()];
 }

@@ -2,4 +2,5 @@
 export * from "./constants.ts";
 export * from "./mount.ts";
 export * from "./mountinfo.ts";
+export * from "./options.ts";
 export * from "./overlay.ts";

@@ -3,7 +3,16 @@
  * (open_tree, move_mount, mount_setattr, fsopen, fsconfig, fsmount).
  */
 import { allocate, attempt, checked, cstring, SyscallError } from "#linux/ffi";
-import { AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE } from "#linux/path";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_RECURSIVE,
+  FileDescriptor,
+  O_DIRECTORY,
+  O_PATH,
+  openBeneath,
+  openPath,
+} from "#linux/path";
 
 import {
   FSCONFIG_CMD_CREATE,
@@ -61,6 +70,22 @@ export function openTree(request: { dirFd?: number; path: string; flags?: number
   const { dirFd = AT_FDCWD, path, flags = 0 } = request;
   const empty = path === "" ? AT_EMPTY_PATH : 0;
   return checked("open_tree", path, dirFd, cstring(path), flags | OPEN_TREE_CLOEXEC | empty);
+}
+
+/**
+ * As `openTree`, of a path below one of ours that strangers write to: no link there leads out of it.
+ * @param request.subpath absent: the path itself
+ */
+export function openTreeBelow(request: {
+  path: string;
+  subpath: string | undefined;
+  flags: number;
+}): number {
+  const { path, subpath, flags } = request;
+  if (subpath === undefined) return openTree({ path, flags });
+  using top = new FileDescriptor(openPath(path, O_PATH | O_DIRECTORY));
+  using place = new FileDescriptor(openBeneath({ rootFd: top.fd, path: subpath, flags: O_PATH }));
+  return openTree({ dirFd: place.fd, path: "", flags });
 }
 
 export interface MoveMountRequest {

@@ -33,6 +33,23 @@ export function readDirectory(fd: number): DirectoryEntry[] {
   }
 }
 
+/** Enough for a few names: whether there is one is all that is asked. */
+const GLANCE_BYTES = 1024;
+
+/** True for a directory without entries; reads no more of it than it must. @param fd at its start @throws SyscallError */
+export function isEmptyDirectory(fd: number): boolean {
+  const buffer = allocate(GLANCE_BYTES);
+  for (;;) {
+    const filled = checked("getdents64", `fd ${fd}`, fd, buffer, buffer.length);
+    if (filled === 0) return true;
+    const view = new DataView(buffer.buffer);
+    for (let offset = 0; offset < filled; offset += view.getUint16(offset + 16, true)) {
+      const name = buffer.subarray(offset + 19, buffer.indexOf(0, offset + 19));
+      if (name.some((byte) => byte !== 46) || name.length > 2) return false;
+    }
+  }
+}
+
 export interface MakeDirectoriesRequest {
   readonly rootFd: number;
   readonly path: string;

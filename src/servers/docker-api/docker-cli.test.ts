@@ -187,7 +187,9 @@ test("version, info, networks and events are what docker expects", async () => {
     "event=die",
   ]);
   expect(events.stdout).toContain("container die");
-  expect((await docker(["volume", "ls"])).stderr).toContain("not implemented yet: volumes");
+  expect((await docker(["volume", "create", "data"])).stdout).toBe("data\n");
+  expect((await docker(["volume", "ls", "-q"])).stdout).toBe("data\n");
+  expect((await docker(["volume", "rm", "gone"])).stderr).toContain("get gone: no such volume");
 });
 
 test("login takes the right password only", async () => {

@@ -6,6 +6,7 @@ import type { ContainerService } from "#engine/container";
 import type { EventBus } from "#engine/events";
 import type { ImageService } from "#engine/image";
 import type { SystemService } from "#engine/system";
+import type { VolumeService } from "#engine/volume";
 import { API_VERSION } from "#wire/docker";
 
 import { authRoutes, type Login } from "./auth.ts";
@@ -24,6 +25,7 @@ import { type ApiLogger, type ApiServer, serve } from "./server.ts";
 import { statsRoutes } from "./stats.ts";
 import { streamRoutes } from "./streams.ts";
 import { systemRoutes } from "./system.ts";
+import { volumeRoutes } from "./volumes.ts";
 
 export type { InspectRemote } from "./distribution.ts";
 export type { Login } from "./auth.ts";
@@ -36,6 +38,7 @@ export interface ApiServices {
   readonly containers: ContainerService;
   readonly images: ImageService;
   readonly networks: Networks;
+  readonly volumes: VolumeService;
   readonly system: SystemService;
   readonly events: EventBus;
   readonly logger: ApiLogger;
@@ -65,6 +68,7 @@ export function createApiServer(services: ApiServices): ApiServer {
     execRoutes(containers),
     imageRoutes(images),
     networkRoutes({ networks, containers }),
+    volumeRoutes(services.volumes),
     eventRoutes(events, listeners),
   );
   const { version, os } = system.version();

@@ -1,7 +1,7 @@
 /** Which handler answers which method and path, and what of Docker's API is known but not there yet. */
 import { addRoute, createRouter, findRoute } from "rou3";
 
-import { notFound, notImplemented } from "#base";
+import { notImplemented } from "#base";
 
 import type { Call } from "./call.ts";
 
@@ -39,13 +39,6 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   "disk usage": ["GET /system/df"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
   "networks of your own": ["POST /networks/:id/connect", "POST /networks/:id/disconnect"],
-  volumes: [
-    "GET /volumes",
-    "POST /volumes/create",
-    "PUT /volumes/:name",
-    "DELETE /volumes/:name",
-    "POST /volumes/prune",
-  ],
   "checkpoints of a container": [
     "GET /containers/:id/checkpoints",
     "POST /containers/:id/checkpoints",
@@ -53,10 +46,7 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/**
- * What is known and not there: refused with a sentence, never as an unknown page. Where nothing can be found,
- * "not found" is the truth, and `docker inspect NAME` needs it: it asks for every kind of thing in turn.
- */
+/** What is known and not there: refused with a sentence, never as an unknown page. */
 export function missingRoutes(): Routes {
   const routes = Object.entries(MISSING).flatMap(([what, paths]) => {
     const refuse = (): never => {
@@ -64,10 +54,5 @@ export function missingRoutes(): Routes {
     };
     return paths.map((route) => [route, refuse] as const);
   });
-  return {
-    ...Object.fromEntries(routes),
-    "GET /volumes/:name": (call) => {
-      throw notFound(`get ${call.param("name")}: no such volume`);
-    },
-  };
+  return Object.fromEntries(routes);
 }

@@ -7,3 +7,4 @@ export type * from "./network.ts";
 export type * from "./stats.ts";
 export type * from "./system.ts";
 export * from "./version.ts";
+export type * from "./volume.ts";

@@ -16,7 +16,7 @@ import {
   mountSetattr,
   moveMount,
   OPEN_TREE_CLONE,
-  openTree,
+  openTreeBelow,
 } from "#linux/mount";
 import {
   AT_RECURSIVE,
@@ -33,7 +33,6 @@ import { type Context, liveOf } from "../context.ts";
 import type { ResolvedMount } from "../mounts.ts";
 import { etcPaths } from "../prepare.ts";
 import type { ContainerRecord } from "../records.ts";
-import { volumeFolder } from "../volumes.ts";
 
 export interface FilesView extends Disposable {
   readonly record: ContainerRecord;
@@ -122,6 +121,8 @@ function stillRoot(context: Context, record: ContainerRecord): FileDescriptor {
 
 interface StillMount {
   readonly source: string;
+  /** Only this part of it, as whoever writes to it left it. */
+  readonly subpath?: string;
   readonly target: string;
   readonly readOnly: boolean;
   readonly recursive: boolean;
@@ -151,17 +152,20 @@ function stillMount(context: Context, mount: ResolvedMount): StillMount[] {
       return [{ source, target, readOnly, recursive }];
     }
     case "volume": {
-      const source = volumeFolder(context.paths.volumes, mount.name);
+      const source = context.volumes.path(mount.name);
       // A volume that no start has made yet: what is copied into it now is there at the first start.
       mkdirSync(source, { recursive: true, mode: 0o755 });
-      return [{ source, target: mount.target, readOnly: mount.readOnly, recursive: false }];
+      const { target, readOnly, subpath } = mount;
+      const below = subpath === undefined ? {} : { subpath };
+      return [{ source, ...below, target, readOnly, recursive: false }];
     }
   }
 }
 
-function attach(rootFd: number, { source, target, readOnly, recursive }: StillMount): void {
+function attach(rootFd: number, mount: StillMount): void {
+  const { source, subpath, target, readOnly, recursive } = mount;
   const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
-  using tree = new FileDescriptor(openTree({ path: source, flags }));
+  using tree = new FileDescriptor(openTreeBelow({ path: source, subpath, flags }));
   if (readOnly) mountSetattr({ fd: tree.fd, set: MOUNT_ATTR_RDONLY, recursive });
   const at = targetFd(rootFd, target, source);
   if (at === null) return;

@@ -9,7 +9,7 @@ import { encodePlan, fillSlots, STEP_BYTES } from "./encode.ts";
 import { compileExec, execKey } from "./exec-plan.ts";
 import type { BirthShape, HostFacts } from "./facts.ts";
 import { deviceNumber } from "./devices.ts";
-import { parseMountOptions } from "./mount-options.ts";
+import { parseMountOptions } from "#linux/mount";
 import { explainPlan, type Plan, PlanWriter } from "./plan.ts";
 
 const ID = "a".repeat(64);

@@ -9,6 +9,8 @@ import {
   mountSetattr,
   OPEN_TREE_CLONE,
   openTree,
+  openTreeBelow,
+  parseMountOptions,
 } from "#linux/mount";
 import { namespaceId, openNamespace, processNamespaceId } from "#linux/namespace";
 import {
@@ -35,7 +37,6 @@ import {
 import { resolveIdentity } from "../identity.ts";
 import { INIT_PATH } from "./birth-plan.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
-import { parseMountOptions } from "./mount-options.ts";
 import { destinationOf, PROC_SUPER_MAGIC, STATFS_BYTES } from "./mounts.ts";
 import type { BirthPipes } from "./nursery.ts";
 import { Targets } from "./targets.ts";
@@ -177,14 +178,14 @@ function openNamespaces(spec: RuntimeSpec, { descriptors, slots }: Loan): Namesp
 function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots }: Loan) {
   const binds = new Map<number, boolean>();
   const mounts = spec.mounts.map((mount, index): MountSpec => {
-    const { type = "bind", source = "" } = mount;
+    const { type = "bind", source = "", subpath } = mount;
     const { bind, recursiveBind } = parseMountOptions(type, mount.options ?? []);
     // The plan refuses a link where the kernel's own trees go: what masks them would be laid somewhere else.
     const kernelTree = !bind && (type === "proc" || type === "sysfs");
     const wanted = destinationOf(mount);
     const destination = kernelTree ? wanted : targets.resolve(wanted);
     if (bind) {
-      const tree = openSource({ source, destination, recursive: recursiveBind });
+      const tree = openSource({ source, subpath, destination, recursive: recursiveBind });
       slots[`bind${index}`] = descriptors.keep(tree);
       if (destination === "/proc") requireProcfs(tree, source);
       binds.set(index, isType(statFd(tree).mode, S_IFDIR));
@@ -197,14 +198,15 @@ function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots 
 
 interface Source {
   readonly source: string;
+  readonly subpath: string | undefined;
   readonly destination: string;
   readonly recursive: boolean;
 }
 
-function openSource({ source, destination, recursive }: Source): number {
+function openSource({ source, subpath, destination, recursive }: Source): number {
   try {
     const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
-    return openTree({ path: source, flags });
+    return openTreeBelow({ path: source, subpath, flags });
   } catch (cause) {
     const reason = sentenceOf(cause).slice(sentenceOf(cause).lastIndexOf(": ") + 2);
     throw invalid(

@@ -16,8 +16,10 @@ import {
   MS_NODEV,
   MS_NOEXEC,
   MS_NOSUID,
+  type MountOptions,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
+  parseMountOptions,
 } from "#linux/mount";
 import {
   AT_EMPTY_PATH,
@@ -32,7 +34,6 @@ import type { MountSpec, RuntimeSpec } from "#oci";
 
 import type { HostFacts } from "./facts.ts";
 import { openStep, type Root, targetStep } from "./files.ts";
-import { type MountOptions, parseMountOptions } from "./mount-options.ts";
 import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
 
 export const PROC_SUPER_MAGIC = 0x9fa0;

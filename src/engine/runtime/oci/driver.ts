@@ -13,6 +13,7 @@
 import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { notImplemented } from "#base";
 import { closeFd, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, openPath } from "#linux/path";
 import {
   createDetachedOverlay,
@@ -184,6 +185,10 @@ function bundleSpec(request: BirthRequest, rootfs: string): RuntimeSpec {
   try {
     const identity = resolveIdentity(root, request.identity);
     const process = processSpec(request.spec.process, identity, request.stdio);
+    if (request.spec.mounts.some(({ subpath }) => subpath !== undefined)) {
+      // An OCI runtime opens sources by path: whoever writes to the volume could lead it elsewhere.
+      throw notImplemented("volume-subpath with an OCI runtime is not implemented yet");
+    }
     const spec = { ...request.spec, root: { ...request.spec.root, path: rootfs }, process };
     return request.init === null ? spec : withInit(spec, request.init);
   } finally {

@@ -127,6 +127,8 @@ function decodeHost(host: Partial<wire.HostConfig>): Omit<HostConfig, "networkMo
     privileged: host.Privileged ?? false,
     readOnlyRoot: host.ReadonlyRootfs ?? false,
     mounts: decodeMounts(host),
+    volumesFrom: host.VolumesFrom ?? [],
+    volumeDriver: host.VolumeDriver ?? "",
     ports: decodePortBindings(host.PortBindings ?? {}),
     publishAllPorts: host.PublishAllPorts ?? false,
     pidMode: decodeNamespaceMode(host.PidMode ?? "", "PID"),

@@ -164,17 +164,25 @@ function decodeVolumeMount(mount: Mount, target: string, refused: Refused): Moun
   const { Source: name = "", ReadOnly: readOnly = false, VolumeOptions: options = {} } = mount;
   if (name === "" && readOnly)
     throw refused("must not set ReadOnly mode when using anonymous volumes");
-  const driver = options.DriverConfig ?? {};
-  const unsupported = {
-    Labels: Object.keys(options.Labels ?? {}).length > 0,
-    "DriverConfig.Name": (driver.Name ?? "local") !== "local" && driver.Name !== "",
-    "DriverConfig.Options": Object.keys(driver.Options ?? {}).length > 0,
-    Subpath: (options.Subpath ?? "") !== "",
-  };
-  for (const [field, asked] of Object.entries(unsupported)) {
-    if (asked) throw notImplemented(`the volume option ${field} is not implemented yet`);
+  const { Labels: labels, DriverConfig: driver, Subpath: subpath = "" } = options;
+  if (name === "" && subpath !== "") {
+    throw refused("must not set Subpath when using anonymous volumes");
   }
-  return { type: "volume", name, target, readOnly, noCopy: options.NoCopy ?? false };
+  const given = (map: Record<string, string> | null | undefined) =>
+    Object.keys(map ?? {}).length === 0 ? null : (map ?? null);
+  const asked = { labels: given(labels), driverOptions: given(driver?.Options) };
+  return {
+    type: "volume",
+    name,
+    target,
+    readOnly,
+    noCopy: options.NoCopy ?? false,
+    isMount: true,
+    ...(subpath === "" ? {} : { subpath }),
+    ...(asked.labels === null ? {} : { labels: asked.labels }),
+    ...(asked.driverOptions === null ? {} : { driverOptions: asked.driverOptions }),
+    ...(driver?.Name === undefined || driver.Name === "" ? {} : { driver: driver.Name }),
+  };
 }
 
 function decodeTmpfsMount(mount: Mount, target: string, refused: Refused): MountRequest {

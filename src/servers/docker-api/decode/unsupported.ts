@@ -16,7 +16,6 @@ const windows = (what: string) => (): EngineError =>
 
 /** By field: how it is refused when it is given with more than its zero value. */
 const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | null } = {
-  VolumesFrom: later("volumes of another container (VolumesFrom) are"),
   Links: later("links are"),
   Cgroup: later("joining another container's cgroup (Cgroup) is"),
   CpuCount: windows("CpuCount"),
@@ -31,10 +30,6 @@ const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | 
     isolation === "default"
       ? null
       : invalid(`invalid isolation (${isolation}): linux only supports 'default'`),
-  VolumeDriver: ({ VolumeDriver: driver }) =>
-    driver === "local"
-      ? null
-      : notImplemented(`the volume driver "${driver}" is not implemented yet`),
   DeviceRequests: ({ DeviceRequests: requests }) => {
     const [first] = requests ?? [];
     const capabilities = (first?.Capabilities ?? []).map((all) => `[${all.join(" ")}]`).join(" ");

@@ -53,8 +53,8 @@ export function encodeHostConfig(
     PortBindings: encodePortRequests(host.ports),
     RestartPolicy: encodeRestartPolicy(host.restartPolicy),
     AutoRemove: host.autoRemove,
-    VolumeDriver: "",
-    VolumesFrom: null,
+    VolumeDriver: host.volumeDriver ?? "",
+    VolumesFrom: orNull(host.volumesFrom ?? []),
     ConsoleSize: [...host.consoleSize],
     ...(Object.keys(host.annotations).length === 0 ? {} : { Annotations: host.annotations }),
     CapAdd: orNull(host.capAdd),
@@ -193,7 +193,7 @@ function encodeBind(mount: MountRequest): string | null {
   if (mount.type === "tmpfs") return null;
   const options = mount.readOnly ? ["ro"] : [];
   if (mount.type === "volume") {
-    if (mount.name === "") return null;
+    if (mount.name === "" || mount.isMount === true) return null;
     if (mount.noCopy) options.push("nocopy");
     return [mount.name, mount.target, ...joined(options)].join(":");
   }
@@ -204,6 +204,29 @@ function encodeBind(mount: MountRequest): string | null {
 
 const joined = (options: readonly string[]): string[] =>
   options.length === 0 ? [] : [options.join(",")];
+
+function encodeVolumeOptions({
+  noCopy,
+  labels,
+  driver = "",
+  driverOptions,
+  subpath,
+}: Extract<MountRequest, { type: "volume" }>): NonNullable<wire.Mount["VolumeOptions"]> {
+  const hasDriver = driver !== "" || driverOptions !== undefined;
+  return {
+    ...(noCopy ? { NoCopy: true } : {}),
+    ...(labels === undefined ? {} : { Labels: { ...labels } }),
+    ...(subpath === undefined ? {} : { Subpath: subpath }),
+    ...(hasDriver
+      ? {
+          DriverConfig: {
+            ...(driver === "" ? {} : { Name: driver }),
+            ...(driverOptions === undefined ? {} : { Options: { ...driverOptions } }),
+          },
+        }
+      : {}),
+  };
+}
 
 function encodeMount(mount: MountRequest): wire.Mount {
   switch (mount.type) {
@@ -227,7 +250,7 @@ function encodeMount(mount: MountRequest): wire.Mount {
         ...(mount.name === "" ? {} : { Source: mount.name }),
         Target: mount.target,
         ...(mount.readOnly ? { ReadOnly: true } : {}),
-        VolumeOptions: { NoCopy: mount.noCopy },
+        VolumeOptions: encodeVolumeOptions(mount),
       };
     case "tmpfs":
       return {

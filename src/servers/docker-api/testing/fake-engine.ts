@@ -7,6 +7,7 @@ import type { EventBus } from "#engine/events";
 
 import type { ApiServices } from "../index.ts";
 import { FakeContainers } from "./fake-containers.ts";
+import { fakeVolumes } from "./fake-volumes.ts";
 import { fakeBus, fakeImages, fakeNetworks, fakeSystem } from "./fake-services.ts";
 
 export interface FakeEngine extends ApiServices {
@@ -31,6 +32,7 @@ export function fakeEngine(): FakeEngine {
     logger: { error: (message) => void errors.push(message) },
     images: fakeImages(containers.signals, loaded),
     networks: fakeNetworks(),
+    volumes: fakeVolumes(),
     system: fakeSystem(),
     inspectRemote: ({ reference }) =>
       Promise.reject(notFound(`manifest for ${reference} not found`)),

@@ -26,7 +26,7 @@ import {
   MS_STRICTATIME,
   MS_SYNCHRONOUS,
   MS_UNBINDABLE,
-} from "#linux/mount";
+} from "./constants.ts";
 
 export interface MountOptions {
   readonly bind: boolean;

@@ -1,4 +1,4 @@
-/** One thing at a time for one container: starts, removals and the like never overlap. */
+/** One thing at a time: for one container, or one volume. */
 
 export class SerialQueue {
   #tail: Promise<unknown> = Promise.resolve();

@@ -1,0 +1,5 @@
+/** Volumes: data that outlives containers, of the `local` driver. */
+export { ANONYMOUS_LABEL, checkVolumeName } from "./names.ts";
+export { volumeMigrations } from "./records.ts";
+export { openVolumeService, type OpenVolumesRequest } from "./service.ts";
+export type * from "./volume-service.ts";
