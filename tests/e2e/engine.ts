@@ -77,8 +77,20 @@ export interface Engine extends AsyncDisposable {
   fetch(path: string, init?: RequestInit): Promise<Response>;
   /** SIGKILL, as a crash would. The socket goes on to exist. */
   killDaemon(): Promise<void>;
-  /** @param binary another build of the engine than the one under test */
-  startDaemon(binary?: string): Promise<void>;
+  /**
+   * @param binary another build of the engine than the one under test
+   * @param flags more of them, for this start
+   * @param prefix words in front of the binary: a program that becomes it
+   */
+  startDaemon(
+    binary?: string,
+    flags?: readonly string[],
+    prefix?: readonly string[],
+  ): Promise<void>;
+  /** A start that has to fail: what the daemon said. */
+  tryDaemon(flags: readonly string[]): Promise<string>;
+  /** Resolves when the daemon has ended by itself. */
+  daemonEnded(): Promise<void>;
   restartDaemon(): Promise<void>;
   supervisorPid(): number;
   /** JSON answers that did not agree with the API definition. */
@@ -204,10 +216,34 @@ class TestEngine implements Engine {
     return fetch(`http://engine${path}`, { ...init, unix: this.socket });
   }
 
-  async startDaemon(binary = NARU): Promise<void> {
+  async startDaemon(
+    binary = NARU,
+    flags: readonly string[] = [],
+    prefix: readonly string[] = [],
+  ): Promise<void> {
+    this.#spawn({ binary, flags, prefix });
+    await this.#waitUntilServed();
+  }
+
+  async tryDaemon(flags: readonly string[]): Promise<string> {
+    this.#spawn({ binary: NARU, flags, prefix: [] });
+    await this.#daemon?.exited;
+    return this.daemonLog();
+  }
+
+  async daemonEnded(): Promise<void> {
+    await this.#daemon?.exited;
+  }
+
+  #spawn(start: {
+    readonly binary: string;
+    readonly flags: readonly string[];
+    readonly prefix: readonly string[];
+  }): void {
     this.#daemon = Bun.spawn(
       [
-        binary,
+        ...start.prefix,
+        start.binary,
         "daemon",
         "--data-root",
         this.dataRoot,
@@ -224,6 +260,7 @@ class TestEngine implements Engine {
         "--pidfile",
         join(this.root, "naru.pid"),
         ...this.#flags,
+        ...start.flags,
         ...(process.env["NARU_DAEMON_FLAGS"]?.split(" ") ?? []),
       ],
       {
@@ -232,7 +269,6 @@ class TestEngine implements Engine {
         stderr: Bun.file(join(this.root, `daemon-${Date.now()}.log`)),
       },
     );
-    await this.#waitUntilServed();
   }
 
   async #waitUntilServed(): Promise<void> {

@@ -1,0 +1,309 @@
+/** The daemon's own options: where it listens and to whom, what a reload changes, what a clean end leaves. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Engine, NARU, run, startEngine } from "./engine.ts";
+
+let engine: Engine;
+let port = 0;
+let openPort = 0;
+const pem = (name: string): string => join(engine.root, `${name}.pem`);
+
+beforeAll(async () => {
+  port = freePort();
+  openPort = freePort();
+  engine = await startEngine({
+    daemonFlags: ["--group", "daemon", "--shutdown-timeout", "20"],
+  });
+  await makeCertificates();
+}, 120_000);
+
+afterAll(async () => {
+  await engine?.[Symbol.asyncDispose]();
+});
+
+/** Free a moment ago; the kernel gives it to nobody else soon. */
+function freePort(): number {
+  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
+  const { port: free } = probe;
+  probe.stop(true);
+  return free;
+}
+
+async function openssl(...words: string[]): Promise<void> {
+  const done = await run(["openssl", ...words]);
+  if (done.code !== 0) throw new Error(done.stderr);
+}
+
+async function makeCertificates(): Promise<void> {
+  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  for (const authority of ["ca", "other-ca"]) {
+    const files = ["-keyout", pem(`${authority}-key`), "-out", pem(authority)];
+    await openssl("req", "-x509", ...curve, ...files, "-subj", `/CN=${authority}`, "-days", "30");
+  }
+  writeFileSync(join(engine.root, "ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+  for (const [name, authority] of [
+    ["server", "ca"],
+    ["client", "ca"],
+    ["stranger", "other-ca"],
+  ] as const) {
+    const request = join(engine.root, `${name}.csr`);
+    const key = ["-keyout", pem(`${name}-key`), "-out", request, "-subj", `/CN=${name}`];
+    await openssl("req", ...curve, ...key);
+    const signer = ["-CA", pem(authority), "-CAkey", pem(`${authority}-key`), "-CAcreateserial"];
+    const out = ["-out", pem(name), "-days", "30", "-extfile", join(engine.root, "ext")];
+    await openssl("x509", "-req", "-in", request, ...signer, ...out);
+  }
+}
+
+const configure = (options: Record<string, unknown>): void =>
+  writeFileSync(join(engine.root, "daemon.json"), JSON.stringify(options));
+
+/** A clean end; resolves when the process is gone. */
+async function endDaemon(): Promise<void> {
+  const { daemonPid } = engine;
+  process.kill(daemonPid, "SIGTERM");
+  await engine.daemonEnded();
+}
+
+const tlsOptions = () => ({
+  tlsverify: true,
+  tlscacert: pem("ca"),
+  tlscert: pem("server"),
+  tlskey: pem("server-key"),
+});
+
+const tls = (client: string, authority = "ca"): string[] => [
+  "--tlsverify",
+  "--tlscacert",
+  pem(authority),
+  "--tlscert",
+  pem(client),
+  "--tlskey",
+  pem(`${client}-key`),
+];
+
+test("the socket belongs to the group that was asked for", () => {
+  const { mode, gid } = statSync(engine.daemonSocket);
+  expect((mode & 0o777).toString(8)).toBe("660");
+  expect(gid).toBe(1);
+});
+
+test("TCP with client certificates serves whoever has one, and nobody else", async () => {
+  await endDaemon();
+  configure(tlsOptions());
+  await engine.startDaemon(NARU, ["-H", `tcp://127.0.0.1:${port}`]);
+  const at = ["-H", `tcp://127.0.0.1:${port}`];
+  const hijacked = await run(
+    ["docker", ...at, ...tls("client"), "run", "--rm", "-i", "busybox", "cat"],
+    { stdin: "through TLS and back" },
+  );
+  expect(hijacked).toMatchObject({ code: 0, stdout: "through TLS and back" });
+  const ours = await run([NARU, ...at, ...tls("client"), "run", "--rm", "-i", "busybox", "cat"], {
+    stdin: "and by naru",
+  });
+  expect(ours).toMatchObject({ code: 0, stdout: "and by naru" });
+  for (const program of ["docker", NARU]) {
+    for (const words of [[], tls("stranger"), tls("client", "other-ca")]) {
+      const refused = await run([program, ...at, ...words, "ps"]);
+      expect({ words, code: refused.code }).toEqual({ words, code: 1 });
+      expect(refused.stdout).toBe("");
+    }
+  }
+});
+
+test("plain TCP is open on loopback only, and a web page cannot use it", async () => {
+  await endDaemon();
+  configure({});
+  const refused = await engine.tryDaemon(["-H", `tcp://0.0.0.0:${openPort}`]);
+  expect(refused).toContain("binding to an IP address without --tlsverify gives root access");
+  await engine.startDaemon(NARU, ["-H", `tcp://127.0.0.1:${openPort}`]);
+  expect(engine.daemonLog()).toContain("Binding to IP address without --tlsverify is insecure");
+  expect((await run(["docker", "-H", `tcp://127.0.0.1:${openPort}`, "ps", "-q"])).code).toBe(0);
+  const ask = async (headers: Record<string, string>, method = "GET") => {
+    const answer = await fetch(`http://127.0.0.1:${openPort}/v1.51/info`, {
+      headers,
+      method,
+      ...(method === "POST" ? { body: "{}" } : {}),
+    });
+    return answer.status;
+  };
+  expect(await ask({})).toBe(200);
+  expect(await ask({ Host: "attacker.example" })).toBe(403);
+  expect(await ask({ Origin: "http://attacker.example" })).toBe(403);
+  const form = await fetch(`http://127.0.0.1:${openPort}/v1.51/containers/create`, {
+    method: "POST",
+    headers: { "content-type": "text/plain" },
+    body: '{"Image":"busybox"}',
+  });
+  expect(form.status).toBe(400);
+  expect(await form.json()).toEqual({
+    message: "unsupported Content-Type header (text/plain): must be 'application/json'",
+  });
+});
+
+test("a reload takes over what dockerd takes over, all or nothing, and says so in an event", async () => {
+  const since = String(Date.now() / 1000);
+  const reloads = async (): Promise<string[]> => {
+    const words = ["events", "--since", since, "--until", "0s", "--filter", "type=daemon"];
+    return (await engine.ok(words)).split("\n").filter((line) => line.includes(" reload "));
+  };
+  const reload = async (count: number, options: Record<string, unknown>) => {
+    configure(options);
+    process.kill(engine.daemonPid, "SIGHUP");
+    while ((await reloads()).length < count) await Bun.sleep(20);
+  };
+  await reload(1, {
+    labels: ["dock=east"],
+    "insecure-registries": ["r.local:5000"],
+    "default-shm-size": "8m",
+    "max-concurrent-downloads": 7,
+    debug: true,
+    "default-ipc-mode": "shareable",
+    // Docker takes this over at the next start only.
+    "no-new-privileges": true,
+  });
+  const [event = ""] = await reloads();
+  expect(event).toContain('labels=["dock=east"]');
+  expect(event).toContain("max-concurrent-downloads=7");
+  const info = JSON.parse(await engine.ok(["info", "-f", "{{json .}}"]));
+  expect(info).toMatchObject({ Labels: ["dock=east"], Debug: true });
+  expect(info.RegistryConfig.IndexConfigs["r.local:5000"]).toMatchObject({ Secure: false });
+  const seen = "df -m /dev/shm | tail -1 | awk '{print $2}'; grep NoNewPrivs /proc/self/status";
+  expect(await engine.ok(["run", "--rm", "busybox", "sh", "-c", seen])).toBe("8\nNoNewPrivs:\t0");
+  const id = await engine.ok(["create", "busybox", "true"]);
+  expect(await engine.ok(["inspect", "-f", "{{.HostConfig.IpcMode}}", id])).toBe("shareable");
+  await engine.ok(["rm", id]);
+  configure({ labels: ["dock=west"], mtu: "wrong" });
+  process.kill(engine.daemonPid, "SIGHUP");
+  while (!engine.daemonLog().includes("was not read again")) await Bun.sleep(20);
+  expect(await engine.ok(["info", "-f", "{{.Labels}}"])).toBe("[dock=east]");
+});
+
+test("defaults of the operator reach the container", async () => {
+  await endDaemon();
+  const profile = join(engine.root, "seccomp.json");
+  writeFileSync(
+    profile,
+    JSON.stringify({
+      defaultAction: "SCMP_ACT_ALLOW",
+      syscalls: [{ names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO" }],
+    }),
+  );
+  configure({
+    "no-new-privileges": true,
+    "seccomp-profile": profile,
+    "default-ulimits": { nofile: { Name: "nofile", Soft: 77, Hard: 99 } },
+    "dns-search": ["dock.test"],
+    "default-cgroupns-mode": "host",
+    init: false,
+  });
+  await engine.startDaemon();
+  const script = [
+    "grep NoNewPrivs /proc/self/status",
+    "ulimit -n",
+    "grep ^search /etc/resolv.conf",
+    "mkdir /x 2>&1",
+    "true",
+  ].join("; ");
+  expect(await engine.ok(["run", "--rm", "busybox", "sh", "-c", script])).toBe(
+    "NoNewPrivs:\t1\n77\nsearch dock.test\nmkdir: can't create directory '/x': Operation not permitted",
+  );
+  const words = ["run", "--rm", "--security-opt", "no-new-privileges=false"];
+  expect(await engine.ok([...words, "busybox", "grep", "NoNewPrivs", "/proc/self/status"])).toBe(
+    "NoNewPrivs:\t0",
+  );
+  const own = (await run(["readlink", "/proc/self/ns/cgroup"])).stdout.trim();
+  const theirs = ["busybox", "readlink", "/proc/self/ns/cgroup"];
+  expect(await engine.ok(["run", "--rm", ...theirs])).toBe(own);
+  expect(await engine.ok(["run", "--rm", "--cgroupns", "private", ...theirs])).not.toBe(own);
+  expect(await engine.ok(["info", "-f", "{{.SecurityOptions}}"])).toContain("profile=custom");
+});
+
+test("without live restore a clean end stops containers, and policies start them again", async () => {
+  await endDaemon();
+  configure({ "live-restore": false });
+  await engine.startDaemon();
+  const trap = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+  const start = async (name: string, ...flags: string[]) => {
+    await engine.ok(["run", "-d", "--name", name, ...flags, "busybox", "sh", "-c", trap]);
+    while (!(await engine.ok(["logs", name])).includes("ready")) await Bun.sleep(20);
+  };
+  await start("plain");
+  await start("always", "--restart", "always");
+  await start("gone", "--rm");
+  await endDaemon();
+  configure({ "live-restore": true });
+  await engine.startDaemon();
+  const state = (name: string) =>
+    engine.ok(["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name]);
+  expect(await state("plain")).toBe("exited 7");
+  while ((await state("always")) !== "running 0") await Bun.sleep(20);
+  expect((await engine.docker(["inspect", "gone"])).code).toBe(1);
+  // With live restore they run on.
+  const pid = await engine.ok(["inspect", "-f", "{{.State.Pid}}", "always"]);
+  await endDaemon();
+  expect(existsSync(`/proc/${pid}`)).toBe(true);
+  await engine.startDaemon();
+  expect(await engine.ok(["inspect", "-f", "{{.State.Pid}}", "always"])).toBe(pid);
+  await engine.ok(["rm", "-f", "always", "plain"]);
+});
+
+test("systemd's socket is taken over, and systemd hears that it is served", async () => {
+  await endDaemon();
+  configure({});
+  const heard = join(engine.root, "notify.sock");
+  const log = join(engine.root, "notify.log");
+  const listener = Bun.spawn([
+    "socat",
+    "-u",
+    `UNIX-RECVFROM:${heard},fork`,
+    `OPEN:${log},creat,append`,
+  ]);
+  while (!existsSync(heard)) await Bun.sleep(10);
+  const activated = join(engine.root, "activated.sock");
+  // What systemd does: opens the socket, sets the variables, and becomes the program.
+  const script = [
+    "import os,socket,sys",
+    "s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(8)",
+    "os.dup2(s.fileno(),3); os.set_inheritable(3,True)",
+    "os.environ.update(LISTEN_PID=str(os.getpid()),LISTEN_FDS='1',NOTIFY_SOCKET=sys.argv[2])",
+    "os.execv(sys.argv[3],sys.argv[3:])",
+  ].join("\n");
+  const prefix = ["python3", "-c", script, activated, heard];
+  await engine.startDaemon(NARU, ["-H", "fd://"], prefix);
+  const answer = await fetch("http://engine/_ping", { unix: activated });
+  expect(await answer.text()).toBe("OK");
+  while (!(existsSync(log) && (await Bun.file(log).text()).includes("READY=1")))
+    await Bun.sleep(10);
+  process.kill(engine.daemonPid, "SIGHUP");
+  while (!(await Bun.file(log).text()).includes("RELOADING=1\nMONOTONIC_USEC="))
+    await Bun.sleep(10);
+  await endDaemon();
+  while (!(await Bun.file(log).text()).includes("STOPPING=1")) await Bun.sleep(10);
+  listener.kill();
+  await listener.exited;
+  await engine.startDaemon();
+});
+
+test("--validate tells what is wrong, and starts nothing", async () => {
+  const file = join(engine.root, "check.json");
+  const check = async (text: string) => {
+    writeFileSync(file, text);
+    return await run([NARU, "daemon", "--validate", "--config-file", file]);
+  };
+  expect(await check('{"live-restore": true}')).toMatchObject({
+    code: 0,
+    stdout: "configuration OK\n",
+  });
+  const unknown = await check('{"live-restor": true}');
+  expect(unknown.code).not.toBe(0);
+  expect(unknown.stderr).toContain(
+    "the following directives don't match any configuration option: live-restor",
+  );
+});
+
+test("every JSON answer was as the definition says", () => {
+  expect(engine.violations()).toEqual([]);
+});
