@@ -7,7 +7,7 @@
  */
 import contract from "./engine-api-1.51.json" with { type: "json" };
 
-interface Schema {
+export interface Schema {
   $ref?: string;
   type?: string;
   format?: string;
@@ -29,6 +29,17 @@ const paths = contract.paths as unknown as Record<
   string,
   Record<string, Record<string, Schema | null>>
 >;
+
+/** What a client may send: by path and method, the query's fields and the body. */
+export const requests = contract.requests as unknown as Readonly<
+  Record<string, Record<string, { query: Record<string, Schema>; body: Schema | null }>>
+>;
+
+/** The schema that a reference leads to, or the schema itself. */
+export const resolveSchema = (schema: Schema): Schema =>
+  schema.$ref === undefined
+    ? schema
+    : (definitions[schema.$ref.replace("#/definitions/", "")] ?? {});
 
 /** Where the definition does not allow null, and Docker's daemon answers it: Go's empty lists, maps and pointers. */
 const NULL_IN_DOCKER = new Set(
