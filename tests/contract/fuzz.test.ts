@@ -8,7 +8,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { type Engine, startEngine } from "../e2e/engine.ts";
 import { operations, requests, resolveSchema, type Schema } from "./contract.ts";
@@ -166,8 +166,14 @@ function askedOf({ method, template }: { method: string; template: string }): fc
           { arbitrary: fc.constantFrom("", "{", "null", "[]", "7", "\0", '{"a":'), weight: 1 },
         );
   const types = fc.constantFrom(
-    ...["application/json", "application/json", "application/json", "application/json; charset=x"],
-    ...["text/plain", "", ";;", null],
+    "application/json",
+    "application/json",
+    "application/json",
+    "application/json; charset=x",
+    "text/plain",
+    "",
+    ";;",
+    null,
   );
   const parts = fc.tuple(fc.tuple(...names), pairs, text, types, fc.tuple(oddText, oddText));
   return parts.map(([chosen, given, sent, contentType, extra]) => {
