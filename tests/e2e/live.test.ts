@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 
-import { baseImage, type Engine, startEngine } from "./engine.ts";
+import { baseImage, type Engine, NARU, startEngine } from "./engine.ts";
+import { runOnTerminal } from "./pty.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -565,6 +566,95 @@ describe("naru says the same as docker", () => {
       titles.replaceAll(/ +/g, " "),
     );
     expect(all.stdout).toMatch(/ twin +[\d.]+% +[\d.]+[KM]iB \/ /);
+  });
+});
+
+/** The last whole picture of `naru top`, without colours. */
+function lastFrame(output: string): string[] {
+  const frames = output.split("\x1b[H");
+  // The very last may still be on its way.
+  const whole = frames.at(-2) ?? "";
+  return Bun.stripANSI(whole).split("\r\n");
+}
+
+describe("naru top", () => {
+  const size = { columns: 80, rows: 24 };
+  const open = (args: readonly string[] = [], env: Record<string, string> = {}) =>
+    runOnTerminal([NARU, "-H", `unix://${engine.socket}`, "top", ...args], size, env);
+
+  test("draws what containers use, sorts, resizes, and gives the terminal back", async () => {
+    await sleeper("quiet");
+    await engine.ok([..."run -d --name eager busybox sh -c".split(" "), "while :; do :; done"]);
+    const top = open();
+    try {
+      const shows = (pattern: RegExp) =>
+        until(async () =>
+          Promise.resolve(lastFrame(top.output()).some((line) => pattern.test(line))),
+        );
+      await shows(/^eager +[1-9]\d*\.\d% .*[KM]iB .* 1$/);
+      const lines = lastFrame(top.output());
+      expect(lines).toHaveLength(24);
+      for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(80);
+      expect(lines[0]).toMatch(/^naru top: \d+ running +CPU \d+\.\d% +memory .* +net .* +disk /);
+      // Most CPU first, until the sort is another.
+      expect(lines[2]).toStartWith("eager");
+      expect(lines[1]).toContain("*CPU%");
+      top.type("\x1b[D");
+      await shows(/^\*NAME/);
+      const names = lastFrame(top.output())
+        .slice(2, -1)
+        .filter((line) => line !== "");
+      const first = names.map((line) => line.split(" ")[0] ?? "");
+      expect(first).toEqual(first.toSorted((a, b) => (a < b ? -1 : 1)));
+      top.type("r");
+      await shows(/^\^NAME/);
+      top.resize({ columns: 120, rows: 40 });
+      await until(async () => Promise.resolve(lastFrame(top.output()).length === 40));
+      await shows(/STATUS/);
+      top.type("a");
+      await engine.ok(["kill", "eager"]);
+      await shows(/^eager +- .*Exited \(137\)/);
+      await engine.ok(["rm", "eager"]);
+      await until(async () =>
+        Promise.resolve(!lastFrame(top.output()).some((line) => line.startsWith("eager"))),
+      );
+      top.type("q");
+      expect(await top.exited).toBe(0);
+      const output = top.output();
+      expect(output).toContain("\x1b[?1049h\x1b[?25l");
+      expect(output.trimEnd()).toEndWith("\x1b[?25h\x1b[?1049l");
+    } finally {
+      top.kill();
+    }
+  });
+
+  test("ends at ^C and when it is told to, and shows no colour where none is wanted", async () => {
+    for (const ending of ["\x03", "\x1b"]) {
+      const top = open(["--sort", "memory"], { NO_COLOR: "1" });
+      try {
+        await until(async () => Promise.resolve(lastFrame(top.output()).length === 24));
+        for (const colour of ["7m", "32m", "1m"])
+          expect(top.output()).not.toContain(`\x1b[${colour}`);
+        top.type(ending);
+        expect(await top.exited).toBe(0);
+        expect(top.output().trimEnd()).toEndWith("\x1b[?25h\x1b[?1049l");
+      } finally {
+        top.kill();
+      }
+    }
+  });
+
+  test("needs a terminal, and is docker's top where a container is named", async () => {
+    const piped = await engine.naru(["top"]);
+    expect(piped.code).toBe(1);
+    expect(piped.stderr).toContain("the live view needs a terminal");
+    await sleeper("processes");
+    const [docker, naru] = await Promise.all([
+      engine.docker(["top", "processes", "-o", "pid,comm"]),
+      engine.naru(["top", "processes", "-o", "pid,comm"]),
+    ]);
+    expect(naru).toEqual(docker);
+    expect(naru.stdout).toMatch(/^PID +COMMAND\n\d+ +sleep\n$/);
   });
 });
 

@@ -67,7 +67,8 @@ export const stats: Command = {
     for (;;) {
       const rows = [...feed.entries.values()].map((entry) => statsRow(entry, truncated));
       print(frame(render(rows), table && isTerminal(STDOUT)));
-      await Promise.race([Bun.sleep(REDRAW_MS), feed.failure]);
+      await Bun.sleep(REDRAW_MS);
+      feed.throwIfFailed();
     }
   },
 };

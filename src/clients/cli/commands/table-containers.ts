@@ -146,9 +146,10 @@ export const containerCommands: readonly CommandEntry[] = [
   },
   {
     names: ["container top", "top"],
-    usage: "CONTAINER [ps OPTIONS]",
-    short: "Display the running processes of a container",
-    args: ONE_OR_MORE,
+    usage: "[OPTIONS] [CONTAINER [ps OPTIONS]]",
+    short: "Display the running processes of a container, or all containers live",
+    long: "Display the running processes of a container. Without a container: all of them, live, with what they use of CPU, memory, network and disk.",
+    args: { min: 0 },
     interspersed: false,
     completes: "running",
     load: async () => (await import("./top.ts")).top,

@@ -28,7 +28,7 @@ const SHORT_ID = 12;
 /** How often the list is asked for again, so that its words ("Up 2 minutes") stay true. */
 const REFRESH_MS = 5000;
 const EVENTS = "create start die destroy rename pause unpause health_status".split(" ");
-/** Streams that are opened at a time. */
+/** How long docker waits for a container's first sample. */
 const FIRST_SAMPLE_MS = 2500;
 
 export class UsageFeed implements Disposable {
@@ -36,18 +36,17 @@ export class UsageFeed implements Disposable {
   readonly #client: ApiClient;
   readonly #all: boolean;
   readonly #closing = new AbortController();
-  readonly #failed = Promise.withResolvers<never>();
+  #failure: Error | null = null;
 
   /** @param options.all also containers that do not run */
   constructor(client: ApiClient, options: { all: boolean }) {
     this.#client = client;
     this.#all = options.all;
-    this.failure.catch(() => undefined);
   }
 
-  /** Rejects when the daemon answers no more. */
-  get failure(): Promise<never> {
-    return this.#failed.promise;
+  /** @throws what the daemon, or the way to it, has failed with meanwhile */
+  throwIfFailed(): void {
+    if (this.#failure !== null) throw this.#failure;
   }
 
   /** Follows everything: resolves when every container that is there now has told of itself once. */
@@ -141,7 +140,8 @@ export class UsageFeed implements Disposable {
 
   #run(work: Promise<unknown>): void {
     work.catch((cause: unknown) => {
-      if (!this.#closing.signal.aborted) this.#failed.reject(cause);
+      if (this.#closing.signal.aborted) return;
+      this.#failure ??= cause instanceof Error ? cause : new Error(String(cause));
     });
   }
 }
