@@ -31,6 +31,14 @@ export const flags: readonly Flag[] = [
   flag("add-runtime", "list", "Register an OCI runtime: name=path", { key: null }),
   flag("bip", "text", "IPv4 address and prefix of the default bridge: 172.30.0.1/24"),
   flag("bridge", "text", "Name of the default bridge (default naru0)", { short: "b" }),
+  flag(
+    "cdi-spec-dir",
+    "list",
+    "Folder where vendors describe their devices (default /etc/cdi, /var/run/cdi)",
+    {
+      key: "cdi-spec-dirs",
+    },
+  ),
   flag("cgroup-parent", "text", "Parent cgroup of all containers"),
   flag("config-file", "text", "Configuration file (default /etc/naru/daemon.json)", { key: null }),
   flag("data-root", "text", "Where images and containers are kept (default /var/lib/naru)"),

@@ -352,7 +352,15 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     dns: listOf(values, "dns"),
     dnsSearch: listOf(values, "dns-search"),
     dnsOptions: listOf(values, "dns-opt"),
+    cdiFolders: cdiFoldersOf(values, file),
   };
+}
+
+/** The specification's own two, unless others are named or the feature is off. */
+function cdiFoldersOf(values: FlagValues, { features }: ConfigFile): readonly string[] {
+  if (features["cdi"] === false) return [];
+  const named = listOf(values, "cdi-spec-dir");
+  return named.length > 0 ? named : ["/etc/cdi", "/var/run/cdi"];
 }
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };

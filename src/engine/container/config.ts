@@ -169,6 +169,16 @@ export interface HostConfig {
   }[];
   readonly deviceCgroupRules: readonly string[];
   readonly oomScoreAdjust: number;
+  /** Devices that a driver knows (`--device vendor.com/class=name`, `--gpus`); absent where none is asked. */
+  readonly deviceRequests?: readonly {
+    readonly driver: string;
+    readonly count: number;
+    readonly ids: readonly string[];
+    readonly capabilities: readonly (readonly string[])[];
+    readonly options: Readonly<Record<string, string>>;
+  }[];
+  /** Other containers of the default bridge; absent where none is asked. */
+  readonly links?: readonly { readonly container: string; readonly alias: string }[];
   readonly restartPolicy: RestartPolicy;
   /** null paths: Docker's defaults. */
   readonly maskedPaths: readonly string[] | null;

@@ -70,6 +70,8 @@ export interface Container {
   /** As asked, merged with the image's defaults: what inspect shows under Config. */
   readonly config: ContainerConfig;
   readonly host: HostConfig;
+  /** `/name:/parent/alias` of each `--link`, by the names of now. */
+  readonly links?: readonly string[];
   /** The program that runs: entrypoint and command joined. */
   readonly path: string;
   readonly args: readonly string[];

@@ -12,6 +12,7 @@ import type { VolumeChange } from "#engine/volume";
 import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
 import type { Context } from "./context.ts";
 import { publishEvent } from "./happenings.ts";
+import { resolveLinks } from "./links.ts";
 import { mergeImageConfig, programOf } from "./merge.ts";
 import { resolveMounts, type ResolvedMount } from "./mounts.ts";
 import { volumesFrom, volumesOf } from "./volumes.ts";
@@ -114,6 +115,7 @@ function withDefaults({ records, options, facts }: Context, host: HostConfig): H
     ipcMode: byId(host.ipcMode),
     cgroupNamespaceMode: cgroupNamespaceOf(host, facts.cgroupUnified),
     networkMode: byId(host.networkMode),
+    ...(host.links === undefined ? {} : { links: resolveLinks(host.links, host, records) }),
   };
 }
 

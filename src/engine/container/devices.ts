@@ -62,7 +62,7 @@ function devicesBelow(hostFolder: string, containerFolder: string): DeviceSpec[]
 }
 
 /** null for what is no device. Links are followed, as `--device /dev/disk/by-id/…` wants. */
-function deviceAt(
+export function deviceAt(
   hostPath: string,
   containerPath: string,
   read: (path: string) => ReturnType<typeof lstatSync> = statSync,

@@ -34,6 +34,8 @@ export function hostsFile(
     readonly gateway: string | null;
     /** The host's own file, for a container in the host's network. */
     readonly hostFile: string | null;
+    /** Lines of linked containers. */
+    readonly linked?: readonly string[];
   },
 ): string {
   const { addresses, extraHosts, gateway, hostFile } = request;
@@ -46,6 +48,7 @@ export function hostsFile(
     const { name, address } = splitExtraHost(entry);
     lines.push(`${address === "host-gateway" ? (gateway ?? "127.0.0.1") : address}\t${name}`);
   }
+  lines.push(...(request.linked ?? []));
   if (hostFile === null) for (const address of addresses) lines.push(`${address}\t${names}`);
   return `${lines.join("\n")}\n`;
 }

@@ -68,6 +68,7 @@ export const options: EngineOptions = {
   init: false,
   initPath: null,
   cgroupParent: "/naru-test-container-room",
+  cdiFolders: [],
   defaultUlimits: [],
   noNewPrivileges: false,
   seccompUnconfined: false,

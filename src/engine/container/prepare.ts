@@ -9,10 +9,12 @@ import { ensureProfile } from "#linux/security";
 import type { RuntimeSpec } from "#oci";
 
 import { blockIoOf } from "./block-devices.ts";
+import { type DeviceEdits, withEdits } from "./cdi.ts";
 import type { MountRequest } from "./config.ts";
 import type { Context } from "./context.ts";
 import { hostDevices, requestedDevices } from "./devices.ts";
 import { hostnameFile, hostsFile, isStubResolv, resolvFile } from "./etc-files.ts";
+import { linkedContainers, linkEnvironment, linkHosts } from "./links.ts";
 import type { ContainerRecord } from "./records.ts";
 import {
   apparmorProfileOf,
@@ -67,6 +69,7 @@ export function writeEtcFiles(
       extraHosts: host.extraHosts,
       gateway: endpoints[0]?.link.gateway ?? null,
       hostFile: inHost ? readIfThere("/etc/hosts") : null,
+      linked: linkHosts(linkedContainers(context, record)),
     }),
     { mode: 0o644 },
   );
@@ -150,12 +153,16 @@ function ensureApparmor({ facts }: Context, { host }: ContainerRecord): void {
 }
 
 /** The runtime spec of a container as it stands. Joined containers must run. */
-export function composeSpec(context: Context, record: ContainerRecord): RuntimeSpec {
+export function composeSpec(
+  context: Context,
+  record: ContainerRecord,
+  edits: DeviceEdits,
+): RuntimeSpec {
   const { host } = record;
   const { blockDevices } = host.resources;
   const etc = etcPaths(context, record);
   ensureApparmor(context, record);
-  return buildSpec(record, {
+  const spec = buildSpec(record, {
     defaults: context.specDefaults,
     apparmorEnabled: context.facts.apparmor,
     cgroupsPath: cgroupsPathOf(context, record),
@@ -171,7 +178,9 @@ export function composeSpec(context: Context, record: ContainerRecord): RuntimeS
     joined: joinedPids(context, record),
     sharedMemory: shareableMemory(context, record),
     ...(blockDevices === undefined ? {} : { blockIo: blockIoOf(blockDevices) }),
+    environment: linkEnvironment(linkedContainers(context, record), record.name),
   });
+  return withEdits(spec, edits);
 }
 
 /** `<parent>/<id>`, below every hierarchy's mount. */

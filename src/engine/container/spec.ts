@@ -38,6 +38,8 @@ export interface SpecSurroundings {
   /** A host folder shown as /dev/shm: the host's own, or one that containers share. */
   readonly sharedMemory: string | null;
   /** Limits of single block devices, by number. */
+  /** Variables besides the config's: of linked containers. */
+  readonly environment?: readonly string[];
   readonly blockIo?: NonNullable<ResourcesSpec["blockIO"]>;
 }
 
@@ -61,12 +63,16 @@ export function buildSpec(record: ContainerRecord, around: SpecSurroundings): Ru
 }
 
 /** The environment of the container's program: what the engine says, under what the config says. */
-export function environmentOf({ config }: Pick<ContainerRecord, "config">): string[] {
+export function environmentOf(
+  { config }: Pick<ContainerRecord, "config">,
+  linked: readonly string[] = [],
+): string[] {
   const entries = new Map<string, string>();
   const set = (entry: string) => entries.set(entry.split("=", 1)[0] ?? "", entry);
   set(DEFAULT_PATH);
   set(`HOSTNAME=${config.hostname}`);
   if (config.terminal) set("TERM=xterm");
+  for (const entry of linked) set(entry);
   for (const entry of config.environment) {
     if (entry.includes("=")) set(entry);
     else entries.delete(entry);
@@ -105,7 +111,7 @@ function processOf(record: ContainerRecord, around: SpecSurroundings): ProcessSp
     // The driver reads the container's own user database and fills this in.
     user: { uid: 0, gid: 0 },
     args: [record.path, ...record.args],
-    env: environmentOf(record),
+    env: environmentOf(record, around.environment),
     cwd: config.workingDirectory === "" ? "/" : config.workingDirectory,
     ...powersOf(host, names),
     noNewPrivileges: security.noNewPrivileges,

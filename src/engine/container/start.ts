@@ -14,6 +14,7 @@ import type {
 } from "#engine/network";
 import type { BirthMessage, ProcessReport } from "#engine/supervisor";
 
+import { requestedEdits } from "./cdi.ts";
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
 import { finishRun, writeOrNote } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
@@ -112,14 +113,15 @@ export function birthMessage(
 ): BirthMessage & { readonly type: "birth" } {
   const { config, host, id } = record;
   const [rows, columns] = host.consoleSize;
+  const edits = requestedEdits(host.deviceRequests, context.options.cdiFolders);
   const runtime = host.runtime ?? context.options.defaultRuntime;
   return {
     type: "birth",
     id,
     runtime: context.options.runtimes.get(runtime) ?? runtime,
-    spec: composeSpec(context, record),
+    spec: composeSpec(context, record, edits),
     root,
-    identity: { user: config.user, groups: host.groupAdd },
+    identity: { user: config.user, groups: [...host.groupAdd, ...edits.groups.map(String)] },
     init: (host.init ?? context.options.init) ? context.options.initPath : null,
     stdio: {
       openStdin: config.openStdin,

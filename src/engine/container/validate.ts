@@ -25,6 +25,8 @@ export interface EngineOptions {
   readonly dns: readonly string[];
   readonly dnsSearch: readonly string[];
   readonly dnsOptions: readonly string[];
+  /** Where vendors describe their devices; a later folder goes before an earlier one. */
+  readonly cdiFolders: readonly string[];
 }
 
 /** What sethostname(2) takes. */

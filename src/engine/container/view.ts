@@ -22,6 +22,10 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
     imageId,
     config,
     host,
+    links: (host.links ?? []).map(
+      ({ container, alias }) =>
+        `/${context.records.get(container)?.name ?? container}:/${name}/${alias}`,
+    ),
     path,
     args,
     layers,

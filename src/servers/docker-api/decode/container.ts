@@ -150,6 +150,8 @@ function decodeHost(host: Partial<wire.HostConfig>): Omit<HostConfig, "networkMo
     devices: decodeDevices(host.Devices ?? []),
     deviceCgroupRules: host.DeviceCgroupRules ?? [],
     oomScoreAdjust: host.OomScoreAdj ?? 0,
+    ...decodeDeviceRequests(host.DeviceRequests ?? []),
+    ...decodeLinks(host.Links ?? []),
     restartPolicy: decodeRestartPolicy(restart?.Name ?? "", restart?.MaximumRetryCount ?? 0),
     maskedPaths: host.MaskedPaths ?? null,
     readonlyPaths: host.ReadonlyPaths ?? null,
@@ -158,6 +160,36 @@ function decodeHost(host: Partial<wire.HostConfig>): Omit<HostConfig, "networkMo
     cgroupParent: host.CgroupParent ?? "",
     resources: decodeResources(host),
     consoleSize: decodeConsoleSize(host.ConsoleSize ?? null) ?? [0, 0],
+  };
+}
+
+function decodeDeviceRequests(
+  requests: readonly Partial<wire.DeviceRequest>[],
+): Pick<HostConfig, "deviceRequests"> {
+  if (requests.length === 0) return {};
+  return {
+    deviceRequests: requests.map((request) => ({
+      driver: request.Driver ?? "",
+      count: request.Count ?? 0,
+      ids: request.DeviceIDs ?? [],
+      capabilities: request.Capabilities ?? [],
+      options: request.Options ?? {},
+    })),
+  };
+}
+
+/** `name:alias`, or a name that is the alias too. */
+function decodeLinks(links: readonly string[]): Pick<HostConfig, "links"> {
+  if (links.length === 0) return {};
+  return {
+    links: links.map((text) => {
+      const [container = "", alias = container, ...more] = text.split(":");
+      if (text === "") throw invalid("empty string specified for links");
+      if (more.length > 0) throw invalid(`bad format for links: ${text}`);
+      // As inspect shows it: `/name:/parent/alias`.
+      const own = alias.slice(alias.lastIndexOf("/") + 1);
+      return { container: container.replace(/^\//, ""), alias: own };
+    }),
   };
 }
 

@@ -16,7 +16,6 @@ const windows = (what: string) => (): EngineError =>
 
 /** By field: how it is refused when it is given with more than its zero value. */
 const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | null } = {
-  Links: later("links are"),
   Cgroup: later("joining another container's cgroup (Cgroup) is"),
   CpuCount: windows("CpuCount"),
   CpuPercent: windows("CpuPercent"),
@@ -30,13 +29,6 @@ const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | 
     isolation === "default"
       ? null
       : invalid(`invalid isolation (${isolation}): linux only supports 'default'`),
-  DeviceRequests: ({ DeviceRequests: requests }) => {
-    const [first] = requests ?? [];
-    const capabilities = (first?.Capabilities ?? []).map((all) => `[${all.join(" ")}]`).join(" ");
-    return notImplemented(
-      `could not select device driver "${first?.Driver ?? ""}" with capabilities: [${capabilities}]`,
-    );
-  },
 };
 
 const FIELDS = Object.keys(REFUSED) as (keyof Host)[];

@@ -37,7 +37,11 @@ export function encodeInspect(
     ProcessLabel: "",
     AppArmorProfile: appArmorOf(container.host.securityOptions),
     ExecIDs: container.execIds.length === 0 ? null : [...container.execIds],
-    HostConfig: encodeHostConfig(container.host, context.defaults),
+    HostConfig: {
+      ...encodeHostConfig(container.host, context.defaults),
+      Links:
+        container.links === undefined || container.links.length === 0 ? null : [...container.links],
+    },
     GraphDriver: GRAPH_DRIVER,
     ...(sizes === null ? {} : { SizeRw: sizes.rwBytes, SizeRootFs: sizes.rootFsBytes }),
     Mounts: container.mounts.map(encodeMountPoint),

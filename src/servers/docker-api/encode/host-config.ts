@@ -108,7 +108,7 @@ function encodeResources(host: HostConfig): wire.Resources {
       CgroupPermissions: permissions,
     })),
     DeviceCgroupRules: orNull(host.deviceCgroupRules),
-    DeviceRequests: null,
+    DeviceRequests: encodeDeviceRequests(host.deviceRequests),
     ...(resources.kernelMemoryTcpBytes ? { KernelMemoryTCP: resources.kernelMemoryTcpBytes } : {}),
     MemoryReservation: resources.memoryReservationBytes,
     MemorySwap: resources.memorySwapBytes,
@@ -122,6 +122,19 @@ function encodeResources(host: HostConfig): wire.Resources {
     IOMaximumBandwidth: 0,
   };
 }
+
+const encodeDeviceRequests = (
+  requests: HostConfig["deviceRequests"] = [],
+): wire.DeviceRequest[] | null =>
+  requests.length === 0
+    ? null
+    : requests.map(({ driver, count, ids, capabilities, options }) => ({
+        Driver: driver,
+        Count: count,
+        DeviceIDs: orNull(ids),
+        Capabilities: orNull(capabilities.map((all) => [...all])),
+        Options: { ...options },
+      }));
 
 type BlockFields = Pick<
   wire.Resources,

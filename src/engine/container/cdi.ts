@@ -1,0 +1,240 @@
+/**
+ * Container Device Interface: what vendors say a device of theirs needs, and which of it a container gets.
+ *
+ *   <folder>/*.json, *.yaml   { cdiVersion, kind: "vendor.com/class", containerEdits, devices: [{ name, containerEdits }] }
+ *
+ * Read anew at each start that asks for such a device, and at no other: vendors write the files when they please. A later
+ * folder's device hides an earlier one's of the same name; two of one folder hide each other.
+ * Spec: CDI 1.0, "CDI JSON Specification".
+ */
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+import { internal, invalid, notImplemented, sentenceOf } from "#base";
+import type { DeviceRule, DeviceSpec, MountSpec, RuntimeSpec } from "#oci";
+
+import type { HostConfig } from "./config.ts";
+import { deviceAt } from "./devices.ts";
+
+const FILE_LIMIT_BYTES = 4 * 1024 * 1024;
+const FILES_LIMIT = 512;
+
+interface DeviceNode {
+  readonly path?: string;
+  readonly hostPath?: string;
+  readonly type?: string;
+  readonly major?: number;
+  readonly minor?: number;
+  readonly fileMode?: number;
+  readonly permissions?: string;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+interface Edits {
+  readonly env?: readonly string[];
+  readonly deviceNodes?: readonly DeviceNode[];
+  readonly mounts?: readonly {
+    readonly hostPath?: string;
+    readonly containerPath?: string;
+    readonly options?: readonly string[];
+    readonly type?: string;
+  }[];
+  readonly additionalGids?: readonly number[];
+  readonly hooks?: readonly unknown[];
+  readonly intelRdt?: unknown;
+  readonly netDevices?: readonly unknown[];
+}
+
+interface Vendor {
+  readonly folder: number;
+  readonly common: Edits;
+  readonly own: Edits;
+}
+
+/** What is added to a container. */
+export interface DeviceEdits {
+  readonly env: readonly string[];
+  readonly devices: readonly DeviceSpec[];
+  readonly rules: readonly DeviceRule[];
+  readonly mounts: readonly MountSpec[];
+  readonly groups: readonly number[];
+}
+
+const NOTHING: DeviceEdits = { env: [], devices: [], rules: [], mounts: [], groups: [] };
+
+/** @throws EngineError "invalid" or "internal" in Docker's words */
+export function requestedEdits(
+  requests: HostConfig["deviceRequests"],
+  folders: readonly string[],
+): DeviceEdits {
+  if (requests === undefined || requests.length === 0) return NOTHING;
+  const names = requests.flatMap(({ driver, count, ids, capabilities, options }) => {
+    if (driver !== "cdi") {
+      const asked = capabilities.map((all) => `[${all.join(" ")}]`).join(" ");
+      throw invalid(`could not select device driver "${driver}" with capabilities: [${asked}]`);
+    }
+    if (count !== 0) throw invalid("unexpected count in CDI device request");
+    if (Object.keys(options).length > 0) throw invalid("unexpected options in CDI device request");
+    return ids;
+  });
+  return names.length === 0 ? NOTHING : editsOf(names, readVendors(folders));
+}
+
+/** Every device of the folders, by its whole name; null: two of one folder have it. */
+export function readVendors(folders: readonly string[]): ReadonlyMap<string, Vendor | null> {
+  const found = new Map<string, Vendor | null>();
+  for (const [folder, path] of folders.entries()) {
+    for (const document of documentsIn(path)) {
+      const { kind, containerEdits: common = {}, devices = [] } = document;
+      if (typeof kind !== "string" || !Array.isArray(devices)) continue;
+      for (const { name, containerEdits: own = {} } of devices) {
+        const whole = `${kind}=${name}`;
+        const before = found.get(whole);
+        found.set(whole, before?.folder === folder ? null : { folder, common, own });
+      }
+    }
+  }
+  return found;
+}
+
+interface VendorDocument {
+  readonly kind?: string;
+  readonly containerEdits?: Edits;
+  readonly devices?: readonly { readonly name?: string; readonly containerEdits?: Edits }[];
+}
+
+/** A file that cannot be read is no reason that another vendor's device cannot be had: its devices are missing. */
+function documentsIn(folder: string): VendorDocument[] {
+  const names = (() => {
+    try {
+      return readdirSync(folder).filter((name) => /\.(?:json|yaml)$/.test(name));
+    } catch {
+      return [];
+    }
+  })();
+  return names
+    .toSorted()
+    .slice(0, FILES_LIMIT)
+    .flatMap((name): VendorDocument[] => {
+      try {
+        const path = join(folder, name);
+        const stat = statSync(path);
+        if (!stat.isFile() || stat.size > FILE_LIMIT_BYTES) return [];
+        const text = readFileSync(path, "utf8");
+        const document: unknown = name.endsWith(".json") ? JSON.parse(text) : Bun.YAML.parse(text);
+        return typeof document === "object" && document !== null ? [document] : [];
+      } catch {
+        return [];
+      }
+    });
+}
+
+function editsOf(
+  names: readonly string[],
+  vendors: ReadonlyMap<string, Vendor | null>,
+): DeviceEdits {
+  const missing = names.filter((name) => (vendors.get(name) ?? null) === null);
+  const failed = "CDI device injection failed:";
+  if (missing.length > 0) {
+    throw internal(`${failed} unresolvable CDI devices ${missing.join(", ")}`);
+  }
+  const wanted = [...new Set(names)].flatMap((name) => vendors.get(name) ?? []);
+  // What a vendor says of all of its devices goes in once, before the first.
+  const edits = [...new Set(wanted.flatMap(({ common, own }) => [common, own]))];
+  try {
+    return edits.map(translate).reduce(joined, NOTHING);
+  } catch (cause) {
+    throw internal(`${failed} ${sentenceOf(cause)}`, { cause });
+  }
+}
+
+const joined = (first: DeviceEdits, second: DeviceEdits): DeviceEdits => ({
+  env: [...first.env, ...second.env],
+  devices: [...first.devices, ...second.devices],
+  rules: [...first.rules, ...second.rules],
+  mounts: [...first.mounts, ...second.mounts],
+  groups: [...new Set([...first.groups, ...second.groups])],
+});
+
+function translate(edits: Edits): DeviceEdits {
+  if ((edits.hooks ?? []).length > 0) {
+    throw notImplemented("the device needs OCI hooks, and this engine runs no program of a vendor");
+  }
+  if (edits.intelRdt !== undefined) throw notImplemented("the device needs Intel RDT");
+  if (Object.keys(edits.netDevices ?? {}).length > 0) {
+    throw notImplemented("the device moves network devices");
+  }
+  const nodes = (edits.deviceNodes ?? []).map(deviceOf);
+  return {
+    env: (edits.env ?? []).map((entry) => {
+      if (typeof entry === "string" && /^[^=]+=/.test(entry)) return entry;
+      throw invalid(`invalid environment variable "${String(entry)}"`);
+    }),
+    devices: nodes.map(({ device }) => device),
+    rules: nodes.map(({ rule }) => rule),
+    mounts: (edits.mounts ?? []).map(({ hostPath, containerPath, options, type }) => ({
+      destination: absolute(containerPath),
+      type: type || "bind",
+      source: absolute(hostPath),
+      options: [...(options ?? []), ...(options?.some(isBind) ? [] : ["bind"])],
+    })),
+    groups: (edits.additionalGids ?? []).filter((gid) => Number.isInteger(gid) && gid > 0),
+  };
+}
+
+const isBind = (option: string): boolean => option === "bind" || option === "rbind";
+
+function absolute(path: string | undefined): string {
+  if (typeof path === "string" && path.startsWith("/") && !path.includes("\0")) return path;
+  throw invalid(`invalid path "${path ?? ""}": it must be absolute`);
+}
+
+function deviceOf(node: DeviceNode): { device: DeviceSpec; rule: DeviceRule } {
+  const path = absolute(node.path);
+  const hostPath = absolute(node.hostPath ?? path);
+  const permissions = node.permissions ?? "rwm";
+  if (!/^[rwm]{1,3}$/.test(permissions)) throw invalid(`invalid permissions "${permissions}"`);
+  const given = node.type !== undefined && node.major !== undefined && node.minor !== undefined;
+  const host = given ? null : deviceAt(hostPath, path);
+  if (!given && host === null) throw invalid(`${hostPath} is not a device node`);
+  const type = node.type ?? host?.type ?? "c";
+  if (type !== "c" && type !== "b" && type !== "u") throw invalid(`invalid device type "${type}"`);
+  const device: DeviceSpec = {
+    ...host,
+    type,
+    path,
+    major: node.major ?? host?.major ?? 0,
+    minor: node.minor ?? host?.minor ?? 0,
+    fileMode: node.fileMode ?? host?.fileMode ?? 0o666,
+    uid: node.uid ?? host?.uid ?? 0,
+    gid: node.gid ?? host?.gid ?? 0,
+  };
+  const { major = 0, minor = 0 } = device;
+  const kind = type === "b" ? "b" : "c";
+  return { device, rule: { allow: true, type: kind, major, minor, access: permissions } };
+}
+
+/** Pure: the spec with the edits in it. */
+export function withEdits(spec: RuntimeSpec, edits: DeviceEdits): RuntimeSpec {
+  if (edits === NOTHING) return spec;
+  const names = new Set(edits.env.map((entry) => entry.split("=", 1)[0]));
+  const { process, linux } = spec;
+  const paths = new Set(edits.devices.map(({ path }) => path));
+  return {
+    ...spec,
+    process: {
+      ...process,
+      env: [
+        ...process.env.filter((entry) => !names.has(entry.split("=", 1)[0] ?? "")),
+        ...edits.env,
+      ],
+    },
+    mounts: [...spec.mounts, ...edits.mounts],
+    linux: {
+      ...linux,
+      devices: [...linux.devices.filter(({ path }) => !paths.has(path)), ...edits.devices],
+      resources: { ...linux.resources, devices: [...linux.resources.devices, ...edits.rules] },
+    },
+  };
+}
