@@ -276,6 +276,7 @@ const identityOf = (options: DaemonOptions, cgroupVersion: "1" | "2") => ({
   insecureRegistries: options.insecureRegistries,
   registryMirrors: options.registryMirrors,
   labels: options.labels,
+  cdiFolders: options.engine.cdiFolders,
   liveRestore: options.liveRestore,
   debug: options.debug,
   loggingDriver: options.engine.defaultLog.driver,

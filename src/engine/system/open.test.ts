@@ -43,6 +43,7 @@ function open(path: string) {
       insecureRegistries: [],
       registryMirrors: [],
       labels: ["a=b"],
+      cdiFolders: [],
       liveRestore: true,
       debug: false,
       loggingDriver: "json-file",
@@ -76,6 +77,7 @@ test("a data root has one id for ever, and info tells what is there", async () =
       images: 4,
       cpus: 2,
       labels: ["a=b"],
+      cdiFolders: [],
       cgroupVersion: "1",
       warnings: ["WARNING: No swap limit support"],
     });

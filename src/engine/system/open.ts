@@ -24,6 +24,7 @@ export interface EngineIdentity extends Pick<
   | "insecureRegistries"
   | "registryMirrors"
   | "labels"
+  | "cdiFolders"
   | "liveRestore"
   | "cgroupVersion"
   | "debug"
@@ -108,6 +109,7 @@ function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
     insecureRegistries: identity.insecureRegistries,
     registryMirrors: identity.registryMirrors,
     labels: identity.labels,
+    cdiFolders: identity.cdiFolders,
     warnings: warningsOf(facts),
     liveRestore: identity.liveRestore,
     debug: identity.debug,

@@ -36,6 +36,8 @@ export interface SystemInfo {
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
   readonly labels: readonly string[];
+  /** Where vendors describe their devices. */
+  readonly cdiFolders: readonly string[];
   readonly warnings: readonly string[];
   readonly liveRestore: boolean;
   readonly debug: boolean;

@@ -117,7 +117,7 @@ export function encodeInfo(
     InitCommit: { ID: info.initVersion },
     SecurityOptions: [...info.securityOptions],
     FirewallBackend: { Driver: "nftables" },
-    CDISpecDirs: [],
+    CDISpecDirs: [...info.cdiFolders],
     Warnings: info.warnings.length === 0 ? null : [...info.warnings],
   };
 }

@@ -196,6 +196,7 @@ export const fakeSystem = (): SystemService => ({
       insecureRegistries: ["127.0.0.0/8", "registry.local:5000"],
       registryMirrors: [],
       labels: [],
+      cdiFolders: [],
       warnings: ["WARNING: No swap limit support"],
       liveRestore: true,
       debug: false,
