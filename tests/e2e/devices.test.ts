@@ -58,8 +58,14 @@ test("a vendor's device brings its node, its mounts, its variables and its group
   const script =
     "echo $THINGS $THING; cat /opt/thing/data; echo x >/dev/thing && ls -l /dev/thing | cut -c1; id -G; touch /opt/thing/data";
   const { stdout, stderr } = await engine.docker([
-    ...["run", "--rm", "--device", "naru.test/thing=one"],
-    ...["busybox", "sh", "-c", script],
+    "run",
+    "--rm",
+    "--device",
+    "naru.test/thing=one",
+    "busybox",
+    "sh",
+    "-c",
+    script,
   ]);
   expect(stdout.split("\n")).toEqual([
     "all one",
@@ -109,11 +115,20 @@ test("a linked container is found by its alias, and its ports and variables are 
   const web = ["--name", "web", "--expose", "80", "--expose", "81", "-e", "COLOR=red"];
   await engine.ok(["run", "-d", ...web, "busybox", "sleep", "1000"]);
   const address = await engine.ok([
-    ...["inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "web"],
+    "inspect",
+    "-f",
+    "{{.NetworkSettings.Networks.bridge.IPAddress}}",
+    "web",
   ]);
   const output = await once(
-    ...["--name", "user", "--link", "web:the-db", "busybox"],
-    ...["sh", "-c", "grep the-db /etc/hosts; env | grep ^THE_DB | sort"],
+    "--name",
+    "user",
+    "--link",
+    "web:the-db",
+    "busybox",
+    "sh",
+    "-c",
+    "grep the-db /etc/hosts; env | grep ^THE_DB | sort",
   );
   const [hosts = "", ...environment] = output.split("\n");
   const short = await engine.ok(["inspect", "-f", "{{.Config.Hostname}}", "web"]);

@@ -169,7 +169,7 @@ function translate(edits: Edits): DeviceEdits {
   return {
     env: (edits.env ?? []).map((entry) => {
       if (typeof entry === "string" && /^[^=]+=/.test(entry)) return entry;
-      throw invalid(`invalid environment variable "${String(entry)}"`);
+      throw invalid(`invalid environment variable "${entry}"`);
     }),
     devices: nodes.map(({ device }) => device),
     rules: nodes.map(({ rule }) => rule),
