@@ -9,6 +9,9 @@ switch (program) {
   case "supervisor":
     await (await import("./programs/supervisor.ts")).run(rest);
     break;
+  case "log-delivery":
+    await (await import("./programs/log-delivery.ts")).run();
+    break;
   case undefined:
   default:
     await (await import("./programs/cli.ts")).run(process.argv.slice(2));

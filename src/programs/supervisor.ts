@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { inspect, parseArgs } from "node:util";
 
 import { sentenceOf } from "#base";
+import { Deliveries } from "#engine/log-delivery";
 import { buildNetwork, PortReservations, removeLinks } from "#engine/network";
 import { openNativeDriver, openOciDriver, type RuntimeDriver } from "#engine/runtime";
 import {
@@ -35,7 +36,7 @@ export async function run(args: readonly string[]): Promise<void> {
     process.on(name, (thrown: unknown) => log("error", `${name}: ${inspect(thrown)}`));
   }
   const execRoot = values["exec-root"];
-  const all = parts(execRoot, log);
+  const all = parts({ execRoot, dataRoot: values["data-root"] }, log);
   try {
     const { stopped } = await runSupervisor({ execRoot, parts: all });
     log("info", `supervisor ${process.pid} serves ${execRoot}`);
@@ -49,7 +50,10 @@ export async function run(args: readonly string[]): Promise<void> {
   }
 }
 
-function parts(execRoot: string, log: SupervisorParts["log"]): SupervisorParts {
+function parts(
+  { execRoot, dataRoot }: { execRoot: string; dataRoot: string },
+  log: SupervisorParts["log"],
+): SupervisorParts {
   const drivers = new Map<string, RuntimeDriver>();
   const cgroups = openCgroupHost();
   return {
@@ -66,6 +70,15 @@ function parts(execRoot: string, log: SupervisorParts["log"]): SupervisorParts {
     removeLinks,
     ports: new PortReservations(),
     cgroup: (path) => cgroups.at(path),
+    deliveries: new Deliveries({
+      // The binary this process runs from has no name any more: its mount is detached.
+      command: () => {
+        const fromSource = !import.meta.path.startsWith("/$bunfs/");
+        return [`/proc/${process.pid}/exe`, ...(fromSource ? [Bun.main] : []), "log-delivery"];
+      },
+      root: join(dataRoot, "log-spool"),
+      warn: (message) => log("warn", message),
+    }),
     log,
   };
 }

@@ -267,6 +267,7 @@ export class FakeSupervisor implements SupervisorLink {
       case "reservePorts":
       case "releasePorts":
       case "removeLinks":
+      case "dropLog":
       case "resize":
       case "upgrade":
       case "shutdown":

@@ -1,9 +1,10 @@
 /** Where a container's output goes, by its record. */
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { isReadable, type LogTarget, logTargetOf, spoolPath } from "#engine/log-delivery";
 
-import type { Context } from "./context.ts";
+import { type Context, inBackground } from "./context.ts";
 import type { ContainerRecord } from "./records.ts";
 
 type Paths = Pick<Context, "paths">;
@@ -18,6 +19,28 @@ const localLogPath = ({ paths }: Paths, id: string): string =>
 const spoolRoot = ({ paths }: Paths): string => join(paths.containers, "..", "log-spool");
 
 const spoolFolder = (context: Paths, id: string): string => join(spoolRoot(context), id);
+
+/** Whether what this container prints goes to a log server. */
+export const isDelivered = ({ host }: Pick<ContainerRecord, "host">): boolean =>
+  !["json-file", "local", "none"].includes(host.log.driver);
+
+/** Its container is gone: the rest is delivered, then it goes. */
+export function dropSpool(context: Context, id: string): void {
+  const folder = spoolFolder(context, id);
+  const dropped = context.supervisor.request({ type: "dropLog", folder });
+  inBackground(context, `drop the delivered log of ${id}`, dropped);
+}
+
+/** What a removal that was cut off left. */
+export function dropStraySpools(context: Context): void {
+  let ids: string[];
+  try {
+    ids = readdirSync(spoolRoot(context));
+  } catch {
+    return; // no container had a log server yet
+  }
+  for (const id of ids) if (context.records.get(id) === undefined) dropSpool(context, id);
+}
 
 /** @throws EngineError "internal" in Docker's words for a tag that cannot be made */
 export function logTargetFor(context: Paths, record: ContainerRecord): LogTarget {

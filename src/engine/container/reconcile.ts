@@ -12,6 +12,7 @@ import { type Context, inBackground, liveOf } from "./context.ts";
 import { handleExecExit } from "./exec.ts";
 import { finishRun, scheduleRestart } from "./exit.ts";
 import { resumeHealth } from "./health-monitor.ts";
+import { dropStraySpools } from "./log-files.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
 import { startsWithEngine } from "./restart.ts";
@@ -63,6 +64,7 @@ export async function reconcile(
   reconcileExecs(context, processes);
   endStrangers(context, inits);
   if (startUp) sweep(context);
+  if (startUp) dropStraySpools(context);
 }
 
 /** A full disk must not keep the engine from serving: what is not repaired now is tried again at the next start. */

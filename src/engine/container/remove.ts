@@ -10,6 +10,7 @@ import { type Context, endEarlyAttachments, liveOf } from "./context.ts";
 import { cancelRestart } from "./exit.ts";
 import { publishEvent } from "./happenings.ts";
 import { unwatchHealth } from "./health-monitor.ts";
+import { dropSpool, isDelivered } from "./log-files.ts";
 import type { ContainerRecord } from "./records.ts";
 import { signalAndThaw } from "./signal.ts";
 import { isActive, lastResult, settleWaiters, waitForExit } from "./wait.ts";
@@ -88,6 +89,7 @@ export function deleteContainer(
   settleWaiters(context, id, "removed", result);
   void live.teardown.then(() => {
     releaseLayers(context, record);
+    if (isDelivered(record)) dropSpool(context, id);
     context.sweeper.sweepContainer(id);
   });
   if (!live.removing) context.lives.delete(id);

@@ -51,6 +51,54 @@ test("options are refused in Docker's sentences", () => {
   expect(check("none", { anything: "1" })).not.toThrow();
 });
 
+test("each server's options are refused in the driver's own sentence", () => {
+  const syslog = (options: Record<string, string>) => check("syslog", options);
+  expect(syslog({ foo: "1" })).toThrow("unknown log opt 'foo' for syslog log driver");
+  expect(syslog({ "syslog-address": "http://x" })).toThrow("unsupported scheme: 'http'");
+  expect(syslog({ "syslog-address": "unix:///nowhere" })).toThrow(
+    "stat /nowhere: no such file or directory",
+  );
+  expect(syslog({ "syslog-facility": "shout" })).toThrow("invalid syslog facility");
+  expect(syslog({ "syslog-facility": "24" })).toThrow("invalid syslog facility");
+  expect(syslog({ "syslog-format": "xml" })).toThrow("invalid syslog format");
+  expect(
+    syslog({ "syslog-address": "tcp+tls://[::1]:6514", "syslog-facility": "3" }),
+  ).not.toThrow();
+
+  const fluentd = (options: Record<string, string>) => check("fluentd", options);
+  expect(fluentd({ foo: "1" })).toThrow("unknown log opt 'foo' for fluentd log driver");
+  expect(fluentd({ "fluentd-address": "udp://x:1" })).toThrow(
+    "invalid fluentd-address (udp://x:1): unsupported scheme: 'udp'",
+  );
+  expect(fluentd({ "fluentd-retry-wait": "soon" })).toThrow('time: invalid duration "soon"');
+  expect(fluentd({ "fluentd-max-retries": "-1" })).toThrow("strconv.ParseUint");
+  expect(fluentd({ "fluentd-async": "maybe" })).toThrow("strconv.ParseBool");
+  expect(fluentd({ "fluentd-buffer-limit": "8MB", "fluentd-retry-wait": "1m1.5s" })).not.toThrow();
+
+  const gelf = (options: Record<string, string>) => check("gelf", options);
+  expect(gelf({})).toThrow("gelf-address is a required parameter");
+  expect(gelf({ "gelf-address": "udp://x" })).toThrow(
+    "gelf: please provide gelf-address as proto://host:port",
+  );
+  expect(gelf({ "gelf-address": "x:1" })).toThrow(
+    "gelf-address should be in form proto://address, got x:1",
+  );
+  const udp = { "gelf-address": "udp://x:1" };
+  const tcp = { "gelf-address": "tcp://x:1" };
+  expect(gelf({ ...udp, foo: "1" })).toThrow('unknown log opt "foo" for gelf log driver');
+  expect(gelf({ ...udp, "gelf-compression-level": "10" })).toThrow(
+    'unknown value "10" for log opt "gelf-compression-level" for gelf log driver',
+  );
+  expect(gelf({ ...tcp, "gelf-compression-type": "gzip" })).toThrow(
+    "compression is only supported on UDP",
+  );
+  expect(gelf({ ...udp, "gelf-tcp-max-reconnect": "1" })).toThrow("is only valid for TCP");
+  expect(gelf({ ...tcp, "gelf-tcp-max-reconnect": "-1" })).toThrow("must be a positive integer");
+  expect(check("journald", { "journald-x": "1" })).toThrow(
+    "unknown log opt 'journald-x' for journald log driver",
+  );
+});
+
 test("a file's target has Docker's sizes, and the attributes that were asked for", () => {
   const options = { "max-size": "10m", "max-file": "3", labels: "a,none", env: "E" };
   expect(logTargetOf({ driver: "json-file", options }, info)).toEqual({

@@ -34,6 +34,17 @@ export interface LogWriter {
   close(): void;
   /** Entries lost because the disk refused them. */
   readonly droppedEntries: number;
+  /** The container should print no more until `onRoom` is called: only of logs that a server must take first. */
+  readonly mustWait?: boolean;
+  onRoom?: () => void;
+}
+
+/** For who must know what is on disk. */
+export interface LogFileHooks {
+  /** So many bytes more, the last entry of which has this time. */
+  wrote(bytes: number, time: string): void;
+  /** False puts a rotation off, and the file grows on. */
+  mayRotate(sizeBytes: number): boolean;
 }
 
 const NEWLINE = 0x0a;
@@ -41,6 +52,7 @@ const LOG_MODE = 0o640;
 const MAX_ATTRIBUTES_BYTES = 64 * 1024;
 const OUT_BYTES = 256 * 1024;
 const nothing = new Uint8Array(0);
+const decoder = new TextDecoder();
 
 /** Shared by every writer of the process: filled and written within one synchronous call. */
 const out = new Uint8Array(OUT_BYTES);
@@ -57,7 +69,10 @@ export const discardingLogWriter = (): LogWriter => ({
 });
 
 /** Opens (or creates) a log for appending; a line that a crash cut off is closed first. Never throws. */
-export const openLogWriter = (options: LogFileOptions): LogWriter => new FileLogWriter(options);
+export const openLogWriter = (
+  options: LogFileOptions,
+  hooks: LogFileHooks | null = null,
+): LogWriter => new FileLogWriter(options, hooks);
 
 interface StreamState {
   readonly middle: Uint8Array;
@@ -67,6 +82,7 @@ interface StreamState {
 class FileLogWriter implements LogWriter {
   droppedEntries = 0;
   readonly #options: LogFileOptions;
+  readonly #hooks: LogFileHooks | null;
   readonly #streams: Record<LogStream, StreamState>;
   readonly #append: typeof appendLine;
   readonly #clock = new EntryClock();
@@ -79,8 +95,9 @@ class FileLogWriter implements LogWriter {
   #used = 0;
   #pendingEntries = 0;
 
-  constructor(options: LogFileOptions) {
+  constructor(options: LogFileOptions, hooks: LogFileHooks | null) {
     this.#options = options;
+    this.#hooks = hooks;
     // Measured as they are written: escapes and other scripts make them longer than their text.
     const isRaw = options.format === "raw";
     this.#append = isRaw ? appendRawLine : appendLine;
@@ -164,6 +181,7 @@ class FileLogWriter implements LogWriter {
   /** The entry at `before` starts a new file, unless the file holds nothing yet. */
   #rotateBefore(before: number): void {
     if (this.#sizeBytes + before === 0) return;
+    if (this.#hooks?.mayRotate(this.#sizeBytes) === false) return;
     const length = this.#used - before;
     this.#used = before;
     this.#pendingEntries -= 1;
@@ -235,6 +253,7 @@ class FileLogWriter implements LogWriter {
         written += writeSync(this.#descriptor, out, written, this.#used - written);
       }
       this.#sizeBytes += written;
+      this.#hooks?.wrote(written, decoder.decode(this.#clock.bytes));
       return true;
     } catch {
       this.#cutBack();

@@ -1,4 +1,5 @@
 /** What the supervisor needs of other rooms, as functions: `programs/supervisor.ts` hands over the real ones. */
+import type { Deliveries } from "#engine/log-delivery";
 import type { BridgeEndpoint, NetworkAttachment, PortBinding } from "#engine/network";
 import type { RuntimeDriver } from "#engine/runtime";
 
@@ -32,6 +33,8 @@ export interface SupervisorParts {
   removeLinks(endpoints: readonly BridgeEndpoint[]): void | Promise<void>;
   readonly ports: PortHolding;
   cgroup(path: string): ContainerCgroup;
+  /** What containers print, on its way to log servers. */
+  readonly deliveries: Deliveries;
   /** Ends what drivers keep beside this process: before another program takes its place. They open again on use. */
   closeDrivers(): void;
   log(level: "debug" | "info" | "warn" | "error", message: string): void;

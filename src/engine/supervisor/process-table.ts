@@ -5,7 +5,7 @@
  * path); `forget` and the next birth of the same id wait for it.
  */
 import { assert, conflict, EngineError, noSuch, notFound, sentenceOf } from "#base";
-import type { LogTarget } from "#engine/log-delivery";
+import { type LogTarget, SpoolWriter } from "#engine/log-delivery";
 import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
 import { type Born, RuntimeError } from "#engine/runtime";
 import { readBootId, readStartTime } from "#linux/process";
@@ -111,9 +111,10 @@ export class ProcessTable {
 
   async birth(message: BirthMessage): Promise<ProcessReport> {
     const key = { id: message.id };
-    await this.#makeRoom(key);
     const { records, parts } = this.#options;
+    await this.#makeRoom(key);
     const { attachment, container } = containerOf(message);
+    if (message.log.driver === "remote") await this.#openDelivery(key, message.log);
     return await this.#bear(key, message.stdio, container, async ({ stdio }) => {
       records.writeSpec(message.id, message.spec);
       return await parts.openDriver(message.runtime).birth({
@@ -213,6 +214,13 @@ export class ProcessTable {
     readonly unfinished?: HandedProcess["unfinished"];
   }): void {
     const { identity, container, unfinished, ...rest } = request;
+    const target = container?.log;
+    if (target?.driver === "remote") {
+      // Its server may be away just now: that is no reason for anything to end.
+      this.#options.parts.deliveries
+        .open(jobOf(target), { mustConnect: false })
+        .catch((thrown: unknown) => this.#warn(`deliver the log of ${identity.key.id}`, thrown));
+    }
     const log = this.#openLog(container?.log ?? null);
     for (const stream of ["stdout", "stderr"] as const) {
       log.write(stream, Buffer.from(unfinished?.[stream] ?? "", "base64"));
@@ -313,6 +321,8 @@ export class ProcessTable {
 
   async #undoBirth(key: ProcessKey, container: ContainerState | null): Promise<void> {
     if (container !== null) await this.#tearDown(key, container);
+    if (container?.log.driver === "remote")
+      this.#options.parts.deliveries.end(container.log.folder);
     try {
       this.#options.records.removeFolder(key);
     } catch (thrown) {
@@ -419,7 +429,19 @@ export class ProcessTable {
     }
   }
 
+  /** Before the birth: as with Docker, a log server that is not there fails the start. */
+  async #openDelivery(key: ProcessKey, target: RemoteLog): Promise<void> {
+    try {
+      await this.#options.parts.deliveries.open(jobOf(target), { mustConnect: true });
+    } catch (thrown) {
+      this.#entries.delete(nameOf(key));
+      this.#endEarly(nameOf(key));
+      throw thrown;
+    }
+  }
+
   #openLog(target: LogTarget | null): LogWriter {
+    if (target?.driver === "remote") return new SpoolWriter(target, this.#options.parts.deliveries);
     const isKept = target?.driver === "json-file" || target?.driver === "local";
     return isKept ? openLogWriter(target) : discardingLogWriter();
   }
@@ -464,5 +486,9 @@ const noSuchProcess = (key: ProcessKey): EngineError =>
   key.execId === undefined
     ? noSuch("container", key.id)
     : notFound(`No such exec instance: ${key.execId}`);
+
+type RemoteLog = Extract<LogTarget, { driver: "remote" }>;
+
+const jobOf = ({ folder, delivery }: RemoteLog) => ({ folder, delivery });
 
 const done = (): Promise<void> => Promise.resolve();

@@ -63,12 +63,14 @@ export class SupervisedProcess implements AttachedProcess {
   #stallTimer: Timer | null = null;
   #hasEnded = false;
   #hasReleasedMounts = false;
+  #isLogFull = false;
 
   constructor(options: ProcessOptions) {
     this.#options = options;
     this.identity = options.identity;
     this.stdio = options.stdio;
     this.pidfd = options.pidfd;
+    if (options.log.onRoom !== undefined) options.log.onRoom = () => this.#waitForLog(false);
     const { ptyMaster, stdin, stdout, stderr } = options.handles;
     this.#ptyMaster = ptyMaster;
     // A second descriptor, since one epoll entry has one handler.
@@ -123,13 +125,25 @@ export class SupervisedProcess implements AttachedProcess {
   setBlocked(attacher: Attacher, isBlocked: boolean): void {
     if (isBlocked) this.#blocked.add(attacher);
     else if (!this.#blocked.delete(attacher)) return;
-    const mustWait = this.#blocked.size > 0;
+    this.#pauseOrResume();
+    if (this.#blocked.size > 0)
+      this.#stallTimer ??= setInterval(() => this.#cutStalled(), STALL_LOOK_MS);
+    else this.#stopStallTimer();
+  }
+
+  /** An attacher, or a log server that the container is to wait for, cannot take more. */
+  #pauseOrResume(): void {
+    const mustWait = this.#blocked.size > 0 || this.#isLogFull;
     for (const output of this.#outputs) {
       if (mustWait) output.pause();
       else output.resume();
     }
-    if (mustWait) this.#stallTimer ??= setInterval(() => this.#cutStalled(), STALL_LOOK_MS);
-    else this.#stopStallTimer();
+  }
+
+  #waitForLog(isFull: boolean): void {
+    if (this.#isLogFull === isFull) return;
+    this.#isLogFull = isFull;
+    if (!this.#hasEnded) this.#pauseOrResume();
   }
 
   /** @returns false when it has ended */
@@ -205,7 +219,9 @@ export class SupervisedProcess implements AttachedProcess {
 
   #deliver(stream: LogStream, chunk: Chunk): void {
     if (this.#hasEnded) return;
-    this.#options.log.write(stream, chunk.bytes);
+    const { log } = this.#options;
+    log.write(stream, chunk.bytes);
+    if (log.mustWait === true) this.#waitForLog(true);
     for (const attacher of this.#attachers) attacher.deliver(stream, chunk, this.isTerminal);
   }
 

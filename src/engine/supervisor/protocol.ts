@@ -151,6 +151,8 @@ export interface Requests {
     request: { type: "removeLinks"; endpoints: readonly BridgeEndpoint[] };
     answer: null;
   };
+  /** The container is gone: what lies here goes once it is delivered. */
+  dropLog: { request: { type: "dropLog"; folder: string }; answer: null };
   /**
    * Becomes `command` (same pid, same children); every connection ends and is made again. Answered before it
    * happens; refused while someone is attached or a birth is under way.

@@ -91,6 +91,7 @@ export async function runSupervisor(options: SupervisorOptions): Promise<Running
     ...(options.offerWaitMs === undefined ? {} : { offerWaitMs: options.offerWaitMs }),
   });
   server.listen(table, adoption);
+  void adoption.finished.then(() => parts.deliveries.resume());
   watchMemory(parts);
   return { stopped: server.stopped };
 }
@@ -256,6 +257,9 @@ class Server {
         return { holders: parts.ports.list() };
       case "removeLinks":
         await parts.removeLinks(request.endpoints);
+        return null;
+      case "dropLog":
+        await parts.deliveries.remove(request.folder);
         return null;
       case "upgrade":
         return await this.#prepareUpgrade(table, request.command);

@@ -4,6 +4,7 @@
  */
 import { dlopen, ptr } from "bun:ffi";
 
+import { Deliveries } from "#engine/log-delivery";
 import { type Born, type ProcessStdio, RuntimeError, type RuntimeDriver } from "#engine/runtime";
 import { allocate, attempt, cstring } from "#linux/ffi";
 import { pidfdOpen } from "#linux/process";
@@ -105,6 +106,11 @@ try {
       closeDrivers: () => undefined,
       buildNetwork: () => undefined,
       removeLinks: () => undefined,
+      deliveries: new Deliveries({
+        command: () => ["false"],
+        root: `${execRoot}/log-spool`,
+        warn: (message) => console.error(message),
+      }),
       ports: { reserve: () => [], release: () => undefined, list: () => [] },
       cgroup: () => ({
         oomKills: () => 0,
