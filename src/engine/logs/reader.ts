@@ -174,6 +174,9 @@ class Filter {
   }
 }
 
+/** The kernel stamps files with a clock that lags behind the entries' by its tick. */
+const MODIFIED_SLACK_MS = 1000;
+
 /** The files to read, oldest first; those that ended before `since` are not even opened for long. */
 async function openHistory(request: ReadLogRequest, filter: Filter): Promise<LogFile[]> {
   let lines = 0;
@@ -181,7 +184,7 @@ async function openHistory(request: ReadLogRequest, filter: Filter): Promise<Log
   if (place !== undefined && place.time !== "")
     return await filesFrom(filesOf(request), place, filter);
   return await openLogFiles(filesOf(request), (file) => {
-    if (file.modifiedAtMs() < filter.sinceMs) return false;
+    if (file.modifiedAtMs() + MODIFIED_SLACK_MS < filter.sinceMs) return false;
     if (tail === null) return true;
     if (lines >= tail && lines > 0) return false;
     lines += file.seekTail(Math.max(tail - lines, 1));
