@@ -15,6 +15,7 @@ import {
   parseIndex,
   parseManifestDocument,
   parseReference,
+  type Platform,
   platformRank,
   withDefaultTag,
 } from "#oci";
@@ -34,9 +35,13 @@ export interface ArchivedImage {
   readonly manifest: Uint8Array | null;
 }
 
-export async function imagesIn(archive: ImageArchive): Promise<ArchivedImage[]> {
-  if (archive.has("manifest.json")) return await dockerImages(archive);
-  if (archive.has("index.json")) return await layoutImages(archive);
+/** @param platform whose images are meant; null: all of Docker's list, or this host's of a layout */
+export async function imagesIn(
+  archive: ImageArchive,
+  platform: Platform | null = null,
+): Promise<ArchivedImage[]> {
+  if (archive.has("manifest.json")) return await dockerImages(archive, platform);
+  if (archive.has("index.json")) return await layoutImages(archive, platform ?? hostPlatform());
   throw invalid("open manifest.json: no such file or directory: this is not an image archive");
 }
 
@@ -66,16 +71,29 @@ function dockerEntries(bytes: Uint8Array): DockerEntry[] {
   });
 }
 
-async function dockerImages(archive: ImageArchive): Promise<ArchivedImage[]> {
+async function dockerImages(
+  archive: ImageArchive,
+  platform: Platform | null,
+): Promise<ArchivedImage[]> {
   const images: ArchivedImage[] = [];
+  const others: string[] = [];
   for (const entry of dockerEntries(archive.document("manifest.json"))) {
     const configBytes = archive.document(entry.Config);
     const config = parseImageConfig(configBytes);
+    if (platform !== null && platformRank(platform, config) === null) {
+      others.push(formatPlatform(config));
+      continue;
+    }
     const layers: ArchivedLayer[] = [];
     for (const name of entry.Layers) layers.push(await archive.layer(name));
     checkLayers(config, layers);
     const names = entry.RepoTags.map((tag) => formatReference(withDefaultTag(parseReference(tag))));
     images.push({ configBytes, config, names, manifest: null });
+  }
+  if (platform !== null && images.length === 0 && others.length > 0) {
+    throw notFound(
+      `no image in the archive matches the requested platform (${formatPlatform(platform)}): it holds ${others.join(", ")}`,
+    );
   }
   return images;
 }
@@ -100,10 +118,11 @@ interface Found {
   readonly names: readonly string[];
 }
 
-async function layoutImages(archive: ImageArchive): Promise<ArchivedImage[]> {
+async function layoutImages(archive: ImageArchive, wanted: Platform): Promise<ArchivedImage[]> {
   const index = parseIndex(archive.document("index.json"));
-  const found = index.manifests.flatMap((descriptor) => manifestsOf(archive, descriptor, 1));
-  const wanted = hostPlatform();
+  const found = index.manifests.flatMap((descriptor) =>
+    manifestsOf({ archive, wanted }, descriptor, 1),
+  );
   const byDigest = new Map<Digest, Found>();
   for (const { descriptor, names } of found) {
     if (descriptor.platform && platformRank(wanted, descriptor.platform) === null) continue;
@@ -119,18 +138,23 @@ async function layoutImages(archive: ImageArchive): Promise<ArchivedImage[]> {
 }
 
 /** The manifests a descriptor leads to: itself, or the best of the index it names. */
-function manifestsOf(archive: ImageArchive, descriptor: Descriptor, depth: number): Found[] {
+function manifestsOf(
+  search: { archive: ImageArchive; wanted: Platform },
+  descriptor: Descriptor,
+  depth: number,
+): Found[] {
+  const { archive, wanted } = search;
   const names = namesOf(descriptor);
   if (isManifestType(descriptor.mediaType)) return [{ descriptor, names }];
   if (!isIndexType(descriptor.mediaType)) return [];
   if (depth > INDEX_DEPTH_LIMIT) throw invalid("invalid index: nested too deeply");
   const { manifests } = parseIndex(archive.documentOf(descriptor.digest));
-  const best = chooseManifest(manifests, hostPlatform());
+  const best = chooseManifest(manifests, wanted);
   // An index of an index, or entries that name no platform: each is followed.
   const next = best ? [best] : manifests.filter(({ platform }) => platform === undefined);
   return next
     .filter(({ digest }) => archive.has(`blobs/sha256/${digest.slice("sha256:".length)}`))
-    .flatMap((inner) => manifestsOf(archive, inner, depth + 1))
+    .flatMap((inner) => manifestsOf(search, inner, depth + 1))
     .map((inner) => ({ ...inner, names: [...names, ...inner.names] }));
 }
 

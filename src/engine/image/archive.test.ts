@@ -33,7 +33,7 @@ async function load(archive: Uint8Array): Promise<string[]> {
   return lines();
 }
 const save = async (...names: string[]): Promise<Uint8Array> =>
-  await new Response(lab.images.save(names, noSignal)).bytes();
+  await new Response(lab.images.save(names, { signal: noSignal })).bytes();
 const layerFiles = (): string[] =>
   readdirSync(join(lab.root, "layers")).filter((name) => name.endsWith(".layer"));
 
@@ -278,7 +278,9 @@ describe("save", () => {
   });
 
   test("of what is not there is refused before a byte", () => {
-    expect(() => lab.images.save(["nosuch"], noSignal)).toThrow("No such image: nosuch:latest");
+    expect(() => lab.images.save(["nosuch"], { signal: noSignal })).toThrow(
+      "No such image: nosuch:latest",
+    );
   });
 });
 

@@ -1,5 +1,5 @@
 /** The contract of the image room: names to images, and how images come and go. */
-import type { Digest, ImageConfig, ImageRunConfig, Platform } from "#oci";
+import type { Descriptor, Digest, ImageConfig, ImageRunConfig, Platform } from "#oci";
 
 /** One image: an image config with its layers present. Its id is the config's digest. */
 export interface Image {
@@ -63,6 +63,14 @@ export interface ImageHistoryEntry {
   readonly comment: string;
 }
 
+/** An image's manifest, what its documents take beside its layers, and who uses it. */
+export interface ImageUsage {
+  readonly descriptor: Descriptor;
+  /** Config and manifest; layers are kept once, in the form that containers mount. */
+  readonly contentBytes: number;
+  readonly containerIds: readonly string[];
+}
+
 export interface ImageService {
   /** By name, digest, whole id or unique prefix of one. @throws EngineError "notFound": `No such image: …` */
   resolve(nameOrId: string): Image;
@@ -88,11 +96,16 @@ export interface ImageService {
   load(request: {
     archive: ReadableStream<Uint8Array>;
     quiet: boolean;
+    /** Load only what is for this platform. */
+    platform?: Platform;
     signal: AbortSignal;
     onProgress: OnProgress;
   }): Promise<void>;
   /** A docker-archive with an OCI layout in it, as `docker save` writes. */
-  save(names: readonly string[], signal: AbortSignal): ReadableStream<Uint8Array>;
+  save(
+    names: readonly string[],
+    request: { readonly platform?: Platform; readonly signal: AbortSignal },
+  ): ReadableStream<Uint8Array>;
   /** `docker import`; answers the new image's id. */
   importTar(request: {
     archive: ReadableStream<Uint8Array>;
@@ -103,6 +116,22 @@ export interface ImageService {
     signal: AbortSignal;
     onProgress: OnProgress;
   }): Promise<Digest>;
+  /** Images without a tag, or all, that no container uses. @throws EngineError "conflict" while another runs */
+  prune(request: {
+    danglingOnly: boolean;
+    /** Those made before; null: whenever. */
+    until: Date | null;
+    /** `key` or `key=value`: those that have all of these, and not all of those. */
+    labels: readonly string[];
+    withoutLabels: readonly string[];
+    signal: AbortSignal;
+  }): Promise<{ deleted: DeletedImage[]; reclaimedBytes: number }>;
+  /** What all layers of images take, and what each image shares with others. */
+  usage(): {
+    readonly layersSizeBytes: number;
+    readonly sharedSizeBytes: ReadonlyMap<Digest, number>;
+  };
+  manifestOf(image: Image): ImageUsage;
   /** @throws EngineError "notFound" when the parent is gone */
   commit(request: ImageCommitRequest): Promise<Digest>;
 }

@@ -60,7 +60,7 @@ function isShown(
 }
 
 /** `key` or `key=value`, all of them. */
-function hasLabels(config: ImageConfig, wanted: readonly string[]): boolean {
+export function hasLabels(config: ImageConfig, wanted: readonly string[]): boolean {
   const labels = config.config?.Labels ?? {};
   return wanted.every((label) => {
     const equals = label.indexOf("=");

@@ -27,7 +27,7 @@ export async function load(context: ImageContext, request: LoadRequest): Promise
       },
       onWritten: (diffId) => arrived.push(diffId),
     });
-    const images = await imagesIn(archive);
+    const images = await imagesIn(archive, request.platform ?? null);
     if (images.length === 0) throw notFound("no image in the archive");
     for (const image of images) await keep(context, image, onProgress);
   } finally {

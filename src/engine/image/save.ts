@@ -2,7 +2,7 @@
  * `docker save`: Docker's archive and an OCI layout in one, as Docker 25 and later write it. Layers are plain
  * tars under their diff ids, so loading them again needs no decompression and, where they are here, no reading.
  */
-import { type TarWriter, tarStream } from "#wire/tar";
+import { notFound } from "#base";
 import {
   type Descriptor,
   type Digest,
@@ -10,16 +10,21 @@ import {
   digestOf,
   familiarName,
   familiarReference,
+  formatPlatform,
   MEDIA_TYPE,
   parseAnyReference,
   parseReference,
+  type Platform,
+  platformRank,
   repositoryOf,
 } from "#oci";
+import { type TarWriter, tarStream } from "#wire/tar";
 
 import { announce, type ImageContext } from "./context.ts";
-import type { Image } from "./image-service.ts";
+import type { Image, ImageService } from "./image-service.ts";
 import { createdMs } from "./list.ts";
 import { resolveImage, storedName } from "./resolve.ts";
+import { encodeManifest } from "./usage.ts";
 
 interface Saved {
   readonly image: Image;
@@ -31,9 +36,10 @@ interface Saved {
 export function save(
   context: ImageContext,
   names: readonly string[],
-  signal: AbortSignal,
+  { platform, signal }: Parameters<ImageService["save"]>[1],
 ): ReadableStream<Uint8Array> {
   const images = chooseImages(context, names);
+  if (platform) for (const { image } of images) requirePlatform(image, platform);
   const lease = context.gc.lease();
   for (const { image } of images) {
     lease.keep({ blobs: [image.id], layers: image.config.rootfs.diff_ids });
@@ -50,6 +56,15 @@ export function save(
       announce(context, { action: "save", actorId: image.id, name: image.id, imageId: image.id });
     }
   });
+}
+
+function requirePlatform({ id, config, references }: Image, platform: Platform): void {
+  if (platformRank(platform, config) !== null) return;
+  const [name] = references;
+  const shown = name === undefined ? id : familiarReference(parseReference(name));
+  throw notFound(
+    `image with reference ${shown} was found but does not provide the specified platform (${formatPlatform(platform)})`,
+  );
 }
 
 /** An id saves an image without names, a repository all of its tags. */
@@ -118,7 +133,7 @@ class ArchiveWriter {
     const config = content.readDocument(image.id, Number.MAX_SAFE_INTEGER);
     await this.#blob(config, mtimeSec);
     this.#index(image, { names, descriptors, configSize: config.length });
-    const manifest = this.#manifestBytes(image.id, config.length, descriptors);
+    const manifest = encodeManifest(image.id, config.length, descriptors);
     await this.#blob(manifest, mtimeSec);
   }
 
@@ -136,28 +151,13 @@ class ArchiveWriter {
     if (Object.keys(this.#repositories).length > 0) await add("repositories", this.#repositories);
   }
 
-  #manifestBytes(
-    id: Digest,
-    configSize: number,
-    layers: readonly Descriptor[],
-  ): Uint8Array<ArrayBuffer> {
-    return new TextEncoder().encode(
-      JSON.stringify({
-        schemaVersion: 2,
-        mediaType: MEDIA_TYPE.ociManifest,
-        config: { mediaType: MEDIA_TYPE.ociConfig, digest: id, size: configSize },
-        layers,
-      }),
-    );
-  }
-
   #index(
     image: Image,
     request: { names: readonly string[]; descriptors: readonly Descriptor[]; configSize: number },
   ): void {
     const { names, descriptors, configSize } = request;
     const references = names.map((name) => parseReference(name));
-    const manifest = this.#manifestBytes(image.id, configSize, descriptors);
+    const manifest = encodeManifest(image.id, configSize, descriptors);
     const base: Descriptor = {
       mediaType: MEDIA_TYPE.ociManifest,
       digest: digestOf(manifest),

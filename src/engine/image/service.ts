@@ -16,18 +16,21 @@ import type {
   ImageFilters,
   ImageHistoryEntry,
   ImageService,
+  ImageUsage,
   ImageUsers,
 } from "./image-service.ts";
 import { importTar } from "./import.ts";
 import { LayerDownloads } from "./layer-downloads.ts";
 import { historyOf, listImages } from "./list.ts";
 import { load } from "./load.ts";
+import { pruneImages } from "./prune.ts";
 import { pull } from "./pull.ts";
 import { push } from "./push.ts";
 import { ImageRecords } from "./records.ts";
 import { removeImage } from "./remove.ts";
 import { resolveImage } from "./resolve.ts";
 import { save } from "./save.ts";
+import { manifestOf, usageOfImages } from "./usage.ts";
 
 export interface ImageServiceOptions {
   /** Opened with `imageMigrations`. */
@@ -115,8 +118,23 @@ class Images implements ImageService {
     await load(this.#context, request);
   }
 
-  save(names: readonly string[], signal: AbortSignal): ReadableStream<Uint8Array> {
-    return save(this.#context, names, signal);
+  save(
+    names: readonly string[],
+    request: Parameters<ImageService["save"]>[1],
+  ): ReadableStream<Uint8Array> {
+    return save(this.#context, names, request);
+  }
+
+  async prune(request: Parameters<ImageService["prune"]>[0]) {
+    return await pruneImages(this.#context, request);
+  }
+
+  usage(): ReturnType<ImageService["usage"]> {
+    return usageOfImages(this.#context);
+  }
+
+  manifestOf(image: Image): ImageUsage {
+    return manifestOf(this.#context, image);
   }
 
   async commit(request: Parameters<ImageService["commit"]>[0]): Promise<Digest> {

@@ -1,9 +1,15 @@
 /** The life of a container: everything that answers with JSON or with nothing. */
 import { invalid, isId, notImplemented } from "#base";
-import type { Container, ContainerService, ListRequest, WaitCondition } from "#engine/container";
+import type {
+  Container,
+  ContainerService,
+  ListedContainer,
+  ListRequest,
+  WaitCondition,
+} from "#engine/container";
 import type { Image, ImageService } from "#engine/image";
 import type { NetworkService } from "#engine/network";
-import { atLeast, type ContainerWait } from "#wire/docker";
+import { atLeast, type ContainerSummary, type ContainerWait } from "#wire/docker";
 import { type Filters, parseInteger, requireFilters } from "#wire/http";
 
 import type { Call } from "./call.ts";
@@ -167,19 +173,24 @@ async function wait(call: Call, containers: ContainerService): Promise<void> {
 }
 
 async function list(call: Call, services: Services): Promise<void> {
-  const listed = await services.containers.list(listRequest(call));
+  call.json(200, encodeList(call, services, await services.containers.list(listRequest(call))));
+}
+
+/** Containers as `docker ps` reads them. */
+export function encodeList(
+  call: Call,
+  services: Pick<Services, "images" | "networks">,
+  listed: readonly ListedContainer[],
+): ContainerSummary[] {
   const now = Date.now();
   const names = imageNames(services.images);
-  call.json(
-    200,
-    listed.map((one) =>
-      encodeSummary(one, {
-        now,
-        imageName: names(one.container),
-        networkId: (name) => networkIdOf(services.networks, name),
-        apiVersion: call.version,
-      }),
-    ),
+  return listed.map((one) =>
+    encodeSummary(one, {
+      now,
+      imageName: names(one.container),
+      networkId: (name) => networkIdOf(services.networks, name),
+      apiVersion: call.version,
+    }),
   );
 }
 

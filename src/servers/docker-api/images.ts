@@ -1,6 +1,6 @@
 /** Images: list and look, and everything that brings them in or takes them out. */
-import { invalid, noSuch, notImplemented } from "#base";
-import type { Image, ImageFilters, ImageService } from "#engine/image";
+import { invalid, noSuch, notFound, notImplemented } from "#base";
+import type { DeletedImage, Image, ImageFilters, ImageService } from "#engine/image";
 import {
   formatPlatform,
   parsePlatform,
@@ -9,12 +9,19 @@ import {
   platformRank,
   repositoryOf,
 } from "#oci";
+import { atLeast, type ImageDeleteItem, type ImagesPrune } from "#wire/docker";
 import { parseJson, readableOf, requireFilters, startedStream } from "#wire/http";
 
 import type { Call } from "./call.ts";
 import { decodeChanges } from "./decode/changes.ts";
 import { decodeCredentials } from "./decode/registry-auth.ts";
-import { encodeHistory, encodeImage, encodeImageSummary, familiarOrSame } from "./encode/image.ts";
+import {
+  encodeHistory,
+  encodeImage,
+  encodeImageSummary,
+  encodeManifests,
+  familiarOrSame,
+} from "./encode/image.ts";
 import { parseMoment } from "./instants.ts";
 import { answerProgress } from "./progress.ts";
 import { openRemoteArchive } from "./remote-archive.ts";
@@ -22,17 +29,8 @@ import type { Routes } from "./routes.ts";
 
 export function imageRoutes(images: ImageService): Routes {
   return {
-    "GET /images/json": (call) => {
-      const { query } = call;
-      const listed = images.list(imageFilters(call), { all: query.bool("all") });
-      call.json(
-        200,
-        listed.map((image) => encodeImageSummary(image, call.version)),
-      );
-    },
-    "GET /images/**:name/json": (call) => {
-      call.json(200, encodeImage(resolve(call, images), call.version));
-    },
+    "GET /images/json": (call) => list(call, images),
+    "GET /images/**:name/json": (call) => inspect(call, images),
     "GET /images/**:name/history": (call) => {
       call.json(200, images.history(resolve(call, images).id).map(encodeHistory));
     },
@@ -45,6 +43,7 @@ export function imageRoutes(images: ImageService): Routes {
       });
       call.empty(201);
     },
+    "POST /images/prune": (call) => prune(call, images),
     "DELETE /images/**:name": (call) => remove(call, images),
     "POST /images/create": (call) =>
       call.query.has("fromSrc") ? importImage(call, images) : pull(call, images),
@@ -54,6 +53,63 @@ export function imageRoutes(images: ImageService): Routes {
     "POST /images/**:name/push": (call) => push(call, images),
   };
 }
+
+function list(call: Call, images: ImageService): void {
+  const { query, version } = call;
+  const listed = images.list(imageFilters(call), { all: query.bool("all") });
+  const shared =
+    atLeast(version, "1.42") && query.bool("shared-size") ? images.usage().sharedSizeBytes : null;
+  const withManifests = atLeast(version, "1.47") && query.bool("manifests");
+  const told = listed.map((image) => {
+    const usage = withManifests ? images.manifestOf(image) : null;
+    return encodeImageSummary(image, version, {
+      ...(shared === null ? {} : { sharedSizeBytes: shared.get(image.id) ?? 0 }),
+      ...(usage === null ? {} : { usage, containers: usage.containerIds.length }),
+    });
+  });
+  call.json(200, told);
+}
+
+function inspect(call: Call, images: ImageService): void {
+  const { query, version } = call;
+  const withManifests = atLeast(version, "1.48") && query.bool("manifests");
+  if (withManifests && query.text("platform") !== "") {
+    throw invalid("conflicting options: manifests and platform options cannot both be set");
+  }
+  const image = resolve(call, images);
+  call.json(200, {
+    ...encodeImage(image, version),
+    ...(withManifests ? encodeManifests(image, images.manifestOf(image)) : {}),
+  });
+}
+
+const PRUNE_FILTERS: ReadonlySet<string> = new Set(["dangling", "label", "label!", "until"]);
+
+async function prune(call: Call, images: ImageService): Promise<void> {
+  const filters = requireFilters(call.query.filters(), PRUNE_FILTERS);
+  const until = filters["until"] ?? [];
+  if (until.length > 1) throw invalid("more than one until filter specified");
+  const [moment] = until;
+  const dangling = filters["dangling"]?.at(-1);
+  const { deleted, reclaimedBytes } = await images.prune({
+    danglingOnly: dangling === undefined || booleanFilter("dangling", dangling),
+    until: moment === undefined ? null : parseMoment(moment, new Date()),
+    labels: filters["label"] ?? [],
+    withoutLabels: filters["label!"] ?? [],
+    signal: call.signal,
+  });
+  const answer: ImagesPrune = {
+    ImagesDeleted: deleted.length === 0 ? null : encodeDeleted(deleted),
+    SpaceReclaimed: reclaimedBytes,
+  };
+  call.json(200, answer);
+}
+
+const encodeDeleted = (deleted: readonly DeletedImage[]): ImageDeleteItem[] =>
+  deleted.map((item) => ({
+    ...(item.untagged === undefined ? {} : { Untagged: familiarOrSame(item.untagged) }),
+    ...(item.deleted === undefined ? {} : { Deleted: item.deleted }),
+  }));
 
 /** The image of the path, if it is for the platform that was asked. */
 function resolve(call: Call, images: ImageService): Image {
@@ -78,9 +134,9 @@ function askedPlatform({ query }: Call): Platform | undefined {
   return parsePlatform(parts.join("/"));
 }
 
-function refusePlatform(call: Call): void {
-  if (call.query.text("platform") === "") return;
-  throw notImplemented("not implemented yet: choosing one platform of an image here");
+function platformOption(call: Call): { platform?: Platform } {
+  const platform = askedPlatform(call);
+  return platform === undefined ? {} : { platform };
 }
 
 const IMAGE_FILTERS: ReadonlySet<string> = new Set([
@@ -117,6 +173,19 @@ function booleanFilter(name: string, value: string): boolean {
   throw invalid(`invalid filter '${name}=${value}'`);
 }
 
+/** An image has one platform here: asking for it is asking for the image. */
+function requirePlatform(call: Call, images: ImageService): void {
+  const asked = askedPlatform(call);
+  if (asked === undefined) return;
+  const tag = call.query.text("tag");
+  const name = call.param("name");
+  const image = images.resolve(tag === "" ? name : `${name}:${tag}`);
+  if (platformRank(asked, image.config) !== null) return;
+  throw notFound(
+    `image with reference ${name} was found but does not provide the specified platform (${formatPlatform(asked)})`,
+  );
+}
+
 async function remove(call: Call, images: ImageService): Promise<void> {
   const { query } = call;
   if (query.has("platforms")) {
@@ -127,13 +196,7 @@ async function remove(call: Call, images: ImageService): Promise<void> {
     force: query.bool("force"),
     prune: !query.bool("noprune"),
   });
-  call.json(
-    200,
-    removed.map(({ untagged, deleted }) => ({
-      ...(untagged === undefined ? {} : { Untagged: familiarOrSame(untagged) }),
-      ...(deleted === undefined ? {} : { Deleted: deleted }),
-    })),
-  );
+  call.json(200, encodeDeleted(removed));
 }
 
 /** A name without tag and digest means every tag, as in Docker; its CLI always says one. */
@@ -159,7 +222,7 @@ function pull(call: Call, images: ImageService): Promise<void> {
 }
 
 function push(call: Call, images: ImageService): Promise<void> {
-  refusePlatform(call);
+  requirePlatform(call, images);
   const name = call.param("name");
   const tag = call.query.text("tag");
   const reference = tag === "" ? name : `${name}:${tag}`;
@@ -176,11 +239,12 @@ function push(call: Call, images: ImageService): Promise<void> {
 }
 
 function load(call: Call, images: ImageService): Promise<void> {
-  refusePlatform(call);
+  const platform = platformOption(call);
   return answerProgress(call, (onProgress, signal) =>
     images.load({
       archive: readableOf(call.request),
       quiet: call.query.bool("quiet"),
+      ...platform,
       signal,
       onProgress,
     }),
@@ -189,9 +253,10 @@ function load(call: Call, images: ImageService): Promise<void> {
 
 /** The answer begins with the first bytes: an image that is not there still has a status. */
 async function save(call: Call, images: ImageService, names: readonly string[]): Promise<void> {
-  refusePlatform(call);
   if (names.length === 0) throw invalid("no image was named");
-  const archive = await startedStream(images.save(names, call.signal));
+  const archive = await startedStream(
+    images.save(names, { ...platformOption(call), signal: call.signal }),
+  );
   await call.stream(archive, "application/x-tar");
 }
 

@@ -10,8 +10,9 @@ import type { VolumeService } from "#engine/volume";
 import { API_VERSION } from "#wire/docker";
 
 import { authRoutes, type Login } from "./auth.ts";
-import { containerRoutes } from "./containers.ts";
+import { containerRoutes, encodeList } from "./containers.ts";
 import { distributionRoutes, type InspectRemote } from "./distribution.ts";
+import { diskUsageRoutes } from "./disk-usage.ts";
 import { DOCKER_DEFAULTS, type HostDefaults } from "./encode/host-config.ts";
 import { fileRoutes } from "./files.ts";
 import { eventRoutes, type Listeners } from "./events.ts";
@@ -67,6 +68,11 @@ export function createApiServer(services: ApiServices): ApiServer {
     fileRoutes(containers),
     execRoutes(containers),
     imageRoutes(images),
+    diskUsageRoutes({
+      containers,
+      images,
+      summaries: (call, listed) => encodeList(call, { images, networks }, listed),
+    }),
     networkRoutes({ networks, containers }),
     volumeRoutes(services.volumes),
     eventRoutes(events, listeners),

@@ -33,10 +33,8 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
 
 /** By what is missing: its routes. Each answers 501 and says so. */
 const MISSING: Readonly<Record<string, readonly string[]>> = {
-  "prune of images": ["POST /images/prune"],
   "the search of images": ["GET /images/search"],
   "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],
-  "disk usage": ["GET /system/df"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
   "networks of your own": ["POST /networks/:id/connect", "POST /networks/:id/disconnect"],
   "checkpoints of a container": [

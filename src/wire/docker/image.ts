@@ -19,6 +19,29 @@ export interface ImageSummary {
   Labels: Record<string, string>;
   /** How many containers use it; -1: not asked. */
   Containers: number;
+  /** Since API 1.47, when asked for. */
+  Manifests?: ImageManifestSummary[];
+  Descriptor?: ImageDescriptor;
+}
+
+export interface ImageDescriptor {
+  mediaType: string;
+  digest: string;
+  size: number;
+}
+
+/** One of an image's manifests: here always the one that its layers are. */
+export interface ImageManifestSummary {
+  ID: string;
+  Descriptor: ImageDescriptor;
+  Available: boolean;
+  Size: { Content: number; Total: number };
+  Kind: "image" | "attestation" | "unknown";
+  ImageData?: {
+    Platform: { architecture: string; os: string; variant?: string };
+    Containers: string[];
+    Size: { Unpacked: number };
+  };
 }
 
 /** `GET /images/{name}/json`. */
@@ -42,6 +65,24 @@ export interface ImageInspect {
   GraphDriver: GraphDriver;
   RootFS: { Type: string; Layers?: string[] };
   Metadata: { LastTagTime: string };
+  /** Since API 1.48, when asked for. */
+  Manifests?: ImageManifestSummary[];
+  Descriptor?: ImageDescriptor;
+}
+
+/** `POST /images/prune`. */
+export interface ImagesPrune {
+  ImagesDeleted: ImageDeleteItem[] | null;
+  SpaceReclaimed: number;
+}
+
+/** One element of `GET /images/search`. */
+export interface ImageSearchResult {
+  name: string;
+  description: string;
+  is_official: boolean;
+  is_automated: boolean;
+  star_count: number;
 }
 
 /** One element of `GET /images/{name}/history`. */

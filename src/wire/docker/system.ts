@@ -1,4 +1,6 @@
 /** The engine itself in the JSON of Docker's Engine API 1.51: version, info, events, errors. */
+import type { ContainerSummary } from "./container.ts";
+import type { ImageSummary } from "./image.ts";
 
 /** Every answer of 400 and above. */
 export interface ErrorResponse {
@@ -119,4 +121,25 @@ export interface EventMessage {
   time: number;
   /** Nanoseconds since 1970: beyond what a double holds, so exact only in the text on the wire. */
   timeNano: number;
+}
+
+/** `GET /system/df`; what was not asked for is absent. */
+export interface SystemDiskUsage {
+  LayersSize?: number;
+  Images?: ImageSummary[];
+  Containers?: ContainerSummary[];
+  Volumes?: VolumeDiskUsage[];
+  BuildCache?: object[];
+}
+
+/** A volume with what it takes. */
+export interface VolumeDiskUsage {
+  Name: string;
+  Driver: string;
+  Mountpoint: string;
+  Labels: Record<string, string> | null;
+  Scope: "local" | "global";
+  Options: Record<string, string> | null;
+  CreatedAt?: string;
+  UsageData: { Size: number; RefCount: number };
 }

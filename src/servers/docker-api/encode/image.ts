@@ -1,10 +1,12 @@
 /** Images as Docker shows them: familiar names, seconds since 1970. */
-import type { Image, ImageHistoryEntry } from "#engine/image";
+import type { Image, ImageHistoryEntry, ImageUsage } from "#engine/image";
 import { familiarName, familiarReference, type ImageRunConfig, parseReference } from "#oci";
 import {
   atLeast,
+  type ImageDescriptor,
   type ImageHistoryItem,
   type ImageInspect,
+  type ImageManifestSummary,
   type ImageSummary,
   ZERO_TIME,
 } from "#wire/docker";
@@ -25,7 +27,18 @@ const secondsOf = (created: string | undefined): number => {
   return Number.isNaN(milliseconds) ? 0 : Math.trunc(milliseconds / 1000);
 };
 
-export function encodeImageSummary(image: Image, apiVersion: string): ImageSummary {
+/** What is only told when it was asked for. */
+export interface ImageExtras {
+  readonly sharedSizeBytes?: number;
+  readonly containers?: number;
+  readonly usage?: ImageUsage;
+}
+
+export function encodeImageSummary(
+  image: Image,
+  apiVersion: string,
+  { sharedSizeBytes = -1, containers = -1, usage }: ImageExtras = {},
+): ImageSummary {
   const tags = familiarTags(image);
   const digests = familiarDigests(image);
   const nameless = tags.length === 0 && digests.length === 0 && !atLeast(apiVersion, "1.43");
@@ -36,10 +49,38 @@ export function encodeImageSummary(image: Image, apiVersion: string): ImageSumma
     RepoDigests: nameless ? ["<none>@<none>"] : digests,
     Created: secondsOf(image.config.created),
     Size: image.sizeBytes,
-    SharedSize: -1,
+    SharedSize: sharedSizeBytes,
     ...(atLeast(apiVersion, "1.44") ? {} : { VirtualSize: image.sizeBytes }),
     Labels: { ...image.config.config?.Labels },
-    Containers: -1,
+    Containers: containers,
+    ...(usage === undefined ? {} : encodeManifests(image, usage)),
+  };
+}
+
+/** The one manifest an image has here, in the list that multi-platform clients read. */
+export function encodeManifests(
+  { config, sizeBytes }: Image,
+  { descriptor, contentBytes, containerIds }: ImageUsage,
+): { Descriptor: ImageDescriptor; Manifests: ImageManifestSummary[] } {
+  const { mediaType, digest, size } = descriptor;
+  const told = { mediaType, digest, size };
+  const { architecture, os, variant } = config;
+  return {
+    Descriptor: told,
+    Manifests: [
+      {
+        ID: digest,
+        Descriptor: told,
+        Available: true,
+        Size: { Content: contentBytes, Total: contentBytes + sizeBytes },
+        Kind: "image",
+        ImageData: {
+          Platform: { architecture, os, ...(variant === undefined ? {} : { variant }) },
+          Containers: [...containerIds],
+          Size: { Unpacked: sizeBytes },
+        },
+      },
+    ],
   };
 }
 

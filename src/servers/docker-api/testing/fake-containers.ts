@@ -15,6 +15,7 @@ import type {
   LogsRequest,
   PathStat,
   ProcessStreams,
+  VolumeUsage,
   WaitCondition,
   WaitResult,
 } from "#engine/container";
@@ -266,6 +267,10 @@ export class FakeContainers implements ContainerService {
 
   explain(): Promise<string> {
     return Promise.resolve("");
+  }
+
+  volumeUsage(): Promise<VolumeUsage[]> {
+    return Promise.resolve([]);
   }
 
   statPath(name: string, path: string): Promise<PathStat> {

@@ -118,6 +118,17 @@ export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageServi
       for (const name of names) resolveImage(name);
       return streamOf([utf8.encode("tar bytes")]);
     },
+    prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
+    usage: () => ({ layersSizeBytes: 1, sharedSizeBytes: new Map() }),
+    manifestOf: () => ({
+      descriptor: {
+        mediaType: "application/vnd.oci.image.manifest.v1+json",
+        digest: IMAGE_ID,
+        size: 1,
+      },
+      contentBytes: 2,
+      containerIds: [],
+    }),
     commit: () => Promise.resolve(IMAGE_ID),
     async importTar({ archive }) {
       for await (const chunk of archive) loaded.push(chunk.length);

@@ -1,0 +1,84 @@
+/** `docker system df`: what images, containers and volumes take on disk. There is no build cache yet. */
+import { invalid } from "#base";
+import type { ContainerService, VolumeUsage } from "#engine/container";
+import type { ImageService } from "#engine/image";
+import type { ContainerSummary, SystemDiskUsage, VolumeDiskUsage } from "#wire/docker";
+
+import type { Call } from "./call.ts";
+import { encodeImageSummary } from "./encode/image.ts";
+import type { Routes } from "./routes.ts";
+
+const KINDS = ["container", "image", "volume", "build-cache"] as const;
+type Kind = (typeof KINDS)[number];
+const isKind = (text: string): text is Kind => KINDS.some((kind) => kind === text);
+
+interface Services {
+  readonly containers: Pick<ContainerService, "list" | "volumeUsage">;
+  readonly images: Pick<ImageService, "list" | "usage" | "manifestOf">;
+  /** As `GET /containers/json` tells them. */
+  readonly summaries: (
+    call: Call,
+    listed: Awaited<ReturnType<ContainerService["list"]>>,
+  ) => ContainerSummary[];
+}
+
+export function diskUsageRoutes(services: Services): Routes {
+  return { "GET /system/df": (call) => diskUsage(call, services) };
+}
+
+async function diskUsage(call: Call, services: Services): Promise<void> {
+  const asked = call.query.all("type");
+  for (const kind of asked) if (!isKind(kind)) throw invalid(`unknown object type: ${kind}`);
+  const wants = (kind: Kind) => asked.length === 0 || asked.includes(kind);
+  const answer: SystemDiskUsage = {
+    ...(wants("image") ? imagesOf(call, services) : {}),
+    ...(wants("container") ? { Containers: await containersOf(call, services) } : {}),
+    ...(wants("volume") ? { Volumes: await volumesOf(services) } : {}),
+    ...(wants("build-cache") ? { BuildCache: [] } : {}),
+  };
+  call.json(200, answer);
+}
+
+function imagesOf(
+  call: Call,
+  { images }: Services,
+): Pick<SystemDiskUsage, "LayersSize" | "Images"> {
+  const { layersSizeBytes, sharedSizeBytes } = images.usage();
+  const all = images.list({}, { all: true }).map((image) =>
+    encodeImageSummary(image, call.version, {
+      sharedSizeBytes: sharedSizeBytes.get(image.id) ?? 0,
+      containers: images.manifestOf(image).containerIds.length,
+    }),
+  );
+  return { LayersSize: layersSizeBytes, Images: all };
+}
+
+async function containersOf(
+  call: Call,
+  { containers, summaries }: Services,
+): Promise<ContainerSummary[]> {
+  const listed = await containers.list({ all: true, limit: 0, size: true, filters: {} });
+  return summaries(call, listed);
+}
+
+async function volumesOf({ containers }: Services): Promise<VolumeDiskUsage[]> {
+  const used = await containers.volumeUsage();
+  return used.map(encodeVolume);
+}
+
+const encodeVolume = ({
+  name,
+  path,
+  sizeBytes,
+  users,
+  createdAt,
+}: VolumeUsage): VolumeDiskUsage => ({
+  Name: name,
+  Driver: "local",
+  Mountpoint: path,
+  Labels: null,
+  Scope: "local",
+  Options: null,
+  CreatedAt: createdAt,
+  UsageData: { Size: sizeBytes, RefCount: users },
+});

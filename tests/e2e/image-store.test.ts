@@ -1,0 +1,168 @@
+/** What the engine keeps of images, through the real docker CLI: prune, filters, disk use, platforms, trees. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Engine, startEngine } from "./engine.ts";
+
+let engine: Engine;
+let folder: string;
+
+beforeAll(async () => {
+  engine = await startEngine();
+  folder = mkdtempSync("/tmp/naru-test-store-");
+}, 120_000);
+afterAll(async () => {
+  await engine[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A small image of its own content. */
+async function makeImage(name: string, ...flags: string[]): Promise<string> {
+  const file = join(folder, "content");
+  writeFileSync(file, crypto.randomUUID().repeat(1000));
+  const tar = Bun.spawnSync(["tar", "-C", folder, "-c", "content"]).stdout;
+  const id = await engine.ok(["import", ...flags, "-", ...(name === "" ? [] : [name])], {
+    stdin: new Uint8Array(tar),
+  });
+  return id.split("\n").at(-1) ?? "";
+}
+const names = async (...args: string[]): Promise<string[]> =>
+  (await engine.ok(["images", "--format", "{{.Repository}}", ...args]))
+    .split("\n")
+    .filter((name) => name !== "")
+    .toSorted();
+
+describe("prune", () => {
+  test("takes dangling images, with -a all that no container uses, and tells the bytes", async () => {
+    const dangling = await makeImage("");
+    await makeImage("unused");
+    await makeImage("used", "--change", "CMD x");
+    const container = await engine.ok(["create", "used", "/content"]);
+    const first = await engine.ok(["image", "prune", "-f"]);
+    expect(first).toContain(`deleted: ${dangling}`);
+    expect(first).toContain("Total reclaimed space: 36kB");
+    expect(await names()).toEqual(["busybox", "unused", "used"]);
+    expect(await engine.ok(["image", "prune", "-f"])).toBe("Total reclaimed space: 0B");
+    await engine.ok(["tag", "busybox", "keep:me"]);
+    const keeper = await engine.ok(["create", "keep:me"]);
+    const second = await engine.ok(["image", "prune", "-af"]);
+    expect(second).toContain("untagged: unused:latest");
+    expect(await names()).toEqual(["busybox", "keep", "used"]);
+    await engine.ok(["rm", container, keeper]);
+    await engine.ok(["rmi", "used", "keep:me"]);
+  });
+
+  test("label, label! and until choose", async () => {
+    await makeImage("red", "--change", "LABEL colour=red");
+    await makeImage("blue", "--change", "LABEL colour=blue");
+    const prune = (...filters: string[]) =>
+      engine.ok(["image", "prune", "-af", ...filters.flatMap((text) => ["--filter", text])]);
+    await prune("until=10m");
+    await prune("label=colour=green");
+    expect(await names()).toEqual(["blue", "busybox", "red"]);
+    await prune("label=colour", "label!=colour=blue");
+    expect(await names()).toEqual(["blue", "busybox"]);
+    await prune("label=colour=blue");
+    expect(await names()).toEqual(["busybox"]);
+    const refused = await engine.docker(["image", "prune", "-f", "--filter", "size=1"]);
+    expect(refused.stderr).toContain("invalid filter 'size'");
+  });
+});
+
+describe("list", () => {
+  test("filters by dangling, label, reference, before, since and until", async () => {
+    await makeImage("first", "--change", "LABEL a=1");
+    await makeImage("second");
+    const dangling = await makeImage("");
+    const ids = (...args: string[]) => engine.ok(["images", "-q", "--no-trunc", ...args]);
+    expect(await ids("-f", "dangling=true")).toBe(dangling);
+    expect(await names("-f", "dangling=false")).toEqual(["busybox", "first", "second"]);
+    expect(await names("-f", "label=a=1")).toEqual(["first"]);
+    expect(await names("-f", "reference=*irs*")).toEqual(["first"]);
+    expect(await names("-f", "since=first", "-f", "dangling=false")).toEqual(["second"]);
+    expect(await names("-f", "before=first")).toEqual(["busybox"]);
+    expect(await names("-f", "until=1h")).toEqual([]);
+    await engine.ok(["rmi", "first", "second", dangling]);
+  });
+
+  test("--tree shows each image with its platform, its containers and what it takes", async () => {
+    const container = await engine.ok(["create", "busybox"]);
+    const tree = await engine.ok(["image", "ls", "--tree"]);
+    expect(tree).toContain("busybox:latest");
+    expect(tree).toMatch(/linux\/(amd64|arm64)/);
+    const answer = await engine.fetch("/v1.51/images/json?manifests=1&shared-size=1");
+    const [image] = (await answer.json()) as Record<string, unknown>[];
+    expect(image).toMatchObject({
+      Containers: 1,
+      SharedSize: 0,
+      Manifests: [{ Available: true, Kind: "image", ImageData: { Containers: [container] } }],
+    });
+    await engine.ok(["rm", container]);
+  });
+});
+
+describe("platforms", () => {
+  test("inspect, history, save and load choose one, and refuse another in Docker's words", async () => {
+    const here = process.arch === "arm64" ? "linux/arm64" : "linux/amd64";
+    const path = join(folder, "saved.tar");
+    await engine.ok(["image", "inspect", "--platform", here, "busybox"]);
+    await engine.ok(["history", "--platform", here, "busybox"]);
+    await engine.ok(["save", "--platform", here, "-o", path, "busybox"]);
+    for (const command of [
+      ["image", "inspect", "--platform", "linux/s390x", "busybox"],
+      ["history", "--platform", "linux/s390x", "busybox"],
+      ["save", "--platform", "linux/s390x", "-o", join(folder, "none.tar"), "busybox"],
+    ]) {
+      const refused = await engine.docker(command);
+      expect(refused.code).toBe(1);
+      expect(refused.stderr).toContain("linux/s390x");
+    }
+    const wrong = await engine.docker(["load", "--platform", "linux/s390x", "-i", path]);
+    expect(wrong.stdout + wrong.stderr).toContain("linux/s390x");
+    await engine.ok(["load", "--platform", here, "-i", path]);
+  });
+});
+
+describe("system df", () => {
+  test("tells what images, containers and volumes take, shared layers once", async () => {
+    const id = await engine.ok([
+      ...["run", "-d", "-v", "kept:/data", "busybox", "sh", "-c"],
+      "dd if=/dev/zero of=/big bs=1M count=2 2>/dev/null; dd if=/dev/zero of=/data/v bs=1M count=3 2>/dev/null; sync; sleep 1000",
+    ]);
+    await engine.ok(["exec", id, "sh", "-c", "until [ -s /data/v ] && sync; do :; done; sync"]);
+    await engine.ok(["commit", id, "child"]);
+    const table = await engine.ok(["system", "df"]);
+    expect(table).toMatch(/^Images +2 +1 /m);
+    expect(table).toMatch(/^Containers +1 +1 +2\.\d+MB/m);
+    expect(table).toMatch(/^Local Volumes +1 +1 +3\.\d+MB/m);
+    expect(table).toMatch(/^Build Cache +0 +0 +0B/m);
+    const usage = (await (await engine.fetch("/v1.51/system/df")).json()) as {
+      LayersSize: number;
+      Images: { RepoTags: string[]; Size: number; SharedSize: number; Containers: number }[];
+      Containers: { SizeRw: number; SizeRootFs: number }[];
+    };
+    const of = (name: string) => usage.Images.find(({ RepoTags: tags }) => tags.includes(name));
+    const [base, child] = [of("busybox:latest"), of("child:latest")];
+    expect(base?.SharedSize).toBe(base?.Size ?? -1);
+    expect(child?.SharedSize).toBe(base?.Size ?? -1);
+    expect(usage.LayersSize).toBe(child?.Size ?? -1);
+    expect([base?.Containers, child?.Containers]).toEqual([1, 0]);
+    const [container] = usage.Containers;
+    expect((container?.SizeRootFs ?? 0) - (container?.SizeRw ?? 0)).toBe(base?.Size ?? -1);
+    await engine.ok(["system", "df", "-v"]);
+    const one = await (await engine.fetch("/v1.51/system/df?type=volume")).json();
+    expect(Object.keys(one as object)).toEqual(["Volumes"]);
+    expect((await engine.fetch("/v1.51/system/df?type=nonsense")).status).toBe(400);
+    expect(await engine.ok(["ps", "-s", "--format", "{{.Size}}"])).toMatch(/^2\.\d+MB \(virtual /);
+    expect(Number(await engine.ok(["inspect", "-s", "-f", "{{.SizeRw}}", id]))).toBeGreaterThan(
+      2e6,
+    );
+    await engine.ok(["rm", "-fv", id]);
+    await engine.ok(["rmi", "child"]);
+  });
+});
+
+test("the JSON of every answer was Docker's", () => {
+  expect(engine.violations()).toEqual([]);
+});
