@@ -195,16 +195,6 @@ export interface PruneRequest {
   readonly withoutLabels: readonly string[];
 }
 
-export interface VolumeUsage {
-  readonly name: string;
-  readonly path: string;
-  /** ISO 8601, whole seconds. */
-  readonly createdAt: string;
-  readonly sizeBytes: number;
-  /** Containers that have it, running or not. */
-  readonly users: number;
-}
-
 /** A file or directory of a container. */
 export interface PathStat {
   readonly name: string;
@@ -293,8 +283,6 @@ export interface ContainerService {
   ): Promise<ProcessStreams | null>;
   resizeExec(execId: string, size: { columns: number; rows: number }): Promise<void>;
   resolveExec(execId: string): ExecInstance;
-  /** Sizes, by walking every volume. */
-  volumeUsage(): Promise<VolumeUsage[]>;
   /** @throws EngineError "notFound": `Could not find the file …` */
   statPath(nameOrId: string, path: string): Promise<PathStat>;
   readArchive(

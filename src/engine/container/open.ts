@@ -42,7 +42,6 @@ import { listProcesses } from "./top.ts";
 import { updateContainer } from "./update.ts";
 import type { EngineOptions } from "./validate.ts";
 import { imageUsersOf, layersInUse, listContainers, sizesOf, viewOf } from "./view.ts";
-import { volumeUsage } from "./volume-usage.ts";
 import { waitFor } from "./wait.ts";
 
 export interface OpenContainersRequest extends ContainerRooms {
@@ -160,7 +159,6 @@ const reading = (context: Context) =>
 
 const files = (context: Context) =>
   ({
-    volumeUsage: () => volumeUsage(context),
     statPath: (nameOrId, path) => statPathOf(context, nameOrId, path),
     readArchive: (nameOrId, path) => readArchiveOf(context, nameOrId, path),
     extract: (nameOrId, request) => extractInto(context, nameOrId, request),

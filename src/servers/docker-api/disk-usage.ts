@@ -1,11 +1,13 @@
 /** `docker system df`: what images, containers and volumes take on disk. There is no build cache yet. */
 import { invalid } from "#base";
-import type { ContainerService, VolumeUsage } from "#engine/container";
+import type { ContainerService } from "#engine/container";
 import type { ImageService } from "#engine/image";
-import type { ContainerSummary, SystemDiskUsage, VolumeDiskUsage } from "#wire/docker";
+import type { VolumeService } from "#engine/volume";
+import type { ContainerSummary, SystemDiskUsage, Volume } from "#wire/docker";
 
 import type { Call } from "./call.ts";
 import { encodeImageSummary } from "./encode/image.ts";
+import { encodeVolume } from "./encode/volume.ts";
 import type { Routes } from "./routes.ts";
 
 const KINDS = ["container", "image", "volume", "build-cache"] as const;
@@ -13,7 +15,8 @@ type Kind = (typeof KINDS)[number];
 const isKind = (text: string): text is Kind => KINDS.some((kind) => kind === text);
 
 interface Services {
-  readonly containers: Pick<ContainerService, "list" | "volumeUsage">;
+  readonly containers: Pick<ContainerService, "list">;
+  readonly volumes: Pick<VolumeService, "usage">;
   readonly images: Pick<ImageService, "list" | "usage" | "manifestOf">;
   /** As `GET /containers/json` tells them. */
   readonly summaries: (
@@ -61,24 +64,10 @@ async function containersOf(
   return summaries(call, listed);
 }
 
-async function volumesOf({ containers }: Services): Promise<VolumeDiskUsage[]> {
-  const used = await containers.volumeUsage();
-  return used.map(encodeVolume);
+async function volumesOf({ volumes }: Services): Promise<Volume[]> {
+  const used = await volumes.usage();
+  return used.map(({ volume, sizeBytes, users }) => ({
+    ...encodeVolume(volume),
+    UsageData: { Size: sizeBytes, RefCount: users },
+  }));
 }
-
-const encodeVolume = ({
-  name,
-  path,
-  sizeBytes,
-  users,
-  createdAt,
-}: VolumeUsage): VolumeDiskUsage => ({
-  Name: name,
-  Driver: "local",
-  Mountpoint: path,
-  Labels: null,
-  Scope: "local",
-  Options: null,
-  CreatedAt: createdAt,
-  UsageData: { Size: sizeBytes, RefCount: users },
-});

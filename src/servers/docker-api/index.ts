@@ -71,6 +71,7 @@ export function createApiServer(services: ApiServices): ApiServer {
     diskUsageRoutes({
       containers,
       images,
+      volumes: services.volumes,
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
     networkRoutes({ networks, containers }),

@@ -1,6 +1,7 @@
 /** The engine itself in the JSON of Docker's Engine API 1.51: version, info, events, errors. */
 import type { ContainerSummary } from "./container.ts";
 import type { ImageSummary } from "./image.ts";
+import type { Volume } from "./volume.ts";
 
 /** Every answer of 400 and above. */
 export interface ErrorResponse {
@@ -128,18 +129,6 @@ export interface SystemDiskUsage {
   LayersSize?: number;
   Images?: ImageSummary[];
   Containers?: ContainerSummary[];
-  Volumes?: VolumeDiskUsage[];
+  Volumes?: Volume[];
   BuildCache?: object[];
-}
-
-/** A volume with what it takes. */
-export interface VolumeDiskUsage {
-  Name: string;
-  Driver: string;
-  Mountpoint: string;
-  Labels: Record<string, string> | null;
-  Scope: "local" | "global";
-  Options: Record<string, string> | null;
-  CreatedAt?: string;
-  UsageData: { Size: number; RefCount: number };
 }

@@ -6,7 +6,7 @@
  * While a stopped container's view is open its queue is held: a start or a removal waits, since two overlays must
  * never write to one upper directory.
  */
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 
 import { conflict, unavailable } from "#base";
 import { SyscallError } from "#linux/ffi";
@@ -32,6 +32,7 @@ import { readStartTime } from "#linux/process";
 import { type Context, liveOf } from "../context.ts";
 import type { ResolvedMount } from "../mounts.ts";
 import { etcPaths } from "../prepare.ts";
+import { volumeMounts } from "../volumes.ts";
 import type { ContainerRecord } from "../records.ts";
 
 export interface FilesView extends Disposable {
@@ -92,13 +93,23 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
     const live = isLive(record) ? liveView(record) : null;
     if (live !== null) return opened.resolve(live);
     if (isLive(record)) throw conflict(`container ${id} is ending`);
-    const root = stillRoot(context, record);
-    const close = () => {
-      root[Symbol.dispose]();
-      released.resolve();
-    };
-    opened.resolve({ record, rootFd: root.fd, [Symbol.dispose]: close });
-    await released.promise;
+    const mounts = volumeMounts(record);
+    try {
+      // As a start does: a volume that is new gets what the image has there before anything is copied into it.
+      if (mounts.length > 0) {
+        const lowers = context.snapshots.lowers(record.layers);
+        await context.volumes.acquire({ containerId: id, mounts, lowers });
+      }
+      using root = stillRoot(context, record);
+      opened.resolve({
+        record,
+        rootFd: root.fd,
+        [Symbol.dispose]: () => released.resolve(),
+      });
+      await released.promise;
+    } finally {
+      if (mounts.length > 0) context.volumes.release(id);
+    }
   });
   holding.catch((error: unknown) => opened.reject(error));
   return await opened.promise;
@@ -153,8 +164,6 @@ function stillMount(context: Context, mount: ResolvedMount): StillMount[] {
     }
     case "volume": {
       const source = context.volumes.path(mount.name);
-      // A volume that no start has made yet: what is copied into it now is there at the first start.
-      mkdirSync(source, { recursive: true, mode: 0o755 });
       const { target, readOnly, subpath } = mount;
       const below = subpath === undefined ? {} : { subpath };
       return [{ source, ...below, target, readOnly, recursive: false }];

@@ -15,7 +15,6 @@ import type {
   LogsRequest,
   PathStat,
   ProcessStreams,
-  VolumeUsage,
   WaitCondition,
   WaitResult,
 } from "#engine/container";
@@ -267,10 +266,6 @@ export class FakeContainers implements ContainerService {
 
   explain(): Promise<string> {
     return Promise.resolve("");
-  }
-
-  volumeUsage(): Promise<VolumeUsage[]> {
-    return Promise.resolve([]);
   }
 
   statPath(name: string, path: string): Promise<PathStat> {

@@ -60,6 +60,20 @@ function resolveImage(name: string): Image {
   return image;
 }
 
+const fakeUsage = {
+  prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
+  usage: () => ({ layersSizeBytes: 1, sharedSizeBytes: new Map() }),
+  manifestOf: () => ({
+    descriptor: {
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+      digest: IMAGE_ID,
+      size: 1,
+    },
+    contentBytes: 2,
+    containerIds: [],
+  }),
+} satisfies Partial<ImageService>;
+
 export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageService {
   return {
     resolve: resolveImage,
@@ -118,17 +132,7 @@ export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageServi
       for (const name of names) resolveImage(name);
       return streamOf([utf8.encode("tar bytes")]);
     },
-    prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
-    usage: () => ({ layersSizeBytes: 1, sharedSizeBytes: new Map() }),
-    manifestOf: () => ({
-      descriptor: {
-        mediaType: "application/vnd.oci.image.manifest.v1+json",
-        digest: IMAGE_ID,
-        size: 1,
-      },
-      contentBytes: 2,
-      containerIds: [],
-    }),
+    ...fakeUsage,
     commit: () => Promise.resolve(IMAGE_ID),
     async importTar({ archive }) {
       for await (const chunk of archive) loaded.push(chunk.length);
