@@ -34,6 +34,9 @@ const names = async (...args: string[]): Promise<string[]> =>
     .toSorted();
 
 describe("prune", () => {
+  /** A container that keeps its image from being pruned. */
+  let keeper = "";
+
   test("takes dangling images, with -a all that no container uses, and tells the bytes", async () => {
     const dangling = await makeImage("");
     await makeImage("unused");
@@ -44,13 +47,12 @@ describe("prune", () => {
     expect(first).toContain("Total reclaimed space: 36kB");
     expect(await names()).toEqual(["busybox", "unused", "used"]);
     expect(await engine.ok(["image", "prune", "-f"])).toBe("Total reclaimed space: 0B");
-    await engine.ok(["tag", "busybox", "keep:me"]);
-    const keeper = await engine.ok(["create", "keep:me", "true"]);
+    keeper = await engine.ok(["create", "busybox", "true"]);
     const second = await engine.ok(["image", "prune", "-af"]);
     expect(second).toContain("untagged: unused:latest");
-    expect(await names()).toEqual(["busybox", "keep", "used"]);
-    await engine.ok(["rm", container, keeper]);
-    await engine.ok(["rmi", "used", "keep:me"]);
+    expect(await names()).toEqual(["busybox", "used"]);
+    await engine.ok(["rm", container]);
+    await engine.ok(["rmi", "used"]);
   });
 
   test("label, label! and until choose", async () => {
@@ -65,6 +67,7 @@ describe("prune", () => {
     expect(await names()).toEqual(["blue", "busybox"]);
     await prune("label=colour=blue");
     expect(await names()).toEqual(["busybox"]);
+    await engine.ok(["rm", keeper]);
     const refused = await engine.docker(["image", "prune", "-f", "--filter", "size=1"]);
     expect(refused.stderr).toContain("invalid filter 'size'");
   });

@@ -96,7 +96,6 @@ test("unknown pages and wrong methods are 404, what is known but missing is 501 
   }
   for (const [method, path] of [
     ["POST", "/build"],
-    ["GET", "/system/df"],
     ["PUT", "/volumes/x"],
   ] as const) {
     const answer = await call(method, path);

@@ -99,7 +99,7 @@ async function prune(call: Call, images: ImageService): Promise<void> {
     signal: call.signal,
   });
   const answer: ImagesPrune = {
-    ImagesDeleted: deleted.length === 0 ? null : encodeDeleted(deleted),
+    ImagesDeleted: encodeDeleted(deleted),
     SpaceReclaimed: reclaimedBytes,
   };
   call.json(200, answer);

@@ -259,7 +259,7 @@ test("a puller that reads slowly gets fewer lines, and the last one", async () =
 test("an upload that is refused does not block a client that only writes, nor for ever", async () => {
   const size = 30 * 1024 * 1024;
   for (const page of [
-    "/images/load?platform=linux/amd64",
+    "/images/load?platform=no/such/platform/at/all",
     "/images/create?fromSrc=-&repo=Broken&tag=1",
   ]) {
     const one = await client(`POST ${page} HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n`);
@@ -267,7 +267,7 @@ test("an upload that is refused does not block a client that only writes, nor fo
     for (let sent = 0; sent < size; sent += chunk.length) {
       if (!one.socket.write(chunk)) await once(one.socket, "drain");
     }
-    expect(await one.until("\r\n\r\n")).toMatch(/^HTTP\/1.1 (501|400)/);
+    expect(await one.until("\r\n\r\n")).toMatch(/^HTTP\/1.1 400/);
     one.socket.destroy();
   }
 });

@@ -72,7 +72,7 @@ export interface ImageInspect {
 
 /** `POST /images/prune`. */
 export interface ImagesPrune {
-  ImagesDeleted: ImageDeleteItem[] | null;
+  ImagesDeleted: ImageDeleteItem[];
   SpaceReclaimed: number;
 }
 
