@@ -64,7 +64,13 @@ test("every page of the definition is known, and answers what the definition all
       .replace("/images/{name}", "/images/busybox")
       .replace("/networks/{id}", "/networks/bridge")
       .replaceAll(/\{[^}]+\}/g, "web");
-    const query = path.endsWith("/logs") ? "?stdout=1" : path.endsWith("/attach") ? "?logs=1" : "";
+    const query = path.endsWith("/logs")
+      ? "?stdout=1"
+      : path.endsWith("/attach")
+        ? "?logs=1"
+        : path.endsWith("/stats")
+          ? "?stream=0"
+          : "";
     if (query === "?logs=1") continue;
     const response = await call(method, `/v1.51${path}${query}`);
     const text = await response.text();
