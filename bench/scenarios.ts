@@ -13,6 +13,7 @@ import {
   type Sample,
   timeCommand,
 } from "./measure.ts";
+import { costOfWatching } from "./stats.ts";
 import { type BenchEngine, pidsWith, startPeer, untilServed } from "./peer.ts";
 
 export interface Bench extends AsyncDisposable {
@@ -280,6 +281,19 @@ const idleSample = async (bench: Bench, key: "eachMb" | "psMs" | "restartMs"): P
     values: [numbers[key]],
   }));
 
+/** One stats stream for each of 200 containers; Debian's Docker takes minutes to start as many. */
+async function watched(engine: BenchEngine): Promise<Sample[]> {
+  await manyIdle(engine, 200);
+  const ids = (await output(docker(engine, "ps", "-q", "--no-trunc"))).split("\n");
+  const values: number[] = [];
+  for (let round = 0; round < 3; round += 1) {
+    const pids = engine.enginePids();
+    values.push(await costOfWatching({ socket: engine.socket, ids, pids, forMs: 5000 }));
+  }
+  await removeAll(engine);
+  return [{ contender: engine.name, values }];
+}
+
 export const scenarios: readonly Scenario[] = [
   {
     name: "idle memory, resident",
@@ -497,5 +511,11 @@ export const scenarios: readonly Scenario[] = [
     unit: "ms",
     budget: "<= 1000 ms",
     run: (bench) => idleSample(bench, "restartMs"),
+  },
+  {
+    name: "200 watched: stats streams",
+    unit: "% of a core",
+    budget: "naru < 5 %",
+    run: ({ naru: engine }) => watched(engine),
   },
 ];

@@ -154,7 +154,7 @@ export class CgroupUsageReader implements Disposable {
         maxUsageBytes: this.#number(`${v1}/memory.max_usage_in_bytes`) ?? 0,
         limitBytes: this.#number(`${v1}/memory.limit_in_bytes`) ?? Number.POSITIVE_INFINITY,
         failures: this.#number(`${v1}/memory.failcnt`) ?? 0,
-        stat: keysOf(this.#text(`${v1}/memory.stat`), V1_MEMORY_KEYS),
+        stat: this.#stat(`${v1}/memory.stat`, V1_LINES),
       };
     }
     const at = this.#unifiedOf("memory");
@@ -166,7 +166,7 @@ export class CgroupUsageReader implements Disposable {
       maxUsageBytes: null,
       limitBytes: this.#number(`${at}/memory.max`) ?? Number.POSITIVE_INFINITY,
       failures: keysOf(this.#text(`${at}/memory.events`))["oom"] ?? 0,
-      stat: keysOf(this.#text(`${at}/memory.stat`), V2_MEMORY_KEYS),
+      stat: this.#stat(`${at}/memory.stat`, V2_LINES),
     };
   }
 
@@ -207,8 +207,20 @@ export class CgroupUsageReader implements Disposable {
     return trimmed === "max" ? Number.POSITIVE_INFINITY : Number(trimmed);
   }
 
+  /** Lines of memory.stat. */
+  #stat(path: string, lines: LineReader): Record<string, number> {
+    const length = this.#read(path);
+    return length === null ? {} : lines.read(buffer, length);
+  }
+
   /** null when the file is not there (any more). */
   #text(path: string): string | null {
+    const length = this.#read(path);
+    return length === null ? null : buffer.toString("latin1", 0, length);
+  }
+
+  /** Into the one buffer. @returns how many bytes, or null */
+  #read(path: string): number | null {
     let file = this.#open.get(path);
     if (file === undefined) {
       file = openIfThere(path);
@@ -216,8 +228,7 @@ export class CgroupUsageReader implements Disposable {
     }
     if (file === null) return null;
     try {
-      const length = readSync(file, buffer, 0, BUFFER_BYTES, 0);
-      return buffer.toString("latin1", 0, length);
+      return readSync(file, buffer, 0, BUFFER_BYTES, 0);
     } catch (thrown) {
       if (isGone(thrown)) return null;
       throw thrown;
@@ -238,22 +249,76 @@ function openIfThere(path: string): number | null {
 const isGone = (thrown: unknown): boolean =>
   ["ENOENT", "ENODEV", "EOPNOTSUPP"].includes((thrown as NodeJS.ErrnoException).code ?? "");
 
-/** Pure: `name number` lines, all or those wanted. */
-function keysOf(text: string | null, wanted?: ReadonlySet<string>): Record<string, number> {
+/** Pure: `name number` lines. */
+function keysOf(text: string | null): Record<string, number> {
   const keys: Record<string, number> = {};
-  if (text === null) return keys;
-  for (let at = 0; at < text.length;) {
-    const end = text.indexOf("\n", at);
-    const stop = end < 0 ? text.length : end;
-    const space = text.indexOf(" ", at);
-    if (space > 0 && space < stop) {
-      const key = text.slice(at, space);
-      if (wanted === undefined || wanted.has(key)) keys[key] = Number(text.slice(space + 1, stop));
-    }
-    at = stop + 1;
+  for (const line of text?.split("\n") ?? []) {
+    const space = line.indexOf(" ");
+    if (space > 0) keys[line.slice(0, space)] = Number(line.slice(space + 1));
   }
   return keys;
 }
+
+const NEWLINE = 10;
+const SPACE = 32;
+const ZERO = 48;
+
+/**
+ * The wanted `name number` lines of a long file, by their place: the kernel prints the same names in the same order
+ * each time, so after the first sample only digits are read.
+ */
+class LineReader {
+  readonly #wanted: ReadonlySet<string>;
+  /** Names by line number; null for those nobody wants. */
+  #names: readonly (string | null)[] = [];
+
+  constructor(wanted: ReadonlySet<string>) {
+    this.#wanted = wanted;
+  }
+
+  read(bytes: Uint8Array, length: number): Record<string, number> {
+    const known = this.#parse(bytes, length);
+    if (known !== null) return known;
+    // The first file, or one of other lines than those before it.
+    this.#names = this.#learn(bytes, length);
+    return this.#parse(bytes, length) ?? {};
+  }
+
+  /** null when there are not as many lines as there are names. */
+  #parse(bytes: Uint8Array, length: number): Record<string, number> | null {
+    const names = this.#names;
+    const keys: Record<string, number> = {};
+    let at = 0;
+    let line = 0;
+    for (; at < length; line += 1) {
+      while (at < length && bytes[at] !== SPACE && bytes[at] !== NEWLINE) at += 1;
+      let value = 0;
+      for (at += 1; at < length; at += 1) {
+        const byte = bytes[at] ?? NEWLINE;
+        if (byte === NEWLINE) break;
+        value = value * 10 + byte - ZERO;
+      }
+      at += 1;
+      const name = names[line];
+      if (name !== null && name !== undefined) keys[name] = value;
+    }
+    return line === names.length ? keys : null;
+  }
+
+  #learn(bytes: Uint8Array, length: number): (string | null)[] {
+    return Buffer.from(bytes.buffer, bytes.byteOffset, length)
+      .toString("latin1")
+      .trimEnd()
+      .split("\n")
+      .map((line) => {
+        const name = line.split(" ", 1)[0] ?? "";
+        return this.#wanted.has(name) ? name : null;
+      });
+  }
+}
+
+const V1_LINES = new LineReader(V1_MEMORY_KEYS);
+const V2_LINES = new LineReader(V2_MEMORY_KEYS);
 
 /** Pure: `8:0 Read 4096` lines; the sum of all devices at the end is left out. */
 function parseV1Io(text: string): IoEntry[] {

@@ -41,19 +41,21 @@ export function encodeStatsLine(
   previous: StatsSample | null,
 ): string {
   if (sample === null) return `${JSON.stringify(encodeStats(container, null, null))}\n`;
-  const made = texts.get(sample);
-  if (made !== undefined && made.previous === previous && made.name === container.name) {
+  if (made?.sample === sample && made.previous === previous && made.name === container.name) {
     return made.text;
   }
   const text = `${JSON.stringify(encodeStats(container, sample, previous))}\n`;
-  texts.set(sample, { previous, name: container.name, text });
+  made = { sample, previous, name: container.name, text };
   return text;
 }
 
-const texts = new WeakMap<
-  StatsSample,
-  { readonly previous: StatsSample | null; readonly name: string; readonly text: string }
->();
+/** The sampler tells all who watch one container one after the other: the last text is all that is kept. */
+let made: {
+  readonly sample: StatsSample;
+  readonly previous: StatsSample | null;
+  readonly name: string;
+  readonly text: string;
+} | null = null;
 
 export function encodeStats(
   { id, name }: Named,
