@@ -3,7 +3,7 @@ import { conflict } from "#base";
 
 import type { Context } from "./context.ts";
 import { prepareMounts, writeEtcFiles } from "./prepare.ts";
-import { birthMessage } from "./start.ts";
+import { birthMessage, compose } from "./start.ts";
 import { isActive } from "./wait.ts";
 
 /** The plan of system calls, one a line. No address is taken, no port opened, nothing is born. */
@@ -21,6 +21,7 @@ export async function explainStart(context: Context, nameOrId: string): Promise<
   const message = birthMessage(context, record, {
     root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
     attachment: { mode: shared ? "shared" : "none" },
+    ...compose(context, record),
   });
   const { plan } = await context.supervisor.request({ ...message, type: "explain" });
   return plan;

@@ -243,6 +243,8 @@ export class FakeSupervisor implements SupervisorLink {
 
   async #answer(request: Requests[RequestType]["request"]): Promise<unknown> {
     switch (request.type) {
+      case "expect":
+        return null;
       case "birth":
         return await this.#birth(request);
       case "exec":

@@ -13,6 +13,7 @@ import type {
   PortRequest,
 } from "#engine/network";
 import type { BirthMessage, ProcessReport } from "#engine/supervisor";
+import type { RuntimeSpec } from "#oci";
 
 import { requestedEdits } from "./cdi.ts";
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
@@ -81,6 +82,8 @@ function checkStartable({ id, state }: ContainerRecord, live: Live): void {
 async function run(context: Context, record: ContainerRecord, byPolicy: boolean): Promise<void> {
   const { id } = record;
   const { network } = context;
+  const composed = compose(context, record);
+  expectBirth(context, record, composed);
   const lowers = context.snapshots.lowers(record.layers);
   const attached = await attachNetwork(context, record);
   const snapshot = context.snapshots.create({ id, layers: record.layers });
@@ -90,6 +93,7 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   const message = birthMessage(context, record, {
     root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
     attachment: attached.attachment,
+    ...composed,
   });
   // The ports lead to an address that nobody answers at until the birth: both may go on at once.
   const published = attached.ports.length > 0 ? network.publish(id, attached.ports) : null;
@@ -105,23 +109,62 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   }
 }
 
+interface Composed {
+  readonly spec: RuntimeSpec;
+  /** Supplementary groups, names or numbers. */
+  readonly groups: readonly string[];
+}
+
+/** What the process shall be, as far as the record tells. */
+export function compose(context: Context, record: ContainerRecord): Composed {
+  const { host } = record;
+  const edits = requestedEdits(host.deviceRequests, context.options.cdiFolders);
+  return {
+    spec: composeSpec(context, record, edits),
+    groups: [...host.groupAdd, ...edits.groups.map(String)],
+  };
+}
+
+/** The supervisor begins with what the limits alone say, while this process prepares the rest. */
+function expectBirth(context: Context, record: ContainerRecord, { spec }: Composed): void {
+  const { cgroupsPath, resources } = spec.linux;
+  const runtime = runtimeOf(context, record);
+  const told = context.supervisor.request({
+    type: "expect",
+    id: record.id,
+    runtime,
+    cgroupsPath,
+    resources,
+  });
+  // Whatever is wrong, the birth meets it too, and says it.
+  told.catch(() => undefined);
+}
+
+function runtimeOf({ options }: Context, { host }: ContainerRecord): string {
+  const runtime = host.runtime ?? options.defaultRuntime;
+  return options.runtimes.get(runtime) ?? runtime;
+}
+
 /** Everything the supervisor needs to make the process. */
 export function birthMessage(
   context: Context,
   record: ContainerRecord,
-  { root, attachment }: { root: BirthMessage["root"]; attachment: NetworkAttachment },
+  {
+    root,
+    attachment,
+    spec,
+    groups,
+  }: { root: BirthMessage["root"]; attachment: NetworkAttachment } & Composed,
 ): BirthMessage & { readonly type: "birth" } {
   const { config, host, id } = record;
   const [rows, columns] = host.consoleSize;
-  const edits = requestedEdits(host.deviceRequests, context.options.cdiFolders);
-  const runtime = host.runtime ?? context.options.defaultRuntime;
   return {
     type: "birth",
     id,
-    runtime: context.options.runtimes.get(runtime) ?? runtime,
-    spec: composeSpec(context, record, edits),
+    runtime: runtimeOf(context, record),
+    spec,
     root,
-    identity: { user: config.user, groups: [...host.groupAdd, ...edits.groups.map(String)] },
+    identity: { user: config.user, groups },
     init: (host.init ?? context.options.init) ? context.options.initPath : null,
     stdio: {
       openStdin: config.openStdin,

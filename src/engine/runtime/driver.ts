@@ -2,7 +2,7 @@
  * A runtime driver turns an OCI runtime spec into a process. `native` runs a plan of system calls,
  * `oci` drives crun or runc; both pass one suite (driver.suite.ts) and run inside the supervisor.
  */
-import type { ProcessSpec, RuntimeSpec } from "#oci";
+import type { ProcessSpec, ResourcesSpec, RuntimeSpec } from "#oci";
 
 /** The container's file tree: overlayfs over mounted layers. Paths are the host's. */
 export type RootFileSystem =
@@ -88,8 +88,17 @@ export interface Born {
  */
 export type BirthFailure = "notFound" | "notExecutable" | "failed";
 
+/** What is known of a birth before its file tree and network are there. */
+export interface ExpectedBirth {
+  readonly id: string;
+  readonly cgroupsPath: string;
+  readonly resources: ResourcesSpec;
+}
+
 export interface RuntimeDriver {
   readonly name: string;
+  /** Makes now what a birth will need. Undone by `release`, by a birth that differs, or when none comes. */
+  expect?(request: ExpectedBirth): void;
   /** Resolves when execve has succeeded. @throws RuntimeError, its sentence in Docker's words */
   birth(request: BirthRequest): Promise<Born>;
   /** What a birth would do, one step a line; nothing is started. Drivers of other programs cannot tell. */

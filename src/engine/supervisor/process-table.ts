@@ -19,6 +19,7 @@ import { type ProcessIdentity, SupervisedProcess } from "./process.ts";
 import type {
   BirthMessage,
   ExecMessage,
+  ExpectMessage,
   ExitReport,
   ProcessKey,
   ProcessReport,
@@ -61,6 +62,8 @@ type Entry =
 export class ProcessTable {
   readonly #options: ProcessTableOptions;
   readonly #entries = new Map<string, Entry>();
+  /** Births that were told to come, with their runtimes. */
+  readonly #expected = new Map<string, string>();
   readonly #early = new Map<string, Set<Attacher>>();
 
   constructor(options: ProcessTableOptions) {
@@ -109,7 +112,16 @@ export class ProcessTable {
     return reports;
   }
 
+  /** Lets the driver begin. An earlier life of the same id may still be on its way out: then nothing is made. */
+  expect({ id, runtime, cgroupsPath, resources }: ExpectMessage): void {
+    const driver = this.#options.parts.openDriver(runtime);
+    if (driver.expect === undefined || this.#entries.has(id)) return;
+    this.#expected.set(id, runtime);
+    driver.expect({ id, cgroupsPath, resources });
+  }
+
   async birth(message: BirthMessage): Promise<ProcessReport> {
+    this.#expected.delete(message.id);
     const key = { id: message.id };
     const { records, parts } = this.#options;
     await this.#makeRoom(key);
@@ -193,7 +205,7 @@ export class ProcessTable {
   async forget(key: ProcessKey): Promise<void> {
     const name = nameOf(key);
     const entry = this.#entries.get(name);
-    if (entry === undefined) return;
+    if (entry === undefined) return await this.#stopExpecting(key);
     if (entry.state !== "ended") throw conflict(`process ${name} is running`);
     await entry.teardown;
     if (this.#entries.get(name) !== entry) return;
@@ -201,6 +213,14 @@ export class ProcessTable {
     this.#entries.delete(name);
     this.#options.records.removeExit(key);
     this.#options.records.removeFolder(key);
+  }
+
+  async #stopExpecting(key: ProcessKey): Promise<void> {
+    const runtime = this.#expected.get(key.id);
+    if (runtime === undefined || key.execId !== undefined) return;
+    this.#expected.delete(key.id);
+    const scratch = this.#options.records.scratch(key);
+    await this.#options.parts.openDriver(runtime).release({ id: key.id, scratch });
   }
 
   /** A process that an earlier supervisor gave birth to and that lives. */

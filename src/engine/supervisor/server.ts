@@ -228,6 +228,10 @@ class Server {
     const table = this.#tableNow();
     const { parts } = this.#options;
     switch (request.type) {
+      case "expect":
+        checkKey(request);
+        table.expect(request);
+        return null;
       case "birth":
         checkKey(request);
         return await table.birth(request);

@@ -8,7 +8,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { EngineError, sentenceOf } from "#base";
-import type { Cgroup, CgroupHost } from "#linux/cgroup";
+import type { CgroupHost } from "#linux/cgroup";
 import { allocate, attempt, SyscallError } from "#linux/ffi";
 import { openNamespace } from "#linux/namespace";
 import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
@@ -23,6 +23,7 @@ import {
 import { birthKey, birthSlots, cloneFlagsOf, compileBirth } from "./birth-plan.ts";
 import { borrowForBirth, borrowForExec, ownAdjustment, writeAdjustment } from "./borrow.ts";
 import type { EncodedPlan } from "./encode.ts";
+import { ExpectedPlaces, type Place } from "./expected.ts";
 import { compileExec, execKey, execSlots } from "./exec-plan.ts";
 import { type HostFacts, readHostFacts } from "./facts.ts";
 import { failureOf, frame, type Operation } from "./failure.ts";
@@ -53,17 +54,28 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
   const nursery = openNursery({ trampoline, folder, cgroups });
   const facts = readHostFacts(cgroups, nursery.emptyDevice);
   const midwife = new Midwife(trampoline, nursery.namespace);
-  const host: Host = { midwife, nursery, facts, cgroups, plans: new PlanCache(midwife.address) };
+  const plans = new PlanCache(midwife.address);
+  const host: Host = {
+    midwife,
+    nursery,
+    facts,
+    cgroups,
+    expected: new ExpectedPlaces(cgroups),
+    plans,
+  };
   return {
     name: "native",
+    expect: (request) => host.expected.expect(request),
     birth: (request) => birth(host, request),
     exec: (request) => exec(host, request),
-    release: ({ scratch }) => {
+    release: ({ id, scratch }) => {
+      host.expected.drop(id);
       rmSync(scratch, { recursive: true, force: true });
       return Promise.resolve();
     },
     explain: (request) => explain(host, request),
     [Symbol.dispose]: () => {
+      host.expected[Symbol.dispose]();
       midwife[Symbol.dispose]();
       attempt("close", nursery.namespace);
     },
@@ -75,6 +87,7 @@ interface Host {
   readonly nursery: Nursery;
   readonly facts: HostFacts;
   readonly cgroups: CgroupHost;
+  readonly expected: ExpectedPlaces;
   readonly plans: PlanCache;
 }
 
@@ -88,24 +101,25 @@ function explain({ facts }: Host, request: BirthRequest): string {
 }
 
 async function birth(host: Host, request: BirthRequest): Promise<Born> {
-  const { linux } = request.spec;
-  let cgroup: Cgroup | undefined;
+  const { cgroupsPath, resources } = request.spec.linux;
+  let place: Place | undefined;
   try {
-    cgroup = host.cgroups.create({ path: linux.cgroupsPath, resources: linux.resources });
-    return await birthInside(host, request, cgroup);
+    place = host.expected.take({ id: request.id, cgroupsPath, resources });
+    return await birthInside(host, request, place);
   } catch (thrown) {
-    cgroup?.sendKill();
+    place?.join[Symbol.dispose]();
+    place?.cgroup.sendKill();
     // Zombies were reaped: the folders go at once, or start-up finds them by their parent.
-    cgroup?.tryRemove();
+    place?.cgroup.tryRemove();
     throw asRuntimeError("birth", thrown);
   }
 }
 
-async function birthInside(host: Host, request: BirthRequest, cgroup: Cgroup): Promise<Born> {
+async function birthInside(host: Host, request: BirthRequest, place: Place): Promise<Born> {
   const { facts, plans } = host;
   using pipes = openPipes();
   const { child, mountNamespace, refused } = (() => {
-    using join = cgroup.openJoin();
+    using join = place.join;
     using birth = borrowForBirth(request, { pipes, tasks: join.tasks });
     const { shape, spec, descriptors } = birth;
     const compiled = { id: request.id, spec, facts, shape };
