@@ -257,7 +257,11 @@ describe("hosts", () => {
     ["foo://x", "invalid bind address format: foo://x"],
     ["unix://relative", "unable to parse docker host"],
     ["tcp://h:99999", "unable to parse docker host"],
-    ["ssh://h", "the ssh:// scheme is not implemented"],
+    ["ssh://", "ssh host connection is not valid: no host specified"],
+    ["ssh://me:secret@h", "plain-text password is not supported"],
+    ["ssh://-oProxyCommand=x", "ssh host connection is not valid: invalid host"],
+    ["ssh://h?x", "extra query after the host"],
+    ["npipe://h", "the npipe:// scheme is not implemented"],
   ])("%s is refused", (host, message) => expect(() => parseHost(host)).toThrow(message));
 
   test("TLS has its own port", () => {

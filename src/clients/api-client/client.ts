@@ -232,7 +232,7 @@ export class ApiClient {
     const text =
       payload === undefined || typeof payload === "string" ? payload : JSON.stringify(payload);
     const headers: Record<string, string> = {
-      Host: endpoint.kind === "unix" ? "docker" : `${endpoint.hostname}:${endpoint.port}`,
+      Host: endpoint.kind === "tcp" ? `${endpoint.hostname}:${endpoint.port}` : "docker",
       "User-Agent": this.#options.userAgent ?? "naru-client",
       ...this.#options.headers,
       ...request.headers,

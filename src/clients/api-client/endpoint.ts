@@ -1,5 +1,6 @@
 /**
- * Where a daemon listens, as people write it: `unix:///run/naru/naru.sock`, `tcp://host:2375`, `host:2375`.
+ * Where a daemon listens, as people write it: `unix:///run/naru/naru.sock`, `tcp://host:2375`, `host:2375`,
+ * `ssh://user@host`.
  * Parsed once, at the edge, in Docker's words.
  */
 import { invalid, notImplemented } from "#base";
@@ -19,6 +20,16 @@ export type Endpoint =
       readonly hostname: string;
       readonly port: number;
       readonly tls?: TlsMaterial;
+    }
+  /** Through `ssh` to a client on that machine, which dials its own daemon. */
+  | {
+      readonly kind: "ssh";
+      readonly user: string;
+      readonly hostname: string;
+      /** "" is ssh's own choice. */
+      readonly port: string;
+      /** The daemon's socket over there; "" is that client's default. */
+      readonly path: string;
     };
 
 const DEFAULT_PORT = 2375;
@@ -38,10 +49,11 @@ export function parseHost(host: string, tls?: TlsMaterial): Endpoint {
     case "https":
       return parseTcp(host, rest, tls ?? { verify: true });
     case "ssh":
+      return parseSsh(rest);
     case "npipe":
     case "fd":
       throw notImplemented(
-        `the ${scheme}:// scheme is not implemented: use unix:// or tcp:// (over SSH: \`ssh -L\` to the remote socket)`,
+        `the ${scheme}:// scheme is not implemented: use unix://, tcp:// or ssh://`,
       );
     default:
       throw invalid(`invalid bind address format: ${host}`);
@@ -58,9 +70,31 @@ function parseTcp(host: string, rest: string, tls?: TlsMaterial): Endpoint {
   return { kind: "tcp", hostname, port, ...(tls === undefined ? {} : { tls }) };
 }
 
+/** @throws EngineError "invalid" in Docker's words */
+function parseSsh(rest: string): Endpoint {
+  const wrong = (why: string) => invalid(`ssh host connection is not valid: ${why}`);
+  if (rest.includes("?")) throw wrong(`extra query after the host: ${JSON.stringify(rest)}`);
+  if (rest.includes("#")) throw wrong(`extra fragment after the host: ${JSON.stringify(rest)}`);
+  const [authority = ""] = rest.split("/", 1);
+  const path = rest.slice(authority.length);
+  const match = /^(?:([^@]*)@)?(\[[0-9a-fA-F:.%]+\]|[^:@[\]]*)(?::(\d{1,5}))?$/.exec(authority);
+  if (match === null) throw wrong(`invalid host: ${authority}`);
+  const [, user = "", host = "", port = ""] = match;
+  if (user.includes(":")) throw wrong("plain-text password is not supported");
+  const hostname = host.replace(/^\[|\]$/g, "");
+  if (hostname === "") throw wrong("no host specified");
+  // ssh would take it for an option, and options run programs.
+  if (hostname.startsWith("-") || user.startsWith("-")) throw wrong(`invalid host: ${authority}`);
+  return { kind: "ssh", user, hostname, port, path: path === "/" ? "" : path };
+}
+
 /** The endpoint as Docker's messages write it. */
 export function endpointText(endpoint: Endpoint): string {
   if (endpoint.kind === "unix") return `unix://${endpoint.path}`;
+  if (endpoint.kind === "ssh") {
+    const { user, hostname, port, path } = endpoint;
+    return `ssh://${user === "" ? "" : `${user}@`}${hostname}${port === "" ? "" : `:${port}`}${path}`;
+  }
   const hostname = endpoint.hostname.includes(":") ? `[${endpoint.hostname}]` : endpoint.hostname;
   return `tcp://${hostname}:${endpoint.port}`;
 }

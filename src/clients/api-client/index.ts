@@ -8,3 +8,4 @@ export * from "./json-lines.ts";
 export * from "./live.ts";
 export * from "./system.ts";
 export type { Wire } from "./wire.ts";
+export { openWire } from "./wire.ts";

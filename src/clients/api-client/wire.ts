@@ -39,6 +39,10 @@ interface State {
 
 /** Opens a connection. @throws ConnectionError */
 export async function openWire(endpoint: Endpoint): Promise<Wire> {
+  if (endpoint.kind === "ssh") {
+    const { openSshWire } = await import("./ssh-wire.ts");
+    return openSshWire(endpoint);
+  }
   const state: State = {
     chunks: [],
     waitingBytes: 0,

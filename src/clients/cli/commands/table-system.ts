@@ -26,6 +26,14 @@ export const systemCommands: readonly CommandEntry[] = [
     load: async () => (await import("./events.ts")).events,
   },
   {
+    names: ["system dial-stdio"],
+    usage: "",
+    short: "Proxy the stdio stream to the daemon connection. Should not be invoked manually.",
+    args: { min: 0, max: 0 },
+    hidden: true,
+    load: async () => (await import("./dial-stdio.ts")).dialStdio,
+  },
+  {
     names: ["inspect"],
     usage: "[OPTIONS] NAME|ID [NAME|ID...]",
     short: "Return low-level information on Naru objects",
