@@ -49,7 +49,7 @@ type Child = Bun.Subprocess<"pipe", "pipe", "pipe">;
 class SshWire implements Wire {
   readonly #child: Child;
   readonly #endpoint: SshEndpoint;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  readonly #reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> };
   readonly #chunks: Uint8Array[] = [];
   readonly #stderr: Promise<string>;
   /** The one read under way: it sees the end also while nobody reads. */
@@ -71,7 +71,7 @@ class SshWire implements Wire {
       .read()
       .then(
         ({ done, value }) => {
-          if (done) this.#ended = true;
+          if (done || value === undefined) this.#ended = true;
           else {
             this.#heard = true;
             this.#chunks.push(value);
@@ -115,7 +115,7 @@ class SshWire implements Wire {
     if (this.#ended && !this.#heard) throw await this.#failure();
     if (this.#closed) throw new Error("the connection is closed");
     try {
-      this.#child.stdin.write(bytes);
+      await this.#child.stdin.write(bytes);
       await this.#child.stdin.flush();
     } catch (cause) {
       // ssh is gone: why, it has said on its other stream.
