@@ -157,12 +157,14 @@ test("images are imported, tagged, saved, inspected and removed", async () => {
   const archive = Bun.file(await baseImage("busybox"));
   const bytes = Buffer.from(await archive.bytes());
   // Its types know the older form only, with a callback.
-  const importing = docker.importImage as unknown as (
-    file: NodeJS.ReadableStream,
-    options: Record<string, string>,
-  ) => Promise<NodeJS.ReadableStream>;
+  const importer = docker as unknown as {
+    importImage(
+      file: NodeJS.ReadableStream,
+      options: Record<string, string>,
+    ): Promise<NodeJS.ReadableStream>;
+  };
   const options = { repo: "cargo", tag: "v1" };
-  await textOf(await importing.call(docker, Readable.from([bytes]), options));
+  await textOf(await importer.importImage(Readable.from([bytes]), options));
   const image = docker.getImage("cargo:v1");
   expect(await image.inspect()).toMatchObject({ RepoTags: ["cargo:v1"], Os: "linux" });
   await image.tag({ repo: "cargo", tag: "v2" });
