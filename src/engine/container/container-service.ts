@@ -255,6 +255,9 @@ export interface ContainerService {
   unpause(nameOrId: string): Promise<void>;
   rename(nameOrId: string, newName: string): Promise<void>;
   remove(nameOrId: string, request: { force: boolean; volumes: boolean }): Promise<void>;
+  /** One network more, now or at the next start. */
+  connect(nameOrId: string, request: EndpointRequest): Promise<void>;
+  disconnect(nameOrId: string, request: { network: string; force: boolean }): Promise<void>;
   /** Limits and restart policy, also of a running container. @throws EngineError in Docker's words */
   update(nameOrId: string, request: UpdateRequest): Promise<{ warnings: string[] }>;
   /** Removes stopped containers. @throws EngineError "conflict" while another prune runs */

@@ -333,6 +333,18 @@ export class FakeNetwork implements NetworkService {
     return Promise.resolve([]);
   }
 
+  check(request: { network: string }): never {
+    throw noSuch("network", request.network);
+  }
+
+  connect(): Promise<never> {
+    return Promise.reject(new Error("the fake connects nobody"));
+  }
+
+  disconnect(): Promise<never> {
+    return Promise.reject(new Error("the fake disconnects nobody"));
+  }
+
   endpointsOf(): [] {
     return [];
   }

@@ -1,4 +1,6 @@
 /** Events of containers, with the attributes Docker gives them: image, name and labels beside what is special. */
+import type { Endpoint } from "#engine/network";
+
 import type { Context } from "./context.ts";
 import type { ContainerRecord } from "./records.ts";
 
@@ -21,18 +23,30 @@ export function publishEvent(
   });
 }
 
-/** `network connect` and `network disconnect` of one endpoint. */
+/** `network connect` and `network disconnect` of every endpoint. */
 export function publishNetworkEvents(
   context: Pick<Context, "events" | "network">,
   id: string,
   action: "connect" | "disconnect",
 ): void {
-  for (const { networkId, networkName, link } of context.network.endpointsOf(id)) {
-    context.events.publish({
-      type: "network",
-      action,
-      actorId: networkId,
-      attributes: { container: id, name: networkName, type: link.device?.kind ?? "bridge" },
-    });
+  for (const endpoint of context.network.endpointsOf(id)) {
+    publishNetworkEvent(context, endpoint, action);
   }
+}
+
+export function publishNetworkEvent(
+  context: Pick<Context, "events">,
+  { networkId, networkName, containerId, link }: Endpoint,
+  action: "connect" | "disconnect",
+): void {
+  context.events.publish({
+    type: "network",
+    action,
+    actorId: networkId,
+    attributes: {
+      container: containerId,
+      name: networkName,
+      type: link.device?.kind ?? "bridge",
+    },
+  });
 }

@@ -9,6 +9,7 @@ import type { SupervisorEvent } from "#engine/supervisor";
 
 import type { ContainerService } from "./container-service.ts";
 import type { ContainerPaths, ContainerRooms, Context, Log } from "./context.ts";
+import { connectContainer, disconnectContainer } from "./connect.ts";
 import { createContainer } from "./create.ts";
 import { createExec, forgetSoon, handleExecExit, resizeExec, startExec } from "./exec.ts";
 import { ExecTable } from "./exec-table.ts";
@@ -141,6 +142,8 @@ const lifecycle = (context: Context) =>
     unpause: async (nameOrId) => await unpauseContainer(context, nameOrId),
     rename: async (nameOrId, newName) => await renameContainer(context, nameOrId, newName),
     remove: (nameOrId, request) => removeContainer(context, nameOrId, request),
+    connect: async (nameOrId, request) => await connectContainer(context, nameOrId, request),
+    disconnect: async (nameOrId, request) => await disconnectContainer(context, nameOrId, request),
     wait: (nameOrId, request) => waitFor(context, nameOrId, request),
     update: (nameOrId, request) => updateContainer(context, nameOrId, request),
     prune: (request) => pruneContainers(context, request),

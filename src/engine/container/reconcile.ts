@@ -54,7 +54,9 @@ export async function reconcile(
   const alive = new Set(
     [...context.records.all()].filter(holdsNetwork(context)).map(({ id }) => id),
   );
-  await orWarn(context, "give back addresses and ports", () => context.network.reconcile(alive));
+  await orWarn(context, "give back addresses and ports", () =>
+    context.network.reconcile(alive, pidOf(context)),
+  );
   if (startUp) {
     const running = new Map(
       [...alive].map((id) => [id, volumeMounts(context.records.must(id))] as const),
@@ -79,6 +81,13 @@ async function orWarn(
     context.log.error(`could not ${what}`, { error: sentenceOf(cause) });
   }
 }
+
+const pidOf =
+  ({ records }: Context) =>
+  (id: string): number | null => {
+    const state = records.get(id)?.state;
+    return state?.status === "running" || state?.status === "paused" ? state.pid : null;
+  };
 
 const holdsNetwork =
   (context: Context) =>

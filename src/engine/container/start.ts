@@ -190,9 +190,10 @@ async function attachNetwork(context: Context, record: ContainerRecord): Promise
     case "container":
       return { attachment: { mode: "shared" }, ...nothing };
     case "none":
-      return { attachment: { mode: "none" }, ...nothing };
     case "network":
-      if (record.config.networkDisabled) return { attachment: { mode: "none" }, ...nothing };
+      // Also a container that has left its last network, or one without any that was connected to one.
+      if (record.config.networkDisabled || networksOf(record).length === 0)
+        return { attachment: { mode: "none" }, ...nothing };
       return await context.network.attach({
         containerId: record.id,
         containerName: record.name,

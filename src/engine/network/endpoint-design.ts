@@ -17,7 +17,7 @@ import {
 import { contains, formatIpv4, parseCidr, parseIpv4, type Subnet } from "./addresses/ip.ts";
 import { contains6, formatIpv6, parseCidr6, parseIpv6 } from "./addresses/ipv6.ts";
 import type { LinkSetting } from "./endpoint.ts";
-import type { EndpointRequest, Network } from "./network-service.ts";
+import type { EndpointOwner, EndpointRequest, Network } from "./network-service.ts";
 import { bridgeOptions, deviceOf, LINK_NAME, linkPrefixOf } from "./options.ts";
 import type { CustomEndpoint, NetworkRecords, NewEndpoint } from "./records.ts";
 
@@ -28,12 +28,7 @@ const SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls";
 /** Aliases and links of one endpoint. */
 const NAMES_LIMIT = 1024;
 
-/** Whose endpoint it is. */
-export interface Owner {
-  readonly containerId: string;
-  readonly containerName?: string;
-  readonly hostname?: string;
-}
+export type Owner = EndpointOwner;
 
 /** One network of a container, and what is asked of it. */
 export interface Wish {
@@ -119,7 +114,7 @@ function designEndpoint(
 }
 
 /** @returns the hardware address in Docker's form, "" when none was asked for. @throws EngineError "invalid" */
-function checkRequest(network: Network, request: EndpointRequest): string {
+export function checkRequest(network: Network, request: EndpointRequest): string {
   const { aliases = [], links = [], macAddress = "", ipv4, ipv6, linkLocal = [] } = request;
   const errors: string[] = [];
   if (network.custom === null) {

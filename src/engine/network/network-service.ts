@@ -116,6 +116,35 @@ export interface PortHolder {
   list?(): Promise<readonly { readonly id: string; readonly ports: readonly PortBinding[] }[]>;
 }
 
+/** Whose endpoint it is. */
+export interface EndpointOwner {
+  readonly containerId: string;
+  readonly containerName?: string;
+  readonly hostname?: string;
+}
+
+/** A network more for a container that runs as `pid`. */
+export interface ConnectRequest {
+  readonly owner: EndpointOwner;
+  readonly pid: number;
+  readonly endpoint: EndpointRequest;
+  /** All that the container wants to publish. */
+  readonly ports: readonly PortRequest[];
+  /** Shares the transaction; `unrecord` takes it back when the link could not be made. */
+  readonly record?: () => void;
+  readonly unrecord?: () => void;
+}
+
+export interface DisconnectRequest extends Omit<ConnectRequest, "endpoint" | "unrecord"> {
+  readonly networkId: string;
+}
+
+/** One endpoint that came or went, and the container's ports as they are now. */
+export interface Connected {
+  readonly endpoint: Endpoint;
+  readonly ports: readonly PortBinding[];
+}
+
 export interface NetworkService {
   /** Makes or repairs the default bridge, forwarding and the firewall table; idempotent, run at daemon start. */
   ensure(): Promise<void>;
@@ -147,10 +176,21 @@ export interface NetworkService {
     networks: readonly EndpointRequest[];
     ports: readonly PortRequest[];
   }): Promise<{ attachment: NetworkAttachment; endpoints: Endpoint[]; ports: PortBinding[] }>;
+  /** A wish as it would be checked at the start. @throws EngineError in Docker's words */
+  check(request: EndpointRequest): Network;
+  /** @throws EngineError in Docker's words; nothing has changed then */
+  connect(request: ConnectRequest): Promise<Connected>;
+  disconnect(request: DisconnectRequest): Promise<Connected>;
   /** Adds the container's ports to the firewall's maps. */
   publish(containerId: string, ports: readonly PortBinding[]): Promise<void>;
   /** Gives everything back: map elements, ports, link, address. May run twice; also after a crash. */
   release(containerId: string): Promise<void>;
-  /** Start-up: whatever is recorded or present for containers not in `alive` is released. */
-  reconcile(alive: ReadonlySet<string>): Promise<void>;
+  /**
+   * Start-up: whatever is recorded or present for containers not in `alive` is released.
+   * @param pidOf a living process of a container, for links that a crash left unmade
+   */
+  reconcile(
+    alive: ReadonlySet<string>,
+    pidOf?: (containerId: string) => number | null,
+  ): Promise<void>;
 }

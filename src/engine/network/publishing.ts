@@ -1,10 +1,8 @@
 /** Where published ports lead: which of a container's networks, which address, and what its gateway mode means. */
-import { formatIpv4 } from "./addresses/ip.ts";
 import type { PortBinding } from "./endpoint.ts";
-import type { Wish } from "./endpoint-design.ts";
-import type { PortRequest } from "./network-service.ts";
+import type { EndpointRequest, Network, PortRequest } from "./network-service.ts";
 import { bridgeOptions, type GatewayMode } from "./options.ts";
-import type { NewEndpoint, PublishedPort } from "./records.ts";
+import type { PublishedPort } from "./records.ts";
 import { candidateOf, gatewayAmong } from "./routes.ts";
 
 export interface PortTarget {
@@ -17,24 +15,23 @@ export interface PortTarget {
   wanted(ports: readonly PortRequest[]): PortRequest[];
 }
 
+/** One network of a container with the addresses it has there. */
+export interface Placed {
+  readonly network: Network;
+  readonly request: EndpointRequest;
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
+}
+
 /** The bridge network with the default route; null: nothing can be published in any of the container's networks. */
-export function targetOf(
-  wishes: readonly Wish[],
-  endpoints: readonly NewEndpoint[],
-): PortTarget | null {
-  const candidates = wishes.flatMap((wish, index) => {
-    const endpoint = endpoints[index];
-    if (wish.network.driver !== "bridge" || !endpoint) return [];
-    return [{ ...candidateOf(wish), network: wish.network, endpoint }];
-  });
+export function targetOf(placed: readonly Placed[]): PortTarget | null {
+  const candidates = placed
+    .filter(({ network }) => network.driver === "bridge")
+    .map((one) => ({ ...candidateOf(one), ...one }));
   const best = gatewayAmong(candidates, "ipv4") ?? gatewayAmong(candidates, "ipv6");
   if (best === null) return null;
-  const { endpoint, network } = best;
+  const { network, ipv4, ipv6 } = best;
   const options = bridgeOptions(network.custom?.options ?? {});
-  const [ipv4, ipv6] = [
-    endpoint.address === null ? null : formatIpv4(endpoint.address),
-    endpoint.address6 ?? null,
-  ];
   const { gatewayMode4: mode4, gatewayMode6: mode6, bindingAddress } = options;
   return {
     networkId: network.id,

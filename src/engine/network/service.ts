@@ -5,7 +5,7 @@
 import { conflict, invalid, notFound, sentenceOf, shortId, wrap } from "#base";
 import type { EventBus } from "#engine/events";
 import type { Store } from "#engine/store";
-import { deleteConnections, IPPROTO_UDP, type Netlink, openNetlink } from "#linux/netlink";
+import { type Netlink, openNetlink } from "#linux/netlink";
 import { type Nftables, openNftables } from "#linux/nftables";
 
 import { contains, formatIpv4, parseCidr, type Subnet } from "./addresses/ip.ts";
@@ -13,18 +13,36 @@ import { DOCKER_POOLS, parseDefaultPool } from "./addresses/pools.ts";
 import { ensurePorts } from "./bridge/bridge.ts";
 import { DefaultBridge } from "./bridge/default-bridge.ts";
 import { Forwarding } from "./bridge/forwarding.ts";
-import { designEndpoints, type DesignTools, releasePending, type Wish } from "./endpoint-design.ts";
+import {
+  connectRunning,
+  type ConnectingParts,
+  disconnectRunning,
+  repairLinks,
+} from "./connecting.ts";
+import {
+  checkRequest,
+  designEndpoints,
+  type DesignTools,
+  releasePending,
+  type Wish,
+} from "./endpoint-design.ts";
 import type { NetworkAttachment, PortBinding } from "./endpoint.ts";
 import { Firewall } from "./firewall/firewall.ts";
+import { Guards } from "./firewall/guards.ts";
 import type {
+  Connected,
+  ConnectRequest,
+  DisconnectRequest,
   Endpoint,
+  EndpointRequest,
   Network,
   NetworkRequest,
   NetworkService,
   PortHolder,
 } from "./network-service.ts";
-import { NetworkRecords, type NewEndpoint, type PublishedPort } from "./records.ts";
-import { directPorts, type PortTarget, publishedOf, targetOf } from "./publishing.ts";
+import { NetworkRecords, type NewEndpoint } from "./records.ts";
+import { PortPublisher } from "./port-publisher.ts";
+import { type Placed, publishedOf, targetOf } from "./publishing.ts";
 import { candidateOf, defaultRoutes } from "./routes.ts";
 import { UserNetworks } from "./user-networks.ts";
 
@@ -80,6 +98,8 @@ class BridgeNetworkService implements OpenedNetworkService {
   readonly #firewall: Firewall;
   readonly #default: DefaultBridge;
   readonly #users: UserNetworks;
+  readonly #ports: PortPublisher;
+  readonly #guards: Guards;
   readonly #forwarding: Forwarding;
   readonly #warn: (message: string) => void;
   readonly #events: Pick<EventBus, "publish">;
@@ -122,6 +142,7 @@ class BridgeNetworkService implements OpenedNetworkService {
       bridge,
       facts: () => ({
         bridges: this.#users.rules(),
+        guarded: this.#guards.all(),
         ports: records.allBindings(),
         guard: this.#forwarding.guard("ipv4"),
         guard6: this.#forwarding.guard("ipv6"),
@@ -129,6 +150,8 @@ class BridgeNetworkService implements OpenedNetworkService {
     });
     const { firewall, forwarding } = { firewall: this.#firewall, forwarding: this.#forwarding };
     const parts = { records, netlink: own, firewall, forwarding };
+    this.#guards = new Guards({ records, firewall });
+    this.#ports = new PortPublisher({ records, firewall, portHolder, warn });
     this.#users = new UserNetworks({ ...parts, bridge, pools, warn });
   }
 
@@ -249,13 +272,27 @@ class BridgeNetworkService implements OpenedNetworkService {
     }
   }
 
+  check(request: EndpointRequest): Network {
+    const network = this.resolve(request.network);
+    checkRequest(network, request);
+    return network;
+  }
+
+  connect(request: ConnectRequest): Promise<Connected> {
+    return connectRunning(this.#connecting(), request);
+  }
+
+  disconnect(request: DisconnectRequest): Promise<Connected> {
+    return disconnectRunning(this.#connecting(), request);
+  }
+
   publish(containerId: string, ports: readonly PortBinding[]): Promise<void> {
     if (ports.length === 0) return Promise.resolve();
     // As recorded: with the address each one leads to.
     const published = this.#records.bindingsOf(containerId);
     if (published.length === 0) return Promise.resolve();
     this.#firewall.publish(published);
-    this.#flushUdp(published);
+    this.#ports.flushUdp(published);
     return Promise.resolve();
   }
 
@@ -263,12 +300,16 @@ class BridgeNetworkService implements OpenedNetworkService {
     return this.#releaseAll([containerId]);
   }
 
-  async reconcile(alive: ReadonlySet<string>): Promise<void> {
+  async reconcile(
+    alive: ReadonlySet<string>,
+    pidOf: (containerId: string) => number | null = () => null,
+  ): Promise<void> {
     await this.#releaseAll(this.#records.containers().filter((id) => !alive.has(id)));
     this.#reap();
     this.#removeStrangers();
     this.#users.removeStrangers();
-    await this.#reconcilePorts(alive);
+    this.#repairLinks(alive, pidOf);
+    await this.#ports.reconcile(alive);
   }
 
   [Symbol.dispose](): void {
@@ -279,19 +320,42 @@ class BridgeNetworkService implements OpenedNetworkService {
     this.#firewall[Symbol.dispose]();
   }
 
+  #connecting(): ConnectingParts {
+    return {
+      records: this.#records,
+      tools: this.#tools,
+      resolve: (nameOrId) => this.resolve(nameOrId),
+      publishAnew: (owner, ports, target) => this.#ports.publishAnew(owner, ports, target),
+      guard: (endpoints) => this.#guards.add(endpoints),
+      unguard: (endpoints) => this.#guards.remove(endpoints),
+      warn: this.#warn,
+    };
+  }
+
+  #repairLinks(alive: ReadonlySet<string>, pidOf: (containerId: string) => number | null): void {
+    if (alive.size === 0) return;
+    const present = new Set(this.#netlink.listLinks().map(({ name }) => name));
+    const parts = this.#connecting();
+    for (const containerId of alive) {
+      const pid = pidOf(containerId);
+      if (pid !== null) repairLinks(parts, { containerId, pid, present });
+    }
+  }
+
   async #attachLinks(wishes: readonly Wish[], request: AttachRequest): Promise<Attached> {
     const { containerId } = request;
     if (this.#records.endpointsOf(containerId).length > 0) await this.release(containerId);
     const decided = withRoutes(wishes, designEndpoints(wishes, request, this.#tools));
     try {
-      const target = request.ports.length === 0 ? null : targetOf(wishes, decided);
-      const bound = target === null ? [] : await this.#reserve(decided, target, request);
+      const target = request.ports.length === 0 ? null : targetOf(placedOf(wishes, decided));
+      const bound = target === null ? [] : await this.#ports.reserve(decided, target, request);
       // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.
       this.#records.transactInUse(() => {
         for (const endpoint of decided) this.#records.addEndpoint(endpoint);
         if (target !== null) this.#records.addBindings(publishedOf(containerId, target, bound));
       });
       const endpoints = this.#records.endpointsOf(containerId);
+      this.#guards.add(endpoints);
       const attachment: NetworkAttachment = {
         mode: "bridge",
         endpoints: endpoints.map(({ link }) => link),
@@ -299,32 +363,6 @@ class BridgeNetworkService implements OpenedNetworkService {
       return { attachment, endpoints, ports: bound };
     } finally {
       releasePending(decided, this.#tools.pending);
-    }
-  }
-
-  /** Host ports, and those that are open at the container's own address. */
-  async #reserve(
-    endpoints: readonly NewEndpoint[],
-    target: PortTarget,
-    { containerId, containerName, ports }: AttachRequest,
-  ): Promise<PortBinding[]> {
-    const asked = target.wanted(ports);
-    const direct = directPorts(ports, target);
-    if (asked.length === 0) return direct;
-    try {
-      const bound = await this.#portHolder.reserve({
-        id: containerId,
-        ports: asked,
-        target: target.ipv4 ?? target.ipv6,
-      });
-      return [...bound, ...direct];
-    } catch (cause) {
-      const name = containerName ?? shortId(containerId);
-      const id = endpoints.find(({ networkId }) => networkId === target.networkId)?.id ?? "";
-      throw wrap(
-        `driver failed programming external connectivity on endpoint ${name} (${id})`,
-        cause,
-      );
     }
   }
 
@@ -343,6 +381,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     );
     if (known.length === 0) return;
     const ports = known.flatMap((id) => records.bindingsOf(id));
+    this.#guards.remove(known.flatMap((id) => records.endpointsOf(id)));
     records.transactInUse(() => {
       for (const id of known) {
         records.removeBindings(id);
@@ -351,7 +390,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     });
     this.#reapTimer ??= setTimeout(() => this.#reap(), LINK_GRACE_MS).unref();
     this.#firewall.unpublish(ports);
-    this.#flushUdp(ports);
+    this.#ports.flushUdp(ports);
     const holders = new Set(ports.map(({ containerId }) => containerId));
     await Promise.all(Array.from(holders, (id) => this.#portHolder.release(id)));
   }
@@ -385,43 +424,16 @@ class BridgeNetworkService implements OpenedNetworkService {
       .map(({ name }) => name);
     if (strangers.length > 0) this.#netlink.deleteLinks(strangers);
   }
-
-  /** The supervisor may hold ports of nobody, or, started anew, none of those it should. */
-  async #reconcilePorts(alive: ReadonlySet<string>): Promise<void> {
-    const holders = await this.#portHolder.list?.();
-    if (!holders) return;
-    const held = new Set(holders.map(({ id }) => id));
-    for (const id of held) if (!alive.has(id)) await this.#portHolder.release(id);
-    for (const id of alive) {
-      const ports = held.has(id) ? [] : this.#records.bindingsOf(id);
-      if (ports.length > 0) await this.#reserveAgain(id, ports);
-    }
-  }
-
-  async #reserveAgain(id: string, ports: readonly PublishedPort[]): Promise<void> {
-    const target = ports[0]?.target ?? null;
-    try {
-      await this.#portHolder.reserve({ id, ports, target });
-    } catch (thrown) {
-      // The container runs and is reachable by the firewall: tell, but keep it.
-      this.#warn(`the ports of ${shortId(id)} are no longer reserved: ${sentenceOf(thrown)}`);
-    }
-  }
-
-  /** Clients that keep sending would go on reaching the former target (moby #44742). */
-  #flushUdp(ports: readonly PublishedPort[]): void {
-    const udp = ports.filter(({ protocol, hostAddress }) => {
-      return protocol === "udp" && !hostAddress.includes(":");
-    });
-    if (udp.length === 0) return;
-    const destinationPorts = new Set(udp.map(({ hostPort }) => hostPort));
-    try {
-      deleteConnections({ protocol: IPPROTO_UDP, destinationPorts });
-    } catch (thrown) {
-      this.#warn(`old UDP connections stay: ${sentenceOf(thrown)}`);
-    }
-  }
 }
+
+const placedOf = (wishes: readonly Wish[], endpoints: readonly NewEndpoint[]): Placed[] =>
+  endpoints.flatMap(({ address, address6 }, index) => {
+    const wish = wishes[index];
+    if (!wish) return [];
+    return [
+      { ...wish, ipv4: address === null ? null : formatIpv4(address), ipv6: address6 ?? null },
+    ];
+  });
 
 /** Of several networks one has the default route of each family; of a single one nothing needs to be said. */
 function withRoutes(wishes: readonly Wish[], endpoints: readonly NewEndpoint[]): NewEndpoint[] {

@@ -2,10 +2,13 @@
 import { invalid } from "#base";
 import type { ContainerService } from "#engine/container";
 import type { Network, NetworkService } from "#engine/network";
+import type { NetworkConnectRequest, NetworkDisconnectRequest } from "#wire/docker";
 import { type Filters, requireFilters } from "#wire/http";
 
 import type { Call } from "./call.ts";
-import { decodeNetworkCreate } from "./decode/networking.ts";
+import { networkConnectShape, networkDisconnectShape } from "./decode/network-shapes.ts";
+import { decodeEndpoint, decodeNetworkCreate } from "./decode/networking.ts";
+import { decodeShape } from "./decode/shape.ts";
 import { encodeNetwork, type NamedEndpoint } from "./encode/network-inspect.ts";
 import { parseMoment } from "./instants.ts";
 import type { Routes } from "./routes.ts";
@@ -17,7 +20,7 @@ export type Networks = Pick<
 
 interface Services {
   readonly networks: Networks;
-  readonly containers: Pick<ContainerService, "resolve">;
+  readonly containers: Pick<ContainerService, "resolve" | "connect" | "disconnect">;
 }
 
 const NETWORK_FILTERS: ReadonlySet<string> = new Set([
@@ -52,6 +55,26 @@ export function networkRoutes({ networks, containers }: Services): Routes {
       const nameOf = (id: string): string => nameOrNull(id, containers) ?? id;
       await networks.remove(call.param("id"), nameOf);
       call.empty(204);
+    },
+    "POST /networks/:id/connect": async (call) => {
+      const asked = decodeShape<NetworkConnectRequest>(
+        await call.requireBody(),
+        networkConnectShape,
+      );
+      // Before the container: docker says so.
+      const { name } = networks.resolve(call.param("id"));
+      const endpoint = decodeEndpoint(name, asked.EndpointConfig ?? {});
+      await containers.connect(asked.Container ?? "", endpoint);
+      call.empty(200);
+    },
+    "POST /networks/:id/disconnect": async (call) => {
+      const asked = decodeShape<NetworkDisconnectRequest>(
+        await call.requireBody(),
+        networkDisconnectShape,
+      );
+      const network = call.param("id");
+      await containers.disconnect(asked.Container ?? "", { network, force: asked.Force ?? false });
+      call.empty(200);
     },
     "POST /networks/prune": async (call) => {
       const filters = requireFilters(call.query.filters(), PRUNE_FILTERS);

@@ -36,7 +36,6 @@ const MISSING: Readonly<Record<string, readonly string[]>> = {
   "the search of images": ["GET /images/search"],
   "the build of images": ["POST /build", "POST /build/prune", "POST /build/cancel"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
-  "networks of your own": ["POST /networks/:id/connect", "POST /networks/:id/disconnect"],
   "checkpoints of a container": [
     "GET /containers/:id/checkpoints",
     "POST /containers/:id/checkpoints",

@@ -5,6 +5,8 @@ import { type Nftables, NftablesError } from "#linux/nftables";
 import type { PublishedPort } from "../records.ts";
 import { ensureAcceptedByLegacy, removeAcceptedByLegacy } from "./foreign-legacy.ts";
 import { ensureAccepted, removeAccepted } from "./foreign.ts";
+import { addGuards, removeGuards } from "./guard-table.ts";
+import type { GuardedPort } from "./guards.ts";
 import {
   addBridge,
   addElements,
@@ -61,59 +63,57 @@ export class Firewall implements Disposable {
 
   /** A network that is recorded already. */
   addBridge(rules: BridgeRules): void {
-    try {
-      this.#nftables.apply(addBridge(this.#table, rules));
-    } catch (thrown) {
-      if (!(thrown instanceof NftablesError)) throw thrown;
-      this.ensure();
-      return;
-    }
+    this.#applyOrEnsure(addBridge(this.#table, rules));
     ensureAccepted(this.#nftables, rules.bridge);
     ensureAcceptedByLegacy(rules.bridge);
   }
 
   /** A network whose record is gone already. */
   removeBridge(rules: BridgeRules): void {
-    try {
-      this.#nftables.apply(removeBridge(this.#table, rules));
-    } catch (thrown) {
-      if (!(thrown instanceof NftablesError)) throw thrown;
-      this.ensure();
-    }
+    this.#applyOrEnsure(removeBridge(this.#table, rules));
     removeAccepted(this.#nftables, rules.bridge);
     removeAcceptedByLegacy(rules.bridge);
   }
 
+  /** Bridge ports that let only their container's own addresses through. */
+  guard(ports: readonly GuardedPort[]): void {
+    this.#applyOrEnsure(addGuards(this.#table, ports));
+  }
+
+  unguard(ports: readonly GuardedPort[]): void {
+    this.#applyOrEnsure(removeGuards(this.#table, ports));
+  }
+
   /** Opens ports that are recorded already. A wiped table, or a stale element, is answered by writing it all. */
   publish(ports: readonly PublishedPort[]): void {
-    const commands = addElements(this.#table, ports);
-    if (commands.length === 0) return;
-    try {
-      this.#nftables.apply(commands);
-    } catch (thrown) {
-      if (!(thrown instanceof NftablesError)) throw thrown;
-      this.ensure();
-    }
+    this.#applyOrEnsure(addElements(this.#table, ports));
   }
 
   /** Closes ports whose records are gone already. */
   unpublish(ports: readonly PublishedPort[]): void {
-    const commands = removeElements(this.#table, ports);
+    this.#applyOrEnsure(removeElements(this.#table, ports));
+  }
+
+  /** Takes the table and our rules in other tables away. */
+  remove(): void {
+    const families = ["inet", "bridge"].map((family) => `${family} ${this.#table}`);
+    this.#nftables.apply(
+      families.flatMap((table) => [`add table ${table}`, `delete table ${table}`]),
+    );
+    for (const { bridge } of this.#facts().bridges) {
+      removeAccepted(this.#nftables, bridge);
+      removeAcceptedByLegacy(bridge);
+    }
+  }
+
+  /** The records hold what changes already: where it does not fit, all is written anew. */
+  #applyOrEnsure(commands: readonly string[]): void {
     if (commands.length === 0) return;
     try {
       this.#nftables.apply(commands);
     } catch (thrown) {
       if (!(thrown instanceof NftablesError)) throw thrown;
       this.ensure();
-    }
-  }
-
-  /** Takes the table and our rules in other tables away. */
-  remove(): void {
-    this.#nftables.apply([`add table inet ${this.#table}`, `delete table inet ${this.#table}`]);
-    for (const { bridge } of this.#facts().bridges) {
-      removeAccepted(this.#nftables, bridge);
-      removeAcceptedByLegacy(bridge);
     }
   }
 

@@ -13,11 +13,14 @@
  */
 import type { GatewayMode } from "../options.ts";
 import type { PublishedPort } from "../records.ts";
+import { replaceGuards } from "./guard-table.ts";
+import type { GuardedPort } from "./guards.ts";
 
 export interface TableFacts {
   readonly table: string;
   readonly bridges: readonly BridgeRules[];
   readonly ports: readonly PublishedPort[];
+  readonly guarded?: readonly GuardedPort[];
   /**
    * Set when the host did not forward before we came: then nothing but containers is forwarded. The names are
    * the bridges there were, which are part of the host; one that comes later belongs to an engine that filters
@@ -127,6 +130,7 @@ export function replaceTable(facts: TableFacts): string[] {
     ),
     ...facts.bridges.flatMap((bridge) => addBridge(table, bridge)),
     ...addElements(table, facts.ports),
+    ...replaceGuards(table, facts.guarded ?? []),
   ];
 }
 

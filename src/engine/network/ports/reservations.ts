@@ -27,6 +27,10 @@ interface Held extends PortBinding {
   release(): void;
 }
 
+/** The firewall translates no family into the other, and nothing that came for ::1. */
+const needsRelay = (address: Uint8Array, target: string | null): boolean =>
+  address.length === 16 || target?.includes(":") === true;
+
 /** Why one host port could not be had; the next port of a range may be free all the same. */
 class PortTaken extends EngineError {}
 
@@ -118,7 +122,7 @@ export class PortReservations {
   async #hold(binding: PortBinding, target: string | null): Promise<(() => void) | null> {
     const { protocol, hostAddress, hostPort } = binding;
     const address = parsed(hostAddress);
-    if (address.length === 16 && target !== null && protocol !== "sctp") {
+    if (needsRelay(address, target) && target !== null && protocol !== "sctp") {
       const relay = await openRelay(binding, target);
       return () => relay.close();
     }

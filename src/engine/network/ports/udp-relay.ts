@@ -1,5 +1,5 @@
 /**
- * UDP from an IPv6 address of the host to a container's IPv4 address. Each client gets a socket towards the
+ * UDP between the families: from an IPv6 address of the host to a container's IPv4 address, or the other way. Each client gets a socket towards the
  * container, so that answers find their way back; a client that is silent for a while loses it.
  */
 import { createSocket, type Socket } from "node:dgram";
@@ -21,7 +21,7 @@ interface Session {
 export async function openUdpRelay(request: RelayRequest): Promise<Relay> {
   const { hostAddress, hostPort } = request;
   // Not Bun.udpSocket: it cannot be told to leave the IPv4 side of the port to others.
-  const server = createSocket({ type: "udp6", ipv6Only: true });
+  const server = createSocket({ type: typeOf(hostAddress), ipv6Only: true });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);
   server.bind({ port: hostPort, address: hostAddress, exclusive: true }, resolve);
@@ -36,6 +36,8 @@ export async function openUdpRelay(request: RelayRequest): Promise<Relay> {
   server.on("error", () => undefined);
   return serve(server, request);
 }
+
+const typeOf = (address: string): "udp4" | "udp6" => (address.includes(":") ? "udp6" : "udp4");
 
 function serve(server: Socket, { targetAddress, targetPort }: RelayRequest): Relay {
   /** By client, the most silent first. */
@@ -58,7 +60,7 @@ function serve(server: Socket, { targetAddress, targetPort }: RelayRequest): Rel
     } else {
       const [mostSilent] = sessions.keys();
       if (sessions.size >= SESSION_LIMIT && mostSilent !== undefined) end(mostSilent);
-      const socket = createSocket("udp4");
+      const socket = createSocket(typeOf(targetAddress));
       session = { socket, lastUsedAt: 0 };
       socket.on("error", () => end(client));
       socket.on("message", (answer, from) => {

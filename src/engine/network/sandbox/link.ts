@@ -80,6 +80,16 @@ export function addDefaultRoute(
   if (route) inside.addRoute(route);
 }
 
+/** A link without the route is no error. */
+export function removeDefaultRoute(
+  inside: Netlink,
+  endpoint: BridgeEndpoint,
+  family: "ipv4" | "ipv6",
+): void {
+  const route = defaultRouteOf(endpoint, family);
+  if (route) inside.deleteRoute(route);
+}
+
 function defaultRouteOf(endpoint: BridgeEndpoint, family: "ipv4" | "ipv6") {
   const { containerLink: link, device } = endpoint;
   const gateway = family === "ipv4" ? endpoint.gateway : (endpoint.ipv6?.gateway ?? null);

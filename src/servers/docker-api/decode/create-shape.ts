@@ -198,7 +198,7 @@ const hostConfig: FieldsOf<HostConfig> = {
 /** The body of `POST /containers/{id}/update`: resources and the restart policy are read, the rest is refused. */
 export const updateShape: Shape = { struct: "UpdateConfig", fields: hostConfig };
 
-const endpointSettings = struct<EndpointSettings>("EndpointSettings", {
+export const endpointSettings = struct<EndpointSettings>("EndpointSettings", {
   IPAMConfig: struct<NonNullable<EndpointSettings["IPAMConfig"]>>("EndpointIPAMConfig", {
     IPv4Address: "string",
     IPv6Address: "string",

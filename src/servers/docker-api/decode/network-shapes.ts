@@ -1,7 +1,12 @@
 /** The shapes of what clients send about networks. */
-import type { IpamPool, NetworkCreateRequest } from "#wire/docker";
+import type {
+  IpamPool,
+  NetworkConnectRequest,
+  NetworkCreateRequest,
+  NetworkDisconnectRequest,
+} from "#wire/docker";
 
-import { LABELS, struct } from "./create-shape.ts";
+import { endpointSettings, LABELS, struct } from "./create-shape.ts";
 
 const ipamPool = struct<IpamPool>("IPAMConfig", {
   Subnet: "string",
@@ -29,4 +34,16 @@ export const networkCreateShape = struct<NetworkCreateRequest>("CreateRequest", 
   EnableIPv6: "bool",
   Options: LABELS,
   Labels: LABELS,
+});
+
+/** The body of `POST /networks/{id}/connect`. */
+export const networkConnectShape = struct<NetworkConnectRequest>("ConnectRequest", {
+  Container: "string",
+  EndpointConfig: endpointSettings,
+});
+
+/** The body of `POST /networks/{id}/disconnect`. */
+export const networkDisconnectShape = struct<NetworkDisconnectRequest>("DisconnectRequest", {
+  Container: "string",
+  Force: "bool",
 });

@@ -106,6 +106,20 @@ const encodeBinding = ({ hostAddress, hostPort }: PortBinding) => ({
   HostPort: String(hostPort),
 });
 
+/** The network namespace: its key is a path that can be joined, its id is of this one run. */
+function encodeSandbox({ id, state, host }: Container): { SandboxID: string; SandboxKey: string } {
+  const { mode } = host.networkMode;
+  const running = state.status === "running" || state.status === "paused";
+  if (!running || mode === "container") return { SandboxID: "", SandboxKey: "" };
+  return {
+    SandboxID: sha256Hex(`${id} ${state.startedAt}`),
+    SandboxKey: `/proc/${state.pid}/ns/net`,
+  };
+}
+
+const sha256Hex = (text: string): string =>
+  new Bun.CryptoHasher("sha256").update(text).digest("hex");
+
 export function encodeNetworkSettings(
   container: Container,
   networkId: NetworkIdOf,
@@ -115,8 +129,7 @@ export function encodeNetworkSettings(
   const old = first === undefined ? NO_ENDPOINT : encodeEndpoint(first);
   return {
     Bridge: "",
-    SandboxID: "",
-    SandboxKey: "",
+    ...encodeSandbox(container),
     Ports: encodePorts(container),
     HairpinMode: false,
     LinkLocalIPv6Address: "",

@@ -145,6 +145,16 @@ export class FakeContainers implements ContainerService {
     return Promise.resolve();
   }
 
+  connect(nameOrId: string): Promise<void> {
+    this.resolve(nameOrId);
+    return Promise.resolve();
+  }
+
+  disconnect(nameOrId: string): Promise<void> {
+    this.resolve(nameOrId);
+    return Promise.resolve();
+  }
+
   remove(name: string): Promise<void> {
     this.#held.delete(this.#find(name).record.id);
     return Promise.resolve();
