@@ -16,9 +16,17 @@ export interface ConfigFile {
   readonly runtimes: Readonly<Record<string, string>>;
   readonly ulimits: EngineOptions["defaultUlimits"];
   readonly features: Readonly<Record<string, boolean>>;
+  /** `base=10.10.0.0/16,size=24`, as the flag says them. */
+  readonly addressPools: readonly string[];
 }
 
-const NOTHING: ConfigFile = { values: new Map(), runtimes: {}, ulimits: [], features: {} };
+const NOTHING: ConfigFile = {
+  values: new Map(),
+  runtimes: {},
+  ulimits: [],
+  features: {},
+  addressPools: [],
+};
 
 /**
  * @param asked true when a person named the file: then it must be there
@@ -51,12 +59,14 @@ export function readConfigFile(path: string, given: FlagValues, asked: boolean):
   }
   refuseConflicts(given, document, wrong);
   const { runtimes, "default-ulimits": ulimits, features } = document;
+  const { "default-address-pools": pools } = document;
   return attempt(
     () => ({
       values,
       runtimes: runtimesOf(runtimes),
       ulimits: ulimitsOf(ulimits),
       features: featuresOf(features),
+      addressPools: addressPoolsOf(pools),
     }),
     wrong,
   );
@@ -92,6 +102,7 @@ function refuseConflicts(
   wrong: Wrong,
 ): void {
   const KEYS: Readonly<Record<string, string>> = {
+    "default-address-pool": "default-address-pools",
     "default-ulimit": "default-ulimits",
     feature: "features",
   };
@@ -151,4 +162,16 @@ function featuresOf(value: unknown): Record<string, boolean> {
       return [name, on];
     }),
   );
+}
+
+function addressPoolsOf(value: unknown): string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw invalid('"default-address-pools" is no list');
+  return value.map((pool: unknown) => {
+    const { base, size } = isObject(pool) ? pool : {};
+    if (typeof base !== "string" || typeof size !== "number") {
+      throw invalid("default-address-pools: each needs a base and a size");
+    }
+    return `base=${base},size=${size}`;
+  });
 }

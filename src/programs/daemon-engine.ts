@@ -244,6 +244,7 @@ function networkOptions({ bridge }: DaemonOptions) {
     ...(bridge.address === null ? {} : { bip: bridge.address }),
     ...(bridge.mtu === null ? {} : { mtu: bridge.mtu }),
     ...(bridge.fixedCidr === null ? {} : { fixedCidr: bridge.fixedCidr }),
+    defaultAddressPools: bridge.addressPools,
   };
 }
 

@@ -58,6 +58,9 @@ export const flags: readonly Flag[] = [
   flag("exec-opt", "list", "native.cgroupdriver=cgroupfs", { key: "exec-opts" }),
   flag("exec-root", "text", "Where sockets and runtime state are kept (default /run/naru)"),
   flag("feature", "map", "Turn a feature on or off: name=true", { key: null }),
+  flag("default-address-pool", "list", "Where networks get subnets: base=10.10.0.0/16,size=24", {
+    key: null,
+  }),
   flag("fixed-cidr", "text", "Part of the default bridge's subnet that containers are in"),
   flag("group", "text", "Group of the socket (default naru, else docker, else root)", {
     short: "G",
@@ -113,6 +116,7 @@ export const flags: readonly Flag[] = [
 /** Keys of the file that are no plain flag. */
 export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set([
   "runtimes",
+  "default-address-pools",
   "default-ulimits",
   "features",
 ]);

@@ -33,6 +33,7 @@ export interface DaemonOptions {
     readonly address: string | null;
     readonly mtu: number | null;
     readonly fixedCidr: string | null;
+    readonly addressPools: readonly string[];
   };
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
@@ -99,6 +100,7 @@ function readOptions(given: FlagValues): DaemonOptions {
       address: textOf(values, "bip"),
       mtu: positive(values, "mtu", "default MTU", null),
       fixedCidr: textOf(values, "fixed-cidr"),
+      addressPools: [...listOf(values, "default-address-pool"), ...file.addressPools],
     },
     ...registryOptionsOf(values),
     labels: labelsOf(listOf(values, "label")),
