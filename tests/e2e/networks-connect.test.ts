@@ -50,8 +50,14 @@ test("a running container is connected and disconnected, and its routes follow",
   expect(Object.keys(await networksOf("web"))).toEqual(["red"]);
   const events = await engine.ok([
     "events",
-    ...["--since", since, "--until", String(Math.ceil(Date.now() / 1000) + 1)],
-    ...["--filter", "network=blue", "--format", "{{.Action}} {{.Actor.Attributes.name}}"],
+    "--since",
+    since,
+    "--until",
+    String(Math.ceil(Date.now() / 1000) + 1),
+    "--filter",
+    "network=blue",
+    "--format",
+    "{{.Action}} {{.Actor.Attributes.name}}",
   ]);
   expect(events).toContain("connect blue");
   expect(events.split("\n").at(-1)).toBe("disconnect blue");
