@@ -46,6 +46,8 @@ export interface MountSpec {
   source?: string;
   /** Ours, not of the specification: what is bound lies there below `source`, and no link leads out of it. */
   subpath?: string;
+  /** Ours: folders, topmost first, that are shown as one read-only tree instead of `source`. */
+  lowers?: string[];
   /** As for mount(8): `ro`, `nosuid`, `rbind`, `rprivate`, `size=65536k`, … */
   options?: string[];
 }

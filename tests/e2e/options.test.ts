@@ -161,3 +161,31 @@ test("the user's own groups and --group-add are an exec's too, by number and nam
     "Unable to find group nosuch",
   );
 });
+
+test("an image is mounted read-only, whole or a part of it, and outlives its name", async () => {
+  const script = "mkdir -p /data/deep; echo one >/data/deep/file; ln -s ../.. /data/deep/out";
+  await engine.ok(["run", "--name", "maker", "busybox", "sh", "-c", script]);
+  await engine.ok(["commit", "maker", "data:latest"]);
+  const mount = (more = "") => ["--mount", `type=image,src=data,dst=/m${more}`];
+  expect(await once(...mount(), "busybox", "cat", "/m/data/deep/file")).toBe("one");
+  expect(await once(...mount(",image-subpath=data/deep"), "busybox", "ls", "/m")).toBe("file\nout");
+  expect(await once(...mount(",image-subpath=data/deep/file"), "busybox", "cat", "/m")).toBe("one");
+  expect(await refused(...mount(), "busybox", "touch", "/m/x")).toContain("Read-only file system");
+  expect(await refused(...mount(",image-subpath=nosuch"), "busybox", "true")).toContain(
+    "no such file or directory",
+  );
+  expect(await refused(...mount(",image-subpath=../etc"), "busybox", "true")).toContain(
+    "subpath must be a relative path within the volume",
+  );
+  expect(await refused("--mount", "type=image,src=nosuch,dst=/m", "busybox", "true")).toContain(
+    "No such image: nosuch",
+  );
+  const cat = ["busybox", "cat", "/m/data/deep/file"];
+  await engine.ok(["create", "--name", "keeper", ...mount(), ...cat]);
+  const format = "{{range .Mounts}}{{.Type}} {{.Source}} {{.RW}}{{end}}";
+  expect(await engine.ok(["inspect", "-f", format, "keeper"])).toBe("image data false");
+  await engine.ok(["rm", "maker"]);
+  await engine.ok(["rmi", "-f", "data"]);
+  expect(await engine.ok(["start", "-a", "keeper"])).toBe("one");
+  await engine.ok(["rm", "keeper"]);
+});

@@ -117,6 +117,14 @@ export type MountRequest =
       readonly driverOptions?: Readonly<Record<string, string>>;
       /** Asked for by `--mount`, which has its own way back to the client. */
       readonly isMount?: true;
+    }
+  | {
+      /** An image's files, which nobody changes. */
+      readonly type: "image";
+      readonly source: string;
+      readonly target: string;
+      /** A file or folder of the image, relative, instead of the whole. */
+      readonly subpath?: string;
     };
 
 export type RestartPolicy =

@@ -51,7 +51,7 @@ export type ContainerState =
 
 /** A mount as the container has it. */
 export interface ContainerMount {
-  readonly type: "bind" | "tmpfs" | "volume";
+  readonly type: "bind" | "tmpfs" | "volume" | "image";
   readonly name: string;
   readonly source: string;
   readonly destination: string;

@@ -14,7 +14,7 @@ import type { Context } from "./context.ts";
 import { publishEvent } from "./happenings.ts";
 import { resolveLinks } from "./links.ts";
 import { mergeImageConfig, programOf } from "./merge.ts";
-import { resolveMounts, type ResolvedMount } from "./mounts.ts";
+import { type ImageLookup, resolveMounts, type ResolvedMount } from "./mounts.ts";
 import { volumesFrom, volumesOf } from "./volumes.ts";
 import { inventName, parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
@@ -46,6 +46,7 @@ export function createContainer(
   };
   const mounts = resolveMounts(host.mounts, config.volumes, {
     newName: newId,
+    imageOf: (source) => mountedImage(context, source),
     inherited: volumesFrom(context, host.volumesFrom ?? []),
   });
   checkSources(mounts);
@@ -70,6 +71,16 @@ export function createContainer(
   records.insert(record, planVolumes(context, record));
   publishEvent(context, record, "create");
   return { id, warnings };
+}
+
+/** @throws EngineError "invalid": a client takes "not found" of a create for the container's image, and pulls that. */
+function mountedImage({ images }: Context, source: string): ReturnType<ImageLookup> {
+  try {
+    const { id, config } = images.resolve(source);
+    return { imageId: id, layers: config.rootfs.diff_ids };
+  } catch (cause) {
+    throw kindOf(cause) === "notFound" ? invalid(sentenceOf(cause), { cause }) : cause;
+  }
 }
 
 function chooseName({ records }: Context, asked: string): string {

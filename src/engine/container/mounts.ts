@@ -1,6 +1,7 @@
 /** What is mounted where: a request's mounts and an image's volumes, decided once at create. Pure. */
 import { invalid } from "#base";
 import { checkVolumeName } from "#engine/volume";
+import type { Digest } from "#oci";
 
 import type { MountRequest } from "./config.ts";
 import type { ContainerMount } from "./container-service.ts";
@@ -12,7 +13,18 @@ export type ResolvedMount =
   | (Extract<MountRequest, { type: "volume" }> & {
       /** Goes with its container at `rm -v` and `--rm`. */
       readonly anonymous: boolean;
+    })
+  | (Extract<MountRequest, { type: "image" }> & {
+      readonly imageId: Digest;
+      /** Bottom first: they stay as long as the container, whatever becomes of the image. */
+      readonly layers: readonly Digest[];
     });
+
+/** What a mount needs to know of an image. */
+export type ImageLookup = (name: string) => {
+  readonly imageId: Digest;
+  readonly layers: readonly Digest[];
+};
 
 /** tmpfs options that change nothing outside the mount itself. */
 const TMPFS_FLAGS = new Set(
@@ -31,15 +43,19 @@ const TMPFS_FLAGS = new Set(
 export function resolveMounts(
   asked: readonly MountRequest[],
   imageVolumes: readonly string[],
-  request: { newName: () => string; inherited?: readonly ResolvedMount[] },
+  request: {
+    newName: () => string;
+    imageOf: ImageLookup;
+    inherited?: readonly ResolvedMount[];
+  },
 ): ResolvedMount[] {
-  const { newName, inherited = [] } = request;
+  const { inherited = [], newName } = request;
   const targets = new Set<string>();
   const resolved = asked.map((mount) => {
     const target = checkTarget(mount);
     if (targets.has(target)) throw invalid(`Duplicate mount point: ${target}`);
     targets.add(target);
-    return resolveOne({ ...mount, target }, newName);
+    return resolveOne({ ...mount, target }, request);
   });
   for (const mount of inherited) {
     if (targets.has(mount.target)) continue;
@@ -78,7 +94,10 @@ function checkTarget({ type, target }: Pick<MountRequest, "type" | "target">): s
   return clean;
 }
 
-function resolveOne(mount: MountRequest, newName: () => string): ResolvedMount {
+function resolveOne(
+  mount: MountRequest,
+  { newName, imageOf }: { newName: () => string; imageOf: ImageLookup },
+): ResolvedMount {
   switch (mount.type) {
     case "bind":
       if (!mount.source.startsWith("/") || mount.source.includes("\0")) {
@@ -100,13 +119,16 @@ function resolveOne(mount: MountRequest, newName: () => string): ResolvedMount {
       if (mount.name === "") return { ...mount, name: newName(), anonymous: true };
       checkVolumeName(mount.name);
       return { ...mount, anonymous: false };
+    case "image":
+      checkSubpath(mount.subpath, "image");
+      return { ...mount, ...imageOf(mount.source) };
   }
 }
 
-function checkSubpath(subpath: string | undefined): void {
+function checkSubpath(subpath: string | undefined, type = "volume"): void {
   if (subpath === undefined) return;
   if (subpath.startsWith("/") || subpath.split("/").includes("..") || subpath.includes("\0")) {
-    throw badConfig("volume", "subpath must be a relative path within the volume");
+    throw badConfig(type, "subpath must be a relative path within the volume");
   }
 }
 
@@ -136,6 +158,17 @@ export function describeMount(
         driver: "",
         mode: mount.options.join(","),
         readWrite: !mount.options.includes("ro"),
+        propagation: "",
+      };
+    case "image":
+      return {
+        type: "image",
+        name: "",
+        source: mount.source,
+        destination: mount.target,
+        driver: "",
+        mode: "",
+        readWrite: false,
         propagation: "",
       };
     case "volume":

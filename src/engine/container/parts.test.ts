@@ -17,6 +17,8 @@ import { selectProcesses } from "./top.ts";
 import { apparmorProfileOf, parseSecurityOptions } from "./security-options.ts";
 import { checkHostConfig } from "./validate.ts";
 
+const imageOf = () => ({ imageId: "sha256:aa", layers: ["sha256:bb"] }) as const;
+
 test("an asked entrypoint hides the image's command, an asked command does not hide its entrypoint", () => {
   const image = { Entrypoint: ["/e"], Cmd: ["c"] };
   const merge = (entrypoint: string[] | null, command: string[] | null) => {
@@ -188,15 +190,16 @@ test("mounts have clean targets, parents first, and no two in one place", () => 
   });
   const mounts = resolveMounts([bind("/a/b/c/"), bind("/a")], ["/v", "/a"], {
     newName: () => "anon",
+    imageOf,
   });
   expect(mounts.map(({ target }) => target)).toEqual(["/a", "/v", "/a/b/c"]);
-  expect(() => resolveMounts([bind("/a"), bind("/b/../a")], [], { newName: () => "" })).toThrow(
-    "Duplicate mount point: /a",
-  );
-  expect(() => resolveMounts([bind("/")], [], { newName: () => "" })).toThrow(
+  expect(() =>
+    resolveMounts([bind("/a"), bind("/b/../a")], [], { newName: () => "", imageOf }),
+  ).toThrow("Duplicate mount point: /a");
+  expect(() => resolveMounts([bind("/")], [], { newName: () => "", imageOf })).toThrow(
     "destination can't be '/'",
   );
-  expect(() => resolveMounts([bind("x")], [], { newName: () => "" })).toThrow(
+  expect(() => resolveMounts([bind("x")], [], { newName: () => "", imageOf })).toThrow(
     "mount path must be absolute",
   );
   const volume = {
@@ -206,7 +209,7 @@ test("mounts have clean targets, parents first, and no two in one place", () => 
     readOnly: false,
     noCopy: false,
   };
-  expect(() => resolveMounts([volume], [], { newName: () => "" })).toThrow(
+  expect(() => resolveMounts([volume], [], { newName: () => "", imageOf })).toThrow(
     "includes invalid characters",
   );
 });

@@ -171,6 +171,7 @@ export function composeSpec(
       "/etc/hostname": etc.hostname,
       "/etc/hosts": etc.hosts,
     },
+    lowers: (layers) => context.snapshots.lowers(layers),
     volumePath: (name) => context.volumes.path(name),
     devices: host.privileged
       ? [...hostDevices(), ...requestedDevices(host.devices)]

@@ -10,6 +10,7 @@ const around: SpecSurroundings = {
   apparmorEnabled: false,
   cgroupsPath: "/naru/x",
   files: { "/etc/hosts": "/h", "/etc/resolv.conf": "/r" },
+  lowers: (layers) => layers.map((layer) => `/layers/${layer}`),
   volumePath: (name) => `/volumes/${name}/_data`,
   devices: [],
   joined: {},
@@ -31,7 +32,7 @@ function recordOf(
     path: "/bin/sh",
     args: ["-c", "x"],
     layers: [LAYER],
-    mounts: resolveMounts(merged.mounts, [], { newName: () => "anon" }),
+    mounts: resolveMounts(merged.mounts, [], { newName: () => "anon", imageOf }),
     state: { status: "created" },
     process: null,
     manuallyStopped: false,
@@ -43,6 +44,8 @@ function recordOf(
 const specOf = (...request: Parameters<typeof recordOf>) => buildSpec(recordOf(...request), around);
 const mountAt = (spec: ReturnType<typeof buildSpec>, path: string) =>
   spec.mounts.find(({ destination }) => destination === path);
+
+const imageOf = () => ({ imageId: "sha256:aa", layers: ["sha256:bb"] }) as const;
 
 test("a container without wishes gets Docker's defaults", () => {
   const spec = specOf();

@@ -6,6 +6,7 @@ import { invalid } from "#base";
 import type { RuntimeDefaults } from "#engine/runtime";
 import type {
   DeviceRule,
+  Digest,
   DeviceSpec,
   LinuxSpec,
   MountSpec,
@@ -31,6 +32,8 @@ export interface SpecSurroundings {
   readonly files: Readonly<Record<string, string>>;
   /** Host folders of the named volumes. */
   readonly volumePath: (name: string) => string;
+  /** Mounted folders of an image's layers, topmost first. */
+  readonly lowers: (layers: readonly Digest[]) => string[];
   /** Devices asked for, and for a privileged container all of the host's. */
   readonly devices: readonly DeviceSpec[];
   /** Process numbers of the containers whose namespaces are joined. */
@@ -161,7 +164,7 @@ function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[
           },
         ],
   );
-  const asked = mounts.map((mount) => userMount(mount, around.volumePath));
+  const asked = mounts.map((mount) => userMount(mount, around));
   // Someone's own /etc still holds the engine's files: parents go first.
   return [...system, ...[...files, ...asked].toSorted(byDepth)];
 }
@@ -202,7 +205,10 @@ function sharedMemoryMount(
   return [{ ...standard, options: [...options, `size=${host.shmSizeBytes ?? 0}`] }];
 }
 
-function userMount(mount: ResolvedMount, volumePath: (name: string) => string): MountSpec {
+function userMount(
+  mount: ResolvedMount,
+  { volumePath, lowers }: Pick<SpecSurroundings, "volumePath" | "lowers">,
+): MountSpec {
   switch (mount.type) {
     case "bind":
       return {
@@ -222,6 +228,15 @@ function userMount(mount: ResolvedMount, volumePath: (name: string) => string): 
         source: volumePath(mount.name),
         ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
         options: ["rbind", ...(mount.readOnly ? ["rro"] : []), "rprivate"],
+      };
+    case "image":
+      return {
+        destination: mount.target,
+        type: "bind",
+        source: mount.source,
+        lowers: lowers(mount.layers),
+        ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
+        options: ["bind", "ro", "rprivate"],
       };
     case "tmpfs":
       return {

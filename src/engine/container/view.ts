@@ -108,10 +108,13 @@ export const imageUsersOf = (context: Context): ImageUsers => ({
       .map((record) => ({ id: record.id, running: isActive(record) })),
 });
 
+const mountedLayers = ({ mounts }: ContainerRecord): Digest[] =>
+  mounts.flatMap((mount) => (mount.type === "image" ? mount.layers : []));
+
 /** Layers that some container needs, whatever became of its image. */
 export function layersInUse(context: Context): Set<Digest> {
   const layers = new Set<Digest>();
   for (const record of context.records.all())
-    for (const diffId of record.layers) layers.add(diffId);
+    for (const diffId of [...record.layers, ...mountedLayers(record)]) layers.add(diffId);
   return layers;
 }

@@ -59,6 +59,10 @@ export function volumesFrom(
     for (const mount of mountsOf(records, name)) {
       // A tmpfs is memory of one container: there is nothing to share.
       if (mount.type === "tmpfs") continue;
+      if (mount.type === "image") {
+        byTarget.set(mount.target, mount);
+        continue;
+      }
       const readOnly = mount.readOnly || mode === "ro";
       const copied = mount.type === "volume" ? { ...mount, noCopy: true } : mount;
       byTarget.set(mount.target, { ...copied, readOnly });

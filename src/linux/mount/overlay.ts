@@ -3,7 +3,7 @@
  * descriptor. Lowers go in one by one (`lowerdir+`, Linux 6.8), so a stack is not limited by the one page that
  * mount(2) gives to options.
  */
-import { FileDescriptor } from "#linux/path";
+import { FileDescriptor, O_PATH, openBeneath } from "#linux/path";
 
 import {
   MOUNT_ATTR_NODEV,
@@ -58,6 +58,21 @@ export function createDetachedOverlay(request: OverlayRequest): number {
   }
   fsconfig(context.fd, { kind: "create" });
   return fsmount(context.fd, readOnly ? MOUNT_ATTR_RDONLY : 0);
+}
+
+/**
+ * The lowers as one read-only tree, or a part of it: links are followed inside, and lead nowhere else.
+ * @throws SyscallError "EXDEV" when one would leave
+ */
+export function createDetachedView(request: {
+  lowers: readonly string[];
+  subpath: string | undefined;
+}): number {
+  const { lowers, subpath } = request;
+  using tree = new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
+  if (subpath === undefined) return tree.release();
+  using place = new FileDescriptor(openBeneath({ rootFd: tree.fd, path: subpath, flags: O_PATH }));
+  return openTree({ dirFd: place.fd, path: "", flags: OPEN_TREE_CLONE });
 }
 
 function cloneOf(lower: string | number): number {

@@ -12,6 +12,7 @@ import { conflict, unavailable } from "#base";
 import { SyscallError } from "#linux/ffi";
 import {
   createDetachedOverlay,
+  createDetachedView,
   MOUNT_ATTR_RDONLY,
   mountSetattr,
   moveMount,
@@ -132,6 +133,8 @@ function stillRoot(context: Context, record: ContainerRecord): FileDescriptor {
 
 interface StillMount {
   readonly source: string;
+  /** Shown as one tree instead of the source. */
+  readonly lowers?: readonly string[];
   /** Only this part of it, as whoever writes to it left it. */
   readonly subpath?: string;
   readonly target: string;
@@ -158,6 +161,13 @@ function stillMount(context: Context, mount: ResolvedMount): StillMount[] {
   switch (mount.type) {
     case "tmpfs":
       return [];
+    case "image": {
+      const { target, subpath } = mount;
+      const lowers = context.snapshots.lowers(mount.layers);
+      const below = subpath === undefined ? {} : { subpath };
+      const [source = ""] = lowers;
+      return [{ source, lowers, ...below, target, readOnly: true, recursive: false }];
+    }
     case "bind": {
       const { source, target, readOnly, recursive } = mount;
       return [{ source, target, readOnly, recursive }];
@@ -172,9 +182,13 @@ function stillMount(context: Context, mount: ResolvedMount): StillMount[] {
 }
 
 function attach(rootFd: number, mount: StillMount): void {
-  const { source, subpath, target, readOnly, recursive } = mount;
+  const { source, lowers, subpath, target, readOnly, recursive } = mount;
   const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
-  using tree = new FileDescriptor(openTreeBelow({ path: source, subpath, flags }));
+  using tree = new FileDescriptor(
+    lowers === undefined
+      ? openTreeBelow({ path: source, subpath, flags })
+      : createDetachedView({ lowers, subpath }),
+  );
   if (readOnly) mountSetattr({ fd: tree.fd, set: MOUNT_ATTR_RDONLY, recursive });
   const at = targetFd(rootFd, target, source);
   if (at === null) return;

@@ -5,6 +5,7 @@ import { invalid, sentenceOf } from "#base";
 import { allocate, checked } from "#linux/ffi";
 import {
   createDetachedOverlay,
+  createDetachedView,
   MS_PRIVATE,
   mountSetattr,
   OPEN_TREE_CLONE,
@@ -178,14 +179,20 @@ function openNamespaces(spec: RuntimeSpec, { descriptors, slots }: Loan): Namesp
 function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots }: Loan) {
   const binds = new Map<number, boolean>();
   const mounts = spec.mounts.map((mount, index): MountSpec => {
-    const { type = "bind", source = "", subpath } = mount;
+    const { type = "bind", source = "", subpath, lowers } = mount;
     const { bind, recursiveBind } = parseMountOptions(type, mount.options ?? []);
     // The plan refuses a link where the kernel's own trees go: what masks them would be laid somewhere else.
     const kernelTree = !bind && (type === "proc" || type === "sysfs");
     const wanted = destinationOf(mount);
     const destination = kernelTree ? wanted : targets.resolve(wanted);
     if (bind) {
-      const tree = openSource({ source, subpath, destination, recursive: recursiveBind });
+      const tree = openSource({
+        source,
+        lowers,
+        subpath,
+        destination,
+        recursive: recursiveBind,
+      });
       slots[`bind${index}`] = descriptors.keep(tree);
       if (destination === "/proc") requireProcfs(tree, source);
       binds.set(index, isType(statFd(tree).mode, S_IFDIR));
@@ -198,14 +205,16 @@ function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots 
 
 interface Source {
   readonly source: string;
+  readonly lowers: readonly string[] | undefined;
   readonly subpath: string | undefined;
   readonly destination: string;
   readonly recursive: boolean;
 }
 
-function openSource({ source, subpath, destination, recursive }: Source): number {
+function openSource({ source, lowers, subpath, destination, recursive }: Source): number {
   try {
     const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
+    if (lowers !== undefined) return createDetachedView({ lowers, subpath });
     return openTreeBelow({ path: source, subpath, flags });
   } catch (cause) {
     const reason = sentenceOf(cause).slice(sentenceOf(cause).lastIndexOf(": ") + 2);

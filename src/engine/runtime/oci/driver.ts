@@ -185,6 +185,9 @@ function bundleSpec(request: BirthRequest, rootfs: string): RuntimeSpec {
   try {
     const identity = resolveIdentity(root, request.identity);
     const process = processSpec(request.spec.process, identity, request.stdio);
+    if (request.spec.mounts.some(({ lowers }) => lowers !== undefined)) {
+      throw notImplemented("image mounts with an OCI runtime are not implemented yet");
+    }
     if (request.spec.mounts.some(({ subpath }) => subpath !== undefined)) {
       // An OCI runtime opens sources by path: whoever writes to the volume could lead it elsewhere.
       throw notImplemented("volume-subpath with an OCI runtime is not implemented yet");

@@ -117,11 +117,19 @@ export function decodeMount(mount: Mount): MountRequest {
     case "tmpfs":
       return decodeTmpfsMount(mount, target, refused);
     case "image":
+      return decodeImageMount(mount, target, refused);
     case "cluster":
       throw notImplemented(`mounts of type "${type}" are not implemented yet`);
     default:
       throw refused("mount type unknown");
   }
+}
+
+function decodeImageMount(mount: Mount, target: string, refused: Refused): MountRequest {
+  const { Source: source = "", ImageOptions: options = {} } = mount;
+  if (source === "") throw refused("field Source must not be empty");
+  const { Subpath: subpath = "" } = options;
+  return { type: "image", source, target, ...(subpath === "" ? {} : { subpath }) };
 }
 
 type Refused = (why: string) => Error;

@@ -203,7 +203,7 @@ function encodeMounts(
 
 /** null for what `-v` cannot say. */
 function encodeBind(mount: MountRequest): string | null {
-  if (mount.type === "tmpfs") return null;
+  if (mount.type === "tmpfs" || mount.type === "image") return null;
   const options = mount.readOnly ? ["ro"] : [];
   if (mount.type === "volume") {
     if (mount.name === "" || mount.isMount === true) return null;
@@ -264,6 +264,13 @@ function encodeMount(mount: MountRequest): wire.Mount {
         Target: mount.target,
         ...(mount.readOnly ? { ReadOnly: true } : {}),
         VolumeOptions: encodeVolumeOptions(mount),
+      };
+    case "image":
+      return {
+        Type: "image",
+        Source: mount.source,
+        Target: mount.target,
+        ...(mount.subpath === undefined ? {} : { ImageOptions: { Subpath: mount.subpath } }),
       };
     case "tmpfs":
       return {
