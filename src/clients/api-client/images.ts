@@ -4,6 +4,7 @@ import type {
   ImageDeleteItem,
   ImageHistoryItem,
   ImageInspect,
+  ImagesPrune,
   ImageSummary,
   JsonMessage,
 } from "#wire/docker";
@@ -63,6 +64,13 @@ export const removeImage = (
     method: "DELETE",
     path: pathOf(name, ""),
     query: { force: options.force, noprune: options.noPrune, platforms: options.platforms },
+  });
+
+export const pruneImages = (client: ApiClient, filters: Filters): Promise<ImagesPrune> =>
+  client.json({
+    method: "POST",
+    path: "/images/prune",
+    query: { filters: filtersQuery(filters) },
   });
 
 /** What `X-Registry-Auth` carries: base64url of the JSON. */

@@ -3,6 +3,7 @@ export * from "./client.ts";
 export * from "./containers.ts";
 export * from "./endpoint.ts";
 export * from "./errors.ts";
+export * from "./files.ts";
 export * from "./images.ts";
 export * from "./json-lines.ts";
 export * from "./live.ts";

@@ -155,6 +155,45 @@ export const containerCommands: readonly CommandEntry[] = [
     load: async () => (await import("./top.ts")).top,
   },
   {
+    names: ["container commit", "commit"],
+    usage: "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+    short: "Create a new image from a container's changes",
+    args: { min: 1, max: 2 },
+    completes: "containers",
+    load: async () => (await import("./commit.ts")).commit,
+  },
+  {
+    names: ["container cp", "cp"],
+    usage:
+      "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tnaru cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    short: "Copy files/folders between a container and the local filesystem",
+    long:
+      "Copy files/folders between a container and the local filesystem\n\n" +
+      "Use '-' as the source to read a tar archive from stdin\n" +
+      "and extract it to a directory destination in a container.\n" +
+      "Use '-' as the destination to stream a tar archive of a\n" +
+      "container source to stdout.",
+    args: { min: 2, max: 2 },
+    completes: "files",
+    load: async () => (await import("./cp.ts")).cp,
+  },
+  {
+    names: ["container diff", "diff"],
+    usage: "CONTAINER",
+    short: "Inspect changes to files or directories on a container's filesystem",
+    args: { min: 1, max: 1 },
+    completes: "containers",
+    load: async () => (await import("./diff.ts")).diff,
+  },
+  {
+    names: ["container export", "export"],
+    usage: "[OPTIONS] CONTAINER",
+    short: "Export a container's filesystem as a tar archive",
+    args: { min: 1, max: 1 },
+    completes: "containers",
+    load: async () => (await import("./export.ts")).exportCommand,
+  },
+  {
     names: ["container unpause", "unpause"],
     usage: "CONTAINER [CONTAINER...]",
     short: "Unpause all processes within one or more containers",

@@ -79,6 +79,13 @@ export const imageCommands: readonly CommandEntry[] = [
     load: async () => (await import("./load.ts")).load,
   },
   {
+    names: ["image prune"],
+    usage: "[OPTIONS]",
+    short: "Remove unused images",
+    args: { min: 0, max: 0 },
+    load: async () => (await import("./prune-images.ts")).prune,
+  },
+  {
     names: ["image rm", "image remove", "rmi"],
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     short: "Remove one or more images",
