@@ -13,6 +13,7 @@ import {
   type Sample,
   timeCommand,
 } from "./measure.ts";
+import { fileScenarios } from "./files.ts";
 import { costOfWatching } from "./stats.ts";
 import { type BenchEngine, pidsWith, startPeer, untilServed } from "./peer.ts";
 
@@ -518,4 +519,5 @@ export const scenarios: readonly Scenario[] = [
     budget: "naru < 5 %",
     run: ({ naru: engine }) => watched(engine),
   },
+  ...fileScenarios,
 ];

@@ -6,7 +6,9 @@ const map = {
   base: [],
   "go-template": ["base"],
   // Above the clients too: `naru cp` reads and writes the same archives as the engine.
-  "wire/tar": ["base"],
+  // Archives come compressed in formats that the runtime does not read.
+  "linux/compression": ["base"],
+  "wire/tar": ["base", "linux/compression"],
   "linux/ffi": ["base"],
   "linux/path": ["base", "linux/ffi"],
   "linux/xattr": ["base", "linux/ffi"],

@@ -1,5 +1,5 @@
 /** The endpoints about the daemon itself. */
-import type { AuthConfig, SystemInfo, SystemVersion } from "#wire/docker";
+import type { AuthConfig, SystemDiskUsage, SystemInfo, SystemVersion } from "#wire/docker";
 
 import type { ApiClient } from "./client.ts";
 import { filtersQuery, type Filters } from "./containers.ts";
@@ -14,6 +14,10 @@ export const systemVersion = (client: ApiClient): Promise<SystemVersion> =>
 
 export const systemInfo = (client: ApiClient): Promise<SystemInfo> =>
   client.json({ method: "GET", path: "/info" });
+
+/** What images, containers and volumes take on disk. */
+export const diskUsage = (client: ApiClient): Promise<SystemDiskUsage> =>
+  client.json({ method: "GET", path: "/system/df" });
 
 export interface EventsOptions {
   readonly since?: string | undefined;

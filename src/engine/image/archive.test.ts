@@ -143,7 +143,7 @@ describe("a docker archive", () => {
   const broken: [string, () => Promise<Uint8Array> | Uint8Array, string][] = [
     ["no archive", () => new TextEncoder().encode("hello".repeat(999)), "invalid tar header"],
     ["nothing", () => new Uint8Array(), "invalid tar header"],
-    ["bzip2", () => new TextEncoder().encode("BZh91AY".repeat(99)), "bzip2 are not supported"],
+    ["bzip2", () => new TextEncoder().encode("BZh91AY".repeat(99)), "bzip2: the data is damaged"],
     ["cut gzip", () => gzipSync(new Uint8Array(90_000)).subarray(0, 50), "unexpected end of file"],
     ["no documents", () => tarOf([[{ name: "x" }, "y"]]), "not an image archive"],
     ["a bad manifest", () => tarOf([[{ name: "manifest.json" }, "[{"]]), "not a JSON document"],

@@ -1,5 +1,6 @@
 /** What arriving bytes are, by their beginning, without losing it. */
-import { invalid, joinBytes, notImplemented } from "#base";
+import { invalid, joinBytes } from "#base";
+import { bunzip2, unxz } from "#linux/compression";
 
 /** Enough for a tar's header block. */
 const PEEK_BYTES = 512;
@@ -72,7 +73,7 @@ function isTarBlock(block: Uint8Array): boolean {
 
 /**
  * An archive as plain tar, whatever it came as; decompressed off the main thread.
- * @throws EngineError "invalid" for what is no archive, "notImplemented" for bzip2 and xz
+ * @throws EngineError "invalid" for what is no archive, "notImplemented" where a format's library is missing
  */
 export async function plainArchive(
   archive: ReadableStream<Uint8Array>,
@@ -86,9 +87,9 @@ export async function plainArchive(
     case "zstd":
       return stream.pipeThrough(decompressor("zstd"));
     case "bzip2":
+      return bunzip2(stream);
     case "xz":
-      await stream.cancel();
-      throw notImplemented(`archives compressed with ${kind} are not supported: use gzip or zstd`);
+      return unxz(stream);
     case "json":
     case "other":
       await stream.cancel();

@@ -19,6 +19,13 @@ export const systemCommands: readonly CommandEntry[] = [
     load: async () => (await import("./info.ts")).info,
   },
   {
+    names: ["system df"],
+    usage: "[OPTIONS]",
+    short: "Show disk usage",
+    args: { min: 0, max: 0 },
+    load: async () => (await import("./df.ts")).df,
+  },
+  {
     names: ["system events", "events"],
     usage: "[OPTIONS]",
     short: "Get real time events from the server",

@@ -44,7 +44,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "service",
   "stack",
   "swarm",
-  "system df",
   "system prune",
   "trust",
   "volume",

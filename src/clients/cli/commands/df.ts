@@ -1,0 +1,175 @@
+/** `naru system df`. */
+import { humanSize, invalid } from "#base";
+import { diskUsage } from "#clients/api-client";
+import { Row } from "#go-template";
+import type { ContainerSummary, SystemDiskUsage, Volume } from "#wire/docker";
+
+import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
+import { print, printLine } from "../terminal/stdio.ts";
+import type { Command } from "./command.ts";
+import { imageRows } from "./images.ts";
+import { containerRow } from "./ps.ts";
+import { JSON_FLAG } from "./shared-flags.ts";
+
+const TABLE = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
+const HEADERS = {
+  Type: "TYPE",
+  TotalCount: "TOTAL",
+  Active: "ACTIVE",
+  Size: "SIZE",
+  Reclaimable: "RECLAIMABLE",
+};
+
+const IMAGES =
+  "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
+const IMAGE_HEADERS = {
+  Repository: "REPOSITORY",
+  Tag: "TAG",
+  ID: "IMAGE ID",
+  CreatedSince: "CREATED",
+  Size: "SIZE",
+  SharedSize: "SHARED SIZE",
+  UniqueSize: "UNIQUE SIZE",
+  Containers: "CONTAINERS",
+};
+const CONTAINERS =
+  "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
+const CONTAINER_HEADERS = {
+  ID: "CONTAINER ID",
+  Image: "IMAGE",
+  Command: "COMMAND",
+  LocalVolumes: "LOCAL VOLUMES",
+  Size: "SIZE",
+  RunningFor: "CREATED",
+  Status: "STATUS",
+  Names: "NAMES",
+};
+const VOLUMES = "table {{.Name}}\t{{.Links}}\t{{.Size}}";
+const VOLUME_HEADERS = { Name: "VOLUME NAME", Links: "LINKS", Size: "SIZE" };
+const CACHES =
+  "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}";
+const CACHE_HEADERS = {
+  ID: "CACHE ID",
+  CacheType: "CACHE TYPE",
+  Size: "SIZE",
+  CreatedSince: "CREATED",
+  LastUsedSince: "LAST USED",
+  UsageCount: "USAGE",
+  Shared: "SHARED",
+};
+
+export const df: Command = {
+  flags: [
+    { name: "format", kind: "string", usage: FORMAT_LIST_USAGE },
+    JSON_FLAG,
+    {
+      name: "verbose",
+      shorthand: "v",
+      kind: "bool",
+      usage: "Show detailed information on space usage",
+    },
+  ],
+  async run({ flags, session }) {
+    const format = flags.string("format");
+    const verbose = flags.bool("verbose");
+    if (verbose && format !== "" && format !== "table") {
+      throw invalid("the verbose and the format options conflict");
+    }
+    const render = listFormatter({ format, table: TABLE, headers: HEADERS });
+    const usage = await diskUsage(await session.client());
+    if (flags.bool("json")) printLine(JSON.stringify(usage));
+    else if (verbose) print(details(usage));
+    else print(render(summaries(usage)));
+    return 0;
+  },
+};
+
+interface Summary {
+  readonly type: string;
+  readonly total: number;
+  readonly active: number;
+  readonly sizeBytes: number;
+  readonly reclaimableBytes: number;
+}
+
+const rowOf = ({ type, total, active, sizeBytes, reclaimableBytes }: Summary): Row =>
+  new Row("*formatter.diskUsageContext", {
+    Active: () => String(active),
+    Reclaimable: () => {
+      const share = sizeBytes > 0 ? Math.trunc((reclaimableBytes * 100) / sizeBytes) : null;
+      const text = humanSize(reclaimableBytes, 4);
+      // Docker tells no share of a cache.
+      return share === null || type === "Build Cache" ? text : `${text} (${share}%)`;
+    },
+    Size: () => humanSize(sizeBytes, 4),
+    TotalCount: () => String(total),
+    Type: () => type,
+  });
+
+const sum = (sizes: readonly number[]): number => sizes.reduce((all, size) => all + size, 0);
+const isActive = ({ State: state }: ContainerSummary): boolean =>
+  state === "running" || state === "paused" || state === "restarting";
+const sizeOfVolume = ({ UsageData: data }: Volume): number => Math.max(0, data?.Size ?? 0);
+const linksOf = ({ UsageData: data }: Volume): number => data?.RefCount ?? 0;
+
+function summaries(usage: SystemDiskUsage): Row[] {
+  const { LayersSize: layers = 0, Images, Containers, Volumes, BuildCache } = usage;
+  const [images, containers, volumes] = [Images ?? [], Containers ?? [], Volumes ?? []];
+  const used = images.filter((image) => image.Containers > 0);
+  const written = ({ SizeRw: size = 0 }: ContainerSummary) => size;
+  const unused = containers.filter((container) => !isActive(container));
+  return [
+    rowOf({
+      type: "Images",
+      total: images.length,
+      active: used.length,
+      sizeBytes: layers,
+      reclaimableBytes: layers - sum(used.map((image) => image.Size - image.SharedSize)),
+    }),
+    rowOf({
+      type: "Containers",
+      total: containers.length,
+      active: containers.length - unused.length,
+      sizeBytes: sum(containers.map(written)),
+      reclaimableBytes: sum(unused.map(written)),
+    }),
+    rowOf({
+      type: "Local Volumes",
+      total: volumes.length,
+      active: volumes.filter((volume) => linksOf(volume) > 0).length,
+      sizeBytes: sum(volumes.map(sizeOfVolume)),
+      reclaimableBytes: sum(volumes.filter((volume) => linksOf(volume) === 0).map(sizeOfVolume)),
+    }),
+    rowOf({
+      type: "Build Cache",
+      total: BuildCache?.length ?? 0,
+      active: 0,
+      sizeBytes: 0,
+      reclaimableBytes: 0,
+    }),
+  ];
+}
+
+function details({ Images, Containers, Volumes }: SystemDiskUsage): string {
+  const nowMs = Date.now();
+  const table = (format: string, headers: Readonly<Record<string, string>>, rows: Row[]) =>
+    listFormatter({ format: "", table: format, headers })(rows);
+  const images = (Images ?? []).flatMap((image) =>
+    imageRows(image, { truncated: true, digests: false, nowMs }),
+  );
+  const containers = (Containers ?? []).map((one) => containerRow(one, { truncated: true, nowMs }));
+  const volumes = (Volumes ?? []).map(
+    (volume) =>
+      new Row("*formatter.volumeContext", {
+        Links: () => String(linksOf(volume)),
+        Name: () => volume.Name,
+        Size: () => humanSize(sizeOfVolume(volume), 4),
+      }),
+  );
+  return [
+    `Images space usage:\n\n${table(IMAGES, IMAGE_HEADERS, images)}`,
+    `Containers space usage:\n\n${table(CONTAINERS, CONTAINER_HEADERS, containers)}`,
+    `Local Volumes space usage:\n\n${table(VOLUMES, VOLUME_HEADERS, volumes)}`,
+    `Build cache usage: 0B\n\n${table(CACHES, CACHE_HEADERS, [])}`,
+  ].join("\n");
+}
