@@ -157,7 +157,10 @@ function details({ Images, Containers, Volumes }: SystemDiskUsage): string {
   const images = (Images ?? []).flatMap((image) =>
     imageRows(image, { truncated: true, digests: false, nowMs }),
   );
-  const containers = (Containers ?? []).map((one) => containerRow(one, { truncated: true, nowMs }));
+  // Without the image's share: that is counted above.
+  const containers = (Containers ?? []).map((one) =>
+    containerRow({ ...one, SizeRootFs: 0 }, { truncated: true, nowMs }),
+  );
   const volumes = (Volumes ?? []).map(
     (volume) =>
       new Row("*formatter.volumeContext", {

@@ -128,7 +128,7 @@ function byRepository(references: readonly string[], separator: ":" | "@"): Map<
 }
 
 function imageRow(image: ImageSummary, name: Name, { truncated, nowMs }: RowOptions): Row {
-  const sizeOr = (bytes: number) => (bytes === -1 ? "N/A" : humanSize(bytes));
+  const sizeOr = (bytes: number) => (bytes === -1 ? "N/A" : humanSize(bytes, 4));
   return new Row("*formatter.imageContext", {
     Containers: () => (image.Containers === -1 ? "N/A" : String(image.Containers)),
     CreatedAt: () => localTime(image.Created),
@@ -139,7 +139,8 @@ function imageRow(image: ImageSummary, name: Name, { truncated, nowMs }: RowOpti
     SharedSize: () => sizeOr(image.SharedSize),
     Size: () => humanSize(image.Size),
     Tag: () => name.tag,
-    UniqueSize: () => (image.SharedSize === -1 ? "N/A" : humanSize(image.Size - image.SharedSize)),
+    UniqueSize: () =>
+      image.SharedSize === -1 ? "N/A" : humanSize(image.Size - image.SharedSize, 4),
     VirtualSize: () => humanSize(image.Size, 4),
   });
 }
