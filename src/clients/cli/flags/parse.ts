@@ -74,7 +74,9 @@ class Parser {
     const name = equals < 0 ? word : word.slice(0, equals);
     const inline = equals < 0 ? undefined : word.slice(equals + 1);
     if (name === "" || name.startsWith("-")) throw new FlagError(`bad flag syntax: --${word}`);
-    const spec = this.#specs.find((candidate) => candidate.name === name);
+    const spec = this.#specs.find(
+      (candidate) => candidate.name === name || candidate.formerly === name,
+    );
     if (spec !== undefined) {
       this.#set(spec, inline ?? this.#noValue(spec, `flag needs an argument: --${name}`));
     } else if (name === "help") {

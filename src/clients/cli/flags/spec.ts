@@ -21,6 +21,8 @@ export type FlagKind =
 export interface FlagSpec {
   readonly name: string;
   readonly shorthand?: string;
+  /** Its older name, which help does not tell. */
+  readonly formerly?: string;
   readonly kind: FlagKind;
   readonly usage: string;
   /** What help shows as the kind; the kind itself when left out. */
