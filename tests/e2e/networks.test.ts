@@ -118,3 +118,34 @@ test("what makes no sense is refused in Docker's words, and nothing is left", as
   await engine.ok(["network", "prune", "-f"]);
   expect(await engine.ok(["network", "ls", "-q", "-f", "type=custom"])).toBe("");
 });
+
+test("naru's own commands say and do the same", async () => {
+  const naru = async (...args: string[]) => {
+    const { code, stdout, stderr } = await engine.naru(["network", ...args]);
+    return code === 0 ? stdout : `${code}: ${stderr}`;
+  };
+  const pools = ["--subnet", "10.234.0.0/24", "--ip-range", "10.234.0.128/25"];
+  const more = ["--gateway", "10.234.0.254", "--aux-address", "nas=10.234.0.9", "--label", "x=y"];
+  const id = (await naru("create", ...pools, ...more, "mine")).trim();
+  expect(id).toMatch(/^[0-9a-f]{64}$/);
+  const [network] = JSON.parse(await naru("inspect", "mine"));
+  expect(network.IPAM.Config).toEqual([
+    {
+      Subnet: "10.234.0.0/24",
+      IPRange: "10.234.0.128/25",
+      Gateway: "10.234.0.254",
+      AuxiliaryAddresses: { nas: "10.234.0.9" },
+    },
+  ]);
+  expect(await naru("ls")).toBe(`${await engine.ok(["network", "ls"])}\n`);
+  expect(await naru("ls", "-q", "-f", "name=mine")).toBe(`${id.slice(0, 12)}\n`);
+  await engine.ok(["run", "-d", "--name", "nn", ...SLEEP]);
+  expect(await naru("connect", "--ip", "10.234.0.200", "--alias", "n", "mine", "nn")).toBe("");
+  expect(await inspect("nn", "{{.NetworkSettings.Networks.mine.IPAddress}}")).toBe("10.234.0.200");
+  expect(await naru("rm", "mine")).toContain("1: Error response from daemon: error while removing");
+  expect(await naru("disconnect", "mine", "nn")).toBe("");
+  expect(await naru("create", "--gateway", "10.9.0.1", "x")).toContain("corresponding subnet");
+  await engine.ok(["rm", "-f", "nn"]);
+  expect(await naru("prune", "-f")).toBe("Deleted Networks:\nmine\n\n");
+  expect(await naru("rm", "-f", "mine")).toBe("");
+});

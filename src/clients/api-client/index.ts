@@ -7,6 +7,7 @@ export * from "./files.ts";
 export * from "./images.ts";
 export * from "./json-lines.ts";
 export * from "./live.ts";
+export * from "./networks.ts";
 export * from "./system.ts";
 export type { Wire } from "./wire.ts";
 export { openWire } from "./wire.ts";

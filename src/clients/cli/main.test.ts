@@ -233,7 +233,7 @@ describe("words that are wrong", () => {
       "naru: 'rnu' is not a naru command.\nSee 'naru --help'\n\nDid you mean this?\n\trun\n",
     ],
     [["build", "."], 1, "naru: 'build' is not implemented yet\n"],
-    [["network", "ls"], 1, "naru: 'network' is not implemented yet\n"],
+    [["swarm", "init"], 1, "naru: 'swarm' is not implemented yet\n"],
     [
       ["run"],
       1,

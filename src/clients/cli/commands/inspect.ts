@@ -84,6 +84,27 @@ export const inspectContainers: Command = {
   run: (invocation) => inspectAll(invocation, kinds.container),
 };
 
+export const inspectNetworks: Command = {
+  flags: [
+    FORMAT_FLAG,
+    JSON_FLAG,
+    {
+      name: "verbose",
+      shorthand: "v",
+      kind: "bool",
+      usage: "Verbose output for diagnostics",
+    },
+  ],
+  run: (invocation) =>
+    inspectAll(invocation, (client, name, flags) =>
+      client.json({
+        method: "GET",
+        path: `/networks/${encodeName(name)}`,
+        query: { verbose: flags.bool("verbose") },
+      }),
+    ),
+};
+
 export const inspectImages: Command = {
   flags: [
     FORMAT_FLAG,

@@ -5,11 +5,13 @@
 import type { CommandEntry } from "./command.ts";
 import { containerCommands } from "./table-containers.ts";
 import { imageCommands } from "./table-images.ts";
+import { networkCommands } from "./table-networks.ts";
 import { systemCommands } from "./table-system.ts";
 
 export const commands: readonly CommandEntry[] = [
   ...containerCommands,
   ...imageCommands,
+  ...networkCommands,
   ...systemCommands,
 ];
 
@@ -19,6 +21,7 @@ export const groups: Readonly<Record<string, string>> = {
   container: "Manage containers",
   context: "Manage contexts",
   image: "Manage images",
+  network: "Manage networks",
   system: "Manage Naru",
 };
 
@@ -36,7 +39,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "context update",
   "image build",
   "manifest",
-  "network",
   "node",
   "plugin",
   "search",
