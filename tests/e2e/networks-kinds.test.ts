@@ -169,8 +169,13 @@ test("bridge options: name, mtu, host binding, no masquerade, no address", async
 test("a neighbour of the host reaches what is published, and nothing else", async () => {
   await engine.ok(["network", "create", "--subnet", "10.83.0.0/24", "nat"]);
   await engine.ok([
-    ...["network", "create", "--subnet", "10.84.0.0/24"],
-    ...["-o", `${NAT}.gateway_mode_ipv4=routed`, "routed"],
+    "network",
+    "create",
+    "--subnet",
+    "10.84.0.0/24",
+    "-o",
+    `${NAT}.gateway_mode_ipv4=routed`,
+    "routed",
   ]);
   await serving("n1", "--network", "nat", "--ip", "10.83.0.5", "-p", "198.51.100.1:38225:80");
   await serving("n2", "--network", "nat", "--ip", "10.83.0.6", "-p", "127.0.0.1:38226:80");
