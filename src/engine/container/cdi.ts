@@ -88,7 +88,9 @@ export function readVendors(folders: readonly string[]): ReadonlyMap<string, Ven
     for (const document of documentsIn(path)) {
       const { kind, containerEdits: common = {}, devices = [] } = document;
       if (typeof kind !== "string" || !Array.isArray(devices)) continue;
-      for (const { name, containerEdits: own = {} } of devices) {
+      for (const device of devices) {
+        const { name, containerEdits: own = {} } = device ?? {};
+        if (typeof name !== "string") continue;
         const whole = `${kind}=${name}`;
         const before = found.get(whole);
         found.set(whole, before?.folder === folder ? null : { folder, common, own });
@@ -101,7 +103,10 @@ export function readVendors(folders: readonly string[]): ReadonlyMap<string, Ven
 interface VendorDocument {
   readonly kind?: string;
   readonly containerEdits?: Edits;
-  readonly devices?: readonly { readonly name?: string; readonly containerEdits?: Edits }[];
+  readonly devices?: readonly ({
+    readonly name?: string;
+    readonly containerEdits?: Edits;
+  } | null)[];
 }
 
 /** A file that cannot be read is no reason that another vendor's device cannot be had: its devices are missing. */
