@@ -54,6 +54,8 @@ const map = {
     "engine/layer",
   ],
   "engine/registry-client": ["base", "oci"],
+  "engine/build/dockerfile": ["base"],
+  "engine/build/ignore": ["base"],
   "engine/gc": ["base", "oci", "engine/store", "engine/content", "engine/layer", "engine/snapshot"],
   "engine/image": [
     "base",
