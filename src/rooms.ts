@@ -56,6 +56,16 @@ const map = {
   "engine/registry-client": ["base", "oci"],
   "engine/build/dockerfile": ["base"],
   "engine/build/ignore": ["base"],
+  // A context is an archive that stays one; a stage's root is a mount that is attached nowhere.
+  "engine/build/source": [
+    "base",
+    "wire/tar",
+    "linux/ffi",
+    "linux/path",
+    "linux/tree",
+    "linux/mount",
+    "engine/layer",
+  ],
   "engine/gc": ["base", "oci", "engine/store", "engine/content", "engine/layer", "engine/snapshot"],
   "engine/image": [
     "base",
@@ -141,6 +151,26 @@ const map = {
     "engine/runtime",
     "engine/supervisor",
   ],
+  // RUN is a container's process without a record; what it prints comes in Docker's frames, as the supervisor sends it.
+  "engine/build": [
+    "base",
+    "oci",
+    "wire/tar",
+    "wire/docker",
+    "linux/ffi",
+    "linux/path",
+    "linux/mount",
+    "engine/store",
+    "engine/layer",
+    "engine/snapshot",
+    "engine/gc",
+    "engine/image",
+    "engine/runtime",
+    "engine/container",
+    "engine/build/dockerfile",
+    "engine/build/ignore",
+    "engine/build/source",
+  ],
   "engine/system": [
     "base",
     "linux/cgroup",
@@ -165,6 +195,7 @@ const map = {
     "engine/stats",
     "engine/volume",
     "engine/system",
+    "engine/build",
   ],
   "clients/api-client": ["base", "wire/http", "wire/docker"],
   "clients/cli": [

@@ -10,6 +10,7 @@ import {
   openContainerService,
   readHostFacts,
 } from "#engine/container";
+import { buildMigrations, type BuildService, openBuildService } from "#engine/build";
 import { openContentStore } from "#engine/content";
 import { type EventBus, eventMigrations, openEventBus, type OpenEventBus } from "#engine/events";
 import { type GarbageCollector, openGarbageCollector } from "#engine/gc";
@@ -43,6 +44,7 @@ const BUILT = typeof NARU_BUILT === "string" ? NARU_BUILT : "";
 export interface Engine {
   readonly containers: ContainerRoom;
   readonly images: ImageService;
+  readonly builds: BuildService;
   readonly network: NetworkService;
   readonly volumes: VolumeService;
   readonly system: SystemService;
@@ -115,6 +117,14 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     log,
   });
   late.containers = containers;
+  const builds = openBuildService({
+    store,
+    images,
+    ...files,
+    containers,
+    paths: { data: join(dataRoot, "build"), run: join(execRoot, "build") },
+    log,
+  });
   const system = openSystemService({
     store,
     identity: () => identityOf(live.options, host.cgroupVersion),
@@ -128,7 +138,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   await containers.reconcile({ startUp: true });
   collectInBackground(files.gc, log);
   const close = () => closeAll({ containers, network, supervisor, files, events, store });
-  const rooms = { containers, images, network, volumes, system, events, close };
+  const rooms = { containers, images, builds, network, volumes, system, events, close };
   return { ...rooms, ...reloadable(live, { defaults, events, engineId: system.id }) };
 }
 
@@ -194,6 +204,7 @@ const migrations = [
   ...networkMigrations,
   ...volumeMigrations,
   ...containerMigrations,
+  ...buildMigrations,
 ];
 
 /** What lies in files rather than in the database. */
@@ -204,7 +215,12 @@ function openFiles({ dataRoot, execRoot }: DaemonOptions) {
     mountRoot: join(execRoot, "layers"),
   });
   const snapshots = openSnapshotStore({ root: join(dataRoot, "snapshots"), layers });
-  const gc = openGarbageCollector({ content, layers, snapshots, owners: ["image", "container"] });
+  const gc = openGarbageCollector({
+    content,
+    layers,
+    snapshots,
+    owners: ["image", "container", "build"],
+  });
   return { content, layers, snapshots, gc };
 }
 

@@ -120,11 +120,12 @@ interface ListenRequest {
 }
 
 async function listen({ options, tls, engine, log }: ListenRequest): Promise<ApiServer> {
-  const { containers, images, network, volumes, system, events } = engine;
+  const { containers, images, builds, network, volumes, system, events } = engine;
   const { login, inspectRemote, defaults } = engine;
   const server = createApiServer({
     containers,
     images,
+    builds,
     networks: network,
     volumes,
     system,

@@ -66,6 +66,13 @@ export interface ContainerRooms {
   readonly gc: Pick<GarbageCollector, "addRoots" | "release">;
 }
 
+/** A build's RUN that goes on. */
+export interface LiveStep {
+  readonly settle: (exit: ExitReport) => void;
+  /** The supervisor has told that it runs: if it does not know it any more, it has ended. */
+  isBorn: boolean;
+}
+
 export interface Waiter {
   readonly condition: "next-exit" | "removed";
   readonly settle: (result: WaitResult) => void;
@@ -107,6 +114,8 @@ export interface Context extends ContainerRooms {
   readonly clock: Clock;
   readonly log: Log;
   readonly lives: Map<string, Live>;
+  /** Builds' RUNs that go on, by id: whoever waits for the end. */
+  readonly steps: Map<string, LiveStep>;
   /** Execs whose birth is under way. */
   readonly startingExecs: Set<string>;
   /** Lets the supervisor forget an exec once its end is written. */

@@ -5,4 +5,5 @@ export type { AttachedStreams, SupervisorLink } from "./context.ts";
 export { type HostFacts, readHostFacts } from "./host-facts.ts";
 export { type ContainerRoom, openContainerService } from "./open.ts";
 export { containerMigrations } from "./records.ts";
+export type { StepRequest, StepResult } from "./step.ts";
 export type { EngineOptions } from "./validate.ts";

@@ -27,6 +27,7 @@ import { Records } from "./records.ts";
 import { removeContainer } from "./remove.ts";
 import { sampledContainer } from "./sampled.ts";
 import { startContainer } from "./start.ts";
+import { handleStepExit, runStep, type StepRequest, type StepResult } from "./step.ts";
 import {
   killContainer,
   pauseContainer,
@@ -69,6 +70,8 @@ export interface ContainerRoom extends ContainerService, ImageUsers {
    * Resolves false when `graceSeconds` (or a container's own patience, if longer) was not enough; negative waits for ever.
    */
   stopAll(request: { graceSeconds: number }): Promise<boolean>;
+  /** A build's RUN, with everything a container has but a record. */
+  runStep(request: StepRequest): Promise<StepResult>;
   /** Resolves when no deletion waits. */
   swept(): Promise<void>;
   /** Ends timers. Containers run on. */
@@ -90,6 +93,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     sweeper: new Sweeper({ paths, snapshots: request.snapshots, log }),
     stats: new StatsSampler((id) => sampledContainer(context, id)),
     lives: new Map(),
+    steps: new Map(),
     startingExecs: new Set(),
     ending: false,
     forgetLater: () => undefined,
@@ -108,6 +112,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     ...imageUsersOf(context),
     reconcile: (how) => reconcile(context, how),
     startByPolicy: () => startByPolicy(context),
+    runStep: (request) => runStep(context, request),
     onSupervisorEvent: (event) => {
       try {
         handleEvent(context, event);
@@ -183,6 +188,7 @@ const processes = (context: Context) =>
 function handleEvent(context: Context, event: SupervisorEvent): void {
   switch (event.type) {
     case "exit":
+      if (handleStepExit(context, event.exit)) return;
       if (event.exit.key.execId === undefined) handleExit(context, event.exit);
       else handleExecExit(context, event.exit);
       return;

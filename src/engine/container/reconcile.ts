@@ -18,6 +18,7 @@ import { deleteContainer } from "./remove.ts";
 import { startsWithEngine } from "./restart.ts";
 import { unmountSharedMemory } from "./shared-memory.ts";
 import { recordRunning, startNow } from "./start.ts";
+import { reconcileSteps } from "./step.ts";
 import { nowText } from "./times.ts";
 import { volumeMounts } from "./volumes.ts";
 import { isActive, lastResult } from "./wait.ts";
@@ -54,6 +55,7 @@ export async function reconcile(
   const alive = new Set(
     [...context.records.all()].filter(holdsNetwork(context)).map(({ id }) => id),
   );
+  for (const id of context.steps.keys()) alive.add(id);
   await orWarn(context, "give back addresses and ports", () =>
     context.network.reconcile(alive, pidOf(context)),
   );
@@ -64,6 +66,7 @@ export async function reconcile(
     await orWarn(context, "unmount volumes", () => context.volumes.reconcile(running));
   }
   reconcileExecs(context, processes);
+  reconcileSteps(context, inits);
   endStrangers(context, inits);
   if (startUp) sweep(context);
   if (startUp) dropStraySpools(context);
@@ -179,7 +182,7 @@ function reconcileExecs(context: Context, processes: readonly ProcessReport[]): 
 /** Processes and cgroups of containers that are on no record: a removal that was cut off. */
 function endStrangers(context: Context, inits: ReadonlyMap<string, ProcessReport>): void {
   for (const [id, report] of inits) {
-    if (context.records.get(id) !== undefined) continue;
+    if (context.records.get(id) !== undefined || context.steps.has(id)) continue;
     inBackground(context, `end the process of the removed ${id}`, endProcess(context, report));
   }
   const host = openCgroupHost();
@@ -187,6 +190,7 @@ function endStrangers(context: Context, inits: ReadonlyMap<string, ProcessReport
   for (const id of host.list(parent)) {
     const record = context.records.get(id);
     if (inits.has(id) || (record !== undefined && isActive(record))) continue;
+    if (context.steps.has(id)) continue;
     if ((context.lives.get(id)?.starting ?? null) !== null) continue;
     const cgroup = host.at(`${parent}/${id}`);
     const work = async () => {

@@ -36,6 +36,11 @@ export class Sweeper {
   /** A container whose record is gone. */
   sweepContainer(id: string): void {
     this.#add(`snapshot of ${id}`, () => this.#snapshots.remove(id));
+    this.sweepFiles(id);
+  }
+
+  /** Only the folder: what the engine wrote for a process. */
+  sweepFiles(id: string): void {
     this.#add(`files of ${id}`, () => this.#deleteFolder(id));
   }
 

@@ -132,6 +132,8 @@ export interface ImageService {
     readonly sharedSizeBytes: ReadonlyMap<Digest, number>;
   };
   manifestOf(image: Image): ImageUsage;
+  /** A build's result: all its layers are here, and held. References are whole. */
+  addBuilt(request: { config: ImageConfig; references: readonly string[] }): Promise<Digest>;
   /** @throws EngineError "notFound" when the parent is gone */
   commit(request: ImageCommitRequest): Promise<Digest>;
 }

@@ -9,6 +9,7 @@ import type { Store } from "#engine/store";
 import { type Digest, formatReference, parseReference, parseTag } from "#oci";
 
 import { commitImage } from "./commit.ts";
+import { addBuilt } from "./add-built.ts";
 import { announce, type Concurrency, type ImageContext } from "./context.ts";
 import type {
   DeletedImage,
@@ -139,6 +140,10 @@ class Images implements ImageService {
 
   async commit(request: Parameters<ImageService["commit"]>[0]): Promise<Digest> {
     return await commitImage(this.#context, request);
+  }
+
+  async addBuilt(request: Parameters<ImageService["addBuilt"]>[0]): Promise<Digest> {
+    return await addBuilt(this.#context, request);
   }
 
   async importTar(request: Parameters<ImageService["importTar"]>[0]): Promise<Digest> {

@@ -1,3 +1,5 @@
-/** Layers: the store of change sets, and the tar codec they are made of. */
+/** Layers: the store of change sets. */
+export type { LayerEntry } from "./entries-tar.ts";
+export { type LayerNode, LayerTree } from "./layer-tree.ts";
 export type * from "./layer-store.ts";
 export { openLayerStore, type LayerStoreOptions } from "./store.ts";

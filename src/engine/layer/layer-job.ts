@@ -14,6 +14,7 @@ import { digestHex, type Digest } from "#oci";
 
 import { decompress, type Pieces, recognise } from "./decompress.ts";
 import { extractTree } from "./extract.ts";
+import { entriesTar, type LayerEntry } from "./entries-tar.ts";
 import { LayerBuilder } from "./layer-builder.ts";
 import { HEAD_BYTES, readLayerInfo } from "./layer-file.ts";
 import type { LayerInfo, LayerWritten } from "./layer-store.ts";
@@ -33,7 +34,13 @@ export interface LayerJob {
         readonly sizeBytes: number | null;
       }
     | { readonly kind: "messages" }
-    | { readonly kind: "upper"; readonly path: string; readonly skip: ReadonlySet<string> };
+    | {
+        readonly kind: "upper";
+        readonly path: string;
+        readonly skip: ReadonlySet<string>;
+        readonly latestSec: number | null;
+      }
+    | { readonly kind: "entries"; readonly entries: readonly LayerEntry[] };
   readonly expected: {
     readonly digest: Digest | null;
     readonly sizeBytes: number | null;
@@ -121,7 +128,12 @@ interface ReceiveRequest {
 async function receive(request: ReceiveRequest): Promise<LayerWritten["arrived"] | null> {
   const { source, expected, context, take } = request;
   if (source.kind === "upper") {
-    for (const piece of upperTar(source.path, source.skip)) await take(piece);
+    const { path, skip, latestSec } = source;
+    for (const piece of upperTar(path, skip, latestSec)) await take(piece);
+    return null;
+  }
+  if (source.kind === "entries") {
+    for (const piece of entriesTar(source.entries)) await take(piece);
     return null;
   }
   const { compression, pieces } = await recognise(

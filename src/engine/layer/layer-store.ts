@@ -4,6 +4,8 @@
  */
 import type { Descriptor, Digest } from "#oci";
 
+import type { LayerEntry } from "./entries-tar.ts";
+
 export interface LayerInfo {
   /** Digest of the plain tar: the layer's name. */
   readonly diffId: Digest;
@@ -50,6 +52,13 @@ export interface LayerStore {
   writeUpper(request: {
     upper: string;
     skip?: ReadonlySet<string>;
+    /** Times after it (seconds since 1970) are written as it: two runs of one program then give the same bytes. */
+    latestSec?: number;
+    signal?: AbortSignal;
+  }): Promise<LayerInfo>;
+  /** Writes a layer of entries whose data lies elsewhere: copying is this one write, nothing is unpacked. */
+  writeEntries(request: {
+    entries: readonly LayerEntry[];
     signal?: AbortSignal;
   }): Promise<LayerInfo>;
   /** A directory that shows the layer, for overlayfs (whiteouts as 0:0 devices); mounted if it was not. */

@@ -120,9 +120,17 @@ class Store implements LayerStore {
   }
 
   async writeUpper(request: Parameters<LayerStore["writeUpper"]>[0]): Promise<LayerInfo> {
-    const { upper, skip = new Set<string>(), signal } = request;
+    const { upper, skip = new Set<string>(), latestSec = null, signal } = request;
+    return await this.#make({ kind: "upper", path: upper, skip, latestSec }, signal);
+  }
+
+  async writeEntries(request: Parameters<LayerStore["writeEntries"]>[0]): Promise<LayerInfo> {
+    return await this.#make({ kind: "entries", entries: request.entries }, request.signal);
+  }
+
+  /** A layer of our own making, of which nothing is known before. */
+  async #make(source: LayerJob["source"], signal: AbortSignal | undefined): Promise<LayerInfo> {
     const expected = { digest: null, sizeBytes: null, diffId: null };
-    const source = { kind: "upper", path: upper, skip } as const;
     const job: LayerJob = { ...this.#newJob(), source, expected };
     const { diffId, tarSizeBytes, contentSizeBytes, entries } = await this.#write(job, { signal });
     return { diffId, tarSizeBytes, contentSizeBytes, entries };

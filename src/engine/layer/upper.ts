@@ -9,12 +9,15 @@ import { treeTar } from "#linux/tree";
 /**
  * The pieces of the tar.
  * @param skip paths (byte strings) that are the engine's own and no change of the container
+ * @param latestSec times after it are written as it
  * @throws SyscallError, EngineError
  */
 export function* upperTar(
   upper: string,
   skip: ReadonlySet<string> = new Set(),
+  latestSec: number | null = null,
 ): Generator<Uint8Array, void, void> {
   using top = new FileDescriptor(openPath(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  yield* treeTar({ fd: top.fd, prefix: "", overlay: true, skip });
+  const limit = latestSec === null ? {} : { latestSec };
+  yield* treeTar({ fd: top.fd, prefix: "", overlay: true, skip, ...limit });
 }

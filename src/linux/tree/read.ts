@@ -51,6 +51,8 @@ interface Options {
   readonly oneMount?: boolean;
   /** Entries left out, by their path in the archive (a byte string, no slash at its end). */
   readonly skip?: ReadonlySet<string>;
+  /** Times after this one (seconds since 1970) are written as this one: SOURCE_DATE_EPOCH. */
+  readonly latestSec?: number;
 }
 
 export interface TreeTarRequest extends Options {
@@ -131,8 +133,9 @@ function* walked(walk: Walk, top: Directory): Pieces {
         throw new SyscallError("open", `${path.slice(0, 100)}…`, errnoNumbers.ENAMETOOLONG);
       }
       const name = bytesOf(raw);
-      const stat = statPath(name, last.fd.fd);
-      if (stat === null) continue;
+      const found = statPath(name, last.fd.fd);
+      if (found === null) continue;
+      const stat = bounded(walk, found);
       const place = { parentFd: last.fd.fd, name, path };
       if (!isType(stat.mode, S_IFDIR)) yield* entry(walk, place, stat);
       else {
@@ -144,6 +147,9 @@ function* walked(walk: Walk, top: Directory): Pieces {
     for (const { fd } of stack) fd[Symbol.dispose]();
   }
 }
+
+const bounded = ({ options: { latestSec } }: Walk, stat: FileStat): FileStat =>
+  latestSec === undefined || stat.mtimeSec <= latestSec ? stat : { ...stat, mtimeSec: latestSec };
 
 interface Place {
   readonly parentFd: number;
@@ -272,7 +278,7 @@ function* file(walk: Walk, { parentFd, name, path }: Place): Pieces {
   const fd = openedFile(parentFd, name);
   if (fd === null) return;
   using opened = new FileDescriptor(fd);
-  const stat = statFd(opened.fd);
+  const stat = bounded(walk, statFd(opened.fd));
   const type = leafType(stat.mode);
   if (type !== "file") return;
   if (walk.options.overlay === true) refuseRedirect(opened.fd, path);

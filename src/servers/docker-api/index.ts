@@ -2,6 +2,7 @@
  * Docker Engine API 1.24 to 1.51 on a Unix socket: routes, versions, JSON in and out, hijacked streams.
  * Decides nothing about containers: it decodes, calls the engine, and encodes.
  */
+import type { BuildService } from "#engine/build";
 import type { ContainerService } from "#engine/container";
 import type { EventBus } from "#engine/events";
 import type { ImageService } from "#engine/image";
@@ -9,6 +10,7 @@ import type { SystemService } from "#engine/system";
 import type { VolumeService } from "#engine/volume";
 import { API_VERSION } from "#wire/docker";
 
+import { buildRoutes } from "./build.ts";
 import { authRoutes, type Login } from "./auth.ts";
 import { containerRoutes, encodeList } from "./containers.ts";
 import { distributionRoutes, type InspectRemote } from "./distribution.ts";
@@ -40,6 +42,7 @@ export interface ApiServices {
   readonly images: ImageService;
   readonly networks: Networks;
   readonly volumes: VolumeService;
+  readonly builds: BuildService;
   readonly system: SystemService;
   readonly events: EventBus;
   readonly logger: ApiLogger;
@@ -74,6 +77,7 @@ export function createApiServer(services: ApiServices): ApiServer {
       volumes: services.volumes,
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
+    buildRoutes(services.builds),
     networkRoutes({ networks, containers }),
     volumeRoutes(services.volumes),
     eventRoutes(events, listeners),

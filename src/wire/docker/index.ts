@@ -1,4 +1,5 @@
 /** Docker's Engine API 1.51 as types, its multiplexed stream and its version numbers: what server and client share. */
+export type * from "./build.ts";
 export * from "./container.ts";
 export type * from "./container-config.ts";
 export * from "./frames.ts";

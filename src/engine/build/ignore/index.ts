@@ -145,3 +145,10 @@ function setOf(pattern: string, start: number): { set: string; end: number } {
   }
   return { set, end: at };
 }
+
+/** One name against one segment of a pattern, as Go's filepath.Match. @throws EngineError "invalid" */
+export const segmentPattern = (segment: string): RegExp =>
+  expressionOf(segment.replaceAll(/\*{2,}/g, "*"));
+
+/** Whether a text means more than itself. */
+export const isPattern = (text: string): boolean => /[*?[\\]/.test(text);

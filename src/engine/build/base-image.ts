@@ -1,0 +1,89 @@
+/** What a stage stands on: nothing, another stage, or an image that is here or is pulled. */
+import { invalid, kindOf } from "#base";
+import type { Image } from "#engine/image";
+import {
+  familiarReference,
+  formatPlatform,
+  parsePlatform,
+  parseReference,
+  type Platform,
+  platformRank,
+  withDefaultTag,
+} from "#oci";
+
+import type { PlannedStage } from "./plan.ts";
+import type { BuildScope } from "./solver.ts";
+import type { StageBuilder } from "./stage-builder.ts";
+import { emptyState, type StageState, stateOf } from "./stage-state.ts";
+
+export interface Base {
+  readonly state: StageState;
+  /** ONBUILD of the image, to be run first. */
+  readonly triggers: readonly string[];
+  readonly image: Image | null;
+}
+
+export async function resolveBase(
+  scope: BuildScope,
+  { base, platform: asked }: PlannedStage,
+  builder: StageBuilder,
+): Promise<Base> {
+  await builder.tellFrom();
+  if ("stage" in base) {
+    const state = await scope.stage(base.stage);
+    return { state: { ...state, hasOwnCommand: false }, triggers: [], image: null };
+  }
+  const platform = asked === "" ? scope.platform : parsePlatform(asked);
+  if (base.image === "scratch") {
+    const created = new Date((scope.epochSec ?? 0) * 1000).toISOString();
+    return { state: emptyState(platform, created), triggers: [], image: null };
+  }
+  const strict = asked !== "" || scope.request.platform !== null;
+  const image = await findImage(scope, base.image, { platform: strict ? platform : null, builder });
+  return {
+    state: stateOf(image.id, image.config),
+    triggers: image.config.config?.OnBuild ?? [],
+    image,
+  };
+}
+
+/** An image by name, pulled when it is not here or when a newer one is wanted. @throws EngineError in Docker's words */
+export async function findImage(
+  scope: BuildScope,
+  name: string,
+  { platform, builder }: { platform: Platform | null; builder: StageBuilder },
+): Promise<Image> {
+  const { request, context, signal } = scope;
+  const here = request.pull ? null : localImage(scope, name);
+  const suits = (image: Image) =>
+    platform === null || platformRank(platform, image.config) !== null;
+  if (here !== null && suits(here)) return keep(scope, here);
+  const reference = withDefaultTag(parseReference(name));
+  const credentials = request.credentials(reference.domain);
+  await context.images.pull({
+    reference: familiarReference(reference),
+    ...(platform === null ? {} : { platform }),
+    ...(credentials === undefined ? {} : { credentials }),
+    signal,
+    onProgress: (message) => void builder.progress(message),
+  });
+  const image = context.images.resolve(name);
+  if (suits(image)) return keep(scope, image);
+  throw invalid(
+    `image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${platform === null ? "" : formatPlatform(platform)})`,
+  );
+}
+
+function keep({ lease }: BuildScope, image: Image): Image {
+  lease.keep({ layers: image.config.rootfs.diff_ids, blobs: [image.id] });
+  return image;
+}
+
+function localImage({ context }: BuildScope, name: string): Image | null {
+  try {
+    return context.images.resolve(name);
+  } catch (cause) {
+    if (kindOf(cause) === "notFound") return null;
+    throw cause;
+  }
+}

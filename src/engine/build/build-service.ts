@@ -1,0 +1,78 @@
+/** The contract of the build room. */
+import type { NetworkMode, StepRequest } from "#engine/container";
+import type { RegistryCredentials } from "#engine/image";
+import type { Digest, Platform } from "#oci";
+
+import type { OnBuildEvent } from "./events.ts";
+
+export interface BuildRequest {
+  /** An archive, plain or compressed; null when `remote` says where it is, or for none. */
+  readonly context: ReadableStream<Uint8Array> | null;
+  /** A URL of an archive or of a Dockerfile; "" for none. */
+  readonly remote: string;
+  /** Its path in the context. */
+  readonly dockerfile: string;
+  /** Whole references. */
+  readonly tags: readonly string[];
+  readonly noCache: boolean;
+  /** Stages that are built again whatever the cache has. */
+  readonly noCacheStages: readonly string[];
+  readonly pull: boolean;
+  /** null: the client has none, and the Dockerfile's default counts. */
+  readonly buildArgs: Readonly<Record<string, string | null>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly target: string;
+  readonly platform: Platform | null;
+  readonly network: NetworkMode;
+  readonly host: StepRequest["host"];
+  readonly secrets: ReadonlyMap<string, Uint8Array>;
+  /** Sockets of agents on this host, by the id of `--mount=type=ssh`. */
+  readonly agents: ReadonlyMap<string, string>;
+  /** For a registry's domain. */
+  readonly credentials: (domain: string) => RegistryCredentials | undefined;
+  /** Only look at the Dockerfile. */
+  readonly checkOnly: boolean;
+  readonly signal: AbortSignal;
+  readonly onEvent: OnBuildEvent;
+}
+
+export interface BuildResult {
+  /** null when only checked. */
+  readonly id: Digest | null;
+}
+
+/** What `docker builder prune` and `system df` show. */
+export interface BuildCacheItem {
+  readonly id: string;
+  readonly parent: string | null;
+  readonly kind: "regular" | "exec.cachemount";
+  readonly description: string;
+  readonly isInUse: boolean;
+  readonly isShared: boolean;
+  readonly sizeBytes: number;
+  readonly createdAt: Date;
+  readonly lastUsedAt: Date;
+  readonly uses: number;
+}
+
+export interface BuildPruneRequest {
+  /** Also what images still share. */
+  readonly all: boolean;
+  /** Stop when no more than this is left; null: everything. */
+  readonly keepBytes: number | null;
+  /** Only what was last used before. */
+  readonly until: Date | null;
+  /** Only these. */
+  readonly ids: readonly string[] | null;
+  readonly kind: BuildCacheItem["kind"] | null;
+}
+
+export interface BuildService {
+  /**
+   * Builds an image. @throws EngineError: before anything was told "invalid" for a Dockerfile that cannot be read,
+   * later StepFailed for a RUN that ended badly
+   */
+  build(request: BuildRequest): Promise<BuildResult>;
+  cacheUsage(): Promise<BuildCacheItem[]>;
+  prune(request: BuildPruneRequest): Promise<{ deleted: string[]; reclaimedBytes: number }>;
+}

@@ -1,0 +1,109 @@
+/** What the build cache holds, and taking it away: `docker builder prune`, `docker system df`. */
+import { rename } from "node:fs/promises";
+import { join } from "node:path";
+
+import { newId } from "#base";
+import { removeTree, usageOf } from "#engine/snapshot";
+import type { Digest } from "#oci";
+
+import type { BuildCacheItem, BuildPruneRequest } from "./build-service.ts";
+import type { Context } from "./context.ts";
+
+/** Steps that only change a config are no things on disk: they go with the others, and are not shown. */
+export async function cacheUsage(context: Context): Promise<BuildCacheItem[]> {
+  const { cache, inUse } = context;
+  const shared = layersOfImages(context);
+  const steps = cache.steps().flatMap((step): BuildCacheItem[] => {
+    if (step.layer === null) return [];
+    return [
+      {
+        id: step.key.slice(0, 25),
+        parent: step.parent === "" ? null : step.parent,
+        kind: "regular",
+        description: step.description,
+        isInUse: context.doing.has(step.key),
+        isShared: shared.has(step.layer),
+        sizeBytes: step.sizeBytes,
+        createdAt: new Date(step.createdMs),
+        lastUsedAt: new Date(step.usedMs),
+        uses: step.uses,
+      },
+    ];
+  });
+  const folders = await Promise.all(
+    cache.folders().map(async (folder): Promise<BuildCacheItem> => {
+      const { id, name, createdMs, usedMs, uses } = folder;
+      return {
+        id: id.slice(0, 25),
+        parent: null,
+        kind: "exec.cachemount",
+        description: `cached mount ${name}`,
+        isInUse: (inUse.folders.get(id) ?? 0) > 0,
+        isShared: false,
+        sizeBytes: await usageOf(folderOf(context, id)).catch(() => 0),
+        createdAt: new Date(createdMs),
+        lastUsedAt: new Date(usedMs),
+        uses,
+      };
+    }),
+  );
+  return [...steps, ...folders];
+}
+
+const folderOf = ({ paths }: Context, id: string): string => join(paths.data, "caches", id);
+
+function layersOfImages({ images }: Context): Set<Digest> {
+  return new Set(images.list({}, { all: true }).flatMap(({ config }) => config.rootfs.diff_ids));
+}
+
+/** Oldest use first, until no more than `keepBytes` is left. */
+export async function pruneCache(
+  context: Context,
+  request: BuildPruneRequest,
+): Promise<{ deleted: string[]; reclaimedBytes: number }> {
+  const items = await cacheUsage(context);
+  const byAge = items.toSorted((a, b) => a.lastUsedAt.getTime() - b.lastUsedAt.getTime());
+  let left = items.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const chosen = byAge.filter((item) => {
+    if (!isWanted(item, request)) return false;
+    if (request.keepBytes !== null && left <= request.keepBytes) return false;
+    left -= item.sizeBytes;
+    return true;
+  });
+  const ids = new Set(chosen.map(({ id }) => id));
+  const steps = context.cache.steps();
+  const gone = steps.filter(({ key, layer }) => layer !== null && ids.has(key.slice(0, 25)));
+  const isEverything = request.ids === null && request.until === null && request.kind === null;
+  const notes =
+    isEverything && request.keepBytes === null ? steps.filter(({ layer }) => layer === null) : [];
+  context.cache.delete([...gone, ...notes].map(({ key }) => key));
+  context.gc.release({ layers: gone.flatMap(({ layer }) => (layer === null ? [] : [layer])) });
+  await dropFolders(context, ids);
+  const reclaimedBytes = chosen
+    .filter(({ isShared }) => !isShared)
+    .reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return { deleted: [...ids], reclaimedBytes };
+}
+
+function isWanted(item: BuildCacheItem, request: BuildPruneRequest): boolean {
+  const { all, until, ids, kind } = request;
+  if (item.isInUse || (item.isShared && !all)) return false;
+  if (until !== null && item.lastUsedAt >= until) return false;
+  if (kind !== null && item.kind !== kind) return false;
+  return ids === null || ids.some((id) => item.id.startsWith(id));
+}
+
+async function dropFolders(context: Context, ids: ReadonlySet<string>): Promise<void> {
+  for (const { id } of context.cache.folders()) {
+    if (!ids.has(id.slice(0, 25))) continue;
+    context.cache.deleteFolder(id);
+    const trash = join(context.paths.data, "scratch", newId());
+    try {
+      await rename(folderOf(context, id), trash);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") continue;
+      throw cause;
+    }
+    await removeTree(trash);
+  }
+}

@@ -1,0 +1,278 @@
+/** COPY and ADD: sources found, digested, and on a miss planned and written as one layer. */
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { invalid, newId } from "#base";
+import { expandHeredoc, type Instruction } from "#engine/build/dockerfile";
+import { isPattern, PatternMatcher } from "#engine/build/ignore";
+import { type ArchiveTree, type RootTree, type SourceTree } from "#engine/build/source";
+import { resolveIdentity } from "#engine/runtime";
+import type { Digest } from "#oci";
+import { rawOf, textOf } from "#wire/tar";
+
+import { archiveIn } from "./archives.ts";
+import { CopyPlan, type ModeChange, type Owner } from "./copy.ts";
+import { type Download, fetchSource, isRemote } from "./download.ts";
+import { InputDigest, type Match, matchSources } from "./inputs.ts";
+import { parseMode } from "./mode.ts";
+import { stageOrImage } from "./run.ts";
+import { rootOf } from "./run-mounts.ts";
+import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.ts";
+import { environmentOf, type StageState } from "./stage-state.ts";
+import { absolutePath } from "./workdir.ts";
+
+type Files = Extract<Instruction, { kind: "copy" | "add" }>;
+
+interface Source extends Match {
+  readonly written: string;
+}
+
+interface Gathered {
+  readonly tree: SourceTree;
+  readonly matches: readonly Source[];
+  readonly downloads: readonly Download[];
+  readonly heredocs: readonly { readonly name: string; readonly content: string }[];
+}
+
+export async function copyFiles(
+  builder: StageBuilder,
+  state: StageState,
+  written: Files,
+): Promise<LayerStep> {
+  const { scope } = builder;
+  const instruction = expanded(builder, state, written);
+  const { kind, destination, chown, chmod, link } = instruction;
+  const mode = parseMode(chmod);
+  const gathered = await gather(builder, state, instruction);
+  checkDestination(instruction, gathered);
+  const isExcluded = excluder(instruction.exclude);
+  const keepOwner = kind === "add" && instruction.unpack !== false;
+  const digest = new InputDigest();
+  for (const { found, parents } of gathered.matches) {
+    const name = found.path.slice(found.path.lastIndexOf("/") + 1);
+    const as =
+      found.node.type === "directory" ? parents : [parents, name].filter(Boolean).join("/");
+    digest.add(gathered.tree, found, { as, isExcluded, keepOwner: false });
+  }
+  for (const { name, content } of gathered.heredocs) digest.text(`${name}\n${content}`);
+  for (const { name, digest: known } of gathered.downloads) digest.text(`${name}\n${known}`);
+  const place = rawOf(absolutePath(destination, state, true));
+  const from = kind === "copy" ? instruction.from : "";
+  const facts = {
+    parent: link ? "link" : parentFact(state),
+    instruction: JSON.stringify([kind, place, chown, chmod, link, instruction.exclude]),
+    options: JSON.stringify([
+      kind === "copy" ? instruction.parents : instruction.unpack,
+      keepOwner,
+    ]),
+    files: digest.hex(),
+    ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
+  };
+  const sources = [...instruction.sources, ...gathered.heredocs.map(({ name }) => `<<${name}`)];
+  const name = kind.toUpperCase();
+  return {
+    description: written.original,
+    createdBy: `${name} ${flagText(instruction, from)}${sources.join(" ")} ${destination} # buildkit`,
+    reads: { facts, files: digest.files },
+    make: (signal) =>
+      write(builder, { state, instruction, gathered, place, mode, isExcluded, signal }),
+  };
+}
+
+function flagText({ chown, chmod, link }: Files, from: string): string {
+  const flags = [
+    chown === "" ? "" : `--chown=${chown} `,
+    chmod === "" ? "" : `--chmod=${chmod} `,
+    from === "" ? "" : `--from=${from} `,
+    link ? "--link " : "",
+  ];
+  return flags.join("");
+}
+
+function expanded(builder: StageBuilder, state: StageState, instruction: Files): Files {
+  const expand = (text: string) => builder.expand(state, text);
+  return {
+    ...instruction,
+    sources: instruction.sources.map(expand),
+    destination: expand(instruction.destination),
+    chown: expand(instruction.chown),
+    chmod: expand(instruction.chmod),
+    exclude: instruction.exclude.map(expand),
+    ...(instruction.kind === "add" ? { checksum: expand(instruction.checksum) } : {}),
+  };
+}
+
+function excluder(patterns: readonly string[]): ((path: string) => boolean) | null {
+  if (patterns.length === 0) return null;
+  const matcher = new PatternMatcher(patterns.map((pattern) => pattern.replace(/^\/+/, "")));
+  return (path) => matcher.matches(textOf(path));
+}
+
+async function gather(
+  builder: StageBuilder,
+  state: StageState,
+  instruction: Files,
+): Promise<Gathered> {
+  const { scope } = builder;
+  const name = instruction.kind.toUpperCase();
+  const from = instruction.kind === "copy" ? instruction.from : "";
+  const tree = from === "" ? scope.arrived.tree : (await stageOrImage(builder, from)).tree;
+  const parents = instruction.kind === "copy" && instruction.parents;
+  const remote = instruction.kind === "add" ? instruction.sources.filter(isRemote) : [];
+  const local = instruction.sources.filter((source) => !remote.includes(source));
+  const matches = local.flatMap((written) =>
+    matchSources(tree, written, { parents, name }).map((match) => ({ ...match, written })),
+  );
+  const environment = environmentOf(state);
+  const heredocs = instruction.heredocs.map(({ name: file, content, chomp, expand }) => {
+    const text = chomp ? content.replaceAll(/^\t+/gm, "") : content;
+    return { name: file, content: expand ? expandHeredoc(text, environment).text : text };
+  });
+  const downloads: Download[] = [];
+  for (const url of remote) {
+    const checksum = instruction.kind === "add" ? instruction.checksum : "";
+    downloads.push(await fetchSource(scope, url, checksum));
+  }
+  return { tree, matches, heredocs, downloads };
+}
+
+function checkDestination(
+  { kind, destination, sources, heredocs }: Files,
+  { matches }: Gathered,
+): void {
+  const several = sources.length + heredocs.length > 1 || matches.length > 1;
+  if (!several || /(?:^|\/)\.?$/.test(destination)) return;
+  throw invalid(
+    `When using ${kind.toUpperCase()} with more than one source file, the destination must be a directory and end with a /`,
+  );
+}
+
+interface WriteRequest {
+  readonly state: StageState;
+  readonly instruction: Files;
+  readonly gathered: Gathered;
+  /** A byte string. */
+  readonly place: string;
+  readonly mode: ModeChange | null;
+  readonly isExcluded: ((path: string) => boolean) | null;
+  readonly signal: AbortSignal;
+}
+
+async function write(builder: StageBuilder, request: WriteRequest): Promise<Digest> {
+  const { scope } = builder;
+  const { state, instruction, gathered, place, mode, signal } = request;
+  const { context } = scope;
+  using root = rootOf(context, state.layers);
+  const chown = ownerOf(root, instruction.chown);
+  const owner = chown ?? { uid: 0, gid: 0 };
+  const plan = new CopyPlan({
+    root: instruction.link ? null : root,
+    nowSec: builder.nowSec,
+    latestSec: scope.epochSec,
+  });
+  const scratch = join(context.paths.data, "scratch", newId());
+  try {
+    for (const match of gathered.matches) {
+      const archive = await unpackable(request, match, scratch);
+      if (archive !== null) addArchive(plan, archive, { place, owner: chown, request });
+      else addMatch(plan, match, { tree: gathered.tree, owner, request });
+    }
+    addMade(plan, builder, { gathered, place, owner, mode });
+    await addDownloads(plan, builder, { request, owner: chown, scratch });
+    const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });
+    return diffId;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** ADD of an archive of the context: its tree; null for all else. */
+async function unpackable(
+  { instruction, gathered, signal }: WriteRequest,
+  { found }: Match,
+  scratch: string,
+): Promise<ArchiveTree | null> {
+  if (instruction.kind !== "add" || instruction.unpack === false) return null;
+  if (found.node.type !== "file") return null;
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  return await archiveIn(gathered.tree, found, { scratch, signal });
+}
+
+function addArchive(
+  plan: CopyPlan,
+  tree: ArchiveTree,
+  options: { place: string; owner: Owner | null; request: WriteRequest },
+): void {
+  const found = tree.find("", { follow: true });
+  if (found === null) return;
+  const { place: destination, owner, request } = options;
+  const { mode, isExcluded } = request;
+  plan.add({ tree, found, destination, owner, mode, isExcluded, whole: false });
+}
+
+function addMatch(
+  plan: CopyPlan,
+  { found, parents }: Match,
+  options: { tree: SourceTree; owner: Owner; request: WriteRequest },
+): void {
+  const { tree, owner, request } = options;
+  const { instruction, place, mode, isExcluded } = request;
+  const whole = instruction.kind === "copy" && instruction.parents;
+  const destination = whole ? `${place}/${parents}/` : place;
+  plan.add({ tree, found, destination, owner, mode, isExcluded, whole });
+}
+
+/** Heredocs: files that the Dockerfile itself holds. */
+function addMade(
+  plan: CopyPlan,
+  builder: StageBuilder,
+  options: { gathered: Gathered; place: string; owner: Owner; mode: ModeChange | null },
+): void {
+  const { gathered, place, owner, mode } = options;
+  for (const { name, content } of gathered.heredocs) {
+    const bytes = new TextEncoder().encode(content);
+    plan.addFile(place.endsWith("/") ? place + rawOf(name) : place, {
+      ...owner,
+      mode: mode === null ? 0o644 : mode(0o644, false),
+      mtimeSec: builder.nowSec,
+      sizeBytes: bytes.length,
+      data: { kind: "bytes", bytes },
+    });
+  }
+}
+
+async function addDownloads(
+  plan: CopyPlan,
+  builder: StageBuilder,
+  options: { request: WriteRequest; owner: Owner | null; scratch: string },
+): Promise<void> {
+  const { request, owner, scratch } = options;
+  const { instruction, gathered, place, mode, signal } = request;
+  for (const download of gathered.downloads) {
+    if (instruction.kind === "add" && instruction.unpack === true) {
+      mkdirSync(scratch, { recursive: true, mode: 0o700 });
+      const tree = await archiveIn(download.tree, download.found, { scratch, signal });
+      if (tree === null)
+        throw invalid(`ADD failed: ${download.url} is no archive that can be unpacked`);
+      addArchive(plan, tree, { place, owner, request });
+      continue;
+    }
+    const { found, mtimeSec } = download;
+    plan.addFile(place.endsWith("/") ? place + rawOf(download.name) : place, {
+      ...(owner ?? { uid: 0, gid: 0 }),
+      mode: mode === null ? 0o600 : mode(0o600, false),
+      mtimeSec: mtimeSec ?? builder.nowSec,
+      sizeBytes: found.node.sizeBytes,
+      data: found.node.data,
+    });
+  }
+}
+
+/** `--chown`: names from the stage's own files; a number alone is also the group. */
+function ownerOf(root: RootTree, chown: string): Owner | null {
+  if (chown === "") return null;
+  if (isPattern(chown) || chown.split(":").length > 2) throw invalid(`invalid chown ${chown}`);
+  const user = /^\d+$/.test(chown) ? `${chown}:${chown}` : chown;
+  const { uid, gid } = resolveIdentity(root.fd, { user, groups: [] });
+  return { uid, gid };
+}

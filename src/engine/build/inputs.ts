@@ -1,0 +1,171 @@
+/** What a step reads: which files a pattern means, and one digest over all that is copied of them. */
+import { invalid } from "#base";
+import { isPattern, segmentPattern } from "#engine/build/ignore";
+import { below, type Found, type SourceNode, type SourceTree } from "#engine/build/source";
+import { rawOf, textOf } from "#wire/tar";
+
+/** A source with what `--parents` repeats of its path. */
+export interface Match {
+  readonly found: Found;
+  /** Folders between the pivot and the source, a byte string. */
+  readonly parents: string;
+}
+
+/** More matches than this are no COPY that anybody meant. */
+const MATCH_LIMIT = 1_000_000;
+
+/**
+ * The things a source names, in order.
+ * @param parents `**` means any depth, and a match remembers its folders from the pivot `/./` on
+ * @throws EngineError "invalid" in Docker's words when there is nothing
+ */
+export function matchSources(
+  tree: SourceTree,
+  source: string,
+  { parents, name }: { readonly parents: boolean; readonly name: string },
+): Match[] {
+  const pivot = parents ? source.indexOf("/./") : -1;
+  const segments = cleanSegments(source);
+  const pivotDepth = pivot < 0 ? 0 : cleanSegments(source.slice(0, pivot)).length;
+  if (!segments.some(isPattern)) {
+    const path = rawOf(segments.join("/"));
+    const found = tree.find(path, { follow: !parents });
+    if (found === null) throw notThere(name, source);
+    return [{ found, parents: parentsOf(segments.map(rawOf), pivotDepth) }];
+  }
+  const matches: Match[] = [];
+  const walk = (at: Found, names: readonly string[], rest: readonly string[]): void => {
+    const [segment, ...others] = rest;
+    if (segment === undefined) {
+      matches.push({ found: at, parents: parentsOf(names, pivotDepth) });
+      if (matches.length > MATCH_LIMIT) throw invalid(`${name} failed: too many source files`);
+      return;
+    }
+    if (at.node.type !== "directory") return;
+    if (parents && segment === "**") {
+      walk(at, names, others);
+      for (const child of childrenOf(tree, at, ".*")) {
+        if (child.found.node.type === "directory") {
+          walk(child.found, [...names, child.name], rest);
+        }
+      }
+      return;
+    }
+    for (const child of childrenOf(tree, at, segment)) {
+      // A link on the way is followed; one that is itself the source as well.
+      const followed = tree.find(child.found.path, { follow: others.length > 0 || !parents });
+      if (followed !== null) walk(followed, [...names, child.name], others);
+    }
+  };
+  const top = tree.find("", { follow: true });
+  if (top !== null) walk(top, [], segments);
+  if (matches.length === 0) throw invalid(`${name} failed: no source files were specified`);
+  return matches;
+}
+
+const notThere = (name: string, source: string): Error =>
+  invalid(
+    `${name} failed: file not found in build context or excluded by .dockerignore: stat ${source.replace(/^\/+/, "")}: file does not exist`,
+  );
+
+const parentsOf = (names: readonly string[], pivotDepth: number): string =>
+  names.slice(pivotDepth, -1).join("/");
+
+function cleanSegments(source: string): string[] {
+  const segments: string[] = [];
+  for (const segment of source.split("/")) {
+    if (segment === "..") segments.pop();
+    else if (segment !== "" && segment !== ".") segments.push(segment);
+  }
+  return segments;
+}
+
+function childrenOf(
+  tree: SourceTree,
+  at: Found,
+  segment: string,
+): { name: string; found: Found }[] {
+  const literal = segment === ".*" ? null : isPattern(segment) ? null : rawOf(segment);
+  const expression = segment === ".*" ? /^/ : segmentPattern(segment);
+  const names =
+    literal === null
+      ? tree.list(at.path).filter((name) => expression.test(textOf(name)))
+      : [literal];
+  return names.flatMap((name) => {
+    const path = below(at.path, name);
+    const node = tree.at(path);
+    return node === null ? [] : [{ name, found: { path, node } }];
+  });
+}
+
+/** A file of a step's input, for telling what changed. */
+export interface InputFile {
+  readonly path: string;
+  readonly digest: string;
+}
+
+/** How many files of one step are remembered to tell what changed. */
+const REMEMBERED_FILES = 4000;
+
+/** A digest over things and all that is in them: names, kinds, modes, targets and bytes; not times and owners. */
+export class InputDigest {
+  readonly files: InputFile[] = [];
+  readonly #hasher = new Bun.CryptoHasher("sha256");
+
+  add(
+    tree: SourceTree,
+    { path, node }: Found,
+    options: { as: string; isExcluded: ((path: string) => boolean) | null; keepOwner: boolean },
+  ): void {
+    const walk = (at: string, current: SourceNode, relative: string): void => {
+      const isTop = relative === "";
+      const isOut = !isTop && options.isExcluded?.(relative) === true;
+      if (!isOut) this.#one(tree, { path: at, node: current }, { relative, ...options });
+      if (current.type !== "directory") return;
+      for (const name of tree.list(at)) {
+        const child = tree.at(below(at, name));
+        if (child !== null) walk(below(at, name), child, below(relative, name));
+      }
+    };
+    walk(path, node, "");
+  }
+
+  /** Any other text that decides about the result. */
+  text(text: string): void {
+    this.#hasher.update(`${text.length}:${text}\n`);
+  }
+
+  hex(): string {
+    return this.#hasher.digest("hex");
+  }
+
+  #one(
+    tree: SourceTree,
+    { path, node }: Found,
+    { as, relative, keepOwner }: { as: string; relative: string; keepOwner: boolean },
+  ): void {
+    const content = node.type === "file" ? tree.digestOf(path, node) : "";
+    const { type, mode, link, devMajor, devMinor, xattrs, uid, gid } = node;
+    const attributes = [...(xattrs ?? [])].map(([name, value]) => [name, value.toString()]);
+    const owner = keepOwner ? [uid, gid] : [];
+    const name = below(as, relative);
+    // A folder's own mode counts below the source only: of the source itself just the content is copied.
+    const ownMode = type === "directory" && relative === "" ? 0 : mode;
+    const line = JSON.stringify([
+      name,
+      type,
+      ownMode,
+      link,
+      devMajor,
+      devMinor,
+      content,
+      attributes,
+      owner,
+    ]);
+    this.#hasher.update(`${line}\n`);
+    if (this.files.length < REMEMBERED_FILES && type !== "directory") {
+      const digest = `${mode.toString(8)}:${link ?? content.slice(0, 16)}`;
+      this.files.push({ path: textOf(name), digest });
+    }
+  }
+}

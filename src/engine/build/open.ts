@@ -1,0 +1,57 @@
+/** Opens the build room over the rooms below it. */
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Clock, systemClock } from "#base";
+import { removeTree } from "#engine/snapshot";
+import type { Store } from "#engine/store";
+import { MNT_DETACH, readMountInfo, unmount } from "#linux/mount";
+
+import type { BuildService } from "./build-service.ts";
+import { BuildCache } from "./cache.ts";
+import { cacheUsage, pruneCache } from "./cache-usage.ts";
+import type { BuildLog, BuildPaths, BuildRooms, Context } from "./context.ts";
+import { solve } from "./solver.ts";
+
+export interface OpenBuildRequest extends BuildRooms {
+  /** Opened with `buildMigrations`. */
+  readonly store: Store;
+  readonly paths: BuildPaths;
+  readonly log: BuildLog;
+  readonly clock?: Clock;
+}
+
+/** @param request.gc opened with "build" among its owners */
+export function openBuildService(request: OpenBuildRequest): BuildService {
+  const { store, paths, gc } = request;
+  clearAway(paths);
+  const cache = new BuildCache(store);
+  gc.addRoots("build", () => ({ layers: cache.layers() }));
+  const context: Context = {
+    ...request,
+    cache,
+    clock: request.clock ?? systemClock,
+    doing: new Map(),
+    inUse: { folders: new Map() },
+    locks: new Map(),
+  };
+  return {
+    build: (asked) => solve(context, asked),
+    cacheUsage: () => cacheUsage(context),
+    prune: (asked) => pruneCache(context, asked),
+  };
+}
+
+/** What builds were using when the last daemon died. */
+function clearAway({ data, run }: BuildPaths): void {
+  const mounts = readMountInfo().filter(({ target }) => target.startsWith(`${run}/`));
+  for (const { target } of mounts.toReversed()) unmount(target, MNT_DETACH);
+  rmSync(run, { recursive: true, force: true });
+  mkdirSync(run, { recursive: true, mode: 0o700 });
+  rmSync(join(data, "contexts"), { recursive: true, force: true });
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  const scratch = join(data, "scratch");
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  // What cannot be deleted now is tried again at the next start.
+  for (const name of readdirSync(scratch)) removeTree(join(scratch, name)).catch(() => undefined);
+}

@@ -1,0 +1,119 @@
+/**
+ * Which stages a build needs, and in which order: the target and, from there, every stage it is built on or copies
+ * from. Names of stages win over names of images; a circle is told before anything is built. Pure.
+ */
+import { invalid } from "#base";
+import {
+  type Dockerfile,
+  expandWord,
+  type Instruction,
+  parseMount,
+  type Stage,
+} from "#engine/build/dockerfile";
+
+export interface PlannedStage {
+  readonly stage: Stage;
+  /** Its place in the file, from 0: `--from=0`. */
+  readonly index: number;
+  /** What FROM says, expanded: a stage before, or an image. */
+  readonly base: { readonly stage: number } | { readonly image: string };
+  readonly platform: string;
+}
+
+export interface BuildPlan {
+  /** What comes first needs nothing that comes later. The last is the target. */
+  readonly stages: readonly PlannedStage[];
+  /** Instructions of all stages, FROM and global ARG included. */
+  readonly total: number;
+  readonly find: (name: string) => number | null;
+}
+
+/** @throws EngineError "invalid" */
+export function planBuild(
+  file: Dockerfile,
+  { target, globals }: { target: string; globals: Readonly<Record<string, string>> },
+): BuildPlan {
+  const planned = file.stages.map((stage, index) => planStage(file, stage, index, globals));
+  const find = (name: string): number | null => findStage(file.stages, name);
+  const wanted = target === "" ? file.stages.length - 1 : find(target);
+  if (wanted === null) throw invalid(`target stage "${target}" could not be found`);
+  const order: PlannedStage[] = [];
+  const state = new Map<number, "open" | "done">();
+  const visit = (index: number): void => {
+    const one = planned[index];
+    if (one === undefined || state.get(index) === "done") return;
+    if (state.get(index) === "open") {
+      const name = one.stage.name === "" ? String(index) : one.stage.name;
+      throw invalid(`circular dependency detected on stage: ${name}`);
+    }
+    state.set(index, "open");
+    for (const needed of needsOf(one, find)) visit(needed);
+    state.set(index, "done");
+    order.push(one);
+  };
+  visit(wanted);
+  const total = order.reduce((sum, { stage }) => sum + 1 + stage.instructions.length, 0);
+  return { stages: order, total: total + file.globalArguments.length, find };
+}
+
+/** By name, the last of several; by number where no name is meant. */
+function findStage(stages: readonly Stage[], name: string): number | null {
+  const wanted = name.toLowerCase();
+  const named = stages.findLastIndex((stage) => stage.name !== "" && stage.name === wanted);
+  if (named >= 0) return named;
+  const index = /^\d{1,6}$/.test(name) ? Number(name) : -1;
+  return index >= 0 && index < stages.length ? index : null;
+}
+
+function planStage(
+  file: Dockerfile,
+  stage: Stage,
+  index: number,
+  globals: Readonly<Record<string, string>>,
+): PlannedStage {
+  const line = stage.location.startLine;
+  const expand = (text: string): string => {
+    try {
+      return expandWord(text, globals, file.escape).text;
+    } catch (cause) {
+      throw invalid(
+        `dockerfile parse error on line ${line}: failed to process ${JSON.stringify(text)}: ${(cause as Error).message}`,
+      );
+    }
+  };
+  const name = expand(stage.base);
+  if (name === "") {
+    throw invalid(`base name (${stage.base}) should not be blank`);
+  }
+  const before = file.stages.slice(0, index);
+  const found = before.findLastIndex(
+    (each) => each.name !== "" && each.name === name.toLowerCase(),
+  );
+  const platform = expand(stage.platform);
+  return { stage, index, platform, base: found < 0 ? { image: name } : { stage: found } };
+}
+
+function needsOf({ stage, base }: PlannedStage, find: (name: string) => number | null): number[] {
+  const needed = "stage" in base ? [base.stage] : [];
+  for (const instruction of stage.instructions) {
+    for (const from of sourcesOf(instruction)) {
+      const index = from === "" ? null : find(from);
+      if (index !== null) needed.push(index);
+    }
+  }
+  return needed;
+}
+
+/** The stages or images that an instruction reads. */
+function sourcesOf(instruction: Instruction): string[] {
+  if (instruction.kind === "copy") return [instruction.from];
+  if (instruction.kind !== "run") return [];
+  return instruction.mounts.flatMap((text) => {
+    try {
+      return [parseMount(text).from];
+    } catch {
+      // Told when the step is built: its variables may make sense of it.
+      return [];
+    }
+  });
+}

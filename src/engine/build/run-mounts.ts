@@ -1,0 +1,252 @@
+/**
+ * `RUN --mount`: what is made on the host for a step, and taken away after it. Folders and mounts lie below
+ * `<exec-root>/build/<step>`, scratch space below `<data-root>/build/scratch/<step>`; start-up clears both.
+ */
+import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { invalid, newId } from "#base";
+import type { RunMountRequest } from "#engine/build/dockerfile";
+import { RootTree, type SourceTree } from "#engine/build/source";
+import type { MountRequest } from "#engine/container";
+import { createDetachedOverlay, MNT_DETACH, moveMount, unmount } from "#linux/mount";
+import { FileDescriptor } from "#linux/path";
+import { removeTree } from "#engine/snapshot";
+import { type Digest, digestHex, digestOf } from "#oci";
+import { rawOf, textOf } from "#wire/tar";
+
+import type { Context } from "./context.ts";
+import { CopyPlan } from "./copy.ts";
+import { InputDigest } from "./inputs.ts";
+
+/** Where a mount's source comes from. */
+export type MountSource =
+  | { readonly kind: "context"; readonly tree: SourceTree }
+  | { readonly kind: "layers"; readonly layers: readonly Digest[]; readonly tree: SourceTree };
+
+export interface MountInputs {
+  readonly sources: readonly (MountSource | null)[];
+  readonly secrets: ReadonlyMap<string, Uint8Array>;
+  readonly agents: ReadonlyMap<string, string>;
+  readonly signal: AbortSignal;
+}
+
+/** What a mount's source says about the step's result. Secrets, caches and agents say nothing. */
+export function digestMounts(
+  mounts: readonly RunMountRequest[],
+  sources: readonly (MountSource | null)[],
+  digest: InputDigest,
+): string {
+  return mounts
+    .map((mount, index) => {
+      const source = sources[index] ?? null;
+      if (mount.type === "bind" && source !== null) {
+        const found = source.tree.find(rawOf(mount.source), { follow: true });
+        if (found === null) throw invalid(`failed to mount ${mount.source}: not found`);
+        digest.add(source.tree, found, { as: "", isExcluded: null, keepOwner: true });
+      }
+      const { type, target, readOnly, id, env } = mount;
+      const place = source?.kind === "context" ? "context" : "";
+      return JSON.stringify([type, target, readOnly, id, env, mount.source, place]);
+    })
+    .join("\n");
+}
+
+export class StepMounts implements AsyncDisposable {
+  readonly id: string;
+  readonly mounts: MountRequest[] = [];
+  /** Secrets and the agent's socket, for the program only. */
+  readonly environment: string[] = [];
+  readonly #context: Context;
+  readonly #folder: string;
+  readonly #scratch: string;
+  readonly #cleanUp: (() => void | Promise<void>)[] = [];
+  #count = 0;
+
+  constructor(context: Context) {
+    this.#context = context;
+    this.id = newId();
+    this.#folder = join(context.paths.run, this.id);
+    this.#scratch = join(context.paths.data, "scratch", this.id);
+  }
+
+  /** Makes one mount. @throws EngineError "invalid" when there is nothing to mount */
+  async add(
+    mount: RunMountRequest,
+    { sources, secrets, agents, signal }: MountInputs,
+    index: number,
+  ): Promise<void> {
+    switch (mount.type) {
+      case "bind":
+        return await this.#bind(mount, sources[index] ?? null, signal);
+      case "tmpfs": {
+        const { target, sizeBytes } = mount;
+        this.mounts.push({ type: "tmpfs", target, sizeBytes, mode: 0o1777, options: [] });
+        return;
+      }
+      case "cache":
+        return await this.#cache(mount);
+      case "secret":
+        return this.#secret(mount, secrets);
+      case "ssh":
+        return this.#agent(mount, agents);
+    }
+  }
+
+  /** A script of the Dockerfile's own. */
+  addFile(target: string, content: string): void {
+    const source = this.#file(Buffer.from(content), 0o755);
+    this.#push(source, target, true);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const undo of this.#cleanUp.toReversed()) await undo();
+    rmSync(this.#folder, { recursive: true, force: true });
+    await removeTree(this.#scratch);
+  }
+
+  #push(source: string, target: string, readOnly: boolean): void {
+    this.mounts.push({
+      type: "bind",
+      source,
+      target,
+      readOnly,
+      propagation: "rprivate",
+      recursive: false,
+      createSource: false,
+    });
+  }
+
+  #place(): string {
+    this.#count += 1;
+    return join(this.#folder, String(this.#count));
+  }
+
+  #file(content: Uint8Array, mode: number): string {
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    const path = this.#place();
+    writeFileSync(path, content, { mode: 0o600, flag: "wx" });
+    chmodSync(path, mode);
+    return path;
+  }
+
+  async #bind(
+    mount: RunMountRequest,
+    source: MountSource | null,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (source === null) throw invalid(`failed to mount ${mount.target}: no source`);
+    const found = source.tree.find(rawOf(mount.source), { follow: true });
+    if (found === null) throw invalid(`failed to mount ${mount.source}: not found`);
+    const isFolder = found.node.type === "directory";
+    const lowers =
+      source.kind === "layers"
+        ? this.#context.snapshots.lowers(source.layers)
+        : [await this.#layerOf(source.tree, mount.source, signal)];
+    // Of the context only what is mounted was made a layer.
+    const inside = source.kind === "layers" ? textOf(found.path) : isFolder ? "" : "file";
+    const top = this.#attach(lowers, !mount.readOnly);
+    this.#push(inside === "" ? top : `${top}/${inside}`, mount.target, mount.readOnly);
+  }
+
+  /** A part of the context as a layer that can be mounted. */
+  async #layerOf(tree: SourceTree, source: string, signal: AbortSignal): Promise<string> {
+    const { layers, gc } = this.#context;
+    const found = tree.find(rawOf(source), { follow: true });
+    if (found === null) throw invalid(`failed to mount ${source}: not found`);
+    const plan = new CopyPlan({ root: null, nowSec: 0, latestSec: null });
+    const destination = found.node.type === "directory" ? "/" : "/file";
+    plan.add({ tree, found, destination, owner: null, mode: null, isExcluded: null, whole: false });
+    const lease = gc.lease();
+    using hold = gc.hold();
+    void hold;
+    const { diffId } = await layers.writeEntries({ entries: plan.entries, signal });
+    lease.keep({ layers: [diffId] });
+    this.#cleanUp.push(() => {
+      lease[Symbol.dispose]();
+      gc.release({ layers: [diffId] });
+    });
+    return layers.mount(diffId);
+  }
+
+  /** A stack of layers at a path; writes go to scratch space and are thrown away. */
+  #attach(lowers: readonly string[], isWritable: boolean): string {
+    const target = this.#place();
+    mkdirSync(target, { recursive: true, mode: 0o700 });
+    const [upper, work] = ["upper", "work"].map((name) =>
+      join(this.#scratch, String(this.#count), name),
+    );
+    if (isWritable) {
+      for (const folder of [upper, work]) mkdirSync(folder ?? "", { recursive: true, mode: 0o755 });
+    }
+    const writable = isWritable && upper && work ? { upper, work } : { readOnly: true };
+    using overlay = new FileDescriptor(createDetachedOverlay({ lowers, ...writable }));
+    moveMount({ fromFd: overlay.fd, toPath: target });
+    this.#cleanUp.push(() => void unmount(target, MNT_DETACH));
+    return target;
+  }
+
+  async #cache(mount: RunMountRequest): Promise<void> {
+    if (mount.from !== "") throw invalid("not implemented yet: from of a cache mount");
+    const name = mount.id === "" ? mount.target : mount.id;
+    const id = digestHex(digestOf(new TextEncoder().encode(name)));
+    const { cache, inUse, clock, paths } = this.#context;
+    if (mount.sharing === "locked") await this.#lock(id);
+    const busy = mount.sharing === "private" && (inUse.folders.get(id) ?? 0) > 0;
+    // Its owner's other folder: whoever comes while it is used gets one of their own.
+    const used = busy ? `${id}-${this.id}` : id;
+    cache.useFolder(used, name, clock.now().getTime());
+    inUse.folders.set(used, (inUse.folders.get(used) ?? 0) + 1);
+    this.#cleanUp.push(() => void inUse.folders.set(used, (inUse.folders.get(used) ?? 1) - 1));
+    const folder = join(paths.data, "caches", used);
+    if (mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined) {
+      chownSync(folder, mount.uid ?? 0, mount.gid ?? 0);
+      chmodSync(folder, mount.mode ?? 0o755);
+    }
+    this.#push(folder, mount.target, mount.readOnly);
+  }
+
+  /** One after the other. */
+  async #lock(id: string): Promise<void> {
+    const { locks } = this.#context;
+    const before = locks.get(id) ?? Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    locks.set(
+      id,
+      before.then(() => promise),
+    );
+    this.#cleanUp.push(resolve);
+    await before;
+  }
+
+  #secret(mount: RunMountRequest, secrets: ReadonlyMap<string, Uint8Array>): void {
+    const target = mount.target;
+    const id = mount.id !== "" ? mount.id : ((mount.source || target).split("/").at(-1) ?? "");
+    const value = secrets.get(id);
+    if (value === undefined) {
+      if (mount.required) throw invalid(`secret ${id}: not found`);
+      return;
+    }
+    if (mount.env !== null)
+      this.environment.push(`${mount.env}=${new TextDecoder().decode(value)}`);
+    if (target === "") return;
+    const path = this.#file(value, mount.mode ?? 0o400);
+    chownSync(path, mount.uid ?? 0, mount.gid ?? 0);
+    this.#push(path, target, true);
+  }
+
+  #agent(mount: RunMountRequest, agents: ReadonlyMap<string, string>): void {
+    const socket = agents.get(mount.id === "" ? "default" : mount.id);
+    if (socket === undefined) {
+      if (mount.required) throw invalid(`unset ssh forward key ${mount.id || "default"}`);
+      return;
+    }
+    const target = mount.target === "" ? "/run/buildkit/ssh_agent.0" : mount.target;
+    this.#push(socket, target, false);
+    this.environment.push(`SSH_AUTH_SOCK=${target}`);
+  }
+}
+
+/** A stack of layers to look at. */
+export const rootOf = (context: Context, layers: readonly Digest[]): RootTree =>
+  new RootTree(context.snapshots.lowers(layers));

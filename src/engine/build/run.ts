@@ -1,0 +1,225 @@
+/** RUN: a process on the stage's layers, and what it changed as the next layer. */
+import { invalid } from "#base";
+import {
+  expandWord,
+  type Instruction,
+  parseMount,
+  type RunMountRequest,
+} from "#engine/build/dockerfile";
+import type { NetworkMode } from "#engine/container";
+import { formatPlatform, type Digest } from "#oci";
+import { FrameDecoder } from "#wire/docker";
+
+import { findImage } from "./base-image.ts";
+import { StepFailed } from "./context.ts";
+import { InputDigest } from "./inputs.ts";
+import { mountStubs } from "./mount-stubs.ts";
+import { digestMounts, type MountSource, rootOf, StepMounts } from "./run-mounts.ts";
+import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.ts";
+import { environmentOf, shellOf, type StageState } from "./stage-state.ts";
+
+type Run = Extract<Instruction, { kind: "run" }>;
+
+const PROXY = /^(?:http|https|ftp|no|all)_proxy$/i;
+const SCRIPT_FOLDER = "/dev/pipes";
+
+interface Command {
+  readonly argv: readonly string[];
+  readonly script: { readonly path: string; readonly content: string } | null;
+}
+
+export async function runCommand(
+  builder: StageBuilder,
+  state: StageState,
+  instruction: Run,
+): Promise<LayerStep> {
+  const { scope } = builder;
+  const mounts = instruction.mounts.map((text) => mountOf(builder, state, text));
+  const sources = await Promise.all(mounts.map((mount) => sourceOf(builder, mount)));
+  const command = commandOf(state, instruction);
+  const args = declaredArguments(state);
+  const digest = new InputDigest();
+  const mounted = digestMounts(mounts, sources, digest);
+  const facts = {
+    parent: parentFact(state),
+    command: JSON.stringify([command.argv, command.script?.content ?? null]),
+    environment: JSON.stringify([...(state.config.Env ?? [])].toSorted()),
+    arguments: JSON.stringify(args.toSorted()),
+    user: state.config.User ?? "",
+    directory: state.config.WorkingDir ?? "/",
+    mounts: mounted,
+    files: digest.hex(),
+    network: `${instruction.network} ${networkText(scope.request.network)}`,
+    security: instruction.security,
+    platform: formatPlatform(state.platform),
+    hosts: scope.request.host.extraHosts.join(" "),
+    ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
+  };
+  const prefix = args.length === 0 ? "" : `|${args.length} ${args.toSorted().join(" ")} `;
+  return {
+    description: instruction.original,
+    createdBy: `RUN ${prefix}${command.argv.join(" ")} # buildkit`,
+    reads: { facts, files: digest.files },
+    make: (signal) => make(builder, { state, instruction, mounts, sources, command, args, signal }),
+  };
+}
+
+const networkText = (network: NetworkMode): string =>
+  network.mode === "network" ? network.name : network.mode;
+
+/** The program, and the script that a heredoc with a `#!` is. */
+function commandOf(state: StageState, { command, heredocs }: Run): Command {
+  const [text = ""] = command.words;
+  const [only] = heredocs;
+  if (only === undefined) {
+    const argv = command.form === "exec" ? command.words : [...shellOf(state), ...command.words];
+    return { argv, script: null };
+  }
+  if (command.form === "exec") throw invalid("parsing produced an invalid run command");
+  const chomped = only.chomp ? only.content.replaceAll(/^\t+/gm, "") : only.content;
+  const isAlone = heredocs.length === 1 && /^\d*<<-?\s*["']?[^\s<"']+["']?$/.test(text.trim());
+  if (isAlone && chomped.startsWith("#!")) {
+    const path = `${SCRIPT_FOLDER}/${only.name.replaceAll(/[^\w.-]/g, "_")}`;
+    return { argv: [path], script: { path, content: chomped } };
+  }
+  if (isAlone) return { argv: [...shellOf(state), chomped], script: null };
+  const files = heredocs.map(({ name, content }) => `\n${content}${name}`).join("");
+  return { argv: [...shellOf(state), text + files], script: null };
+}
+
+/** `NAME=value` of every ARG that has one and that no ENV hides. */
+function declaredArguments({ args, config }: StageState): string[] {
+  const hidden = new Set((config.Env ?? []).map((entry) => entry.split("=", 1)[0]));
+  return [...args].flatMap(([name, value]) =>
+    value === null || hidden.has(name) || PROXY.test(name) ? [] : [`${name}=${value}`],
+  );
+}
+
+/** Proxies go into the program only: not into keys, and not into the history. */
+function proxies(builder: StageBuilder): string[] {
+  const { buildArgs } = builder.scope.request;
+  return Object.entries(buildArgs).flatMap(([name, value]) =>
+    PROXY.test(name) && value !== null ? [`${name}=${value}`] : [],
+  );
+}
+
+function mountOf(builder: StageBuilder, state: StageState, text: string): RunMountRequest {
+  const { escape } = builder.scope.file;
+  const mount = parseMount(expandWord(text, environmentOf(state), escape).text);
+  if (mount.target === "" || mount.target.startsWith("/")) return mount;
+  const directory = state.config.WorkingDir ?? "/";
+  return { ...mount, target: `${directory}/${mount.target}` };
+}
+
+async function sourceOf(
+  builder: StageBuilder,
+  { type, from }: RunMountRequest,
+): Promise<MountSource | null> {
+  if (type !== "bind") return null;
+  if (from === "") return { kind: "context", tree: builder.scope.arrived.tree };
+  return { kind: "layers", ...(await stageOrImage(builder, from)) };
+}
+
+/** The root that `--from` or `from=` names. */
+export async function stageOrImage(builder: StageBuilder, name: string) {
+  const { scope } = builder;
+  const index = scope.plan.find(name);
+  if (name === "scratch") return { layers: [], tree: scope.root([]) };
+  const layers =
+    index === null
+      ? (await findImage(scope, name, { platform: scope.request.platform, builder })).config.rootfs
+          .diff_ids
+      : (await scope.stage(index)).layers;
+  return { layers, tree: scope.root(layers) };
+}
+
+interface MakeRequest {
+  readonly state: StageState;
+  readonly instruction: Run;
+  readonly mounts: readonly RunMountRequest[];
+  readonly sources: readonly (MountSource | null)[];
+  readonly command: Command;
+  readonly args: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest> {
+  const { scope } = builder;
+  const { state, instruction, command, signal } = request;
+  const { context } = scope;
+  if (instruction.security === "insecure") {
+    throw invalid("security.insecure is not allowed: no entitlement was given to this build");
+  }
+  await using prepared = new StepMounts(context);
+  const inputs = { ...scope.request, sources: request.sources, signal };
+  for (const [index, mount] of request.mounts.entries()) await prepared.add(mount, inputs, index);
+  if (command.script !== null) prepared.addFile(command.script.path, command.script.content);
+  const { id } = prepared;
+  scope.lease.keep({ snapshots: [id] });
+  await builder.running(id);
+  try {
+    const ended = await context.containers.runStep({
+      id,
+      layers: state.layers,
+      command: command.argv,
+      environment: [
+        ...(state.config.Env ?? []),
+        ...request.args,
+        ...proxies(builder),
+        ...prepared.environment,
+      ],
+      user: state.config.User ?? "",
+      workingDirectory: state.config.WorkingDir || "/",
+      hostname: scope.request.buildArgs["BUILDKIT_SANDBOX_HOSTNAME"] ?? "buildkitsandbox",
+      network: networkOf(instruction, scope.request.network),
+      mounts: prepared.mounts,
+      privileged: false,
+      host: scope.request.host,
+      onOutput: printer(builder),
+      signal,
+    });
+    if (ended.exitCode !== 0) throw failed(command.argv, ended);
+    using root = rootOf(context, state.layers);
+    const { diffId } = await context.layers.writeUpper({
+      upper: ended.upper,
+      skip: mountStubs(ended.upper, root, ended.mountTargets),
+      ...(scope.epochSec === null ? {} : { latestSec: scope.epochSec }),
+      signal,
+    });
+    return diffId;
+  } finally {
+    await context.snapshots.remove(id);
+  }
+}
+
+function networkOf({ network }: Run, asked: NetworkMode): NetworkMode {
+  if (network === "none") return { mode: "none" };
+  return network === "host" ? { mode: "host" } : asked;
+}
+
+function failed(
+  argv: readonly string[],
+  { exitCode, oomKilled }: { exitCode: number; oomKilled: boolean },
+): StepFailed {
+  const why = oomKilled ? " (it was killed: out of memory)" : "";
+  return new StepFailed(
+    `The command '${argv.join(" ")}' returned a non-zero code: ${exitCode}${why}`,
+    exitCode,
+  );
+}
+
+/** Frames in, text out: characters that were cut in two wait for their other half. */
+function printer(builder: StageBuilder): (frames: Uint8Array) => Promise<void> {
+  const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+  const pieces: { text: string; stderr: boolean }[] = [];
+  const frames = new FrameDecoder((stream, payload) => {
+    const stderr = stream === "stderr";
+    const decoder = stderr ? decoders.stderr : decoders.stdout;
+    const text = decoder.decode(payload, { stream: true });
+    if (text !== "") pieces.push({ text, stderr });
+  });
+  return async (bytes) => {
+    frames.push(bytes);
+    for (const { text, stderr } of pieces.splice(0)) await builder.output(text, stderr);
+  };
+}

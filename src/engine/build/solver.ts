@@ -1,0 +1,283 @@
+/**
+ * A build: stages that need nothing of each other go on at once, the steps of one stage one after the other. What a
+ * step gives is decided by what it reads (steps.ts); the events come in the order of the plan (events.ts).
+ */
+import { EngineError, invalid, kindOf, sentenceOf } from "#base";
+import {
+  type Dockerfile,
+  expandWord,
+  lintDockerfile,
+  parseDockerfile,
+} from "#engine/build/dockerfile";
+import type { RootTree } from "#engine/build/source";
+import type { Lease } from "#engine/gc";
+import { type Digest, hostPlatform, formatPlatform, type Platform } from "#oci";
+
+import { type Arrived, receiveContext } from "./arrival.ts";
+import type { BuildRequest, BuildResult } from "./build-service.ts";
+import type { Context } from "./context.ts";
+import { type BuildEvent, OrderedEvents } from "./events.ts";
+import { resolveBase } from "./base-image.ts";
+import { type BuildPlan, planBuild, type PlannedStage } from "./plan.ts";
+import { rootOf } from "./run-mounts.ts";
+import { imageConfigOf, type StageState } from "./stage-state.ts";
+import { StageBuilder } from "./stage-builder.ts";
+
+/** What the stages of one build share. */
+export interface BuildScope extends Disposable {
+  readonly context: Context;
+  readonly request: BuildRequest;
+  readonly arrived: Arrived;
+  readonly file: Dockerfile;
+  readonly plan: BuildPlan;
+  readonly lease: Lease;
+  readonly signal: AbortSignal;
+  readonly platform: Platform;
+  /** Seconds since 1970 that SOURCE_DATE_EPOCH says, or null. */
+  readonly epochSec: number | null;
+  readonly globals: Readonly<Record<string, string>>;
+  /** Keys that were found, to be marked as used together. */
+  readonly hits: string[];
+  readonly consumed: Set<string>;
+  /** A stage's end, by its place in the file. */
+  stage(index: number): Promise<StageState>;
+  /** The root of a finished stage or of an image; one for the whole build. */
+  root(layers: readonly Digest[]): RootTree;
+  tell(stage: number, event: BuildEvent): Promise<void>;
+  /** Given back when the build ends. */
+  own(undo: () => void): void;
+}
+
+export async function solve(context: Context, request: BuildRequest): Promise<BuildResult> {
+  using arrived = await receiveContext(context, request);
+  const file = parseDockerfile(arrived.dockerfile);
+  await warn(file, request);
+  const platform = request.platform ?? hostPlatform();
+  const globals = globalArguments(file, request, platform);
+  const plan = planBuild(file, { target: request.target, globals });
+  if (request.checkOnly) return { id: null };
+  const abort = new AbortController();
+  const stop = () => abort.abort(request.signal.reason);
+  request.signal.addEventListener("abort", stop, { once: true });
+  if (request.signal.aborted) stop();
+  const run = new Run(context, request, { arrived, file, plan, platform, globals, abort });
+  try {
+    return await run.finish();
+  } finally {
+    request.signal.removeEventListener("abort", stop);
+    run[Symbol.dispose]();
+  }
+}
+
+async function warn(file: Dockerfile, { onEvent, buildArgs }: BuildRequest): Promise<void> {
+  const warnings = lintDockerfile(file);
+  for (const { rule, message, location } of warnings) {
+    await onEvent({ type: "warning", rule, message, line: location.startLine });
+  }
+  const isError =
+    file.check.error || /error=true/.test(buildArgs["BUILDKIT_DOCKERFILE_CHECK"] ?? "");
+  if (isError && warnings.length > 0) {
+    const [first] = warnings;
+    throw invalid(`lint violation found for rules: ${first?.rule ?? ""}`);
+  }
+}
+
+/** ARG before the first FROM, with what every build knows of its platforms. */
+function globalArguments(
+  file: Dockerfile,
+  { buildArgs, target }: BuildRequest,
+  platform: Platform,
+): Record<string, string> {
+  const host = hostPlatform();
+  const values: Record<string, string> = {
+    ...platformValues("BUILD", host),
+    ...platformValues("TARGET", platform),
+    TARGETSTAGE: target === "" ? "default" : target,
+  };
+  for (const [name, value] of Object.entries(buildArgs)) {
+    if (name in values && value !== null) values[name] = value;
+  }
+  for (const instruction of file.globalArguments) {
+    for (const { name, value } of instruction.arguments) {
+      const given = buildArgs[name];
+      if (typeof given === "string") values[name] = given;
+      else if (value !== null) values[name] = expandWord(value, values, file.escape).text;
+    }
+  }
+  return values;
+}
+
+const platformValues = (prefix: string, platform: Platform): Record<string, string> => ({
+  [`${prefix}PLATFORM`]: formatPlatform(platform),
+  [`${prefix}OS`]: platform.os,
+  [`${prefix}OSVERSION`]: platform["os.version"] ?? "",
+  [`${prefix}ARCH`]: platform.architecture,
+  [`${prefix}VARIANT`]: platform.variant ?? "",
+});
+
+interface Parts {
+  readonly arrived: Arrived;
+  readonly file: Dockerfile;
+  readonly plan: BuildPlan;
+  readonly platform: Platform;
+  readonly globals: Readonly<Record<string, string>>;
+  readonly abort: AbortController;
+}
+
+class Run implements BuildScope {
+  readonly context: Context;
+  readonly request: BuildRequest;
+  readonly arrived: Arrived;
+  readonly file: Dockerfile;
+  readonly plan: BuildPlan;
+  readonly lease: Lease;
+  readonly platform: Platform;
+  readonly epochSec: number | null;
+  readonly globals: Readonly<Record<string, string>>;
+  readonly hits: string[] = [];
+  readonly consumed = new Set<string>();
+  readonly #abort: AbortController;
+  readonly #events: OrderedEvents;
+  readonly #stages = new Map<number, Promise<StageState>>();
+  readonly #roots = new Map<string, RootTree>();
+  readonly #owned: (() => void)[] = [];
+
+  constructor(context: Context, request: BuildRequest, parts: Parts) {
+    this.context = context;
+    this.request = request;
+    this.arrived = parts.arrived;
+    this.file = parts.file;
+    this.plan = parts.plan;
+    this.platform = parts.platform;
+    this.globals = parts.globals;
+    this.#abort = parts.abort;
+    this.lease = context.gc.lease();
+    this.epochSec = epochOf(request, parts);
+    this.#events = new OrderedEvents(request.onEvent);
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  stage(index: number): Promise<StageState> {
+    const stage = this.#stages.get(index);
+    if (stage === undefined) throw invalid(`stage ${index} could not be found`);
+    return stage;
+  }
+
+  root(layers: readonly Digest[]): RootTree {
+    const name = layers.join();
+    let root = this.#roots.get(name);
+    if (root === undefined) {
+      root = rootOf(this.context, layers);
+      this.#roots.set(name, root);
+    }
+    return root;
+  }
+
+  tell(stage: number, event: BuildEvent): Promise<void> {
+    return this.#events.tell(stage, event);
+  }
+
+  own(undo: () => void): void {
+    this.#owned.push(undo);
+  }
+
+  async finish(): Promise<BuildResult> {
+    const { plan, context, request } = this;
+    let first = 1 + this.file.globalArguments.length;
+    await this.#tellGlobals();
+    const all = plan.stages.map((planned, order) => {
+      const start = first;
+      first += 1 + planned.stage.instructions.length;
+      const work = this.#buildStage(planned, { order, start });
+      this.#stages.set(planned.index, work);
+      work.catch(() => undefined);
+      return work;
+    });
+    try {
+      const states = await Promise.all(all);
+      const last = states.at(-1);
+      if (last === undefined) throw invalid("dockerfile contains no stages to build");
+      return { id: await this.#keep(last) };
+    } catch (cause) {
+      this.#abort.abort(cause);
+      this.#events.end();
+      // Nothing of this build goes on when it has been answered.
+      await Promise.allSettled(all);
+      throw cause;
+    } finally {
+      context.cache.touch(this.hits, context.clock.now().getTime());
+      request.signal.throwIfAborted();
+    }
+  }
+
+  async #tellGlobals(): Promise<void> {
+    for (const [index, instruction] of this.file.globalArguments.entries()) {
+      const [step, total, text] = [index + 1, this.plan.total, instruction.original];
+      for (const { name } of instruction.arguments) this.consumed.add(name);
+      await this.request.onEvent({ type: "step", step, total, stage: "", text });
+      await this.request.onEvent({ type: "done", step, id: null, durationMs: 0, processId: null });
+    }
+  }
+
+  async #buildStage(
+    planned: PlannedStage,
+    { order, start }: { order: number; start: number },
+  ): Promise<StageState> {
+    // Stages that come later must be known before this one may ask for them.
+    await Promise.resolve();
+    const builder = new StageBuilder(this, planned, { order, first: start });
+    try {
+      const base = await resolveBase(this, planned, builder);
+      return await builder.build(base);
+    } catch (cause) {
+      this.#abort.abort(cause);
+      throw cause;
+    } finally {
+      await this.#events.finish(order);
+    }
+  }
+
+  async #keep(state: StageState): Promise<Digest> {
+    const { request, context, file } = this;
+    const unused = Object.keys(request.buildArgs).filter(
+      (name) => !this.consumed.has(name) && !isPredefined(name),
+    );
+    if (unused.length > 0 && file.stages.length > 0) {
+      const text = `[Warning] One or more build-args [${unused.join(" ")}] were not consumed\n`;
+      await request.onEvent({ type: "notice", text });
+    }
+    return await context.images.addBuilt({
+      config: imageConfigOf(state, request.labels),
+      references: request.tags,
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const root of this.#roots.values()) root[Symbol.dispose]();
+    this.#roots.clear();
+    for (const undo of this.#owned.splice(0)) undo();
+    this.lease[Symbol.dispose]();
+  }
+}
+
+const PREDEFINED = /^(?:(?:http|https|ftp|no|all)_proxy|BUILDKIT_\w+|SOURCE_DATE_EPOCH)$/i;
+export const isPredefined = (name: string): boolean => PREDEFINED.test(name);
+
+function epochOf({ buildArgs }: BuildRequest, { globals }: Parts): number | null {
+  const text = buildArgs["SOURCE_DATE_EPOCH"] ?? globals["SOURCE_DATE_EPOCH"] ?? "";
+  if (text === "") return null;
+  if (!/^\d{1,12}$/.test(text)) throw invalid(`invalid SOURCE_DATE_EPOCH: ${text}`);
+  return Number(text);
+}
+
+/** Adds the line of the Dockerfile to what went wrong there. */
+export function atLine(cause: unknown, line: number): unknown {
+  if (!(cause instanceof EngineError) || kindOf(cause) !== "invalid") return cause;
+  const said = sentenceOf(cause);
+  return said.startsWith("dockerfile parse error") || said.includes(" failed: ")
+    ? cause
+    : invalid(`dockerfile parse error on line ${line}: ${said}`, { cause });
+}

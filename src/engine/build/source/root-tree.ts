@@ -1,0 +1,112 @@
+/**
+ * The root of a stage or an image as a tree: a read-only overlay of its layers that is attached nowhere, looked at
+ * through its descriptor. Nobody can change it, and its links are resolved by the kernel below that descriptor.
+ */
+import { readlinkSync, readSync } from "node:fs";
+
+import { createDetachedOverlay } from "#linux/mount";
+import {
+  FileDescriptor,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  openInRoot,
+  openWithoutLinks,
+  readDirectory,
+  readLinkAt,
+  statFd,
+} from "#linux/path";
+import { SyscallError } from "#linux/ffi";
+import { ownXattrs } from "#linux/tree";
+import { bytesOf, rawOf } from "#wire/tar";
+
+import { typeOf } from "./archive-tree.ts";
+import type { Found, SourceNode, SourceTree } from "./tree.ts";
+
+const HASH_PIECE_BYTES = 1024 * 1024;
+const MISSING = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
+
+export class RootTree implements SourceTree, Disposable {
+  readonly #root: FileDescriptor;
+
+  /** @param lowers mounted layers, topmost first */
+  constructor(lowers: readonly string[]) {
+    this.#root = new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
+  }
+
+  get fd(): number {
+    return this.#root.fd;
+  }
+
+  find(path: string, { follow }: { readonly follow: boolean }): Found | null {
+    try {
+      const flags = O_PATH | (follow ? 0 : O_NOFOLLOW);
+      using opened = new FileDescriptor(
+        openInRoot({ rootFd: this.fd, path: bytesOf(path === "" ? "." : path), flags }),
+      );
+      // Of a mount that is attached nowhere the kernel names what is below its top.
+      const real = readlinkSync(`/proc/self/fd/${opened.fd}`, { encoding: "buffer" });
+      const found = rawOf(real).replace(/^\/+/, "");
+      return { path: found, node: this.#described(opened.fd, found) };
+    } catch (error) {
+      if (error instanceof SyscallError && MISSING.has(error.code)) return null;
+      throw error;
+    }
+  }
+
+  list(path: string): readonly string[] {
+    using directory = new FileDescriptor(
+      openWithoutLinks({
+        rootFd: this.fd,
+        path: bytesOf(path === "" ? "." : path),
+        flags: O_RDONLY,
+      }),
+    );
+    return readDirectory(directory.fd)
+      .map(({ name }) => rawOf(name))
+      .sort();
+  }
+
+  at(path: string): SourceNode | null {
+    const found = this.find(path, { follow: false });
+    return found === null || found.path !== path ? null : found.node;
+  }
+
+  digestOf(path: string): string {
+    using file = new FileDescriptor(
+      openWithoutLinks({ rootFd: this.fd, path: bytesOf(path), flags: O_RDONLY | O_NONBLOCK }),
+    );
+    const hasher = new Bun.CryptoHasher("sha256");
+    const buffer = Buffer.allocUnsafe(HASH_PIECE_BYTES);
+    for (;;) {
+      const read = readSync(file.fd, buffer, 0, buffer.length, null);
+      if (read === 0) return hasher.digest("hex");
+      hasher.update(buffer.subarray(0, read));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#root[Symbol.dispose]();
+  }
+
+  #described(fd: number, path: string): SourceNode {
+    const stat = statFd(fd);
+    const type = typeOf(stat.mode);
+    const through = Buffer.from(`/proc/self/fd/${this.fd}/${path}`, "latin1");
+    return {
+      type,
+      mode: stat.mode & 0o7777,
+      uid: stat.uid,
+      gid: stat.gid,
+      sizeBytes: type === "file" ? stat.sizeBytes : 0,
+      mtimeSec: stat.mtimeSec,
+      devMajor: stat.rdevMajor,
+      devMinor: stat.rdevMinor,
+      link: type === "symlink" ? rawOf(readLinkAt(fd, "")) : null,
+      xattrs: ownXattrs(path === "" ? Buffer.from(`/proc/self/fd/${this.fd}/.`) : through),
+      data: type === "file" ? { kind: "root", rootFd: this.fd, path } : null,
+      identity: stat.nlink > 1 ? `${stat.devMajor}:${stat.devMinor}:${stat.ino}` : "",
+    };
+  }
+}

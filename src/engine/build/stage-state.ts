@@ -1,0 +1,284 @@
+/**
+ * What a stage is so far: its layers and the config of the image that would end here. Pure: each instruction that
+ * only changes the config is a function from one state to the next.
+ */
+import { invalid } from "#base";
+import type { HealthCheck, Instruction } from "#engine/build/dockerfile";
+import type { Digest, HistoryEntry, ImageConfig, ImageRunConfig, Platform } from "#oci";
+
+export interface StageState {
+  readonly layers: readonly Digest[];
+  readonly config: ImageRunConfig;
+  readonly history: readonly HistoryEntry[];
+  readonly author: string;
+  readonly created: string;
+  readonly platform: Platform;
+  /** Declared ARGs with their values; null: declared, and nobody gave one. */
+  readonly args: ReadonlyMap<string, string | null>;
+  /** CMD was given in this stage, and not by its base. */
+  readonly hasOwnCommand: boolean;
+  /** Over everything that led here. */
+  readonly key: string;
+}
+
+export const DEFAULT_SHELL = ["/bin/sh", "-c"];
+const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const COMMENT = "buildkit.dockerfile.v0";
+
+/** `FROM scratch`. */
+export const emptyState = (platform: Platform, created: string): StageState => ({
+  layers: [],
+  config: { Env: [DEFAULT_PATH], WorkingDir: "/" },
+  history: [],
+  author: "",
+  created,
+  platform,
+  args: new Map(),
+  hasOwnCommand: false,
+  key: "scratch",
+});
+
+/** A stage on an image. What ONBUILD left in it is the caller's to run. */
+export const stateOf = (id: Digest, image: ImageConfig): StageState => {
+  const { OnBuild: _, ...config } = image.config ?? {};
+  return {
+    layers: image.rootfs.diff_ids,
+    config,
+    history: image.history ?? [],
+    author: image.author ?? "",
+    created: image.created ?? new Date(0).toISOString(),
+    platform: {
+      os: image.os || "linux",
+      architecture: image.architecture,
+      ...(image.variant === undefined ? {} : { variant: image.variant }),
+    },
+    args: new Map(),
+    hasOwnCommand: false,
+    key: id,
+  };
+};
+
+/** The document of the image that ends here. */
+export function imageConfigOf(
+  state: StageState,
+  labels: Readonly<Record<string, string>>,
+): ImageConfig {
+  const { config, author, created, platform, layers, history } = state;
+  const withLabels =
+    Object.keys(labels).length === 0
+      ? config
+      : { ...config, Labels: { ...config.Labels, ...labels } };
+  return {
+    architecture: platform.architecture,
+    ...(author === "" ? {} : { author }),
+    config: withLabels,
+    created,
+    history: [...history],
+    os: platform.os,
+    rootfs: { type: "layers", diff_ids: [...layers] },
+    ...(platform.variant === undefined ? {} : { variant: platform.variant }),
+  };
+}
+
+/** One more line of history, with its layer or without. */
+export function committed(
+  state: StageState,
+  made: { createdBy: string; created: string; layer: Digest | null; key: string },
+): StageState {
+  const { createdBy, created, layer, key } = made;
+  const entry: HistoryEntry = {
+    created,
+    created_by: createdBy,
+    comment: COMMENT,
+    ...(state.author === "" ? {} : { author: state.author }),
+    ...(layer === null ? { empty_layer: true } : {}),
+  };
+  return {
+    ...state,
+    created,
+    key,
+    layers: layer === null ? state.layers : [...state.layers, layer],
+    history: [...state.history, entry],
+  };
+}
+
+const nameOf = (entry: string): string => entry.split("=", 1)[0] ?? "";
+
+/** Sets variables where they stand, adds new ones behind. */
+export function withEnvironment(
+  environment: readonly string[],
+  pairs: readonly { name: string; value: string }[],
+): string[] {
+  const all = new Map(environment.map((entry) => [nameOf(entry), entry]));
+  for (const { name, value } of pairs) all.set(name, `${name}=${value}`);
+  return [...all.values()];
+}
+
+export function environmentOf({ config, args }: StageState): Record<string, string> {
+  const all: Record<string, string> = {};
+  for (const [name, value] of args) if (value !== null) all[name] = value;
+  for (const entry of config.Env ?? []) {
+    const name = nameOf(entry);
+    all[name] = entry.slice(name.length + 1);
+  }
+  return all;
+}
+
+export const shellOf = ({ config }: StageState): readonly string[] => config.Shell ?? DEFAULT_SHELL;
+
+/** Instructions whose words need no expansion beyond what was done, and that make no layer. */
+export type ConfigInstruction = Extract<
+  Instruction,
+  {
+    kind:
+      | "env"
+      | "label"
+      | "cmd"
+      | "entrypoint"
+      | "shell"
+      | "user"
+      | "expose"
+      | "volume"
+      | "stopsignal"
+      | "healthcheck"
+      | "onbuild"
+      | "maintainer";
+  }
+>;
+
+export interface Configured {
+  readonly config: ImageRunConfig;
+  readonly author: string;
+  readonly hasOwnCommand: boolean;
+  /** For the history. */
+  readonly createdBy: string;
+}
+
+/** @param expand gives variables their values. @throws EngineError "invalid" */
+export function configure(
+  state: StageState,
+  instruction: ConfigInstruction,
+  expand: { one: (text: string) => string; many: (text: string) => string[] },
+): Configured {
+  const { config, author, hasOwnCommand } = state;
+  const same = { author, hasOwnCommand };
+  const set = (change: ImageRunConfig, createdBy: string): Configured => ({
+    ...same,
+    config: { ...config, ...change },
+    createdBy,
+  });
+  switch (instruction.kind) {
+    case "env": {
+      const pairs = expandedPairs(instruction.pairs, expand.one);
+      return set({ Env: withEnvironment(config.Env ?? [], pairs) }, `ENV ${pairText(pairs)}`);
+    }
+    case "label": {
+      const pairs = expandedPairs(instruction.pairs, expand.one);
+      const labels = Object.fromEntries(pairs.map(({ name, value }) => [name, value]));
+      return set({ Labels: { ...config.Labels, ...labels } }, `LABEL ${pairText(pairs)}`);
+    }
+    case "cmd": {
+      const words = programOf(state, instruction.command);
+      const made = set({ Cmd: words }, `CMD ${listText(words)}`);
+      return { ...made, hasOwnCommand: true };
+    }
+    case "entrypoint": {
+      const words = programOf(state, instruction.command);
+      const { Cmd: _, ...withoutCommand } = config;
+      const base = hasOwnCommand ? config : withoutCommand;
+      return {
+        ...same,
+        config: { ...base, Entrypoint: words },
+        createdBy: `ENTRYPOINT ${listText(words)}`,
+      };
+    }
+    case "shell":
+      return set({ Shell: [...instruction.words] }, `SHELL ${listText(instruction.words)}`);
+    case "user": {
+      const user = expand.one(instruction.user);
+      return set({ User: user }, `USER ${user}`);
+    }
+    case "expose": {
+      const ports = instruction.ports.flatMap(expand.many).flatMap(portRange);
+      const all = Object.fromEntries(ports.map((port) => [port, {}]));
+      return set({ ExposedPorts: { ...config.ExposedPorts, ...all } }, `EXPOSE ${mapText(ports)}`);
+    }
+    case "volume": {
+      const paths = instruction.paths.map(expand.one);
+      if (paths.some((path) => path === ""))
+        throw invalid("VOLUME specified can not be an empty string");
+      const all = Object.fromEntries(paths.map((path) => [path, {}]));
+      return set({ Volumes: { ...config.Volumes, ...all } }, `VOLUME [${paths.join(" ")}]`);
+    }
+    case "stopsignal": {
+      const signal = expand.one(instruction.signal);
+      if (!/^(?:SIG)?[A-Z][A-Z0-9+-]*$|^\d{1,2}$/i.test(signal))
+        throw invalid(`Invalid signal: ${signal}`);
+      return set({ StopSignal: signal }, `STOPSIGNAL ${signal}`);
+    }
+    case "healthcheck":
+      return set({ Healthcheck: healthOf(instruction.check) }, instruction.original);
+    case "onbuild":
+      return set(
+        { OnBuild: [...(config.OnBuild ?? []), instruction.trigger] },
+        `ONBUILD ${instruction.trigger}`,
+      );
+    case "maintainer":
+      return {
+        ...same,
+        author: instruction.name,
+        config,
+        createdBy: `MAINTAINER ${instruction.name}`,
+      };
+  }
+}
+
+function expandedPairs(
+  pairs: readonly { name: string; value: string }[],
+  expand: (text: string) => string,
+): { name: string; value: string }[] {
+  return pairs.map(({ name, value }) => ({ name: expand(name), value: expand(value) }));
+}
+
+const pairText = (pairs: readonly { name: string; value: string }[]): string =>
+  pairs.map(({ name, value }) => `${name}=${value}`).join(" ");
+const listText = (words: readonly string[]): string =>
+  `[${words.map((word) => JSON.stringify(word)).join(" ")}]`;
+const mapText = (ports: readonly string[]): string =>
+  `map[${ports.map((port) => `${port}:{}`).join(" ")}]`;
+
+/** The words of a program; a shell's text goes behind the stage's shell. */
+export function programOf(
+  state: StageState,
+  command: { readonly form: "exec" | "shell"; readonly words: readonly string[] },
+): string[] {
+  if (command.form === "exec" || command.words.length === 0) return [...command.words];
+  return [...shellOf(state), ...command.words];
+}
+
+function healthOf(check: HealthCheck): NonNullable<ImageRunConfig["Healthcheck"]> {
+  const given = (name: string, value: number) => (value === 0 ? {} : { [name]: value });
+  return {
+    Test: [...check.test],
+    ...given("Interval", check.intervalNanoseconds),
+    ...given("Timeout", check.timeoutNanoseconds),
+    ...given("StartPeriod", check.startPeriodNanoseconds),
+    ...given("StartInterval", check.startIntervalNanoseconds),
+    ...given("Retries", check.retries),
+  };
+}
+
+const PORT_LIMIT = 65535;
+
+/** `8000-8002/udp` is three ports. @throws EngineError "invalid" */
+function portRange(text: string): string[] {
+  const match = /^(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w+))?$/.exec(text);
+  if (match === null) throw invalid(`invalid containerPort: ${text}`);
+  const [, first = "", last = first, protocol = "tcp"] = match;
+  const [from, to] = [Number(first), Number(last)];
+  if (from > PORT_LIMIT || to > PORT_LIMIT || to < from)
+    throw invalid(`invalid containerPort: ${text}`);
+  const kind = protocol.toLowerCase();
+  if (!["tcp", "udp", "sctp"].includes(kind)) throw invalid(`invalid proto: ${protocol}`);
+  return Array.from({ length: to - from + 1 }, (_, index) => `${from + index}/${kind}`);
+}

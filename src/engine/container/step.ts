@@ -1,0 +1,265 @@
+/**
+ * A build's RUN: a process on a snapshot as a container's, without a container's record. Everything carries the
+ * step's id as its name, and no record knows that id: what a crash leaves is a stranger's, which start-up ends,
+ * sweeps and gives back as it does for removed containers.
+ */
+import { invalid, sentenceOf } from "#base";
+import type { ExitReport, ProcessReport } from "#engine/supervisor";
+import { SIGKILL } from "#linux/process";
+import type { Digest } from "#oci";
+
+import type { ContainerConfig, HostConfig, MountRequest, NetworkMode } from "./config.ts";
+import type { Context, LiveStep } from "./context.ts";
+import { startError, startFailureOf } from "./failures.ts";
+import { cleanPath } from "./merge.ts";
+import { resolveMounts } from "./mounts.ts";
+import { composeSpec, writeEtcFiles } from "./prepare.ts";
+import type { ContainerRecord } from "./records.ts";
+import { checkResources } from "./resources.ts";
+import { nowText } from "./times.ts";
+
+export interface StepRequest {
+  /** 64 hexadecimal digits, of nobody else. */
+  readonly id: string;
+  /** Bottom first. */
+  readonly layers: readonly Digest[];
+  readonly command: readonly string[];
+  readonly environment: readonly string[];
+  readonly user: string;
+  readonly workingDirectory: string;
+  readonly hostname: string;
+  readonly network: NetworkMode;
+  readonly mounts: readonly MountRequest[];
+  readonly privileged: boolean;
+  readonly host: Pick<
+    HostConfig,
+    "extraHosts" | "shmSizeBytes" | "ulimits" | "cgroupParent" | "securityOptions" | "resources"
+  >;
+  /** What it prints, as Docker's frames; the next is asked for when this one is done with. */
+  readonly onOutput: (frames: Uint8Array) => Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+export interface StepResult {
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  /** What it changed. The snapshot with the step's id is the caller's to remove. */
+  readonly upper: string;
+  /** Places inside that only mounts of the engine stand on. */
+  readonly mountTargets: readonly string[];
+}
+
+/** Waits for the end of the process and of its output. @throws EngineError when it could not be started */
+export async function runStep(context: Context, request: StepRequest): Promise<StepResult> {
+  const { id, signal, layers } = request;
+  signal.throwIfAborted();
+  const record = recordOf(context, request);
+  const ended = Promise.withResolvers<ExitReport>();
+  const live: LiveStep = { settle: ended.resolve, isBorn: false };
+  context.steps.set(id, live);
+  const kill = () => {
+    const killed = context.supervisor.request({ type: "signal", key: { id }, signal: SIGKILL });
+    // It has ended already, or was not born: then nothing runs on.
+    killed.catch(() => undefined);
+  };
+  try {
+    const lowers = context.snapshots.lowers(layers);
+    const { attachment, endpoints } = await attach(context, request);
+    const { upper, work } = context.snapshots.create({ id, layers });
+    writeEtcFiles(context, record, endpoints);
+    const output = await context.supervisor.attach({
+      key: { id },
+      stdin: false,
+      stdout: true,
+      stderr: true,
+      beforeBirth: true,
+    });
+    const spec = composeSpec(context, record);
+    try {
+      await context.supervisor.request({
+        type: "birth",
+        id,
+        runtime: context.options.runtimes.get(context.options.defaultRuntime) ?? "native",
+        spec,
+        root: { type: "overlay", lowers, upper, work },
+        identity: { user: request.user, groups: [] },
+        init: null,
+        stdio: { openStdin: false, stdinOnce: false, terminal: null },
+        network: attachment,
+        log: { driver: "none" },
+      });
+    } catch (cause) {
+      output.close();
+      throw startError(startFailureOf(cause), cause);
+    }
+    live.isBorn = true;
+    signal.addEventListener("abort", kill, { once: true });
+    if (signal.aborted) kill();
+    const [exit] = await Promise.all([ended.promise, pump(output.output, request)]);
+    signal.throwIfAborted();
+    const { exitCode, oomKilled } = exit;
+    const mountTargets = [...(spec.mounts ?? [])].map(({ destination }) => destination);
+    return { exitCode, oomKilled, upper, mountTargets };
+  } finally {
+    signal.removeEventListener("abort", kill);
+    context.steps.delete(id);
+    await giveBack(context, id);
+  }
+}
+
+async function pump(
+  output: ReadableStream<Uint8Array>,
+  { onOutput, signal }: StepRequest,
+): Promise<void> {
+  for await (const frames of output) if (!signal.aborted) await onOutput(frames);
+}
+
+async function attach(context: Context, { id, network }: StepRequest) {
+  switch (network.mode) {
+    case "none":
+      return { attachment: { mode: "none" } as const, endpoints: [] };
+    case "host":
+    case "container":
+      return { attachment: { mode: "shared" } as const, endpoints: [] };
+    case "network":
+      return await context.network.attach({ containerId: id, networks: [network.name], ports: [] });
+  }
+}
+
+/** May fail, and then start-up does it: what is left carries the step's id. */
+async function giveBack(context: Context, id: string): Promise<void> {
+  try {
+    await Promise.all([
+      context.network.release(id),
+      context.supervisor.request({ type: "forget", key: { id } }),
+    ]);
+  } catch (cause) {
+    context.log.warn(`could not give back what the build step ${id} used`, {
+      error: sentenceOf(cause),
+    });
+  }
+  context.sweeper.sweepFiles(id);
+}
+
+/** After the supervisor's rebirth: ends that nobody told of. */
+export function reconcileSteps(context: Context, inits: ReadonlyMap<string, ProcessReport>): void {
+  for (const [id, { settle, isBorn }] of context.steps) {
+    const report = inits.get(id);
+    if (report === undefined && isBorn) settle(lostExit(context, id));
+    else if (report?.exit) settle(report.exit);
+  }
+}
+
+const lostExit = (context: Context, id: string): ExitReport => ({
+  key: { id },
+  pid: 0,
+  exitCode: 137,
+  oomKilled: false,
+  finishedAt: nowText(context.clock.now()),
+  error: "exit code unknown",
+});
+
+/** The supervisor's word on a step; false when it is no step's. */
+export function handleStepExit(context: Context, exit: ExitReport): boolean {
+  const step = context.steps.get(exit.key.id);
+  step?.settle(exit);
+  return step !== undefined;
+}
+
+function recordOf(context: Context, request: StepRequest): ContainerRecord {
+  const [path = "", ...args] = request.command;
+  if (path === "") throw invalid("no command specified");
+  const config = configOf(request);
+  const host = hostOf(context, request);
+  return {
+    id: request.id,
+    name: request.id,
+    createdAt: nowText(context.clock.now()),
+    imageId: "sha256:" as Digest,
+    config,
+    host,
+    path,
+    args,
+    layers: request.layers,
+    mounts: resolveMounts(request.mounts, [], () => ""),
+    state: { status: "created" },
+    process: null,
+    manuallyStopped: false,
+    restartCount: 0,
+    ports: [],
+  };
+}
+
+const configOf = (request: StepRequest): ContainerConfig => ({
+  image: "",
+  entrypoint: null,
+  command: request.command,
+  environment: request.environment,
+  user: request.user,
+  workingDirectory: cleanPath(request.workingDirectory),
+  hostname: request.hostname,
+  domainname: "",
+  terminal: false,
+  openStdin: false,
+  stdinOnce: false,
+  attachStdin: false,
+  attachStdout: true,
+  attachStderr: true,
+  labels: {},
+  exposedPorts: [],
+  volumes: [],
+  stopSignal: null,
+  stopTimeoutSeconds: null,
+  shell: null,
+  networkDisabled: request.network.mode === "none",
+  macAddress: null,
+});
+
+function hostOf(context: Context, request: StepRequest): HostConfig {
+  const { host } = request;
+  const names = new Set(host.ulimits.map(({ name }) => name));
+  const common = context.options.defaultUlimits.filter(({ name }) => !names.has(name));
+  const shmSizeBytes = host.shmSizeBytes ?? 0;
+  return {
+    ...BARE_HOST,
+    ...host,
+    ulimits: [...host.ulimits, ...common],
+    shmSizeBytes: shmSizeBytes === 0 ? context.options.defaultShmSizeBytes : shmSizeBytes,
+    resources: checkResources(host.resources, context.facts).resources,
+    privileged: request.privileged,
+    networkMode: request.network,
+  };
+}
+
+const PRIVATE = { mode: "private" } as const;
+
+const BARE_HOST: Omit<HostConfig, keyof StepRequest["host"] | "privileged" | "networkMode"> = {
+  runtime: null,
+  autoRemove: false,
+  init: false,
+  readOnlyRoot: false,
+  mounts: [],
+  ports: [],
+  publishAllPorts: false,
+  pidMode: PRIVATE,
+  ipcMode: PRIVATE,
+  utsMode: PRIVATE,
+  cgroupNamespaceMode: PRIVATE,
+  usernsMode: "",
+  capAdd: [],
+  capDrop: [],
+  groupAdd: [],
+  dns: [],
+  dnsSearch: [],
+  dnsOptions: [],
+  sysctls: {},
+  devices: [],
+  deviceCgroupRules: [],
+  oomScoreAdjust: 0,
+  restartPolicy: { name: "no" },
+  maskedPaths: null,
+  readonlyPaths: null,
+  annotations: {},
+  log: { driver: "none", options: {} },
+  consoleSize: [0, 0],
+};

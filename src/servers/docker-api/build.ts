@@ -1,0 +1,94 @@
+/** `POST /build` as the docker CLI without BuildKit uses it, and the build cache. */
+import { sentenceOf } from "#base";
+import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
+import { familiarReference, parseReference } from "#oci";
+import type { BuildPruneReport } from "#wire/docker";
+import { readableOf, requireFilters, writeChunk } from "#wire/http";
+
+import type { Call } from "./call.ts";
+import { decodeBuild } from "./decode/build.ts";
+import { encodeBuilt, encodeBuildEvent } from "./encode/build.ts";
+import { parseMoment } from "./instants.ts";
+import type { Routes } from "./routes.ts";
+
+/** What a quiet build keeps, to tell when it fails. */
+const KEPT_LINES = 1000;
+
+export function buildRoutes(builds: BuildService): Routes {
+  return {
+    "POST /build": (call) => build(call, builds),
+    "POST /build/prune": (call) => prune(call, builds),
+  };
+}
+
+async function build(call: Call, builds: BuildService): Promise<void> {
+  const options = decodeBuild(call);
+  const isQuiet = call.query.bool("q");
+  // Naru's own: the events themselves, for a client that shows more than lines.
+  const isRaw = call.query.bool("events");
+  const lines = new BuildLines(call);
+  const kept: object[] = [];
+  const onEvent = async (event: BuildEvent) => {
+    const encoded = isRaw ? [{ naru: event }] : encodeBuildEvent(event);
+    if (!isQuiet) return await lines.write(encoded);
+    kept.push(...encoded);
+    kept.splice(0, kept.length - KEPT_LINES);
+  };
+  try {
+    const { signal } = call;
+    const context = options.remote === "" ? readableOf(call.request) : null;
+    const { id } = await builds.build({ ...options, context, signal, onEvent });
+    const names = options.tags.map((tag) => familiarReference(parseReference(tag)));
+    if (id !== null) await lines.write(isQuiet ? [{ stream: `${id}\n` }] : encodeBuilt(id, names));
+  } catch (error) {
+    if (call.signal.aborted) return call.destroy();
+    if (!call.begun && kept.length === 0) throw error;
+    const message = sentenceOf(error);
+    const code = error instanceof StepFailed ? { code: error.exitCode } : {};
+    await lines.write([...kept, { errorDetail: { ...code, message }, error: message }]);
+  }
+  lines.end();
+}
+
+/** JSON lines, no faster than the client reads them: what a step prints waits in its pipe. */
+class BuildLines {
+  readonly #call: Call;
+
+  constructor(call: Call) {
+    this.#call = call;
+  }
+
+  async write(lines: readonly object[]): Promise<void> {
+    if (lines.length === 0) return;
+    if (!this.#call.begun) this.#call.begin("application/json");
+    const text = lines.map((line) => `${JSON.stringify(line)}\r\n`).join("");
+    await writeChunk(this.#call.sink, text);
+  }
+
+  end(): void {
+    if (!this.#call.begun) this.#call.begin("application/json");
+    this.#call.sink.end();
+  }
+}
+
+const PRUNE_FILTERS: ReadonlySet<string> = new Set(["id", "type", "unused-for", "until"]);
+
+async function prune(call: Call, builds: BuildService): Promise<void> {
+  const { query } = call;
+  const asked = requireFilters(query.filters(), PRUNE_FILTERS);
+  const until = asked["until"]?.at(-1) ?? asked["unused-for"]?.at(-1);
+  const keep =
+    query.integer("reserved-space") ??
+    query.integer("max-used-space") ??
+    query.integer("keep-storage");
+  const kind = asked["type"]?.at(-1);
+  const { deleted, reclaimedBytes } = await builds.prune({
+    all: query.bool("all"),
+    keepBytes: keep === null || keep === 0 ? null : keep,
+    until: until === undefined ? null : parseMoment(until, new Date()),
+    ids: asked["id"] ?? null,
+    kind: kind === "exec.cachemount" || kind === "regular" ? kind : null,
+  });
+  const report: BuildPruneReport = { CachesDeleted: deleted, SpaceReclaimed: reclaimedBytes };
+  call.json(200, report);
+}
