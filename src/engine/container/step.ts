@@ -122,7 +122,11 @@ async function attach(context: Context, { id, network }: StepRequest) {
     case "container":
       return { attachment: { mode: "shared" } as const, endpoints: [] };
     case "network":
-      return await context.network.attach({ containerId: id, networks: [network.name], ports: [] });
+      return await context.network.attach({
+        containerId: id,
+        networks: [{ network: network.name }],
+        ports: [],
+      });
   }
 }
 
@@ -181,7 +185,7 @@ function recordOf(context: Context, request: StepRequest): ContainerRecord {
     path,
     args,
     layers: request.layers,
-    mounts: resolveMounts(request.mounts, [], () => ""),
+    mounts: resolveMounts(request.mounts, [], { newName: () => "" }),
     state: { status: "created" },
     process: null,
     manuallyStopped: false,

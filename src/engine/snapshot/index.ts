@@ -1,6 +1,4 @@
 /** Snapshots: the writable top of a container's stack. */
-export { removeTree } from "./remove-tree.ts";
-export { usageOf } from "./usage.ts";
 export type * from "./snapshot-store.ts";
 export { openSnapshotStore, type SnapshotStoreOptions } from "./store.ts";
 export { removeTree } from "./remove-tree.ts";

@@ -31,6 +31,14 @@ export function fakeEngine(): FakeEngine {
     loaded,
     logger: { error: (message) => void errors.push(message) },
     images: fakeImages(containers.signals, loaded),
+    builds: {
+      build: async ({ context }) => {
+        await context?.cancel();
+        throw notFound("no build in here");
+      },
+      cacheUsage: () => Promise.resolve([]),
+      prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
+    },
     networks: fakeNetworks(),
     volumes: fakeVolumes(),
     system: fakeSystem(),

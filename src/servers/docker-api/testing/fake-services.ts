@@ -76,6 +76,7 @@ const fakeUsage = {
 
 export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageService {
   return {
+    addBuilt: () => Promise.resolve(IMAGE_ID),
     resolve: resolveImage,
     list: () => [image],
     history: () => [
