@@ -10,7 +10,12 @@ import {
   openContainerService,
   readHostFacts,
 } from "#engine/container";
-import { buildMigrations, type BuildService, openBuildService } from "#engine/build";
+import {
+  buildMigrations,
+  type BuildService,
+  type OpenBuildRequest,
+  openBuildService,
+} from "#engine/build";
 import { openContentStore } from "#engine/content";
 import { type EventBus, eventMigrations, openEventBus, type OpenEventBus } from "#engine/events";
 import { type GarbageCollector, openGarbageCollector } from "#engine/gc";
@@ -117,14 +122,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     log,
   });
   late.containers = containers;
-  const builds = openBuildService({
-    store,
-    images,
-    ...files,
-    containers,
-    paths: { data: join(dataRoot, "build"), run: join(execRoot, "build") },
-    log,
-  });
+  const builds = openBuilds(options, log, { store, images, containers, ...files });
   const system = openSystemService({
     store,
     identity: () => identityOf(live.options, host.cgroupVersion),
@@ -175,6 +173,17 @@ async function closeAll(open: {
   open.events.flush();
   open.store[Symbol.dispose]();
 }
+
+const openBuilds = (
+  { dataRoot, execRoot }: DaemonOptions,
+  log: DaemonLog,
+  rooms: Omit<OpenBuildRequest, "paths" | "log">,
+) =>
+  openBuildService({
+    ...rooms,
+    paths: { data: join(dataRoot, "build"), run: join(execRoot, "build") },
+    log,
+  });
 
 const openVolumes = (
   { dataRoot }: DaemonOptions,

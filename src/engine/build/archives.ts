@@ -38,7 +38,7 @@ function bytesIn({ data, sizeBytes }: Found["node"]): ReadableStream<Uint8Array>
   if (data === null || sizeBytes === 0) return null;
   switch (data.kind) {
     case "bytes":
-      return new Blob([data.bytes as Uint8Array<ArrayBuffer>]).stream();
+      return new Blob([data.bytes]).stream();
     case "file":
       if (data.sparse !== null) return null;
       return streamOf(
@@ -57,5 +57,4 @@ function bytesIn({ data, sizeBytes }: Found["node"]): ReadableStream<Uint8Array>
   }
 }
 
-const streamOf = (source: Readable): ReadableStream<Uint8Array> =>
-  Readable.toWeb(source) as unknown as ReadableStream<Uint8Array>;
+const streamOf = (source: Readable): ReadableStream<Uint8Array> => Readable.toWeb(source);

@@ -82,7 +82,8 @@ export class CopyPlan {
     file: Pick<SourceNode, "mode" | "mtimeSec" | "data" | "sizeBytes"> & Owner,
   ): void {
     const cut = path.lastIndexOf("/");
-    const at = this.folder(path.slice(0, cut), file, null);
+    const { uid, gid } = file;
+    const at = this.folder(path.slice(0, cut), { uid, gid }, null);
     const name = below(at, path.slice(cut + 1));
     this.#refuseFolder(name);
     this.#set({
@@ -254,7 +255,7 @@ export class CopyPlan {
     const isLink = type === "symlink";
     return {
       ...attributes,
-      ...(owner ?? {}),
+      ...owner,
       mode: mode === null || isLink ? node.mode : mode(node.mode, type === "directory"),
     };
   }

@@ -33,7 +33,7 @@ function applied(
   isDirectory: boolean,
 ): number {
   const whole = who.includes("a") ? "ugo" : who;
-  const mask = [...whole].reduce((bits, letter) => bits | (WHO[letter] ?? 0), 0);
+  const mask = whole.split("").reduce((bits, letter) => bits | (WHO[letter] ?? 0), 0);
   let now = mode;
   for (const [, operator = "", what = ""] of changes.matchAll(/([-+=])([rwxXst]*|[ugo])/g)) {
     const bits = bitsOf(what, now, isDirectory) & mask;

@@ -182,16 +182,8 @@ export function configure(
       const made = set({ Cmd: words }, `CMD ${listText(words)}`);
       return { ...made, hasOwnCommand: true };
     }
-    case "entrypoint": {
-      const words = programOf(state, instruction.command);
-      const { Cmd: _, ...withoutCommand } = config;
-      const base = hasOwnCommand ? config : withoutCommand;
-      return {
-        ...same,
-        config: { ...base, Entrypoint: words },
-        createdBy: `ENTRYPOINT ${listText(words)}`,
-      };
-    }
+    case "entrypoint":
+      return withEntrypoint(state, programOf(state, instruction.command));
     case "shell":
       return set({ Shell: [...instruction.words] }, `SHELL ${listText(instruction.words)}`);
     case "user": {
@@ -231,6 +223,15 @@ export function configure(
         createdBy: `MAINTAINER ${instruction.name}`,
       };
   }
+}
+
+/** An inherited CMD was meant for the program that it stood behind. */
+function withEntrypoint(state: StageState, words: string[]): Configured {
+  const { author, hasOwnCommand } = state;
+  const { Cmd: command, ...config } = state.config;
+  const kept = hasOwnCommand && command !== undefined ? { Cmd: command } : {};
+  const createdBy = `ENTRYPOINT ${listText(words)}`;
+  return { author, hasOwnCommand, config: { ...config, ...kept, Entrypoint: words }, createdBy };
 }
 
 function expandedPairs(

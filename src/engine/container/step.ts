@@ -179,7 +179,7 @@ function recordOf(context: Context, request: StepRequest): ContainerRecord {
     id: request.id,
     name: request.id,
     createdAt: nowText(context.clock.now()),
-    imageId: "sha256:" as Digest,
+    imageId: "sha256:",
     config,
     host,
     path,

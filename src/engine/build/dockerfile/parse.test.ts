@@ -464,11 +464,11 @@ test("dockerfile-ast sees the same instructions on the same lines", () => {
     const whole = `FROM scratch\n${text}\n`;
     const theirs = DockerfileParser.parse(whole)
       .getInstructions()
-      .map((one) => [one.getKeyword(), one.getRange().start.line + 1]);
+      .map((one): [string, number] => [one.getKeyword(), one.getRange().start.line + 1]);
     const { stages } = parseDockerfile(whole);
     const ours = stages
       .flatMap((stage) => [stage, ...stage.instructions])
-      .map((one) => [one.keyword.toUpperCase(), one.location.startLine]);
-    expect({ text, found: ours }).toEqual({ text, found: theirs as [string, number][] });
+      .map((one): [string, number] => [one.keyword.toUpperCase(), one.location.startLine]);
+    expect({ text, found: ours }).toEqual({ text, found: theirs });
   }
 });

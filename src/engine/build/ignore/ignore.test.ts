@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 
 import dockerIgnore from "@balena/dockerignore";
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { PatternMatcher, readIgnoreFile } from "./index.ts";
 
