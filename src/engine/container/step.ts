@@ -9,6 +9,7 @@ import { SIGKILL } from "#linux/process";
 import type { Digest } from "#oci";
 
 import type { ContainerConfig, HostConfig, MountRequest, NetworkMode } from "./config.ts";
+import { requestedEdits } from "./cdi.ts";
 import type { Context, LiveStep } from "./context.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { cleanPath } from "./merge.ts";
@@ -74,7 +75,7 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
       stderr: true,
       beforeBirth: true,
     });
-    const spec = composeSpec(context, record);
+    const spec = composeSpec(context, record, requestedEdits([], []));
     try {
       await context.supervisor.request({
         type: "birth",

@@ -95,7 +95,7 @@ test("unknown pages and wrong methods are 404, what is known but missing is 501 
     });
   }
   for (const [method, path] of [
-    ["POST", "/build"],
+    ["POST", "/build/cancel"],
     ["PUT", "/volumes/x"],
   ] as const) {
     const answer = await call(method, path);

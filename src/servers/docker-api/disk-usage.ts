@@ -1,11 +1,13 @@
-/** `docker system df`: what images, containers and volumes take on disk. There is no build cache yet. */
+/** `docker system df`: what images, containers, volumes and the build cache take on disk. */
 import { invalid } from "#base";
+import type { BuildService } from "#engine/build";
 import type { ContainerService } from "#engine/container";
 import type { ImageService } from "#engine/image";
 import type { VolumeService } from "#engine/volume";
-import type { ContainerSummary, SystemDiskUsage, Volume } from "#wire/docker";
+import type { BuildCache, ContainerSummary, SystemDiskUsage, Volume } from "#wire/docker";
 
 import type { Call } from "./call.ts";
+import { encodeBuildCache } from "./encode/build.ts";
 import { encodeImageSummary } from "./encode/image.ts";
 import { encodeVolume } from "./encode/volume.ts";
 import type { Routes } from "./routes.ts";
@@ -18,6 +20,7 @@ interface Services {
   readonly containers: Pick<ContainerService, "list">;
   readonly volumes: Pick<VolumeService, "usage">;
   readonly images: Pick<ImageService, "list" | "usage" | "manifestOf">;
+  readonly builds: Pick<BuildService, "cacheUsage">;
   /** As `GET /containers/json` tells them. */
   readonly summaries: (
     call: Call,
@@ -37,7 +40,7 @@ async function diskUsage(call: Call, services: Services): Promise<void> {
     ...(wants("image") ? imagesOf(call, services) : {}),
     ...(wants("container") ? { Containers: await containersOf(call, services) } : {}),
     ...(wants("volume") ? { Volumes: await volumesOf(services) } : {}),
-    ...(wants("build-cache") ? { BuildCache: [] } : {}),
+    ...(wants("build-cache") ? { BuildCache: await buildCacheOf(services) } : {}),
   };
   call.json(200, answer);
 }
@@ -71,3 +74,6 @@ async function volumesOf({ volumes }: Services): Promise<Volume[]> {
     UsageData: { Size: sizeBytes, RefCount: users },
   }));
 }
+
+const buildCacheOf = async ({ builds }: Services): Promise<BuildCache[]> =>
+  (await builds.cacheUsage()).map(encodeBuildCache);

@@ -75,6 +75,7 @@ export function createApiServer(services: ApiServices): ApiServer {
       containers,
       images,
       volumes: services.volumes,
+      builds: services.builds,
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
     buildRoutes(services.builds),

@@ -1,4 +1,5 @@
 /** The engine itself in the JSON of Docker's Engine API 1.51: version, info, events, errors. */
+import type { BuildCache } from "./build.ts";
 import type { ContainerSummary } from "./container.ts";
 import type { ImageSummary } from "./image.ts";
 import type { Volume } from "./volume.ts";
@@ -130,5 +131,5 @@ export interface SystemDiskUsage {
   Images?: ImageSummary[];
   Containers?: ContainerSummary[];
   Volumes?: Volume[];
-  BuildCache?: object[];
+  BuildCache?: BuildCache[];
 }

@@ -1,7 +1,8 @@
 /** A build's events as the lines that Docker's classic builder prints. */
 import { shortId } from "#base";
-import type { BuildEvent } from "#engine/build";
+import type { BuildCacheItem, BuildEvent } from "#engine/build";
 import { type Digest, digestHex } from "#oci";
+import type { BuildCache } from "#wire/docker";
 
 const RED = "\u001b[91m";
 const PLAIN = "\u001b[0m";
@@ -42,3 +43,16 @@ export const encodeBuilt = (id: Digest, names: readonly string[]): object[] => [
   stream(`Successfully built ${shortId(digestHex(id))}\n`),
   ...names.map((name) => stream(`Successfully tagged ${name}\n`)),
 ];
+
+export const encodeBuildCache = (item: BuildCacheItem): BuildCache => ({
+  ID: item.id,
+  ...(item.parent === null ? {} : { Parents: [item.parent] }),
+  Type: item.kind,
+  Description: item.description,
+  InUse: item.isInUse,
+  Shared: item.isShared,
+  Size: item.sizeBytes,
+  CreatedAt: item.createdAt.toISOString(),
+  LastUsedAt: item.lastUsedAt.toISOString(),
+  UsageCount: item.uses,
+});
