@@ -186,7 +186,7 @@ function recordOf(context: Context, request: StepRequest): ContainerRecord {
     path,
     args,
     layers: request.layers,
-    mounts: resolveMounts(request.mounts, [], { newName: () => "" }),
+    mounts: resolveMounts(request.mounts, [], { newName: () => "", imageOf: noImage }),
     state: { status: "created" },
     process: null,
     manuallyStopped: false,
@@ -267,4 +267,9 @@ const BARE_HOST: Omit<HostConfig, keyof StepRequest["host"] | "privileged" | "ne
   annotations: {},
   log: { driver: "none", options: {} },
   consoleSize: [0, 0],
+};
+
+/** A step's mounts are folders of the builder's making. */
+const noImage = (): never => {
+  throw invalid("a build step mounts no image");
 };
