@@ -14,6 +14,7 @@ import {
   timeCommand,
 } from "./measure.ts";
 import { fileScenarios } from "./files.ts";
+import { networkScenarios } from "./network.ts";
 import { costOfWatching } from "./stats.ts";
 import { type BenchEngine, pidsWith, startPeer, untilServed } from "./peer.ts";
 
@@ -520,4 +521,5 @@ export const scenarios: readonly Scenario[] = [
     run: ({ naru: engine }) => watched(engine),
   },
   ...fileScenarios,
+  ...networkScenarios,
 ];
