@@ -110,3 +110,39 @@ test("a reader that lags too far behind is cut off with a sentence", async () =>
   const failure: unknown = await read().catch((thrown: unknown) => thrown);
   expect(String(failure)).toContain("events came faster than they were read");
 });
+
+test("events of large labels are bounded in bytes, on disk and for a reader that lags", async () => {
+  const { store } = temporaryStore();
+  using bus = openEventBus({ store });
+  const live = bus.subscribe(new AbortController().signal);
+  const attributes = { label: "x".repeat(1024 * 1024) };
+  for (let index = 0; index < 120; index += 1) {
+    bus.publish({ ...happening(`${index}`), attributes });
+    bus.flush();
+  }
+  const { bytes } = store
+    .query<{ bytes: number }>("SELECT sum(length(attributes)) AS bytes FROM events")
+    .get() ?? { bytes: 0 };
+  expect(bytes).toBeLessThan(90 * 1024 * 1024);
+  expect(actions(bus.past(ALL)).at(-1)).toBe("119");
+  let heard = 0;
+  const read = async () => {
+    for await (const _ of live) heard += 1;
+  };
+  expect(String(await read().catch((thrown: unknown) => thrown))).toContain("faster than");
+  expect(heard).toBeLessThan(20);
+});
+
+test("events older than a month go with the next ones", () => {
+  const { store } = temporaryStore();
+  let now = new Date(1_000_000);
+  const clock = { now: () => now, sleep: () => Promise.resolve() };
+  {
+    using bus = openEventBus({ store, clock });
+    bus.publish(happening("old"));
+  }
+  now = new Date(1_000_000 + 31 * 24 * 3600 * 1000);
+  using bus = openEventBus({ store, clock });
+  bus.publish(happening("new"));
+  expect(actions(bus.past(ALL))).toEqual(["new"]);
+});

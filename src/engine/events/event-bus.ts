@@ -12,10 +12,15 @@ import type { EngineEvent, EventBus, EventType } from "./event.ts";
 const WRITE_DELAY_MS = 250;
 /** Events kept; Docker keeps 256. */
 const KEPT_EVENTS = 20_000;
-/** Old rows are deleted once this many new ones have come. */
+/** Labels are part of an event: so many events of large ones would fill a disk. */
+const KEPT_BYTES = 64 * 1024 * 1024;
+const KEPT_NANO = 30n * 24n * 3600n * 1_000_000_000n;
+/** Old rows are deleted once this many new ones, or so many bytes, have come. */
 const TRIM_EVERY = 1000;
+const TRIM_EVERY_BYTES = 16 * 1024 * 1024;
 /** Events a live reader may lag behind before it is cut off. */
 const READER_LAG_LIMIT = 8192;
+const READER_LAG_BYTES = 16 * 1024 * 1024;
 /** Rows read at a time by `past`. */
 const PAGE_ROWS = 500;
 
@@ -46,6 +51,7 @@ class StoredEventBus implements OpenEventBus {
   #timer: NodeJS.Timeout | null = null;
   #lastNano: bigint;
   #sinceTrim = TRIM_EVERY;
+  #bytesSinceTrim = 0;
 
   constructor(store: Store, clock: Clock) {
     this.#store = store;
@@ -60,7 +66,10 @@ class StoredEventBus implements OpenEventBus {
   publish(event: Omit<EngineEvent, "timeNano">): void {
     const stamped: EngineEvent = { ...event, timeNano: this.#nextNano() };
     this.#waiting.push(stamped);
-    for (const reader of this.#readers) reader.push(stamped);
+    if (this.#readers.size > 0) {
+      const bytes = sizeOf(stamped);
+      for (const reader of this.#readers) reader.push(stamped, bytes);
+    }
     this.#timer ??= setTimeout(() => this.#flushLater(), WRITE_DELAY_MS).unref();
   }
 
@@ -102,16 +111,32 @@ class StoredEventBus implements OpenEventBus {
       "INSERT INTO events (time_nano, type, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
     );
     for (const { timeNano, type, action, actorId, attributes } of this.#waiting) {
-      insert.run(timeNano, type, action, actorId, JSON.stringify(attributes));
+      const text = JSON.stringify(attributes);
+      insert.run(timeNano, type, action, actorId, text);
+      this.#bytesSinceTrim += text.length;
     }
     this.#sinceTrim += this.#waiting.length;
     this.#waiting = [];
     this.#stopTimer();
-    if (this.#sinceTrim < TRIM_EVERY) return;
+    if (this.#sinceTrim < TRIM_EVERY && this.#bytesSinceTrim < TRIM_EVERY_BYTES) return;
+    this.#trim();
+  }
+
+  /** Bounded in number, age and bytes. */
+  #trim(): void {
     this.#sinceTrim = 0;
+    this.#bytesSinceTrim = 0;
     this.#store
-      .query("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?")
-      .run(KEPT_EVENTS);
+      .query("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ? OR time_nano < ?")
+      .run(KEPT_EVENTS, this.#lastNano - KEPT_NANO);
+    this.#store
+      .query(
+        `DELETE FROM events WHERE id <= (
+           SELECT max(id) FROM (
+             SELECT id, sum(octet_length(attributes)) OVER (ORDER BY id DESC) AS bytes FROM events
+           ) WHERE bytes > ?)`,
+      )
+      .run(KEPT_BYTES);
   }
 
   /** A full disk must not end the daemon: the events are dropped, oldest first, beyond what is kept. */
@@ -145,10 +170,18 @@ const eventOf = ({ time, type, action, actor, attributes }: EventRow): EngineEve
   timeNano: BigInt(time),
 });
 
+/** About what an event weighs. */
+function sizeOf({ attributes }: EngineEvent): number {
+  let bytes = 200;
+  for (const name in attributes) bytes += name.length + (attributes[name]?.length ?? 0);
+  return bytes;
+}
+
 /** One live reader: a bounded queue that is filled from the moment of `subscribe`. */
 class Reader implements AsyncIterable<EngineEvent>, AsyncIterator<EngineEvent> {
   readonly #leave: () => void;
-  readonly #queue: EngineEvent[] = [];
+  readonly #queue: { readonly event: EngineEvent; readonly bytes: number }[] = [];
+  #bytes = 0;
   #wake: (() => void) | null = null;
   #ended: boolean;
   #lagged = false;
@@ -159,13 +192,15 @@ class Reader implements AsyncIterable<EngineEvent>, AsyncIterator<EngineEvent> {
     signal.addEventListener("abort", () => this.end(), { once: true });
   }
 
-  push(event: EngineEvent): void {
-    if (this.#queue.length >= READER_LAG_LIMIT) {
+  push(event: EngineEvent, bytes: number): void {
+    const isFull = this.#queue.length >= READER_LAG_LIMIT || this.#bytes > READER_LAG_BYTES;
+    if (isFull) {
       this.#lagged = true;
       this.end();
       return;
     }
-    this.#queue.push(event);
+    this.#queue.push({ event, bytes });
+    this.#bytes += bytes;
     this.#wake?.();
   }
 
@@ -181,8 +216,11 @@ class Reader implements AsyncIterable<EngineEvent>, AsyncIterator<EngineEvent> {
 
   async next(): Promise<IteratorResult<EngineEvent>> {
     for (;;) {
-      const event = this.#queue.shift();
-      if (event) return { value: event, done: false };
+      const next = this.#queue.shift();
+      if (next !== undefined) {
+        this.#bytes -= next.bytes;
+        return { value: next.event, done: false };
+      }
       if (this.#lagged) throw unavailable("events came faster than they were read");
       if (this.#ended) return { value: undefined, done: true };
       await new Promise<void>((resolve) => {

@@ -3,6 +3,7 @@ import { invalid } from "#base";
 import {
   type Digest,
   digestOf,
+  familiarReference,
   formatReference,
   type ImageConfig,
   parseReference,
@@ -40,7 +41,10 @@ export async function commitImage(
       records.add({ id, diffIds, sizeBytes, parent, manifest: null });
       if (name !== null) records.setName(name, id, clock.now());
     });
-    if (name !== null) announce(context, { action: "tag", actorId: id, name, imageId: id });
+    if (name !== null) {
+      const shown = familiarReference(parseReference(name));
+      announce(context, { action: "tag", actorId: id, name: shown, imageId: id });
+    }
     return id;
   } finally {
     // Kept if the image was made, gone if it was not.

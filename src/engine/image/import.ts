@@ -37,7 +37,7 @@ export async function importTar(context: ImageContext, request: ImportRequest): 
       records.add({ id, diffIds: [diffId], sizeBytes, parent: null, manifest: null });
       if (name !== null) records.setName(name, id, clock.now());
     });
-    announce(context, { action: "import", actorId: id, name: name ?? id, imageId: id });
+    announce(context, { action: "import", actorId: id, name: id, imageId: id });
     return id;
   } finally {
     // Kept if the image was made, gone if it was not.

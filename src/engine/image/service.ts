@@ -6,7 +6,7 @@ import type { GarbageCollector } from "#engine/gc";
 import type { LayerStore } from "#engine/layer";
 import type { RegistryClient } from "#engine/registry-client";
 import type { Store } from "#engine/store";
-import { type Digest, formatReference, parseReference, parseTag } from "#oci";
+import { type Digest, familiarReference, formatReference, parseReference, parseTag } from "#oci";
 
 import { commitImage } from "./commit.ts";
 import { addBuilt } from "./add-built.ts";
@@ -100,7 +100,8 @@ class Images implements ImageService {
     const id = resolveImage(records, request.source);
     const name = formatReference({ ...target, tag });
     records.setName(name, id, clock.now());
-    announce(this.#context, { action: "tag", actorId: id, name, imageId: id });
+    const shown = familiarReference({ ...target, tag });
+    announce(this.#context, { action: "tag", actorId: id, name: shown, imageId: id });
   }
 
   async remove(request: { name: string; force: boolean; prune: boolean }): Promise<DeletedImage[]> {

@@ -9,6 +9,15 @@ const NANO = 1_000_000_000n;
  * Clients older than API 1.22 read `status`, `id` and `from`, and Docker still sends them.
  */
 export function encodeEvent(event: EngineEvent): string {
+  let line = lines.get(event);
+  if (line === undefined) lines.set(event, (line = lineOf(event)));
+  return line;
+}
+
+/** Every watcher of one event is told the same. */
+const lines = new WeakMap<EngineEvent, string>();
+
+function lineOf(event: EngineEvent): string {
   const { type, action, actorId, attributes, timeNano } = event;
   const old =
     type === "container"
@@ -79,10 +88,12 @@ const hasLabel = (attributes: EngineEvent["attributes"], label: string): boolean
   return attributes[label.slice(0, at)] === label.slice(at + 1);
 };
 
-/** By id, name, or the beginning of an id. */
+/** As Docker: by the beginning of an id or of a name. */
 const matchesActor = ({ actorId, attributes }: EngineEvent, values: readonly string[]): boolean =>
-  values.some(
-    (value) => value === attributes["name"] || (value !== "" && actorId.startsWith(value)),
+  values.some((value) =>
+    value === ""
+      ? actorId === "" || attributes["name"] === ""
+      : actorId.startsWith(value) || attributes["name"]?.startsWith(value) === true,
   );
 
 /** Events of an image, and of containers made from it; a name without a tag means every tag. */

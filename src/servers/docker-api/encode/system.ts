@@ -69,7 +69,7 @@ export function encodeInfo(
       Volume: ["local"],
       Network: ["bridge", "host", "null"],
       Authorization: null,
-      Log: ["json-file", "none"],
+      Log: ["fluentd", "gelf", "journald", "json-file", "local", "syslog"],
     },
     MemoryLimit: info.memoryLimit,
     SwapLimit: info.swapLimit,
