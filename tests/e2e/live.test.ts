@@ -490,6 +490,141 @@ describe("health checks", () => {
   });
 });
 
+describe("restart policies", () => {
+  test("wait twice as long each time, count, and give up after the last try", async () => {
+    await engine.ok(
+      "run -d --name failing --restart on-failure:3 busybox sh -c".split(" ").concat("exit 7"),
+    );
+    expect(await engine.ok(["wait", "failing"])).toBe("7");
+    await until(async () => (await inspect("failing", "{{.State.Status}}")) === "exited");
+    expect(await inspect("failing", "{{.RestartCount}} {{.State.ExitCode}}")).toBe("3 7");
+    const lines = await engine.ok([
+      ..."events --since 0 --filter container=failing --format".split(" "),
+      "{{.Action}} {{.TimeNano}}",
+      "--until",
+      String(Math.ceil(Date.now() / 1000)),
+    ]);
+    const happened = lines.split("\n").map((line) => line.split(" "));
+    const times = (action: string) =>
+      happened.filter(([name]) => name === action).map(([, nano]) => Number(nano) / 1e6);
+    const [ends, starts] = [times("die"), times("start")];
+    expect([ends.length, starts.length]).toEqual([4, 4]);
+    const pauses = starts.slice(1).map((at, index) => at - (ends[index] ?? 0));
+    for (const [index, least] of [100, 200, 400].entries()) {
+      expect(pauses[index]).toBeGreaterThanOrEqual(least - 5);
+    }
+  });
+
+  test("are changed on a running container, and obeyed at its next end", async () => {
+    await sleeper("convert");
+    await engine.ok(["update", "--restart", "always", "convert"]);
+    const first = await inspect("convert", "{{.State.Pid}}");
+    await engine.ok(["exec", "convert", "kill", "-9", "1"]).catch(() => "");
+    // Pid 1 of a namespace takes no signal from inside: it is ended from here.
+    process.kill(Number(first), "SIGKILL");
+    await until(
+      async () =>
+        (await inspect("convert", "{{.State.Running}} {{.State.Restarting}}")) === "true false" &&
+        (await inspect("convert", "{{.State.Pid}}")) !== first,
+    );
+    expect(await inspect("convert", "{{.RestartCount}}")).toBe("1");
+    await engine.ok(["update", "--restart", "no", "convert"]);
+    await engine.ok(["kill", "convert"]);
+    expect(await inspect("convert", "{{.State.Status}}")).toBe("exited");
+  });
+
+  test("over a restart of the daemon: always starts, unless-stopped remembers the person", async () => {
+    for (const policy of ["always", "unless-stopped", "no"]) {
+      for (const how of ["stopped", "running"]) {
+        await sleeper(`${policy}-${how}`, "--restart", policy);
+      }
+      await engine.ok(["stop", "-t", "0", `${policy}-stopped`]);
+    }
+    await engine.restartDaemon();
+    const running = async (name: string) => inspect(name, "{{.State.Running}}");
+    await until(async () => (await running("always-stopped")) === "true");
+    expect(await running("unless-stopped-stopped")).toBe("false");
+    expect(await running("no-stopped")).toBe("false");
+    for (const policy of ["always", "unless-stopped", "no"]) {
+      expect(await running(`${policy}-running`)).toBe("true");
+    }
+  });
+});
+
+describe("waiting and ending", () => {
+  test("each condition of wait is answered when it comes true", async () => {
+    const waiting = async (name: string, condition: string) => {
+      const answer = await engine.fetch(`/v1.51/containers/${name}/wait?condition=${condition}`, {
+        method: "POST",
+      });
+      return { answer, code: answer.json() as Promise<{ StatusCode: number }> };
+    };
+    await engine.ok(["create", "--name", "awaited", "busybox", "sh", "-c", "exit 5"]);
+    const next = await waiting("awaited", "next-exit");
+    const removed = await waiting("awaited", "removed");
+    expect(await (await waiting("awaited", "not-running")).code).toMatchObject({ StatusCode: 0 });
+    await engine.ok(["start", "awaited"]);
+    expect(await next.code).toMatchObject({ StatusCode: 5 });
+    expect(await (await waiting("awaited", "not-running")).code).toMatchObject({ StatusCode: 5 });
+    await engine.ok(["rm", "awaited"]);
+    expect(await removed.code).toMatchObject({ StatusCode: 5 });
+    expect((await waiting("busy", "whenever")).answer.status).toBe(400);
+  });
+
+  test("a process that ignores every signal is killed when its time is up", async () => {
+    const deaf = "trap '' TERM INT HUP QUIT USR1 USR2; echo deaf; while :; do sleep 1000; done";
+    await engine.ok(["run", "-d", "--name", "deaf", "busybox", "sh", "-c", deaf]);
+    await untilLogged("deaf", "deaf");
+    await engine.ok(["kill", "-s", "TERM", "deaf"]);
+    expect(await inspect("deaf", "{{.State.Running}}")).toBe("true");
+    await engine.ok(["stop", "-t", "1", "deaf"]);
+    expect(await inspect("deaf", "{{.State.Status}} {{.State.ExitCode}}")).toBe("exited 137");
+    await engine.ok(["start", "deaf"]);
+    await engine.ok(["kill", "deaf"]);
+    expect(await inspect("deaf", "{{.State.ExitCode}}")).toBe("137");
+  });
+
+  test("ten thousand forks end at the limit, and the engine and the container's end do not notice", async () => {
+    await sleeper("bomb", "--pids-limit", "64");
+    const forks = "i=0; while [ $i -lt 10000 ]; do sleep 1000 & i=$((i+1)); done";
+    // A shell that cannot fork gives up: others come after it until the limit is all taken.
+    for (let round = 0; round < 3; round += 1) {
+      await engine.docker(["exec", "-d", "bomb", "sh", "-c", forks]);
+    }
+    const stats = async () => {
+      const answer = await engine.fetch("/v1.51/containers/bomb/stats?stream=0&one-shot=1");
+      return (await answer.json()) as Stats;
+    };
+    await until(async () => ((await stats()).pids_stats.current ?? 0) >= 60);
+    expect((await stats()).pids_stats.current).toBeLessThanOrEqual(64);
+    expect(await engine.ok(["run", "--rm", "busybox", "echo", "unharmed"])).toBe("unharmed");
+    const { Processes: processes } = (await (
+      await engine.fetch("/v1.51/containers/bomb/top?ps_args=-eo%20pid,comm")
+    ).json()) as { Processes: string[][] };
+    expect(processes.length).toBeGreaterThan(30);
+    await engine.docker(["exec", "bomb", "true"]);
+    await engine.ok(["kill", "bomb"]);
+    expect(await inspect("bomb", "{{.State.ExitCode}}")).toBe("137");
+  });
+
+  test.each([
+    [["-o", "pid,args"], /^PID +COMMAND\n\d+ +sleep 1000$/],
+    [["aux"], /^USER +PID +%CPU/],
+    [["-eo", "user,pid,ppid,stat"], /^USER +PID +PPID +STAT/],
+  ])("top takes the arguments of ps: %p", async (args, shown) => {
+    if ((await engine.docker(["inspect", "shown"])).code !== 0) await sleeper("shown");
+    expect(await engine.ok(["top", "shown", ...args])).toMatch(shown);
+  });
+
+  test.each([[["-o", "comm"]], [["-o", "pid=x"]], [["--nonsense"]]])(
+    "and refuses those it cannot use: %p",
+    async (args) => {
+      expect((await engine.docker(["top", "shown", ...args])).code).toBe(1);
+      expect(await engine.ok(["exec", "shown", "echo", "alive"])).toBe("alive");
+    },
+  );
+});
+
 describe("docker container prune", () => {
   test("removes what does not run, within its filters", async () => {
     await engine.ok(["create", "--name", "keep", "--label", "keep=yes", "busybox", "true"]);

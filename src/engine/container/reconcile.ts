@@ -175,6 +175,7 @@ function reconcileExecs(context: Context, processes: readonly ProcessReport[]): 
         ...exec,
         state: { status: "exited", pid, exitCode: UNKNOWN_EXIT_CODE },
       });
+      context.execEnds.get(execId)?.(UNKNOWN_EXIT_CODE);
     }
   }
 }
