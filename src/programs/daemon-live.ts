@@ -32,6 +32,7 @@ export class LiveOptions {
     this.registry = {
       withRepository: (request, work) => this.#client.withRepository(request, work),
       login: (request) => this.#client.login(request),
+      search: (request) => this.#client.search(request),
     };
     this.inspectRemote = (request) => inspectRemote(this.registry, request);
   }

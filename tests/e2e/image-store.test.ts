@@ -149,6 +149,42 @@ describe("archives", () => {
   });
 });
 
+describe("search", () => {
+  test("asks the registry that is named, and tells when it has no search", async () => {
+    const asked: string[] = [];
+    using server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch(request) {
+        const url = new URL(request.url);
+        if (url.pathname !== "/v1/search") return new Response("{}", { status: 404 });
+        asked.push(url.search);
+        if (url.searchParams.get("q") === "nothing") return new Response("", { status: 404 });
+        const one = { name: "team/web", description: "a web server", star_count: 7 };
+        return Response.json({
+          results: [one, { ...one, name: "web", is_official: true, star_count: 1 }],
+        });
+      },
+    });
+    const host = `127.0.0.1:${server.port}`;
+    const format = ["--format", "{{.Name}} {{.Description}} {{.StarCount}} {{.IsOfficial}}"];
+    expect(await engine.ok(["search", ...format, "--limit", "5", `${host}/web`])).toBe(
+      "team/web a web server 7 \nweb a web server 1 [OK]",
+    );
+    expect(asked).toEqual(["?q=web&n=5"]);
+    expect(await engine.ok(["search", ...format, "-f", "stars=3", `${host}/web`])).not.toContain(
+      "OK",
+    );
+    expect(
+      await engine.ok(["search", ...format, "-f", "is-official=true", `${host}/web`]),
+    ).toStartWith("web");
+    const none = await engine.docker(["search", `${host}/nothing`]);
+    expect(none.stderr).toContain("Unexpected status code 404");
+    const much = await engine.docker(["search", "--limit", "1000", `${host}/web`]);
+    expect(much.stderr).toContain("outside the range of [1, 100]");
+  });
+});
+
 describe("system df", () => {
   test("tells what images, containers and volumes take, shared layers once", async () => {
     const id = await engine.ok([

@@ -116,6 +116,13 @@ export interface ImageService {
     signal: AbortSignal;
     onProgress: OnProgress;
   }): Promise<Digest>;
+  /** @param request.term `redis`, or `registry.example/redis`; @param request.limit 1 to 100 */
+  search(request: {
+    term: string;
+    limit: number;
+    credentials?: RegistryCredentials;
+    signal: AbortSignal;
+  }): Promise<ImageSearchResult[]>;
   /** Images without a tag, or all, that no container uses. @throws EngineError "conflict" while another runs */
   prune(request: {
     danglingOnly: boolean;
@@ -152,6 +159,13 @@ export interface ImageCommitRequest {
   readonly comment: string;
   readonly reference?: string;
   readonly signal: AbortSignal;
+}
+
+export interface ImageSearchResult {
+  readonly name: string;
+  readonly description: string;
+  readonly isOfficial: boolean;
+  readonly stars: number;
 }
 
 /** Who uses an image: the container room answers, wired by the daemon, so `rmi` can refuse. */

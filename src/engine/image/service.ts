@@ -16,6 +16,7 @@ import type {
   Image,
   ImageFilters,
   ImageHistoryEntry,
+  ImageSearchResult,
   ImageService,
   ImageUsage,
   ImageUsers,
@@ -31,6 +32,7 @@ import { ImageRecords } from "./records.ts";
 import { removeImage } from "./remove.ts";
 import { resolveImage } from "./resolve.ts";
 import { save } from "./save.ts";
+import { searchImages } from "./search.ts";
 import { manifestOf, usageOfImages } from "./usage.ts";
 
 export interface ImageServiceOptions {
@@ -125,6 +127,10 @@ class Images implements ImageService {
     request: Parameters<ImageService["save"]>[1],
   ): ReadableStream<Uint8Array> {
     return save(this.#context, names, request);
+  }
+
+  async search(request: Parameters<ImageService["search"]>[0]): Promise<ImageSearchResult[]> {
+    return await searchImages(this.#context, request);
   }
 
   async prune(request: Parameters<ImageService["prune"]>[0]) {

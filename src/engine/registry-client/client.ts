@@ -4,7 +4,7 @@
  * Docker Hub is asked through the operator's mirrors first. Loopback and "insecure" registries are tried with
  * https, then with plain http, as Docker does.
  */
-import { systemClock, unauthorized } from "#base";
+import { systemClock, unauthorized, kindOf } from "#base";
 import { DEFAULT_DOMAIN } from "#oci";
 
 import { Authorizer, type Credentials } from "./authorization.ts";
@@ -12,6 +12,7 @@ import { challengesOf } from "./challenge.ts";
 import { answerError } from "./errors.ts";
 import { DEFAULT_LIMITS, type RegistryLimits, type RegistryOptions } from "./options.ts";
 import { Repository } from "./repository.ts";
+import { searchAt, type SearchRequest, type SearchResult } from "./search.ts";
 import { Transport } from "./transport.ts";
 import { openTrust, type Trust } from "./trust.ts";
 
@@ -40,6 +41,8 @@ export interface RegistryClient {
     request: RepositoryRequest,
     work: (repository: Repository) => Promise<T>,
   ): Promise<T>;
+  /** The search of a registry that has one: Docker Hub, and the oldest private ones. */
+  search(request: SearchRequest): Promise<SearchResult[]>;
   /** `docker login`: throws "unauthorized" unless the registry takes the credentials. */
   login(request: {
     serverAddress: string;
@@ -117,6 +120,25 @@ class HttpRegistryClient implements RegistryClient {
         signal.throwIfAborted();
         failure = cause;
         if (!isUnreachable(cause)) break;
+      }
+    }
+    throw failure;
+  }
+
+  async search(request: SearchRequest): Promise<SearchResult[]> {
+    const { domain } = request;
+    const endpoints =
+      domain === DEFAULT_DOMAIN
+        ? [{ origin: new URL(HUB_LOGIN) }]
+        : await this.#endpoints({ domain });
+    let failure: unknown;
+    for (const { origin } of endpoints) {
+      try {
+        return await searchAt(this.#transport, origin, request);
+      } catch (cause) {
+        request.signal.throwIfAborted();
+        failure = cause;
+        if (kindOf(cause) !== "unavailable") break;
       }
     }
     throw failure;

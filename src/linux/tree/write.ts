@@ -62,6 +62,8 @@ interface OpenFile {
   segment: number;
   /** Taken of the current segment. */
   inSegment: number;
+  /** Where the last written byte ended: the file's size so far. */
+  end: number;
 }
 
 /** Give it to a `TarParser`; call `end` when the archive is over, and dispose of it in any case. */
@@ -97,7 +99,7 @@ export class TreeWriter implements TarHandler, Disposable {
       const { offset, room } = placeOf(file);
       if (room <= 0) return;
       const piece = rest.subarray(0, room);
-      writeSparsely(file.fd.fd, piece, offset);
+      if (writeSparsely(file.fd.fd, piece, offset)) file.end = offset + piece.length;
       file.taken += piece.length;
       file.inSegment += piece.length;
       rest = rest.subarray(piece.length);
@@ -169,7 +171,9 @@ export class TreeWriter implements TarHandler, Disposable {
 
   #make(parentFd: number, name: Uint8Array, header: TarHeader): void {
     for (let attempts = 1; ; attempts += 1) {
-      const isKept = this.#clear(parentFd, name, header);
+      // Most files are new: their creation itself tells when one is not.
+      const isLikelyNew = header.type === "file" && attempts === 1;
+      const isKept = isLikelyNew ? false : this.#clear(parentFd, name, header);
       try {
         if (header.type === "directory") this.#makeDirectory(parentFd, name, header, isKept);
         else if (header.type === "file") this.#makeFile(parentFd, name, header);
@@ -221,7 +225,7 @@ export class TreeWriter implements TarHandler, Disposable {
   #makeFile(parentFd: number, name: Uint8Array, header: TarHeader): void {
     const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
     const fd = new FileDescriptor(openPath(name, flags, 0o600, parentFd));
-    this.#file = { fd, header, taken: 0, segment: 0, inSegment: 0 };
+    this.#file = { fd, header, taken: 0, segment: 0, inSegment: 0, end: 0 };
   }
 
   #endFile(): void {
@@ -229,7 +233,7 @@ export class TreeWriter implements TarHandler, Disposable {
     this.#file = null;
     if (file === null) return;
     using fd = file.fd;
-    ftruncateSync(fd.fd, file.header.sizeBytes);
+    if (file.end !== file.header.sizeBytes) ftruncateSync(fd.fd, file.header.sizeBytes);
     this.#describe(fd.fd, file.header);
     setTime(fd.fd, file.header);
   }
@@ -329,14 +333,15 @@ function placeOf(file: OpenFile): { offset: number; room: number } {
   }
 }
 
-/** The file is new: zeros that are not written are a hole, which reads as zeros. */
-function writeSparsely(fd: number, bytes: Buffer, position: number): void {
+/** The file is new: zeros that are not written are a hole, which reads as zeros. @returns whether it wrote */
+function writeSparsely(fd: number, bytes: Buffer, position: number): boolean {
   const isHole =
     bytes.length === 0 || (bytes[0] === 0 && bytes.length <= ZERO_PIECE.length && isZero(bytes));
-  if (isHole) return;
+  if (isHole) return false;
   for (let done = 0; done < bytes.length;) {
     done += writeSync(fd, bytes, done, bytes.length - done, position + done);
   }
+  return true;
 }
 
 const isZero = (bytes: Buffer): boolean => ZERO_PIECE.subarray(0, bytes.length).equals(bytes);

@@ -9,7 +9,12 @@ import {
   platformRank,
   repositoryOf,
 } from "#oci";
-import { atLeast, type ImageDeleteItem, type ImagesPrune } from "#wire/docker";
+import {
+  atLeast,
+  type ImageDeleteItem,
+  type ImageSearchResult,
+  type ImagesPrune,
+} from "#wire/docker";
 import { parseJson, readableOf, requireFilters, startedStream } from "#wire/http";
 
 import type { Call } from "./call.ts";
@@ -43,6 +48,7 @@ export function imageRoutes(images: ImageService): Routes {
       });
       call.empty(201);
     },
+    "GET /images/search": (call) => search(call, images),
     "POST /images/prune": (call) => prune(call, images),
     "DELETE /images/**:name": (call) => remove(call, images),
     "POST /images/create": (call) =>
@@ -81,6 +87,45 @@ function inspect(call: Call, images: ImageService): void {
     ...encodeImage(image, version),
     ...(withManifests ? encodeManifests(image, images.manifestOf(image)) : {}),
   });
+}
+
+const SEARCH_FILTERS: ReadonlySet<string> = new Set(["is-automated", "is-official", "stars"]);
+const SEARCH_LIMIT = 25;
+
+async function search(call: Call, images: ImageService): Promise<void> {
+  const { query } = call;
+  const filters = requireFilters(query.filters(), SEARCH_FILTERS);
+  const [official, automated] = ["is-official", "is-automated"].map((name) => {
+    const value = filters[name]?.at(-1);
+    return value === undefined ? undefined : booleanFilter(name, value);
+  });
+  const stars = Math.max(0, ...(filters["stars"] ?? []).map((text) => starsOf(text)));
+  const credentials = decodeCredentials(call.header("x-registry-auth"));
+  const term = query.text("term");
+  if (term === "") throw invalid("missing search term");
+  const found = await images.search({
+    term,
+    limit: query.integer("limit") ?? SEARCH_LIMIT,
+    ...(credentials === undefined ? {} : { credentials }),
+    signal: call.signal,
+  });
+  const answer: ImageSearchResult[] = found
+    // Docker Hub builds nothing by itself any more: no image is automated.
+    .filter(() => automated !== true)
+    .filter((one) => (official === undefined || one.isOfficial === official) && one.stars >= stars)
+    .map(({ name, description, isOfficial, stars: count }) => ({
+      name,
+      description,
+      is_official: isOfficial,
+      is_automated: false,
+      star_count: count,
+    }));
+  call.json(200, answer);
+}
+
+function starsOf(text: string): number {
+  if (/^\d+$/.test(text)) return Number(text);
+  throw invalid(`invalid filter 'stars=${text}'`);
 }
 
 const PRUNE_FILTERS: ReadonlySet<string> = new Set(["dangling", "label", "label!", "until"]);

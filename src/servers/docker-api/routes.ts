@@ -33,7 +33,6 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
 
 /** By what is missing: its routes. Each answers 501 and says so. */
 const MISSING: Readonly<Record<string, readonly string[]>> = {
-  "the search of images": ["GET /images/search"],
   "cancelling a build by its id": ["POST /build/cancel"],
   "a session (BuildKit)": ["POST /session", "POST /grpc"],
   "checkpoints of a container": [

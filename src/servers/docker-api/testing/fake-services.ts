@@ -61,6 +61,7 @@ function resolveImage(name: string): Image {
 }
 
 const fakeUsage = {
+  search: () => Promise.resolve([]),
   prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
   usage: () => ({ layersSizeBytes: 1, sharedSizeBytes: new Map() }),
   manifestOf: () => ({
