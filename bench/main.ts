@@ -2,7 +2,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 
 import { median, type Sample } from "./measure.ts";
-import { openBench, type Scenario, scenarios } from "./scenarios.ts";
+import { logScenarios } from "./logs.ts";
+import { openBench, type Scenario, scenarios as engineScenarios } from "./scenarios.ts";
+
+const scenarios = [...engineScenarios, ...logScenarios];
 
 interface Row {
   readonly scenario: string;

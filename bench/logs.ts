@@ -1,0 +1,90 @@
+/** Logs and events under load. Every number comes with a proof that nothing was lost. */
+import type { BenchEngine } from "./peer.ts";
+import type { Bench, Scenario } from "./scenarios.ts";
+
+const LINES = 500_000;
+const WATCHERS = 20;
+const LIVES = 400;
+
+const docker = (engine: BenchEngine, ...args: string[]): string[] => [
+  "docker",
+  "-H",
+  `unix://${engine.socket}`,
+  ...args,
+];
+
+async function run(command: readonly string[]): Promise<string> {
+  const child = Bun.spawn([...command], { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+  const text = await new Response(child.stdout).text();
+  if ((await child.exited) !== 0) throw new Error(command.join(" "));
+  return text.trim();
+}
+
+/** Lines a second from a container, through its log, to `docker logs -f`. @throws when one is missing */
+async function follow(engine: BenchEngine, driver: string): Promise<number> {
+  const create = ["create", "--log-driver", driver, "busybox", "seq", "1", String(LINES)];
+  const id = await run(docker(engine, ...create));
+  const started = performance.now();
+  await run(docker(engine, "start", id));
+  const text = await run(docker(engine, "logs", "-f", id));
+  const seconds = (performance.now() - started) / 1000;
+  const lines = text.split("\n");
+  const isWhole = lines.every((line, index) => line === String(index + 1));
+  if (lines.length !== LINES || !isWhole) throw new Error(`${lines.length} of ${LINES} lines came`);
+  await run(docker(engine, "rm", id));
+  return LINES / seconds;
+}
+
+/** Milliseconds a life while everybody watches. @throws when a watcher missed an event or its place */
+async function watched(engine: BenchEngine): Promise<number> {
+  const watchers = Array.from({ length: WATCHERS }, () => watch(engine));
+  await Bun.sleep(500);
+  const started = performance.now();
+  for (let life = 0; life < LIVES; life += 1) {
+    await run(docker(engine, "run", "--rm", "--label", "bench", "busybox", "true"));
+  }
+  const elapsedMs = performance.now() - started;
+  const [first = "", ...others] = await Promise.all(watchers);
+  const isAlike = others.every((other) => other === first);
+  const events = first.trim().split("\n").length;
+  if (!isAlike || events < LIVES * 4) throw new Error(`${events} events, alike: ${isAlike}`);
+  return elapsedMs / LIVES;
+}
+
+async function watch(engine: BenchEngine): Promise<string> {
+  const filters = encodeURIComponent('{"type":["container"],"label":["bench"]}');
+  const response = await fetch(`http://engine/events?filters=${filters}`, { unix: engine.socket });
+  const decoder = new TextDecoder();
+  let text = "";
+  let gone = 0;
+  for await (const chunk of response.body ?? []) {
+    const part = decoder.decode(chunk, { stream: true });
+    text += part;
+    gone += part.split('"Action":"destroy"').length - 1;
+    if (gone >= LIVES) break;
+  }
+  return text;
+}
+
+const everyone = ({ naru, peer }: Bench) => [naru, peer];
+
+export const logScenarios: readonly Scenario[] = [
+  ...["json-file", "local"].map((driver) => ({
+    name: `logs -f of ${LINES} lines, ${driver}`,
+    unit: "lines/s",
+    budget: "100,000 lines a second to a follower without loss",
+    run: async (bench: Bench) => {
+      const samples = [];
+      for (const engine of everyone(bench)) {
+        samples.push({ contender: engine.name, values: [await follow(engine, driver)] });
+      }
+      return samples;
+    },
+  })),
+  {
+    name: `${WATCHERS} event watchers over ${LIVES} lives`,
+    unit: "ms a life",
+    budget: "complete and ordered for each",
+    run: async ({ naru }) => [{ contender: "naru", values: [await watched(naru)] }],
+  },
+];
