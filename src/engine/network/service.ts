@@ -2,12 +2,13 @@
  * The daemon's part: which networks there are, who has which address, which ports lead where. Everything is
  * recorded before it exists; `ensure` and `reconcile` make the kernel agree with the records.
  */
-import { conflict, invalid, notFound, sentenceOf, shortId, wrap } from "#base";
+import { conflict, forbidden, invalid, notFound, sentenceOf, shortId, wrap } from "#base";
 import type { EventBus } from "#engine/events";
 import type { Store } from "#engine/store";
 import { type Netlink, openNetlink } from "#linux/netlink";
 import { type Nftables, openNftables } from "#linux/nftables";
 
+import { pendingKey } from "./addresses/allocation.ts";
 import { contains, formatIpv4, parseCidr, type Subnet } from "./addresses/ip.ts";
 import { DOCKER_POOLS, parseDefaultPool } from "./addresses/pools.ts";
 import { ensurePorts } from "./bridge/bridge.ts";
@@ -193,6 +194,9 @@ class BridgeNetworkService implements OpenedNetworkService {
 
   remove(nameOrId: string, nameOf: (containerId: string) => string = shortId): Promise<Network> {
     const network = this.resolve(nameOrId);
+    if (this.#isBeingJoined(network)) {
+      throw forbidden(`error while removing network: network ${network.name} has active endpoints`);
+    }
     this.#users.remove(network, nameOf);
     this.#tell(network, "destroy");
     return Promise.resolve(network);
@@ -202,7 +206,8 @@ class BridgeNetworkService implements OpenedNetworkService {
     const removed: string[] = [];
     for (const network of this.list()) {
       const inUse = this.#records.endpointsIn(network.id).length > 0;
-      if (network.custom === null || inUse || !isMeant(network)) continue;
+      if (network.custom === null || inUse || this.#isBeingJoined(network)) continue;
+      if (!isMeant(network)) continue;
       this.#users.remove(network, shortId);
       this.#tell(network, "destroy");
       removed.push(network.name);
@@ -210,6 +215,11 @@ class BridgeNetworkService implements OpenedNetworkService {
     const attributes = { reclaimed: "0" };
     this.#events.publish({ type: "network", action: "prune", actorId: "", attributes });
     return Promise.resolve(removed);
+  }
+
+  /** A container that starts now has an address that is not recorded yet. */
+  #isBeingJoined({ id }: Network): boolean {
+    return this.#tools.pending.values().some((key) => key.startsWith(pendingKey(id, "")));
   }
 
   #tell({ id, name, driver }: Network, action: "create" | "destroy"): void {
@@ -349,11 +359,17 @@ class BridgeNetworkService implements OpenedNetworkService {
     try {
       const target = request.ports.length === 0 ? null : targetOf(placedOf(wishes, decided));
       const bound = target === null ? [] : await this.#ports.reserve(decided, target, request);
-      // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.
-      this.#records.transactInUse(() => {
-        for (const endpoint of decided) this.#records.addEndpoint(endpoint);
-        if (target !== null) this.#records.addBindings(publishedOf(containerId, target, bound));
-      });
+      try {
+        // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.
+        this.#records.transactInUse(() => {
+          for (const endpoint of decided) this.#records.addEndpoint(endpoint);
+          if (target !== null) this.#records.addBindings(publishedOf(containerId, target, bound));
+        });
+      } catch (thrown) {
+        // A full disk: no record would ever tell whose ports they are.
+        if (bound.length > 0) await this.#portHolder.release(containerId);
+        throw thrown;
+      }
       const endpoints = this.#records.endpointsOf(containerId);
       this.#guards.add(endpoints);
       const attachment: NetworkAttachment = {
@@ -381,7 +397,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     );
     if (known.length === 0) return;
     const ports = known.flatMap((id) => records.bindingsOf(id));
-    this.#guards.remove(known.flatMap((id) => records.endpointsOf(id)));
+    this.#guards.removeOf(known);
     records.transactInUse(() => {
       for (const id of known) {
         records.removeBindings(id);

@@ -2,7 +2,7 @@
  * Networks of users: recorded, then made; unmade, then forgotten. A crash in between leaves a record without its link,
  * which `ensure` makes, or a link that no record knows, which `removeStrangers` takes away.
  */
-import { assert, forbidden, sentenceOf, shortId } from "#base";
+import { assert, conflict, forbidden, sentenceOf, shortId } from "#base";
 import type { Netlink } from "#linux/netlink";
 
 import { formatSubnet, parseCidr, type Subnet } from "./addresses/ip.ts";
@@ -149,7 +149,12 @@ export class UserNetworks {
     const isShared = this.#parts.records
       .networks()
       .some((other) => other.bridge === bridge && other.custom?.foreignLink === false);
-    const foreignLink = !isShared && this.#parts.netlink.getLink(bridge) !== null;
+    const present = this.#parts.netlink.getLink(bridge);
+    // Before anything is recorded or ruled: this may be the host's own way to the world.
+    if (network.driver === "bridge" && present && present.kind !== "bridge") {
+      throw conflict(`the link ${bridge} is there already and is no bridge`);
+    }
+    const foreignLink = !isShared && present !== null;
     return { ...network, custom: { ...custom, foreignLink } };
   }
 

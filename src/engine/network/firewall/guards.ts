@@ -44,6 +44,12 @@ export class Guards {
     if (ports.length > 0) this.#firewall.unguard(ports);
   }
 
+  /** All of some containers. Costs nothing while no network is guarded. */
+  removeOf(containerIds: readonly string[]): void {
+    if (!this.#records.networks().some(isGuarded)) return;
+    this.remove(containerIds.flatMap((id) => this.#records.endpointsOf(id)));
+  }
+
   #guarded(endpoints: readonly Endpoint[]): GuardedPort[] {
     const networks = this.#records.networks();
     return endpoints
@@ -56,7 +62,7 @@ export class Guards {
 }
 
 const isGuarded = ({ driver, custom }: Network): boolean =>
-  driver === "bridge" && custom !== null && bridgeOptions(custom.options).antiSpoofing;
+  custom !== null && driver === "bridge" && bridgeOptions(custom.options).antiSpoofing;
 
 function guardedPort({ link }: Endpoint): GuardedPort {
   const { address, ipv6, linkLocal = [] } = link;
