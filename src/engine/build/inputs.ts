@@ -148,7 +148,7 @@ export class InputDigest {
     const { type, mode, link, devMajor, devMinor, xattrs, uid, gid } = node;
     const attributes = [...(xattrs ?? [])].map(([name, value]) => [name, value.toString()]);
     const owner = keepOwner ? [uid, gid] : [];
-    const name = below(as, relative);
+    const name = relative === "" ? as : below(as, relative);
     // A folder's own mode counts below the source only: of the source itself just the content is copied.
     const ownMode = type === "directory" && relative === "" ? 0 : mode;
     const line = JSON.stringify([

@@ -17,6 +17,7 @@ import {
   environmentOf,
   imageConfigOf,
   type StageState,
+  timeText,
 } from "./stage-state.ts";
 import { keyOf, type StepDone, takeStep } from "./steps.ts";
 import { makeWorkingDirectory } from "./workdir.ts";
@@ -213,7 +214,7 @@ export class StageBuilder {
     const next = { ...state, ...step.change };
     return committed(next, {
       createdBy: step.createdBy,
-      created: new Date(createdMs).toISOString(),
+      created: timeText(createdMs),
       layer: done.layer,
       key: keyOf({ facts: { parent: state.key, step: done.key }, files: [] }),
     });

@@ -25,6 +25,10 @@ export const DEFAULT_SHELL = ["/bin/sh", "-c"];
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const COMMENT = "buildkit.dockerfile.v0";
 
+/** A time as Go writes it: no zeros at the end of a fraction. */
+export const timeText = (milliseconds: number): string =>
+  new Date(milliseconds).toISOString().replace(/\.?0+Z$/, "Z");
+
 /** `FROM scratch`. */
 export const emptyState = (platform: Platform, created: string): StageState => ({
   layers: [],
