@@ -122,7 +122,7 @@ test("a secret is there for its RUN, and nowhere after", async () => {
   const context = archive([
     [
       { name: "Dockerfile" },
-      'FROM busybox\nRUN --mount=type=secret,id=key,required --mount=type=secret,id=key,env=KEY cat /run/secrets/key | wc -c > /n; stat -c %a /run/secrets/key >> /n; test ${#KEY} = 12\n',
+      "FROM busybox\nRUN --mount=type=secret,id=key,required --mount=type=secret,id=key,env=KEY cat /run/secrets/key | wc -c > /n; stat -c %a /run/secrets/key >> /n; test ${#KEY} = 12\n",
     ],
   ]);
   const value = Buffer.from("hidden-value").toString("base64");
