@@ -5,7 +5,7 @@ import { inspect, parseArgs } from "node:util";
 
 import { sentenceOf } from "#base";
 import { Deliveries } from "#engine/log-delivery";
-import { buildNetwork, PortReservations, removeLinks } from "#engine/network";
+import { buildNetwork, DnsServers, PortReservations, removeLinks } from "#engine/network";
 import { openNativeDriver, openOciDriver, type RuntimeDriver } from "#engine/runtime";
 import {
   AlreadyRunningError,
@@ -68,6 +68,7 @@ function parts(
     },
     buildNetwork,
     removeLinks,
+    dns: new DnsServers((message) => log("warn", message)),
     ports: new PortReservations(),
     cgroup: (path) => cgroups.at(path),
     deliveries: new Deliveries({

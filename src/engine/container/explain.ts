@@ -2,6 +2,7 @@
 import { conflict } from "#base";
 
 import type { Context } from "./context.ts";
+import { dnsOf } from "./dns.ts";
 import { prepareMounts, writeEtcFiles } from "./prepare.ts";
 import { birthMessage, compose } from "./start.ts";
 import { isActive } from "./wait.ts";
@@ -15,7 +16,8 @@ export async function explainStart(context: Context, nameOrId: string): Promise<
     throw conflict(`container ${id} is running: a plan is told before the start`);
   const lowers = context.snapshots.lowers(layers);
   const snapshot = context.snapshots.create({ id, layers });
-  writeEtcFiles(context, record, context.network.endpointsOf(id));
+  const endpoints = context.network.endpointsOf(id);
+  writeEtcFiles(context, record, { endpoints, dns: dnsOf(context, record, endpoints) });
   await prepareMounts(context, record, lowers);
   const shared = host.networkMode.mode === "host" || host.networkMode.mode === "container";
   const message = birthMessage(context, record, {

@@ -269,6 +269,7 @@ export class FakeSupervisor implements SupervisorLink {
       case "reservePorts":
       case "releasePorts":
       case "removeLinks":
+      case "setDns":
       case "dropLog":
       case "resize":
       case "upgrade":

@@ -290,7 +290,7 @@ test("hosts and resolv.conf have Docker's form", () => {
     hostFile: null,
   });
   expect(dotted).toEndWith("172.18.0.2\tweb.shop.lan web\n");
-  const request = { servers: [], search: [], options: [], keepLoopback: false };
+  const request = { servers: [], search: [], options: [], keepLoopback: false, resolver: null };
   const file = (hostFile: string) => resolvFile({ ...request, hostFile });
   expect(file("nameserver 127.0.0.53\nsearch lan\n")).toContain(
     "nameserver 8.8.8.8\nnameserver 8.8.4.4\nsearch lan\n",
@@ -299,6 +299,10 @@ test("hosts and resolv.conf have Docker's form", () => {
     "nameserver 10.0.0.1\noptions ndots:2\n",
   );
   expect(resolvFile({ ...request, hostFile: "search lan", search: ["."] })).not.toContain("search");
+  const resolver = { servers: ["10.0.0.1"] };
+  expect(resolvFile({ ...request, hostFile: "search lan", resolver })).toContain(
+    "\nnameserver 127.0.0.11\nsearch lan\noptions ndots:0\n\n# Based on host file: '/etc/resolv.conf' (internal resolver)\n# ExtServers: [10.0.0.1]\n",
+  );
 });
 
 test("times grow strictly and sort as text", () => {

@@ -1,9 +1,9 @@
 /** What a start looks up and writes before the birth: files, volumes, devices, the spec. */
-import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { conflict, invalid, sentenceOf } from "#base";
-import type { Endpoint } from "#engine/network";
+import type { ContainerDns, Endpoint } from "#engine/network";
 import { readMountInfo } from "#linux/mount";
 import { ensureProfile } from "#linux/security";
 import type { RuntimeSpec } from "#oci";
@@ -15,6 +15,7 @@ import type { Context } from "./context.ts";
 import { hostDevices, requestedDevices } from "./devices.ts";
 import { hostnameFile, hostsFile, isStubResolv, resolvFile } from "./etc-files.ts";
 import { linkedContainers, linkEnvironment, linkHosts } from "./links.ts";
+import { readIfThere } from "./read-if-there.ts";
 import type { ContainerRecord } from "./records.ts";
 import {
   apparmorProfileOf,
@@ -51,7 +52,7 @@ export function etcPaths(
 export function writeEtcFiles(
   context: Context,
   record: ContainerRecord,
-  endpoints: readonly Endpoint[],
+  { endpoints, dns }: { endpoints: readonly Endpoint[]; dns: ContainerDns | null },
 ): void {
   const { config, host } = record;
   mkdirSync(containerFolder(context, record.id), { recursive: true, mode: 0o710 });
@@ -65,7 +66,9 @@ export function writeEtcFiles(
     hostsFile({
       hostname: config.hostname,
       domainname: config.domainname,
-      addresses: endpoints.map(({ link }) => link.address),
+      addresses: endpoints
+        .flatMap(({ link }) => [link.address, link.ipv6?.address ?? ""])
+        .filter((address) => address !== ""),
       extraHosts: host.extraHosts,
       gateway: endpoints[0]?.link.gateway ?? null,
       hostFile: inHost ? readIfThere("/etc/hosts") : null,
@@ -83,6 +86,7 @@ export function writeEtcFiles(
       search: choose(host.dnsSearch, options.dnsSearch),
       options: choose(host.dnsOptions, options.dnsOptions),
       keepLoopback: inHost,
+      resolver: dns === null ? null : { servers: dns.servers },
     }),
     { mode: 0o644 },
   );
@@ -91,15 +95,6 @@ export function writeEtcFiles(
 function readHostResolv(inHost: boolean): string {
   const text = readIfThere("/etc/resolv.conf");
   return !inHost && isStubResolv(text) ? readIfThere(UPSTREAM_RESOLV) : text;
-}
-
-function readIfThere(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw thrown;
-  }
 }
 
 /** Volumes filled, bind sources there. */

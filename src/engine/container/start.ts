@@ -17,6 +17,7 @@ import type { RuntimeSpec } from "#oci";
 
 import { requestedEdits } from "./cdi.ts";
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
+import { dnsOf } from "./dns.ts";
 import { finishRun, writeOrNote } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent, publishNetworkEvents } from "./happenings.ts";
@@ -87,14 +88,16 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   const lowers = context.snapshots.lowers(record.layers);
   const attached = await attachNetwork(context, record);
   const snapshot = context.snapshots.create({ id, layers: record.layers });
-  writeEtcFiles(context, record, attached.endpoints);
+  const dns = dnsOf(context, record, attached.endpoints);
+  writeEtcFiles(context, record, { endpoints: attached.endpoints, dns });
   mountSharedMemory(context, record);
   await prepareMounts(context, record, lowers);
-  const message = birthMessage(context, record, {
+  const born = birthMessage(context, record, {
     root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
     attachment: attached.attachment,
     ...composed,
   });
+  const message = dns === null ? born : { ...born, dns };
   // The ports lead to an address that nobody answers at until the birth: both may go on at once.
   const published = attached.ports.length > 0 ? network.publish(id, attached.ports) : null;
   published?.catch(() => undefined);

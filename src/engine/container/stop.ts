@@ -3,6 +3,7 @@ import { conflict, internal, invalid, kindOf, notModified, sentenceOf, wrap } fr
 import { SIGINT, SIGKILL, SIGTERM, signalName } from "#linux/process";
 
 import { type Context, liveOf } from "./context.ts";
+import { refreshDns } from "./dns.ts";
 import { cancelRestart } from "./exit.ts";
 import { publishEvent } from "./happenings.ts";
 import { unwatchHealth, watchHealth } from "./health-monitor.ts";
@@ -271,6 +272,12 @@ export function renameContainer(
       publishEvent(context, renamed, "rename", { oldName: `/${oldName}` });
     } catch (cause) {
       throw wrap("Error when allocating new name", cause);
+    }
+    try {
+      await refreshDns(context, id);
+    } catch (cause) {
+      // It has its new name all the same; the next start or connection tells the resolver.
+      context.log.warn(`the resolver was not told the name of ${id}`, { error: sentenceOf(cause) });
     }
   });
 }

@@ -2,6 +2,8 @@
  * Networks and endpoints. The daemon decides and records (`openNetworkService`); the supervisor builds links and
  * holds ports (`buildNetwork`, `removeLinks`, `PortReservations`), which need neither records nor firewall.
  */
+export type { ContainerDns, DnsNetwork } from "./dns/container-dns.ts";
+export { DnsServers } from "./dns/servers.ts";
 export type * from "./endpoint.ts";
 export type * from "./network-service.ts";
 export { networkMigrations } from "./migrations.ts";

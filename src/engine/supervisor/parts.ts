@@ -1,6 +1,6 @@
 /** What the supervisor needs of other rooms, as functions: `programs/supervisor.ts` hands over the real ones. */
 import type { Deliveries } from "#engine/log-delivery";
-import type { BridgeEndpoint, NetworkAttachment, PortBinding } from "#engine/network";
+import type { BridgeEndpoint, ContainerDns, NetworkAttachment, PortBinding } from "#engine/network";
 import type { RuntimeDriver } from "#engine/runtime";
 
 import type { Requests } from "./protocol.ts";
@@ -20,6 +20,16 @@ export interface PortHolding {
   list(): readonly { readonly id: string; readonly ports: readonly PortBinding[] }[];
 }
 
+/** Names inside containers of user networks. */
+export interface NameServing {
+  /** Synchronous: called while the newborn waits. */
+  open(id: string, request: { networkNamespace: number; dns: ContainerDns }): void;
+  update(id: string, dns: ContainerDns): void;
+  isOpen(id: string): boolean;
+  /** One that is not open is no error. */
+  close(id: string): void;
+}
+
 export interface SupervisorParts {
   /** @throws RuntimeError for a runtime that is not there */
   openDriver(runtime: string): RuntimeDriver;
@@ -31,6 +41,7 @@ export interface SupervisorParts {
   }): void;
   /** Links that are not there are no error. */
   removeLinks(endpoints: readonly BridgeEndpoint[]): void | Promise<void>;
+  readonly dns: NameServing;
   readonly ports: PortHolding;
   cgroup(path: string): ContainerCgroup;
   /** What containers print, on its way to log servers. */

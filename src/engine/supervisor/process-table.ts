@@ -4,6 +4,9 @@
  * A container's folder, cgroup and links outlive its announced exit by a moment (teardown is not on the caller's
  * path); `forget` and the next birth of the same id wait for it.
  */
+import type { ContainerDns } from "#engine/network";
+import { openNamespace } from "#linux/namespace";
+import { FileDescriptor } from "#linux/path";
 import { assert, conflict, EngineError, noSuch, notFound, sentenceOf } from "#base";
 import { type LogTarget, SpoolWriter } from "#engine/log-delivery";
 import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
@@ -137,7 +140,13 @@ export class ProcessTable {
         stdio: stdio.forDriver,
         scratch: records.scratch(key),
         init: message.init,
-        prepare: (child) => parts.buildNetwork({ ...child, attachment }),
+        prepare: (child) => {
+          parts.buildNetwork({ ...child, attachment });
+          if (message.dns !== undefined) {
+            const { networkNamespace } = child;
+            parts.dns.open(message.id, { networkNamespace, dns: message.dns });
+          }
+        },
       });
     });
   }
@@ -254,6 +263,31 @@ export class ProcessTable {
       log,
     });
     this.#entries.set(nameOf(identity.key), { state: "alive", process, container });
+    if (container?.dns !== undefined) this.#reopenDns(identity, container.dns);
+  }
+
+  /** The earlier supervisor's sockets ended with it; the namespace is the process' own. */
+  #reopenDns({ key, pid }: ProcessIdentity, dns: ContainerDns): void {
+    try {
+      using namespace = new FileDescriptor(openNamespace(pid, "net"));
+      this.#options.parts.dns.open(key.id, { networkNamespace: namespace.fd, dns });
+    } catch (thrown) {
+      this.#warn(`open the resolver of ${key.id}`, thrown);
+    }
+  }
+
+  /** Who a container finds by name, and who finds it, from now on. @throws EngineError */
+  setDns(id: string, dns: ContainerDns): void {
+    const entry = this.#entries.get(id);
+    const process = this.living({ id });
+    if (entry?.state !== "alive" || entry.container === null) return;
+    const { identity } = process;
+    const container = { ...entry.container, dns };
+    this.#entries.set(id, { ...entry, container });
+    const { key, ...born } = identity;
+    this.#options.records.writeState({ version: 1, key, stdio: process.stdio, born, container });
+    if (this.#options.parts.dns.isOpen(id)) this.#options.parts.dns.update(id, dns);
+    else this.#reopenDns(identity, dns);
   }
 
   /** One that ended while no supervisor lived. */
@@ -399,6 +433,7 @@ export class ProcessTable {
     const { parts, records } = this.#options;
     const cgroup = () => parts.cgroup(container.cgroupsPath);
     const steps: [string, () => unknown][] = [
+      ["end the resolver of", () => parts.dns.close(key.id)],
       ["unmount the tree of", () => process?.releaseMounts()],
       ["remove the links of", () => parts.removeLinks(container.endpoints)],
       ["kill the rest of", () => cgroup().killAll(KILL_WAIT)],
@@ -489,6 +524,7 @@ function containerOf(message: BirthMessage) {
     log: message.log,
     cgroupsPath: message.spec.linux.cgroupsPath,
     endpoints: attachment.mode === "bridge" ? attachment.endpoints : [],
+    ...(message.dns === undefined ? {} : { dns: message.dns }),
   };
   return { attachment, container };
 }

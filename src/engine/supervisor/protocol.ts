@@ -18,7 +18,7 @@
  * A process is named by `ProcessKey`: a container's init is { id }, an exec { id, execId }.
  */
 import type { LogTarget } from "#engine/log-delivery";
-import type { BridgeEndpoint, NetworkAttachment, PortBinding } from "#engine/network";
+import type { BridgeEndpoint, ContainerDns, NetworkAttachment, PortBinding } from "#engine/network";
 import type { BirthFailure, Identity, RootFileSystem } from "#engine/runtime";
 import type { ProcessSpec, ResourcesSpec, RuntimeSpec } from "#oci";
 
@@ -72,6 +72,8 @@ export interface BirthMessage {
   readonly init: string | null;
   readonly stdio: StdioRequest;
   readonly network: NetworkAttachment;
+  /** Absent: no resolver of ours inside. */
+  readonly dns?: ContainerDns;
   readonly log: LogTarget;
 }
 
@@ -159,6 +161,8 @@ export interface Requests {
     request: { type: "listPorts" };
     answer: { holders: { id: string; ports: PortBinding[] }[] };
   };
+  /** Other networks, names or servers of a container that runs. */
+  setDns: { request: { type: "setDns"; id: string; dns: ContainerDns }; answer: null };
   /** Removes the host link of a container that ended, by name. */
   removeLinks: {
     request: { type: "removeLinks"; endpoints: readonly BridgeEndpoint[] };

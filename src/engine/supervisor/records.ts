@@ -25,7 +25,7 @@ import { join } from "node:path";
 
 import { invalid } from "#base";
 import type { LogTarget } from "#engine/log-delivery";
-import type { BridgeEndpoint } from "#engine/network";
+import type { BridgeEndpoint, ContainerDns } from "#engine/network";
 import type { RuntimeSpec } from "#oci";
 
 import type { ExitReport, ProcessKey, ProcessReport, StdioRequest } from "./protocol.ts";
@@ -54,6 +54,7 @@ export interface ContainerState {
   readonly log: LogTarget;
   readonly cgroupsPath: string;
   readonly endpoints: readonly BridgeEndpoint[];
+  readonly dns?: ContainerDns;
 }
 
 export interface ExitRecord {

@@ -259,6 +259,9 @@ class Server {
         return null;
       case "listPorts":
         return { holders: parts.ports.list() };
+      case "setDns":
+        table.setDns(request.id, request.dns);
+        return null;
       case "removeLinks":
         await parts.removeLinks(request.endpoints);
         return null;

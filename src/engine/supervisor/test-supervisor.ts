@@ -111,6 +111,12 @@ try {
         root: `${execRoot}/log-spool`,
         warn: (message) => console.error(message),
       }),
+      dns: {
+        open: () => undefined,
+        update: () => undefined,
+        isOpen: () => false,
+        close: () => undefined,
+      },
       ports: { reserve: () => [], release: () => undefined, list: () => [] },
       cgroup: () => ({
         oomKills: () => 0,
