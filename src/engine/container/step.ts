@@ -11,6 +11,7 @@ import type { Digest } from "#oci";
 import type { ContainerConfig, HostConfig, MountRequest, NetworkMode } from "./config.ts";
 import { requestedEdits } from "./cdi.ts";
 import type { Context, LiveStep } from "./context.ts";
+import { dnsOf } from "./dns.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { cleanPath } from "./merge.ts";
 import { resolveMounts } from "./mounts.ts";
@@ -67,7 +68,8 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
     const lowers = context.snapshots.lowers(layers);
     const { attachment, endpoints } = await attach(context, request);
     const { upper, work } = context.snapshots.create({ id, layers });
-    writeEtcFiles(context, record, endpoints);
+    const dns = dnsOf(context, record, endpoints);
+    writeEtcFiles(context, record, { endpoints, dns });
     const output = await context.supervisor.attach({
       key: { id },
       stdin: false,
@@ -87,6 +89,7 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
         init: null,
         stdio: { openStdin: false, stdinOnce: false, terminal: null },
         network: attachment,
+        ...(dns === null ? {} : { dns }),
         log: { driver: "none" },
       });
     } catch (cause) {
