@@ -180,6 +180,11 @@ describe("search", () => {
     ).toStartWith("web");
     const none = await engine.docker(["search", `${host}/nothing`]);
     expect(none.stderr).toContain("Unexpected status code 404");
+    for (const words of [[], ["--no-trunc"], ["--format", "json"], ["-f", "is-official=true"]]) {
+      const command = ["search", ...words, `${host}/web`];
+      const [docker, ours] = [await engine.docker(command), await engine.naru(command)];
+      expect(ours.stdout).toBe(docker.stdout);
+    }
     const much = await engine.docker(["search", "--limit", "1000", `${host}/web`]);
     expect(much.stderr).toContain("outside the range of [1, 100]");
   });

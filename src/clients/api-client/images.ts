@@ -4,6 +4,7 @@ import type {
   ImageDeleteItem,
   ImageHistoryItem,
   ImageInspect,
+  ImageSearchResult,
   ImagesPrune,
   ImageSummary,
   JsonMessage,
@@ -78,6 +79,26 @@ export const registryAuthHeader = (auth: AuthConfig | undefined): Record<string,
   auth === undefined
     ? {}
     : { "X-Registry-Auth": Buffer.from(JSON.stringify(auth)).toString("base64url") };
+
+export const searchImages = (
+  client: ApiClient,
+  options: {
+    term: string;
+    limit?: number | undefined;
+    filters: Filters;
+    auth?: AuthConfig | undefined;
+  },
+): Promise<ImageSearchResult[]> =>
+  client.json({
+    method: "GET",
+    path: "/images/search",
+    query: {
+      term: options.term,
+      limit: options.limit,
+      filters: filtersQuery(options.filters),
+    },
+    headers: registryAuthHeader(options.auth),
+  });
 
 /** Progress lines of a pull; a failure after the first line arrives as a line with `error`. */
 export async function* pullImage(

@@ -94,6 +94,13 @@ export const imageCommands: readonly CommandEntry[] = [
     load: async () => (await import("./rmi.ts")).rmi,
   },
   {
+    names: ["search"],
+    usage: "[OPTIONS] TERM",
+    short: "Search Docker Hub for images",
+    args: { min: 1, max: 1 },
+    load: async () => (await import("./search.ts")).search,
+  },
+  {
     names: ["image save", "save"],
     usage: "[OPTIONS] IMAGE [IMAGE...]",
     short: "Save one or more images to a tar archive (streamed to STDOUT by default)",

@@ -41,7 +41,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "manifest",
   "node",
   "plugin",
-  "search",
   "secret",
   "service",
   "stack",
