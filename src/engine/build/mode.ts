@@ -35,7 +35,7 @@ function applied(
   const whole = who.includes("a") ? "ugo" : who;
   const mask = whole.split("").reduce((bits, letter) => bits | (WHO[letter] ?? 0), 0);
   let now = mode;
-  for (const [, operator = "", what = ""] of changes.matchAll(/([-+=])([rwxXst]*|[ugo])/g)) {
+  for (const [, operator = "", what = ""] of changes.matchAll(/([-+=])([ugo]|[rwxXst]*)/g)) {
     const bits = bitsOf(what, now, isDirectory) & mask;
     if (operator === "+") now |= bits;
     else if (operator === "-") now &= ~bits;

@@ -178,6 +178,8 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       onOutput: printer(builder),
       signal,
     });
+    await using released = { [Symbol.asyncDispose]: () => ended.released };
+    void released;
     if (ended.exitCode !== 0) throw failed(command.argv, ended);
     using root = rootOf(context, state.layers);
     const { diffId } = await context.layers.writeUpper({

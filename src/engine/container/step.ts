@@ -49,6 +49,8 @@ export interface StepResult {
   readonly upper: string;
   /** Places inside that only mounts of the engine stand on. */
   readonly mountTargets: readonly string[];
+  /** Settles when address and files are given back; the layer can be written meanwhile. Never rejects. */
+  readonly released: Promise<void>;
 }
 
 /** Waits for the end of the process and of its output. @throws EngineError when it could not be started */
@@ -103,11 +105,13 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
     signal.throwIfAborted();
     const { exitCode, oomKilled } = exit;
     const mountTargets = [...(spec.mounts ?? [])].map(({ destination }) => destination);
-    return { exitCode, oomKilled, upper, mountTargets };
+    return { exitCode, oomKilled, upper, mountTargets, released: giveBack(context, id) };
+  } catch (cause) {
+    await giveBack(context, id);
+    throw cause;
   } finally {
     signal.removeEventListener("abort", kill);
     context.steps.delete(id);
-    await giveBack(context, id);
   }
 }
 
