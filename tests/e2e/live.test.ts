@@ -255,7 +255,7 @@ async function eventsUntil(
   work: () => Promise<unknown>,
 ): Promise<string[]> {
   const listener = Bun.spawn(
-    `docker -H unix://${engine.socket} events --filter container=${name} --format {{.Action}} --since 0`
+    `docker -H unix://${engine.socket} events --filter container=${name} --format {{.Action}} --since 1`
       .split(" ")
       .map(String),
     { stdout: "pipe", stderr: "ignore" },
