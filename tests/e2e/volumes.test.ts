@@ -352,6 +352,25 @@ test("create, mount, unmount and destroy are events", async () => {
   ).toEqual(["create told", "mount told /v", "unmount told", "destroy told"]);
 });
 
+test("naru volume does the same", async () => {
+  const naru = async (...args: string[]) => {
+    const { code, stdout, stderr } = await engine.naru(["volume", ...args]);
+    return `${code} ${stdout}${stderr}`;
+  };
+  expect(await naru("create", "--label", "a=b", "ours")).toBe("0 ours\n");
+  expect(await naru("ls")).toMatch(/^0 DRIVER +VOLUME NAME\nlocal +ours\n$/);
+  expect(await naru("ls", "--format", "{{.Name}} {{.Labels}} {{.Size}}")).toBe("0 ours a=b N/A\n");
+  expect(await naru("inspect", "-f", "{{.Scope}}", "ours")).toBe("0 local\n");
+  expect(await naru("rm", "ours", "nope")).toBe(
+    "1 ours\nError response from daemon: get nope: no such volume\n",
+  );
+  await naru("create", "more");
+  expect(await naru("prune", "-f")).toBe("0 Total reclaimed space: 0B\n");
+  expect(await naru("prune", "-fa")).toBe(
+    "0 Deleted Volumes:\nmore\n\nTotal reclaimed space: 0B\n",
+  );
+});
+
 test("a folder that no record names is a volume again", async () => {
   await engine.killDaemon();
   mkdirSync(join(volumes, "found/_data"), { recursive: true });

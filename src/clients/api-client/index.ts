@@ -9,5 +9,6 @@ export * from "./json-lines.ts";
 export * from "./live.ts";
 export * from "./networks.ts";
 export * from "./system.ts";
+export * from "./volumes.ts";
 export type { Wire } from "./wire.ts";
 export { openWire } from "./wire.ts";

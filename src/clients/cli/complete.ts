@@ -2,7 +2,7 @@
  * `naru __complete WORD...`: what the last word may become, one candidate a line, a description behind a tab. The line
  * `:files` asks the shell for file names. Live names come from the daemon, and a daemon that is not there is silence.
  */
-import { listContainers, listImages } from "#clients/api-client";
+import { listContainers, listImages, listVolumes } from "#clients/api-client";
 
 import type { CommandEntry } from "./commands/command.ts";
 import { commands, findCommand, groups } from "./commands/table.ts";
@@ -149,6 +149,11 @@ async function liveNames(kind: CompletionKind, session: Session): Promise<Candid
         DEFAULT_CONTEXT,
         ...listContexts(session.configDirectory).map(({ Name }) => Name),
       ].map((text) => ({ text }));
+    case "volumes": {
+      const client = await session.client();
+      const { Volumes } = await listVolumes(client);
+      return Volumes.map(({ Name: text }) => ({ text }));
+    }
     case "networks": {
       const client = await session.client();
       const networks = await client.json<{ Name: string }[]>({ method: "GET", path: "/networks" });

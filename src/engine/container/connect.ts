@@ -5,6 +5,7 @@ import { conflict, forbidden, internal, invalid } from "#base";
 import type { Endpoint, EndpointRequest, PortBinding } from "#engine/network";
 
 import { type Context, liveOf } from "./context.ts";
+import { refreshDns } from "./dns.ts";
 import { publishNetworkEvent } from "./happenings.ts";
 import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
@@ -41,6 +42,7 @@ export function connectContainer(
     });
     savePorts(context, id, connected.ports);
     addHost(context, record, connected.endpoint);
+    await refreshDns(context, id);
     publishNetworkEvent(context, connected.endpoint, "connect");
   });
 }
@@ -84,6 +86,7 @@ export function disconnectContainer(
     });
     savePorts(context, id, ports);
     removeHost(context, record, endpoint);
+    await refreshDns(context, id);
     publishNetworkEvent(context, endpoint, "disconnect");
   });
 }

@@ -59,10 +59,13 @@ function serversOf({ options }: Context, { host }: ContainerRecord): readonly st
   return hostServers(readIfThere("/etc/resolv.conf"));
 }
 
+const NOBODY: ContainerDns = { networks: [], servers: [] };
+
 /** After a change of names or networks: a running container's resolver, and those that look for it, are told. */
 export async function refreshDns(context: Context, id: string): Promise<void> {
   const record = context.records.get(id);
   if (record === undefined || !isActive(record)) return;
-  const dns = dnsOf(context, record, context.network.endpointsOf(id));
-  if (dns !== null) await context.supervisor.request({ type: "setDns", id, dns });
+  // Of one that left its last user network nobody is told any more.
+  const dns = dnsOf(context, record, context.network.endpointsOf(id)) ?? NOBODY;
+  await context.supervisor.request({ type: "setDns", id, dns });
 }

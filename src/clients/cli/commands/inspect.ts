@@ -84,6 +84,11 @@ export const inspectContainers: Command = {
   run: (invocation) => inspectAll(invocation, kinds.container),
 };
 
+export const inspectVolumes: Command = {
+  flags: [FORMAT_FLAG, JSON_FLAG],
+  run: (invocation) => inspectAll(invocation, kinds.volume),
+};
+
 export const inspectNetworks: Command = {
   flags: [
     FORMAT_FLAG,

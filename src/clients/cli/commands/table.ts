@@ -7,12 +7,14 @@ import { containerCommands } from "./table-containers.ts";
 import { imageCommands } from "./table-images.ts";
 import { networkCommands } from "./table-networks.ts";
 import { systemCommands } from "./table-system.ts";
+import { volumeCommands } from "./table-volumes.ts";
 
 export const commands: readonly CommandEntry[] = [
   ...containerCommands,
   ...imageCommands,
   ...networkCommands,
   ...systemCommands,
+  ...volumeCommands,
 ];
 
 /** Groups (management commands) and what they manage. */
@@ -23,6 +25,7 @@ export const groups: Readonly<Record<string, string>> = {
   image: "Manage images",
   network: "Manage networks",
   system: "Manage Naru",
+  volume: "Manage volumes",
 };
 
 /** Docker's commands that are still to come: refused with a sentence, and not shown as working. */
@@ -47,7 +50,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "swarm",
   "system prune",
   "trust",
-  "volume",
 ]);
 
 /** What the words at the start of a command line mean. */

@@ -46,6 +46,7 @@ export type CompletionKind =
   | "stopped"
   | "images"
   | "networks"
+  | "volumes"
   | "contexts"
   | "files"
   | "commands"
