@@ -6,10 +6,14 @@ import type { BuildPruneReport } from "#wire/docker";
 import { readableOf, requireFilters, writeChunk } from "#wire/http";
 
 import type { Call } from "./call.ts";
-import { decodeBuild } from "./decode/build.ts";
+import { decodeBuild, decodeCacheSources } from "./decode/build.ts";
 import { encodeBuilt, encodeBuildEvent } from "./encode/build.ts";
 import { parseMoment } from "./instants.ts";
 import type { Routes } from "./routes.ts";
+
+/** Docker takes images that it cannot use as a cache for a miss; here it is said that none is asked. */
+const CACHE_FROM_UNUSED =
+  "[Warning] --cache-from is not needed and was not used: the cache knows steps by what they read\n";
 
 /** What a quiet build keeps, to tell when it fails. */
 const KEPT_LINES = 1000;
@@ -35,6 +39,9 @@ async function build(call: Call, builds: BuildService): Promise<void> {
     kept.splice(0, kept.length - KEPT_LINES);
   };
   try {
+    if (decodeCacheSources(call.query.text("cachefrom")).length > 0) {
+      await onEvent({ type: "notice", text: CACHE_FROM_UNUSED });
+    }
     const { signal } = call;
     const context = options.remote === "" ? readableOf(call.request) : null;
     const { id } = await builds.build({ ...options, context, signal, onEvent });

@@ -78,6 +78,13 @@ function decodeOutputs(text: string): { Type: string }[] {
   });
 }
 
+/** @throws EngineError "invalid" for what is no list */
+export function decodeCacheSources(text: string): readonly unknown[] {
+  const parsed = text === "" ? [] : (parseJson(text) ?? []);
+  if (!Array.isArray(parsed)) throw invalid("invalid cachefrom");
+  return parsed;
+}
+
 function decodeTag(text: string): string {
   const reference = parseReference(text);
   if (reference.digest !== null) throw invalid("build tag cannot contain a digest");

@@ -1,0 +1,159 @@
+/** Options of `docker build`, ADD's sources, and Dockerfiles that come by other ways than a folder. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+
+import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
+
+import { type Engine, startEngine } from "./engine.ts";
+
+let engine: Engine;
+let web: Bun.Server<undefined>;
+const folders: string[] = [];
+const LEGACY = { DOCKER_BUILDKIT: "0" };
+const TEXT = "from the web\n";
+
+beforeAll(async () => {
+  web = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: (request) => {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/files/page.txt") {
+        const headers = { "Last-Modified": "Tue, 14 Nov 2023 22:13:20 GMT" };
+        return new Response(TEXT, { headers });
+      }
+      if (pathname === "/packed.tgz") return new Response(gzipSync(packed()));
+      if (pathname === "/Dockerfile.web")
+        return new Response("FROM busybox\nRUN echo web > /web\n");
+      return new Response("no", { status: 404 });
+    },
+  });
+  engine = await startEngine();
+}, 60_000);
+afterAll(async () => {
+  await web.stop(true);
+  expect(engine.violations()).toEqual([]);
+  await engine[Symbol.asyncDispose]();
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+}, 60_000);
+
+/** An archive with one file of somebody's. */
+function packed(): Buffer {
+  const bytes = Buffer.from("packed\n");
+  const header = encodeTarHeader({ name: "d/file", sizeBytes: bytes.length, uid: 7, gid: 8 });
+  return Buffer.concat([header, bytes, tarPadding(bytes.length), TAR_TRAILER]);
+}
+
+function contextOf(files: Record<string, string | Uint8Array>): string {
+  const folder = mkdtempSync("/tmp/naru-test-build-");
+  folders.push(folder);
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  return folder;
+}
+
+async function built(args: readonly string[], stdin?: string | Uint8Array): Promise<string> {
+  const options = stdin === undefined ? {} : { stdin };
+  const finished = await engine.docker(["build", ...args], { env: LEGACY, ...options });
+  if (finished.code !== 0) throw new Error(finished.stdout + finished.stderr);
+  return finished.stdout;
+}
+
+const shown = (image: string, script: string): Promise<string> =>
+  engine.ok(["run", "--rm", "--network", "none", image, "sh", "-c", script]);
+
+test("ADD unpacks archives of the context, and takes URLs as files, checked by their checksum", async () => {
+  const url = `http://127.0.0.1:${web.port}`;
+  const digest = new Bun.CryptoHasher("sha256").update(TEXT).digest("hex");
+  const dockerfile = [
+    "FROM busybox",
+    "ADD plain.tar /plain/",
+    "ADD packed.tar.gz /packed/",
+    "ADD --unpack=false plain.tar /kept/",
+    "ADD --chown=9:9 plain.tar /owned/",
+    `ADD --checksum=sha256:${digest} ${url}/files/page.txt /web/`,
+    `ADD --chmod=644 ${url}/files/page.txt /renamed`,
+    `ADD --unpack=true ${url}/packed.tgz /unpacked/`,
+  ].join("\n");
+  const context = contextOf({
+    Dockerfile: dockerfile,
+    "plain.tar": packed(),
+    "packed.tar.gz": gzipSync(packed()),
+  });
+  await built(["-t", "added", context]);
+  expect(
+    await shown(
+      "added",
+      "cat /plain/d/file /packed/d/file /unpacked/d/file /web/page.txt; ls /kept; stat -c '%u:%g' /plain/d/file /owned/d/file; stat -c '%a %Y' /web/page.txt /renamed",
+    ),
+  ).toBe(
+    "packed\npacked\npacked\nfrom the web\nplain.tar\n7:8\n9:9\n600 1700000000\n644 1700000000",
+  );
+  const wrong = `FROM busybox\nADD --checksum=sha256:${"0".repeat(64)} ${url}/files/page.txt /x\n`;
+  const refused = await engine.docker(["build", contextOf({ Dockerfile: wrong })], { env: LEGACY });
+  expect(refused.stderr).toContain(`digest mismatch sha256:${digest}`);
+  const gone = `FROM busybox\nADD ${url}/none /x\n`;
+  const missing = await engine.docker(["build", contextOf({ Dockerfile: gone })], { env: LEGACY });
+  expect(missing.stderr).toContain("with status 404");
+}, 60_000);
+
+test("a Dockerfile comes from standard input, another name, an archive or a URL", async () => {
+  await built(["-t", "stdin", "-"], "FROM busybox\nRUN echo stdin > /way\n");
+  expect(await shown("stdin", "cat /way")).toBe("stdin");
+  const other = contextOf({ "Other.file": "FROM busybox\nCOPY way /way\n", way: "other\n" });
+  await built(["-t", "other", "-f", join(other, "Other.file"), other]);
+  expect(await shown("other", "cat /way")).toBe("other");
+  const dockerfile = Buffer.from("FROM busybox\nRUN echo archive > /way\n");
+  const header = encodeTarHeader({ name: "Dockerfile", sizeBytes: dockerfile.length });
+  const archive = Buffer.concat([header, dockerfile, tarPadding(dockerfile.length), TAR_TRAILER]);
+  await built(["-t", "archive", "-"], new Uint8Array(gzipSync(archive)));
+  expect(await shown("archive", "cat /way")).toBe("archive");
+  const remote = encodeURIComponent(`http://127.0.0.1:${web.port}/Dockerfile.web`);
+  const answer = await engine.fetch(`/build?t=remote&remote=${remote}`, { method: "POST" });
+  expect(await answer.text()).toContain("Successfully tagged remote:latest");
+  expect(await shown("remote", "cat /web")).toBe("web");
+}, 60_000);
+
+test("a RUN sees hosts, limits, network and shared memory as asked, and proxies stay out of the image", async () => {
+  const context = contextOf({
+    Dockerfile:
+      'FROM busybox\nRUN (grep -c "10.1.2.3.*extra" /etc/hosts; ulimit -n; df -k /dev/shm | tail -n1 | awk "{print \\$2}"; ip -o addr | grep -c eth0; echo $http_proxy) > /seen || true\n',
+  });
+  await built([
+    "-t",
+    "options",
+    "--add-host=extra:10.1.2.3",
+    "--ulimit=nofile=77:77",
+    "--shm-size=8m",
+    "--network=none",
+    "--memory=64m",
+    "--build-arg=http_proxy=http://user:pass@proxy",
+    context,
+  ]);
+  expect(await shown("options", "cat /seen")).toBe("1\n77\n8192\n0\nhttp://user:pass@proxy");
+  expect(await engine.ok(["history", "--no-trunc", "options"])).not.toContain("user:pass");
+  expect(await engine.ok(["inspect", "options"])).not.toContain("user:pass");
+  // Another proxy is no other build.
+  const other = ["--add-host=extra:10.1.2.3", "--network=none", "--build-arg=http_proxy=other"];
+  expect(await built([...other, context])).toContain(" ---> Using cache\n");
+}, 60_000);
+
+test("what is not there is refused by name, and what was not needed is told", async () => {
+  const context = contextOf({ Dockerfile: "FROM busybox\nRUN true\n" });
+  const squash = await engine.fetch("/build?squash=1", { method: "POST" });
+  expect([squash.status, await squash.text()]).toEqual([
+    400,
+    '{"message":"squash is only supported with experimental mode"}\n',
+  ]);
+  const session = await engine.fetch("/build?version=2&remote=client-session&session=x", {
+    method: "POST",
+  });
+  expect(session.status).toBe(501);
+  expect(await built(["--cache-from", "busybox", context])).toContain("[Warning] --cache-from");
+  expect(await built(["--build-arg", "UNKNOWN=1", context])).toContain(
+    "[Warning] One or more build-args [UNKNOWN] were not consumed",
+  );
+  const tag = await engine.docker(["build", "-t", "UPPER", context], { env: LEGACY });
+  expect(tag.stderr).toContain("must be lowercase");
+}, 60_000);
