@@ -5,7 +5,13 @@ import { inspect, parseArgs } from "node:util";
 
 import { sentenceOf } from "#base";
 import { Deliveries } from "#engine/log-delivery";
-import { buildNetwork, DnsServers, PortReservations, removeLinks } from "#engine/network";
+import {
+  buildNetwork,
+  DnsServers,
+  PortReservations,
+  removeLinks,
+  SpareNamespaces,
+} from "#engine/network";
 import { openNativeDriver, openOciDriver, type RuntimeDriver } from "#engine/runtime";
 import {
   AlreadyRunningError,
@@ -56,6 +62,7 @@ function parts(
 ): SupervisorParts {
   const drivers = new Map<string, RuntimeDriver>();
   const cgroups = openCgroupHost();
+  const spares = new SpareNamespaces((thrown) => log("debug", `a spare: ${sentenceOf(thrown)}`));
   return {
     openDriver: (runtime) => {
       const driver = drivers.get(runtime) ?? openDriver(runtime, { execRoot, cgroups });
@@ -66,6 +73,7 @@ function parts(
       for (const driver of drivers.values()) driver[Symbol.dispose]?.();
       drivers.clear();
     },
+    takeSpareNamespace: (attachment) => spares.take(attachment),
     buildNetwork,
     removeLinks,
     dns: new DnsServers((message) => log("warn", message)),

@@ -169,7 +169,8 @@ test("thirty containers get thirty addresses, and all are given back", async () 
     "master",
     engine.bridge,
   ]).stdout.toString();
-  expect(links).toBe("");
+  // Namespaces made ahead have their links on it, too.
+  expect(links.split("\n").filter((line) => line !== "" && !line.includes(" narusp"))).toEqual([]);
 });
 
 test("a container reaches outside through the host, which is made no router for others", async () => {

@@ -51,7 +51,9 @@ function linksOf(tag: string): string[] {
   return links.filter(
     (name) =>
       bridges.includes(name) ||
-      bridges.some((one) => existsSync(`/sys/class/net/${one}/brif/${name}`)),
+      // Of a namespace made ahead: it is gone with the supervisor.
+      (!name.startsWith("narusp") &&
+        bridges.some((one) => existsSync(`/sys/class/net/${one}/brif/${name}`))),
   );
 }
 

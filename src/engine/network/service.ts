@@ -46,6 +46,7 @@ import { PortPublisher } from "./port-publisher.ts";
 import { type Placed, publishedOf, targetOf } from "./publishing.ts";
 import { candidateOf, defaultRoutes } from "./routes.ts";
 import { UserNetworks } from "./user-networks.ts";
+import { SPARE_PREFIX } from "./sandbox/spares.ts";
 
 export interface NetworkOptions {
   /** The default bridge's link; "naru0". Another name also names another firewall table. */
@@ -435,12 +436,15 @@ class BridgeNetworkService implements OpenedNetworkService {
       .listLinks()
       .filter(({ kind, master, name }) => {
         const isPort = kind === "veth" && master === bridge.index;
-        return isPort && name.startsWith(LINK_PREFIX) && !ours.has(name);
+        return isPort && isContainers(name) && !ours.has(name);
       })
       .map(({ name }) => name);
     if (strangers.length > 0) this.#netlink.deleteLinks(strangers);
   }
 }
+
+const isContainers = (name: string): boolean =>
+  name.startsWith(LINK_PREFIX) && !name.startsWith(SPARE_PREFIX);
 
 const placedOf = (wishes: readonly Wish[], endpoints: readonly NewEndpoint[]): Placed[] =>
   endpoints.flatMap(({ address, address6 }, index) => {

@@ -53,6 +53,8 @@ export interface BirthRequest {
    * Called once, synchronously, when the child's namespaces exist and before anything of the image runs:
    * the supervisor builds the network here. A throw ends the birth and nothing is left.
    */
+  /** A network namespace made ahead, instead of a new one; the caller's. Only for drivers that say so. */
+  readonly networkNamespace?: number | null;
   readonly prepare: (child: { readonly pid: number; readonly networkNamespace: number }) => void;
 }
 
@@ -97,6 +99,8 @@ export interface ExpectedBirth {
 
 export interface RuntimeDriver {
   readonly name: string;
+  /** Whether a birth may be given its network namespace. */
+  readonly takesNetworkNamespace?: boolean;
   /** Makes now what a birth will need. Undone by `release`, by a birth that differs, or when none comes. */
   expect?(request: ExpectedBirth): void;
   /** Resolves when execve has succeeded. @throws RuntimeError, its sentence in Docker's words */

@@ -1,6 +1,12 @@
 /** What the supervisor needs of other rooms, as functions: `programs/supervisor.ts` hands over the real ones. */
 import type { Deliveries } from "#engine/log-delivery";
-import type { BridgeEndpoint, ContainerDns, NetworkAttachment, PortBinding } from "#engine/network";
+import type {
+  BridgeEndpoint,
+  ContainerDns,
+  NetworkAttachment,
+  PortBinding,
+  SpareNamespace,
+} from "#engine/network";
 import type { RuntimeDriver } from "#engine/runtime";
 
 import type { Requests } from "./protocol.ts";
@@ -33,11 +39,14 @@ export interface NameServing {
 export interface SupervisorParts {
   /** @throws RuntimeError for a runtime that is not there */
   openDriver(runtime: string): RuntimeDriver;
+  /** A network namespace made ahead that will do for this attachment; the taker's. */
+  takeSpareNamespace(attachment: NetworkAttachment): SpareNamespace | null;
   /** Synchronous: called while the newborn waits. */
   buildNetwork(request: {
     readonly pid: number;
     readonly networkNamespace: number;
     readonly attachment: NetworkAttachment;
+    readonly spare: SpareNamespace | null;
   }): void;
   /** Links that are not there are no error. */
   removeLinks(endpoints: readonly BridgeEndpoint[]): void | Promise<void>;

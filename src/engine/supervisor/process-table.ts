@@ -12,6 +12,7 @@ import { type LogTarget, SpoolWriter } from "#engine/log-delivery";
 import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
 import { type Born, RuntimeError } from "#engine/runtime";
 import { readBootId, readStartTime } from "#linux/process";
+import type { RuntimeSpec } from "#oci";
 
 import type { Attacher } from "./attacher.ts";
 import { setNonBlocking } from "./descriptors.ts";
@@ -132,7 +133,10 @@ export class ProcessTable {
     if (message.log.driver === "remote") await this.#openDelivery(key, message.log);
     return await this.#bear(key, message.stdio, container, async ({ stdio }) => {
       records.writeSpec(message.id, message.spec);
-      return await parts.openDriver(message.runtime).birth({
+      const driver = parts.openDriver(message.runtime);
+      const mayTake = driver.takesNetworkNamespace === true && makesNetwork(message.spec);
+      using spare = mayTake ? parts.takeSpareNamespace(attachment) : null;
+      return await driver.birth({
         id: message.id,
         spec: message.spec,
         root: message.root,
@@ -140,8 +144,9 @@ export class ProcessTable {
         stdio: stdio.forDriver,
         scratch: records.scratch(key),
         init: message.init,
+        networkNamespace: spare?.namespace ?? null,
         prepare: (child) => {
-          parts.buildNetwork({ ...child, attachment });
+          parts.buildNetwork({ ...child, attachment, spare });
           if (message.dns !== undefined) {
             const { networkNamespace } = child;
             parts.dns.open(message.id, { networkNamespace, dns: message.dns });
@@ -515,6 +520,12 @@ export function failureOf(thrown: unknown) {
   const kind = thrown instanceof EngineError ? thrown.kind : "internal";
   if (kind === "notFound" || kind === "conflict" || kind === "invalid") return { kind, message };
   return { kind: "internal", message } as const;
+}
+
+/** A namespace of the network, and no user namespace of its own that would have to own it. */
+function makesNetwork({ linux }: RuntimeSpec): boolean {
+  const made = linux.namespaces.filter(({ path }) => path === undefined).map(({ type }) => type);
+  return made.includes("network") && !linux.namespaces.some(({ type }) => type === "user");
 }
 
 function containerOf(message: BirthMessage) {

@@ -104,6 +104,7 @@ try {
     parts: {
       openDriver: () => driver,
       closeDrivers: () => undefined,
+      takeSpareNamespace: () => null,
       buildNetwork: () => undefined,
       removeLinks: () => undefined,
       deliveries: new Deliveries({

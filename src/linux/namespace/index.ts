@@ -1,5 +1,5 @@
 /**
- * Namespaces by descriptor. `setns` lives here and nowhere else, in one function: a thread that stayed in a
+ * Namespaces by descriptor. `setns` lives here and nowhere else, in two functions: a thread that stayed in a
  * foreign network namespace would serve, and leak, the wrong network for ever after.
  */
 import { fstatSync, statSync } from "node:fs";
@@ -28,6 +28,25 @@ export function inNetworkNamespace<T>(
     checked("setns", "network namespace", descriptor, CLONE_NEWNET);
     try {
       return fn();
+    } finally {
+      if (attempt("setns", home, CLONE_NEWNET) !== 0) process.abort();
+    }
+  } finally {
+    checked("close", "network namespace", home);
+  }
+}
+
+/**
+ * A network namespace without a process in it: it lives as long as the descriptor. The thread is home again when this
+ * returns; if the way back fails the process aborts.
+ * @throws SyscallError
+ */
+export function newNetworkNamespace(): number {
+  const home = openPath("/proc/thread-self/ns/net");
+  try {
+    checked("unshare", "network namespace", CLONE_NEWNET);
+    try {
+      return openPath("/proc/thread-self/ns/net");
     } finally {
       if (attempt("setns", home, CLONE_NEWNET) !== 0) process.abort();
     }

@@ -7,15 +7,18 @@
  */
 import { wrap } from "#base";
 import { inNetworkNamespace } from "#linux/namespace";
-import { openNetlink } from "#linux/netlink";
+import { NetlinkError, openNetlink } from "#linux/netlink";
 
 import type { BridgeEndpoint, NetworkAttachment } from "../endpoint.ts";
+import { type SpareNamespace, useSpare } from "./spares.ts";
 import { configureLink, createLink, prepareLink, raisePort } from "./link.ts";
 
 export interface BuildRequest {
   /** A descriptor of the newborn's network namespace; stays the caller's. */
   readonly networkNamespace: number;
   readonly attachment: NetworkAttachment;
+  /** Taken for this attachment; the newborn is in its namespace. */
+  readonly spare?: SpareNamespace | null;
 }
 
 /**
@@ -23,7 +26,7 @@ export interface BuildRequest {
  * Synchronous. The thread's own namespace is where the bridges are.
  * @throws EngineError; the links made so far die with the namespace, or by `removeLinks`
  */
-export function buildNetwork({ networkNamespace, attachment }: BuildRequest): void {
+export function buildNetwork({ networkNamespace, attachment, spare = null }: BuildRequest): void {
   const { mode } = attachment;
   switch (mode) {
     case "shared":
@@ -33,6 +36,7 @@ export function buildNetwork({ networkNamespace, attachment }: BuildRequest): vo
       return inside.setLink("lo", { up: true });
     }
     case "bridge":
+      if (spare !== null) return fitSpare(spare, attachment.endpoints);
       return buildLinks(networkNamespace, attachment.endpoints);
   }
 }
@@ -57,6 +61,18 @@ function removeLeaving(): void {
   leaving.clear();
   using outside = openNetlink();
   outside.deleteLinks(names);
+}
+
+function fitSpare(spare: SpareNamespace, endpoints: readonly BridgeEndpoint[]): void {
+  try {
+    using outside = openNetlink();
+    for (const endpoint of endpoints) useSpare(spare, endpoint, outside);
+  } catch (cause) {
+    // Somebody has deleted its link, and so both of its ends: what is left is an empty namespace.
+    const isEmpty = cause instanceof NetlinkError && cause.code === "ENODEV";
+    if (isEmpty) return buildLinks(spare.namespace, endpoints);
+    throw wrap("failed to set up container networking", cause);
+  }
 }
 
 function buildLinks(networkNamespace: number, endpoints: readonly BridgeEndpoint[]): void {

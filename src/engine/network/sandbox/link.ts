@@ -54,10 +54,15 @@ export function prepareLink({ containerLink: link, ipv6, sysctls = [] }: BridgeE
   }
 }
 
-/** Addresses and default routes, with a socket of the container's namespace; may be in a batch. */
+/** Up, with addresses and default routes, by a socket of the container's namespace; may be in a batch. */
 export function configureLink(inside: Netlink, endpoint: BridgeEndpoint): void {
+  inside.setLink(endpoint.containerLink, { up: true });
+  addressLink(inside, endpoint);
+}
+
+/** Addresses and default routes of a link that is up. */
+export function addressLink(inside: Netlink, endpoint: BridgeEndpoint): void {
   const { containerLink: link, address, prefixLength, ipv6, linkLocal = [] } = endpoint;
-  inside.setLink(link, { up: true });
   if (address !== "") inside.addAddress({ link, address, prefixLength });
   if (ipv6) inside.addAddress({ link, address: ipv6.address, prefixLength: ipv6.prefixLength });
   for (const extra of linkLocal) {

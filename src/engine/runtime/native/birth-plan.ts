@@ -38,8 +38,13 @@ export interface BirthPlanRequest {
 }
 
 /** The namespaces that clone3 makes with the child; the cgroup one comes by unshare, in the plan. */
-export function cloneFlagsOf(spec: RuntimeSpec): number {
-  const made = spec.linux.namespaces.filter(({ path }) => path === undefined);
+export function cloneFlagsOf(
+  spec: RuntimeSpec,
+  { namespaces: joined }: Pick<BirthShape, "namespaces">,
+): number {
+  const made = spec.linux.namespaces.filter(
+    ({ type, path }) => path === undefined && !joined.includes(type),
+  );
   const byClone: readonly NamespaceType[] = ["mount", "pid", "network", "ipc", "uts"];
   return made.reduce(
     (flags, { type }) => (byClone.includes(type) ? flags | namespaceFlags[type] : flags),

@@ -84,6 +84,11 @@ export function borrowForBirth(
     const slots: Record<string, number> = { root };
     const loan = { descriptors, slots };
     const namespaces = openNamespaces(request.spec, loan);
+    const { networkNamespace = null } = request;
+    if (networkNamespace !== null) {
+      slots["join.network"] = networkNamespace;
+      namespaces.push("network");
+    }
     const targets = new Targets(root);
     const { mounts, binds } = borrowMounts(request.spec, targets, loan);
     const spec = { ...request.spec, process, mounts };

@@ -65,6 +65,7 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
   };
   return {
     name: "native",
+    takesNetworkNamespace: true,
     expect: (request) => host.expected.expect(request),
     birth: (request) => birth(host, request),
     exec: (request) => exec(host, request),
@@ -95,7 +96,7 @@ function explain({ facts }: Host, request: BirthRequest): string {
   using pipes = openPipes();
   using birth = borrowForBirth(request, { pipes, tasks: [] });
   const { spec, shape } = birth;
-  const flags = `0x${cloneFlagsOf(spec).toString(16)}`;
+  const flags = `0x${cloneFlagsOf(spec, shape).toString(16)}`;
   const clone = `  0  the midwife clones a child into namespaces of its own; it runs:\n       clone3(${flags})\n`;
   return clone + explainPlan(compileBirth({ spec, facts, shape }));
 }
@@ -126,7 +127,7 @@ async function birthInside(host: Host, request: BirthRequest, place: Place): Pro
     const compile = () => compileBirth(compiled);
     const slots = { ...birthSlots(compiled), ...descriptors };
     const encoded = plans.encode({ key: birthKey(compiled), compile, slots });
-    const flags = cloneFlagsOf(spec);
+    const flags = cloneFlagsOf(spec, shape);
     const { unified } = join;
     const child = cloneChild(host, { compile, encoded, flags, pipes, unified });
     const mountNamespace = mountNamespaceOf(child.pid);
