@@ -3,5 +3,6 @@ export * from "./bytes.ts";
 export * from "./clock.ts";
 export * from "./errors.ts";
 export * from "./ids.ts";
+export * from "./later.ts";
 export * from "./limits.ts";
 export * from "./queue.ts";

@@ -1,5 +1,5 @@
 /** What every part of the container room works with, and what is known of a container only while the engine runs. */
-import { type Clock, SerialQueue } from "#base";
+import { type Clock, type Later, nothingLater, SerialQueue } from "#base";
 import type { EventBus } from "#engine/events";
 import type { GarbageCollector } from "#engine/gc";
 import type { ImageService } from "#engine/image";
@@ -83,8 +83,8 @@ export interface Live {
   readonly queue: SerialQueue;
   /** A birth is under way: an exit that arrives first waits here for the record of its start. */
   starting: { exit: ExitReport | null } | null;
-  /** Settles when what the last run used is given back. Never rejects. */
-  teardown: Promise<void>;
+  /** Gives back what the last run used. Never rejects. */
+  teardown: Later<void>;
   readonly waiters: Set<Waiter>;
   /** The last restart's delay, and the timer of the next one. */
   restartDelayMs: number | null;
@@ -133,7 +133,7 @@ export function liveOf(context: Pick<Context, "lives">, id: string): Live {
     live = {
       queue: new SerialQueue(),
       starting: null,
-      teardown: Promise.resolve(),
+      teardown: nothingLater,
       waiters: new Set(),
       restartDelayMs: null,
       restartTimer: null,

@@ -36,7 +36,7 @@ export async function removeContainer(
       const record = context.records.get(id);
       if (record === undefined) return;
       if (isActive(record)) await endRun(context, record, force);
-      await live.teardown;
+      await live.teardown.now();
       const ended = context.records.get(id);
       if (ended === undefined) return;
       deleteContainer(context, ended, { volumes, result: lastResult(ended) });
@@ -78,7 +78,7 @@ export function deleteContainer(
   live.restartTimer = null;
   endEarlyAttachments(live);
   const anonymous = volumes ? anonymousVolumes(record) : [];
-  const removal = { containerId: id, after: live.teardown };
+  const removal = { containerId: id, after: live.teardown.done };
   context.records.delete(id, context.volumes.planRemoval(anonymous, removal));
   context.execs.forgetContainer(id);
   context.stats.removed(id);
@@ -87,7 +87,7 @@ export function deleteContainer(
   publishEvent(context, record, "destroy");
   settleWaiters(context, id, "next-exit", result);
   settleWaiters(context, id, "removed", result);
-  void live.teardown.then(() => {
+  void live.teardown.done.then(() => {
     releaseLayers(context, record);
     if (isDelivered(record)) dropSpool(context, id);
     context.sweeper.sweepContainer(id);

@@ -49,7 +49,7 @@ export async function startNow(
   live.restartTimer = null;
   if (!byPolicy) live.restartDelayMs = null;
   // The last run's address, ports and mounts are given back before new ones are asked for.
-  await live.teardown;
+  await live.teardown.now();
   const starting = { exit: null };
   live.starting = starting;
   try {

@@ -74,7 +74,7 @@ async function endGently(context: Context, id: string, request: StopRequest): Pr
   } finally {
     if (timer !== null) clearTimeout(timer);
   }
-  await liveOf(context, id).teardown;
+  await liveOf(context, id).teardown.now();
 }
 
 /** What Docker adds to a container's own patience before it gives up on it. */
@@ -154,7 +154,7 @@ export async function killContainer(
   }
   if (number === SIGKILL) {
     await killNow(context, id);
-    await liveOf(context, id).teardown;
+    await liveOf(context, id).teardown.now();
     return;
   }
   // One that is to end a paused process must reach it; any other waits for its unpause.

@@ -7,7 +7,17 @@
 import type { ContainerDns } from "#engine/network";
 import { openNamespace } from "#linux/namespace";
 import { FileDescriptor } from "#linux/path";
-import { assert, conflict, EngineError, noSuch, notFound, sentenceOf } from "#base";
+import {
+  assert,
+  conflict,
+  type Later,
+  later,
+  nothingLater,
+  EngineError,
+  noSuch,
+  notFound,
+  sentenceOf,
+} from "#base";
 import { type LogTarget, SpoolWriter } from "#engine/log-delivery";
 import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
 import { type Born, RuntimeError } from "#engine/runtime";
@@ -37,6 +47,8 @@ import { forgetStdin, type PreparedStdio, prepareStdio, type StreamHandles } fro
 
 /** Clients that wait for one birth, and births that are waited for: more is a mistake, not a use. */
 const EARLY_ATTACHERS_LIMIT = 256;
+/** Whoever was told of the end goes on first; `forget` and another birth do not wait for this. */
+const TEARDOWN_DELAY_MS = 15;
 const KILL_WAIT = { timeoutMs: 10_000 };
 const REMOVE_WAIT = { timeoutMs: 5_000 };
 
@@ -60,7 +72,7 @@ type Entry =
       readonly report: ProcessReport;
       readonly process: SupervisedProcess | null;
       /** Never rejects. */
-      readonly teardown: Promise<void>;
+      readonly teardown: Later<void>;
     };
 
 export class ProcessTable {
@@ -95,7 +107,8 @@ export class ProcessTable {
 
   /** Every living process, for a successor. @throws EngineError "conflict" when this is not the moment */
   async handOver(): Promise<() => HandedProcess[]> {
-    for (const entry of this.#entries.values()) if (entry.state === "ended") await entry.teardown;
+    for (const entry of this.#entries.values())
+      if (entry.state === "ended") await entry.teardown.now();
     return () => {
       const isBusy = this.isBirthUnderWay || this.#early.size > 0;
       const alive = this.#entries.values().filter((entry) => entry.state === "alive");
@@ -221,7 +234,7 @@ export class ProcessTable {
     const entry = this.#entries.get(name);
     if (entry === undefined) return await this.#stopExpecting(key);
     if (entry.state !== "ended") throw conflict(`process ${name} is running`);
-    await entry.teardown;
+    await entry.teardown.now();
     if (this.#entries.get(name) !== entry) return;
     entry.process?.closeStreams();
     this.#entries.delete(name);
@@ -303,7 +316,8 @@ export class ProcessTable {
 
   /** An exit that is on record already: only the clean-up may be missing. */
   adoptRecorded(report: ProcessReport, container: ContainerState | null): void {
-    const teardown = container === null ? done() : this.#tearDown(report.key, container);
+    const teardown =
+      container === null ? nothingLater : later(0, () => this.#tearDown(report.key, container));
     this.#entries.set(nameOf(report.key), { state: "ended", report, process: null, teardown });
   }
 
@@ -425,7 +439,10 @@ export class ProcessTable {
     if (exit.oomKilled) this.#options.announce({ type: "oom", key });
     this.#options.announce({ type: "exit", exit });
     process?.releaseAttachers();
-    const teardown = container === null ? done() : this.#tearDown(key, container, process);
+    const teardown =
+      container === null
+        ? nothingLater
+        : later(TEARDOWN_DELAY_MS, () => this.#tearDown(key, container, process));
     this.#entries.set(nameOf(key), { state: "ended", report, process, teardown });
   }
 
@@ -557,5 +574,3 @@ const noSuchProcess = (key: ProcessKey): EngineError =>
 type RemoteLog = Extract<LogTarget, { driver: "remote" }>;
 
 const jobOf = ({ folder, delivery }: RemoteLog) => ({ folder, delivery });
-
-const done = (): Promise<void> => Promise.resolve();

@@ -75,9 +75,13 @@ export function checkKey(key: ProcessKey): ProcessKey {
   return key.execId === undefined ? { id: key.id } : { id: key.id, execId: key.execId };
 }
 
+const RECENT_SPECS = 16;
+
 export class Records {
   readonly #containers: string;
   readonly #exits: string;
+  /** Specs that execs asked for: a container that gets one mostly gets more (health checks, shells). */
+  readonly #recent = new Map<string, RuntimeSpec>();
 
   constructor(execRoot: string) {
     this.#containers = join(execRoot, "containers");
@@ -105,6 +109,7 @@ export class Records {
   }
 
   removeFolder(key: ProcessKey): void {
+    if (key.execId === undefined) this.#recent.delete(key.id);
     rmSync(this.folder(key), { recursive: true, force: true });
   }
 
@@ -113,11 +118,24 @@ export class Records {
   }
 
   writeSpec(id: string, spec: RuntimeSpec): void {
+    this.#recent.delete(id);
     replaceFile(join(this.folder({ id }), "spec.json"), JSON.stringify(spec));
   }
 
   /** @throws an error when the container was never born */
   readSpec(id: string): RuntimeSpec {
+    const found = this.#recent.get(id) ?? this.#parseSpec(id);
+    // The last one is the most recent.
+    this.#recent.delete(id);
+    this.#recent.set(id, found);
+    for (const oldest of this.#recent.keys()) {
+      if (this.#recent.size <= RECENT_SPECS) break;
+      this.#recent.delete(oldest);
+    }
+    return found;
+  }
+
+  #parseSpec(id: string): RuntimeSpec {
     return JSON.parse(readFileSync(join(this.folder({ id }), "spec.json"), "utf8"));
   }
 

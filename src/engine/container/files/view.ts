@@ -89,7 +89,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
   const released = Promise.withResolvers<void>();
   const { queue, teardown } = liveOf(context, id);
   const holding = queue.run(async () => {
-    await teardown;
+    await teardown.now();
     const record = context.records.must(id);
     const live = isLive(record) ? liveView(record) : null;
     if (live !== null) return opened.resolve(live);
