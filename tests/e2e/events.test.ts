@@ -241,3 +241,27 @@ test("a watcher that does not read is cut off, and costs the engine little", asy
   expect(await ended.promise).toBeLessThan(40_000_000);
   await engine.ok(["rm", name]);
 }, 60_000);
+
+test("since 0 is the beginning, and an end before its beginning is refused", async () => {
+  await engine.ok(["create", "--name", "first", "busybox", "true"]);
+  await engine.ok(["rm", "first"]);
+  const read = async (query: string) => (await engine.fetch(`/events?${query}`)).text();
+  const names = (text: string) =>
+    text
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as Event).Actor.Attributes["name"]);
+  expect(names(await read(`since=0&until=${now()}`))).toContain("first");
+  expect(names(await read("until=0"))).toContain("first");
+  const live = await engine.fetch("/events?since=0");
+  let text = "";
+  for await (const chunk of live.body ?? []) {
+    text += new TextDecoder().decode(chunk);
+    if (text.includes('"first"')) break;
+  }
+  const backwards = await engine.fetch("/events?since=20&until=10");
+  expect(backwards.status).toBe(400);
+  expect(await backwards.json()).toEqual({
+    message: "`since` time (20) cannot be after `until` time (10)",
+  });
+});

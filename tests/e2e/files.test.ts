@@ -333,6 +333,43 @@ describe("commit", () => {
     await engine.ok(["rmi", "committed:one"]);
   });
 
+  test("keeps the container's healthcheck, and what --change makes of it", async () => {
+    const id = await ended("true", "--health-cmd", "echo fine", "--health-interval", "7s");
+    await engine.ok(["commit", id, "healthy:1"]);
+    expect((await inspect("healthy:1"))?.Config["Healthcheck"]).toEqual({
+      Test: ["CMD-SHELL", "echo fine"],
+      Interval: 7e9,
+    });
+    const change = 'HEALTHCHECK --interval=50ms --retries=1 CMD ["sh", "-c", "echo probed"]';
+    await engine.ok(["commit", "--change", change, id, "healthy:2"]);
+    const live = await engine.ok(["run", "-d", "healthy:2", "sleep", "1000"]);
+    const told = Bun.spawn(
+      ["docker", "-H", `unix://${engine.socket}`, "events", "--since", "1", "-f"].concat(
+        `container=${live}`,
+        ["--format", "{{.Action}}"],
+      ),
+      { stdout: "pipe" },
+    );
+    const decoder = new TextDecoder();
+    let seen = "";
+    for await (const chunk of told.stdout) {
+      seen += decoder.decode(chunk);
+      if (seen.includes("health_status: healthy")) break;
+    }
+    told.kill();
+    const log = ["inspect", "-f", "{{(index .State.Health.Log 0).Output}}", live];
+    expect((await engine.ok(log)).trim()).toBe("probed");
+    await engine.ok(["commit", "--change", "HEALTHCHECK NONE", id, "healthy:3"]);
+    const none = ["create", "healthy:3", "true"];
+    const off = await engine.ok(none);
+    for (const cli of [engine.docker, engine.naru]) {
+      const shown = await cli.call(engine, ["inspect", "-f", "{{json .State.Health}}", off]);
+      expect(shown).toMatchObject({ code: 0, stdout: "null\n" });
+    }
+    await engine.ok(["rm", "-f", live, off, id]);
+    await engine.ok(["rmi", "healthy:1", "healthy:2", "healthy:3"]);
+  });
+
   test("freezes a running container meanwhile, and not with --pause=false", async () => {
     const since = String(Math.floor(Date.now() / 1000) - 1);
     const id = await running();

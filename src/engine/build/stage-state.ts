@@ -3,8 +3,10 @@
  * only changes the config is a function from one state to the next.
  */
 import { invalid } from "#base";
-import type { HealthCheck, Instruction } from "#engine/build/dockerfile";
+import type { Instruction } from "#engine/build/dockerfile";
 import type { Digest, HistoryEntry, ImageConfig, ImageRunConfig, Platform } from "#oci";
+
+import { imageHealthOf } from "./health-check.ts";
 
 export interface StageState {
   readonly layers: readonly Digest[];
@@ -213,7 +215,7 @@ export function configure(
       return set({ StopSignal: signal }, `STOPSIGNAL ${signal}`);
     }
     case "healthcheck":
-      return set({ Healthcheck: healthOf(instruction.check) }, instruction.original);
+      return set({ Healthcheck: imageHealthOf(instruction.check) }, instruction.original);
     case "onbuild":
       return set(
         { OnBuild: [...(config.OnBuild ?? []), instruction.trigger] },
@@ -259,18 +261,6 @@ export function programOf(
 ): string[] {
   if (command.form === "exec" || command.words.length === 0) return [...command.words];
   return [...shellOf(state), ...command.words];
-}
-
-function healthOf(check: HealthCheck): NonNullable<ImageRunConfig["Healthcheck"]> {
-  const given = (name: string, value: number) => (value === 0 ? {} : { [name]: value });
-  return {
-    Test: [...check.test],
-    ...given("Interval", check.intervalNanoseconds),
-    ...given("Timeout", check.timeoutNanoseconds),
-    ...given("StartPeriod", check.startPeriodNanoseconds),
-    ...given("StartInterval", check.startIntervalNanoseconds),
-    ...given("Retries", check.retries),
-  };
 }
 
 const PORT_LIMIT = 65535;

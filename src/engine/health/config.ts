@@ -14,12 +14,12 @@ export interface HealthConfig {
 
 /** The same in the words of an image's config: nanoseconds. */
 interface NanoHealth {
-  readonly Test?: readonly string[] | null;
-  readonly Interval?: number;
-  readonly Timeout?: number;
-  readonly StartPeriod?: number;
-  readonly StartInterval?: number;
-  readonly Retries?: number;
+  Test?: string[] | null;
+  Interval?: number;
+  Timeout?: number;
+  StartPeriod?: number;
+  StartInterval?: number;
+  Retries?: number;
 }
 
 const NANO_PER_MS = 1e6;
@@ -37,6 +37,20 @@ export const healthOfNano = (nano: NanoHealth): HealthConfig => ({
   startIntervalMs: (nano.StartInterval ?? 0) / NANO_PER_MS,
   retries: nano.Retries ?? 0,
 });
+
+/** The other way round; what nobody gave is left out. */
+export function nanoOfHealth(health: HealthConfig): NanoHealth & { Test?: string[] } {
+  const given = (name: string, value: number) => (value === 0 ? {} : { [name]: value });
+  const nano = (durationMs: number) => Math.round(durationMs * NANO_PER_MS);
+  return {
+    ...(health.test.length === 0 ? {} : { Test: [...health.test] }),
+    ...given("Interval", nano(health.intervalMs)),
+    ...given("Timeout", nano(health.timeoutMs)),
+    ...given("StartPeriod", nano(health.startPeriodMs)),
+    ...given("StartInterval", nano(health.startIntervalMs)),
+    ...given("Retries", health.retries),
+  };
+}
 
 /** What a person asks, with the image's word wherever they said nothing. */
 export function mergeHealth(

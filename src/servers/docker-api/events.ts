@@ -1,4 +1,5 @@
 /** `GET /events`: what happened, then what happens, until a moment or until the client goes away. */
+import { invalid } from "#base";
 import type { EngineEvent, EventBus } from "#engine/events";
 import { requireFilters, writeChunk } from "#wire/http";
 
@@ -34,6 +35,11 @@ async function events(call: Call, bus: EventBus): Promise<void> {
   const filters = requireFilters(query.filters(), EVENT_FILTERS);
   const since = parseInstant(query.text("since"), "since");
   const until = parseInstant(query.text("until"), "until");
+  if (until !== null && until < (since ?? until)) {
+    throw invalid(
+      `\`since\` time (${query.text("since")}) cannot be after \`until\` time (${query.text("until")})`,
+    );
+  }
   const now = BigInt(Date.now()) * NANO_PER_MS;
   const over = until !== null && until <= now;
   using timer = endAt(over ? null : until, now);
@@ -47,7 +53,10 @@ async function events(call: Call, bus: EventBus): Promise<void> {
 
   let last = 0n;
   if (since !== null || until !== null) {
-    for (const event of bus.past({ sinceNano: since ?? 0n, untilNano: until ?? LAST_NANO })) {
+    for (const event of bus.past({
+      sinceNano: since ?? 0n, // As in Docker, an end at 0 is no end for what has happened.
+      untilNano: until || LAST_NANO,
+    })) {
       last = event.timeNano;
       if (!(await tell(event))) return;
     }

@@ -3,9 +3,9 @@ import { invalid } from "#base";
 
 const NANO = 1_000_000_000n;
 
-/** Nanoseconds since 1970; null when nothing, or 0, is given. @throws EngineError "invalid" */
+/** Nanoseconds since 1970; null when nothing is given. @throws EngineError "invalid" */
 export function parseInstant(text: string, name: string): bigint | null {
-  if (text === "" || text === "0") return null;
+  if (text === "") return null;
   const match = /^(-?\d{1,18})(?:\.(\d{1,9}))?$/.exec(text);
   if (match !== null) {
     const [, seconds = "0", fraction = ""] = match;

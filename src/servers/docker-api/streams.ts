@@ -36,8 +36,9 @@ async function logs(call: Call, containers: ContainerService): Promise<void> {
     follow: query.bool("follow"),
     timestamps: query.bool("timestamps"),
     details: query.bool("details"),
-    sinceNano: parseInstant(query.text("since"), "since"),
-    untilNano: parseInstant(query.text("until"), "until"),
+    // Docker's clients say 0 for "not asked".
+    sinceNano: parseInstant(query.text("since"), "since") || null,
+    untilNano: parseInstant(query.text("until"), "until") || null,
     tail: tailOf(query.text("tail")),
     signal: call.signal,
   };

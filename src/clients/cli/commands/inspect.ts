@@ -22,7 +22,8 @@ const TEMPLATE_EXIT = 64;
 type Inspect = (client: ApiClient, name: string, flags: Flags) => Promise<unknown>;
 
 const kinds = {
-  container: (client, name, flags) => inspectContainer(client, name, { size: hasSize(flags) }),
+  container: async (client, name, flags) =>
+    withAbsent(await inspectContainer(client, name, { size: hasSize(flags) })),
   image: (client, name) => inspectImage(client, name),
   network: (client, name) => getJson(client, `/networks/${encodeName(name)}`),
   volume: (client, name) => getJson(client, `/volumes/${encodeName(name)}`),
@@ -42,6 +43,12 @@ const DOCKER_KINDS = [
   "task",
   "volume",
 ];
+
+/** What Docker leaves out of the JSON and its templates know all the same: `{{json .State.Health}}` is null. */
+const withAbsent = <T extends { readonly State?: object }>(container: T): T => ({
+  ...container,
+  State: { Health: undefined, ...container.State },
+});
 
 const getJson = (client: ApiClient, path: string): Promise<unknown> =>
   client.json({ method: "GET", path });

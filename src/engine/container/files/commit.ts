@@ -1,5 +1,6 @@
 /** `docker commit`: a container's changes as a new layer on its image. */
 import { conflict, EngineError } from "#base";
+import { healthOfNano, mergeHealth, nanoOfHealth } from "#engine/health";
 import type { Digest, ImageRunConfig } from "#oci";
 
 import type { CommitRequest } from "../container-service.ts";
@@ -88,6 +89,10 @@ function mergedConfig(asked: ImageRunConfig, { config }: ContainerRecord): Image
   const shell = asked.Shell ?? config.shell;
   const exposed = { ...set(config.exposedPorts), ...asked.ExposedPorts };
   const volumes = { ...set(config.volumes), ...asked.Volumes };
+  const health = mergeHealth(
+    asked.Healthcheck ? healthOfNano(asked.Healthcheck) : null,
+    config.healthcheck ?? null,
+  );
   return {
     User: asked.User || config.user,
     ...(Object.keys(exposed).length > 0 ? { ExposedPorts: exposed } : {}),
@@ -96,7 +101,7 @@ function mergedConfig(asked: ImageRunConfig, { config }: ContainerRecord): Image
       ...config.environment.filter((entry) => !own.has(nameOf(entry) ?? "")),
     ],
     ...(command ? { Cmd: [...command] } : {}),
-    ...(asked.Healthcheck ? { Healthcheck: asked.Healthcheck } : {}),
+    ...(health === null ? {} : { Healthcheck: nanoOfHealth(health) }),
     ...(Object.keys(volumes).length > 0 ? { Volumes: volumes } : {}),
     WorkingDir: workingDirectory,
     ...(entrypoint ? { Entrypoint: [...entrypoint] } : {}),

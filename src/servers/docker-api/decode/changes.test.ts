@@ -26,6 +26,11 @@ test("--change reads the instructions that set an image's config", () => {
     User: "5:5",
     StopSignal: "SIGINT",
   });
+  expect(decodeChanges(['HEALTHCHECK --interval=2s --retries=4 CMD ["a", "b"]'])).toEqual({
+    Healthcheck: { Test: ["CMD", "a", "b"], Interval: 2e9, Retries: 4 },
+  });
+  expect(decodeChanges(["healthcheck NONE"])).toEqual({ Healthcheck: { Test: ["NONE"] } });
+  expect(() => decodeChanges(["HEALTHCHECK true"])).toThrow('Unknown type "TRUE" in HEALTHCHECK');
   expect(() => decodeChanges(["RUN true"])).toThrow("run is not a valid change command");
   expect(() => decodeChanges(["NONSENSE x"])).toThrow("unknown instruction: NONSENSE");
   expect(() => decodeChanges(['ENV A="1'])).toThrow("matching quote");

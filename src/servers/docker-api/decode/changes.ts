@@ -2,7 +2,8 @@
  * `--change` of `docker import` and `commit`: Dockerfile instructions that only set an image's config.
  * Lines are read as the Dockerfile reader reads them; what needs a build (RUN, COPY, …) is refused.
  */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
+import { parseHealthCheck } from "#engine/build";
 import type { ImageRunConfig } from "#oci";
 
 import { parsePort } from "./ports.ts";
@@ -39,12 +40,7 @@ const INSTRUCTIONS: Readonly<Record<string, Instruction>> = {
   },
   STOPSIGNAL: (draft, rest) => void (draft.StopSignal = expand(rest, draft)),
   ONBUILD: (draft, rest) => void (draft.OnBuild = [...(draft.OnBuild ?? []), rest]),
-  HEALTHCHECK(draft, rest) {
-    if (rest.toUpperCase() !== "NONE") {
-      throw notImplemented("HEALTHCHECK in --change is not implemented yet");
-    }
-    draft.Healthcheck = { Test: ["NONE"] };
-  },
+  HEALTHCHECK: (draft, _, line) => void (draft.Healthcheck = parseHealthCheck(line)),
 };
 
 const BUILD_INSTRUCTIONS = new Set(["ADD", "ARG", "COPY", "FROM", "MAINTAINER", "RUN", "SHELL"]);

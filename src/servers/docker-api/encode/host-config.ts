@@ -1,5 +1,6 @@
 /** HostConfig and Config as inspect shows them, with Docker's zero values. */
 import type { ContainerConfig, HostConfig, MountRequest } from "#engine/container";
+import { nanoOfHealth } from "#engine/health";
 import type { PortRequest } from "#engine/network";
 import type * as wire from "#wire/docker";
 
@@ -311,27 +312,8 @@ export function encodeConfig(config: ContainerConfig): wire.ContainerConfig {
     Labels: { ...config.labels },
     ...(config.stopSignal === null ? {} : { StopSignal: config.stopSignal }),
     ...(config.stopTimeoutSeconds === null ? {} : { StopTimeout: config.stopTimeoutSeconds }),
-    ...encodeHealthcheck(config.healthcheck),
+    ...(config.healthcheck ? { Healthcheck: nanoOfHealth(config.healthcheck) } : {}),
     ...(config.shell === null ? {} : { Shell: [...config.shell] }),
-  };
-}
-
-/** Milliseconds with fractions, as nanoseconds; what was not asked is left out. */
-function encodeHealthcheck(
-  health: ContainerConfig["healthcheck"],
-): Pick<wire.ContainerConfig, "Healthcheck"> {
-  if (health === null || health === undefined) return {};
-  const nano = (name: keyof wire.HealthConfig, durationMs: number) =>
-    durationMs === 0 ? {} : { [name]: Math.round(durationMs * 1e6) };
-  return {
-    Healthcheck: {
-      ...(health.test.length === 0 ? {} : { Test: [...health.test] }),
-      ...nano("Interval", health.intervalMs),
-      ...nano("Timeout", health.timeoutMs),
-      ...nano("StartPeriod", health.startPeriodMs),
-      ...nano("StartInterval", health.startIntervalMs),
-      ...(health.retries === 0 ? {} : { Retries: health.retries }),
-    },
   };
 }
 
