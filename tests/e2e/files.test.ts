@@ -362,8 +362,8 @@ describe("commit", () => {
     await engine.ok(["commit", "--change", "HEALTHCHECK NONE", id, "healthy:3"]);
     const none = ["create", "healthy:3", "true"];
     const off = await engine.ok(none);
-    for (const cli of [engine.docker, engine.naru]) {
-      const shown = await cli.call(engine, ["inspect", "-f", "{{json .State.Health}}", off]);
+    for (const client of ["docker", "naru"] as const) {
+      const shown = await engine[client](["inspect", "-f", "{{json .State.Health}}", off]);
       expect(shown).toMatchObject({ code: 0, stdout: "null\n" });
     }
     await engine.ok(["rm", "-f", live, off, id]);
