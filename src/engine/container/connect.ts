@@ -4,6 +4,7 @@ import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { conflict, forbidden, internal, invalid } from "#base";
 import type { Endpoint, EndpointRequest, PortBinding } from "#engine/network";
 
+import { withLimits } from "./bandwidth.ts";
 import { type Context, liveOf } from "./context.ts";
 import { refreshDns } from "./dns.ts";
 import { publishNetworkEvent } from "./happenings.ts";
@@ -20,7 +21,7 @@ export function connectContainer(
   const { id } = context.records.resolve(nameOrId);
   return liveOf(context, id).queue.run(async () => {
     const record = context.records.must(id);
-    const network = context.network.check(request);
+    const network = context.network.check(withLimits(record, request));
     checkChangeable(context, record);
     checkJoinable(record, network.driver);
     const endpoint: EndpointRequest = { ...request, network: network.name };
@@ -35,7 +36,7 @@ export function connectContainer(
     const connected = await context.network.connect({
       owner: ownerOf(record),
       pid,
-      endpoint,
+      endpoint: withLimits(record, endpoint),
       ports: portsOf(record),
       record: () => void context.records.update(id, { networks }),
       unrecord: () => void context.records.update(id, { networks: before }),

@@ -9,6 +9,7 @@ import { checkHealth } from "#engine/health";
 import type { Image } from "#engine/image";
 import type { VolumeChange } from "#engine/volume";
 
+import { checkLimits } from "./bandwidth.ts";
 import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
 import type { Context } from "./context.ts";
 import { publishEvent } from "./happenings.ts";
@@ -32,6 +33,7 @@ export function createContainer(
   const name = chooseName(context, request.name);
   const host = withDefaults(context, request.host);
   checkHostConfig({ ...request, host }, options, facts);
+  checkLimits(request);
   const { resources, warnings } = checkResources(host.resources, facts);
   warnings.push(...networkWarnings(host, facts.ipv4Forwarding));
   if (request.config.healthcheck) checkHealth(request.config.healthcheck);

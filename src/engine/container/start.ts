@@ -15,6 +15,7 @@ import type {
 import type { BirthMessage, ProcessReport } from "#engine/supervisor";
 import type { RuntimeSpec } from "#oci";
 
+import { withLimits } from "./bandwidth.ts";
 import { requestedEdits } from "./cdi.ts";
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
 import { dnsOf } from "./dns.ts";
@@ -201,7 +202,7 @@ async function attachNetwork(context: Context, record: ContainerRecord): Promise
         containerId: record.id,
         containerName: record.name,
         hostname: record.config.hostname,
-        networks: networksOf(record),
+        networks: networksOf(record).map((one) => withLimits(record, one)),
         ports: portsOf(record),
       });
   }

@@ -175,7 +175,7 @@ type Route = NonNullable<Endpoint["link"]["defaultRoute"]>;
 
 function saveRoutes(records: NetworkRecords, endpoint: Endpoint, route: Route | undefined): void {
   const { request, dnsNames, link } = endpoint;
-  const { device, isolated, sysctls, linkLocal } = link;
+  const { device, isolated, sysctls, linkLocal, bandwidth } = link;
   const custom: CustomEndpoint = {
     request,
     dnsNames,
@@ -184,6 +184,7 @@ function saveRoutes(records: NetworkRecords, endpoint: Endpoint, route: Route | 
       ...(isolated === undefined ? {} : { isolated }),
       ...(sysctls && { sysctls }),
       ...(linkLocal && { linkLocal }),
+      ...(bandwidth && { bandwidth }),
       ...(route && { defaultRoute: route }),
     },
   };

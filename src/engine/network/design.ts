@@ -21,6 +21,7 @@ import {
   parseCidr6,
   parseIpv6,
 } from "./addresses/ipv6.ts";
+import { checkBandwidth, checkOwnOptions } from "./bandwidth.ts";
 import type { AddressPool, Network, NetworkDriver, NetworkRequest } from "./network-service.ts";
 import { BRIDGE_NAME, bridgeOptions, deviceOf, LINK_NAME, linkPrefixOf, mtuOf } from "./options.ts";
 
@@ -123,7 +124,9 @@ function driverOf(text: string): NetworkDriver {
 }
 
 function checkOptions(driver: NetworkDriver, { options, internal }: NetworkRequest): void {
+  checkBandwidth(driver, options);
   if (driver !== "bridge") {
+    checkOwnOptions(options);
     deviceOf(driver, options);
     linkPrefixOf(options);
     if (options["parent"] === "lo") {

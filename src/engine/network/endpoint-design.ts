@@ -16,6 +16,7 @@ import {
 } from "./addresses/allocation.ts";
 import { contains, formatIpv4, parseCidr, parseIpv4, type Subnet } from "./addresses/ip.ts";
 import { contains6, formatIpv6, parseCidr6, parseIpv6 } from "./addresses/ipv6.ts";
+import { bandwidthOf, bandwidthOptions, checkBandwidth, checkOwnOptions } from "./bandwidth.ts";
 import type { LinkSetting } from "./endpoint.ts";
 import type { EndpointOwner, EndpointRequest, Network } from "./network-service.ts";
 import { bridgeOptions, deviceOf, LINK_NAME, linkPrefixOf } from "./options.ts";
@@ -138,7 +139,15 @@ export function checkRequest(network: Network, request: EndpointRequest): string
   if (macAddress !== "" && network.driver === "ipvlan") {
     throw invalid("ipvlan interfaces do not support custom mac address assignment");
   }
+  checkDriverOptions(network, request);
   return macAddress.toLowerCase().replaceAll("-", ":");
+}
+
+/** As Docker, what no driver knows is kept and shown; of our own names none is taken and ignored. */
+function checkDriverOptions({ driver, custom }: Network, { driverOptions }: EndpointRequest): void {
+  if (driverOptions === undefined && custom === null) return;
+  checkOwnOptions(driverOptions ?? {});
+  checkBandwidth(driver, { ...custom?.options, ...driverOptions });
 }
 
 function addressErrors({ custom }: Network, { ipv4, ipv6 }: EndpointRequest): string[] {
@@ -246,16 +255,23 @@ function customOf({ network, request }: Wish, owner: Owner): CustomEndpoint | nu
   const { custom } = network;
   const { network: _, ...wishes } = request;
   if (custom === null && Object.keys(wishes).length === 0) return null;
+  const limits = bandwidthOptions({ ...custom?.options, ...request.driverOptions });
+  const bandwidth = bandwidthOf(limits);
   const device = deviceOf(network.driver, custom?.options ?? {});
   const isolated = network.driver === "bridge" && !bridgeOptions(custom?.options ?? {}).icc;
   const sysctls = sysctlsOf(request);
   return {
-    request: { ...request, network: network.name },
+    request: {
+      ...request,
+      network: network.name,
+      ...(bandwidth && { driverOptions: { ...request.driverOptions, ...limits } }),
+    },
     dnsNames: custom === null ? [] : dnsNamesOf(request, owner),
     link: {
       ...(device && { device }),
       ...(isolated ? { isolated } : {}),
       ...(sysctls.length > 0 ? { sysctls } : {}),
+      ...(bandwidth && { bandwidth }),
       ...(request.linkLocal ? { linkLocal: request.linkLocal } : {}),
     },
   };

@@ -40,8 +40,15 @@ export interface BridgeEndpoint {
   readonly isolated?: boolean;
   /** `ipv4.conf.log_martians=1`: settings below /proc/sys/net, without the link's name. */
   readonly sysctls?: readonly LinkSetting[];
+  readonly bandwidth?: Bandwidth;
   /** Further addresses, of either family. */
   readonly linkLocal?: readonly string[];
+}
+
+/** What the container may send and receive at most; absent: as much as the machine can. */
+export interface Bandwidth {
+  readonly egressBytesPerSecond?: number;
+  readonly ingressBytesPerSecond?: number;
 }
 
 export interface Ipv6Link {

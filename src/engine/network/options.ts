@@ -4,6 +4,7 @@ import type { IpvlanFlag, IpvlanMode, MacvlanMode } from "#linux/netlink";
 
 import { parseIpv4 } from "./addresses/ip.ts";
 import { parseIpv6 } from "./addresses/ipv6.ts";
+import { EGRESS, INGRESS } from "./bandwidth.ts";
 import type { EndpointDevice } from "./endpoint.ts";
 import type { Network } from "./network-service.ts";
 
@@ -47,6 +48,8 @@ const KNOWN: ReadonlySet<string> = new Set([
   BRIDGE_NAME,
   MTU,
   ANTI_SPOOFING,
+  EGRESS,
+  INGRESS,
   ...[
     "enable_icc",
     "enable_ip_masquerade",
@@ -63,9 +66,7 @@ const KNOWN: ReadonlySet<string> = new Set([
 
 /** @throws EngineError "invalid" in Docker's words */
 export function bridgeOptions(options: Options): BridgeOptions {
-  const unknown = Object.keys(options).find(
-    (name) => name.startsWith(NETWORK) && !KNOWN.has(name) && !isBandwidth(name),
-  );
+  const unknown = Object.keys(options).find((name) => isDriversOwn(name) && !KNOWN.has(name));
   if (unknown !== undefined) throw invalid(`the network option ${unknown} is not known`);
   return {
     icc: flagOf(options, `${BRIDGE}enable_icc`, true),
@@ -81,8 +82,8 @@ export function bridgeOptions(options: Options): BridgeOptions {
   };
 }
 
-/** Limits of endpoints are another file's. */
-const isBandwidth = (name: string): boolean => name.startsWith(`${NETWORK}bandwidth.`);
+const isDriversOwn = (name: string): boolean =>
+  name.startsWith(NETWORK) || name.startsWith("naru.");
 
 /** @throws EngineError "invalid" */
 export function mtuOf(options: Options, byDefault = DEFAULT_MTU): number {

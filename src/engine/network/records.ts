@@ -37,7 +37,7 @@ export interface CustomEndpoint {
   readonly dnsNames: readonly string[];
   readonly link: Pick<
     BridgeEndpoint,
-    "defaultRoute" | "device" | "isolated" | "sysctls" | "linkLocal"
+    "defaultRoute" | "device" | "isolated" | "sysctls" | "linkLocal" | "bandwidth"
   >;
 }
 

@@ -4,6 +4,7 @@ import type {
   Link,
   LinkAddress,
   LinkChanges,
+  LinkRate,
   Netlink,
   NewLink,
   NewLinkCommon,
@@ -66,6 +67,11 @@ export class RecordingNetlink implements Netlink {
 
   settleLink(name: string): void {
     this.calls.push(["settleLink", name]);
+    this.#known(name);
+  }
+
+  limitLink(name: string, rate: LinkRate): void {
+    this.calls.push(["limitLink", name, rate]);
     this.#known(name);
   }
 

@@ -165,3 +165,14 @@ test("the recording fake refuses what the kernel refuses and keeps the calls", (
   expect(fake.getLink("narut0")?.up).toBe(true);
   expect(fake.calls.map(([name]) => name)).toEqual(["addLink", "addLink", "setLink"]);
 });
+
+test("a link's limit is taken more than once, at small and at large rates", () => {
+  netlink.addLink({ kind: "bridge", name: "narut0" });
+  const rate = { burstBytes: 16_384, queueBytes: 100_000 };
+  netlink.limitLink("narut0", { ...rate, bytesPerSecond: 1000 });
+  netlink.limitLink("narut0", { ...rate, bytesPerSecond: 12_500_000_000 });
+  expect(caught(() => netlink.limitLink("narut9", { ...rate, bytesPerSecond: 1 })).code).toBe(
+    "ENODEV",
+  );
+  netlink.deleteLink("narut0");
+});

@@ -71,6 +71,15 @@ export interface LinkChanges {
   readonly withoutIpv6Address?: boolean;
 }
 
+/** How fast a link sends at most. */
+export interface LinkRate {
+  readonly bytesPerSecond: number;
+  /** What may leave at once after a pause; at least one frame. */
+  readonly burstBytes: number;
+  /** What may wait; more is dropped. */
+  readonly queueBytes: number;
+}
+
 export interface LinkAddress {
   readonly link: string;
   readonly address: string;
@@ -108,6 +117,8 @@ export interface Netlink extends Disposable {
    * link makes the kernel notice it now (since Linux 6.8; before, this changes nothing).
    */
   settleLink(name: string): void;
+  /** What leaves the link, leaves it no faster. A second limit takes the first one's place. */
+  limitLink(name: string, rate: LinkRate): void;
   listLinks(): Link[];
   addAddress(address: LinkAddress): void;
   deleteAddress(address: LinkAddress): void;

@@ -10,6 +10,7 @@ import {
   NLA_F_NESTED,
   NLM_F_CREATE,
   NLM_F_EXCL,
+  NLM_F_REPLACE,
   readText,
   readU32,
   type ReceivedMessage,
@@ -24,7 +25,17 @@ import {
   writeKind,
   writePortSettings,
 } from "./link-attributes.ts";
-import type { Family, Link, LinkAddress, LinkChanges, Netlink, NewLink, Route } from "./netlink.ts";
+import type {
+  Family,
+  Link,
+  LinkAddress,
+  LinkChanges,
+  LinkRate,
+  Netlink,
+  NewLink,
+  Route,
+} from "./netlink.ts";
+import { RTM_NEWQDISC, writeTokenBucket } from "./queue-attributes.ts";
 import { NetlinkError, NetlinkSocket } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;
@@ -171,6 +182,12 @@ class Rtnetlink implements Netlink {
       message.fixed(allocate(IFINFOMSG_BYTES)).text(IFLA_IFNAME, name);
       message.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     });
+  }
+
+  limitLink(name: string, rate: LinkRate): void {
+    const index = this.#indexOf(name);
+    const header = { type: RTM_NEWQDISC, flags: NLM_F_CREATE | NLM_F_REPLACE };
+    this.#change("link limit", name, header, (message) => writeTokenBucket(message, index, rate));
   }
 
   listLinks(): Link[] {

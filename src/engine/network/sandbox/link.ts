@@ -3,6 +3,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 
 import { type Netlink, NetlinkError } from "#linux/netlink";
 
+import { limitEgress, limitIngress } from "../bandwidth.ts";
 import type { BridgeEndpoint } from "../endpoint.ts";
 
 const DEFAULT_MTU = 1500;
@@ -60,9 +61,10 @@ export function configureLink(inside: Netlink, endpoint: BridgeEndpoint): void {
   addressLink(inside, endpoint);
 }
 
-/** Addresses and default routes of a link that is up. */
+/** Addresses and default routes of a link that is up, and its limit before there is anything to send. */
 export function addressLink(inside: Netlink, endpoint: BridgeEndpoint): void {
   const { containerLink: link, address, prefixLength, ipv6, linkLocal = [] } = endpoint;
+  limitEgress(inside, endpoint);
   if (address !== "") inside.addAddress({ link, address, prefixLength });
   if (ipv6) inside.addAddress({ link, address: ipv6.address, prefixLength: ipv6.prefixLength });
   for (const extra of linkLocal) {
@@ -108,6 +110,7 @@ function defaultRouteOf(endpoint: BridgeEndpoint, family: "ipv4" | "ipv6") {
 export function raisePort(outside: Netlink, endpoint: BridgeEndpoint): void {
   const { hostLink, bridge, isolated, device } = endpoint;
   if (device) return;
+  limitIngress(outside, endpoint);
   outside.setLink(hostLink, {
     up: true,
     hairpin: true,

@@ -10,6 +10,7 @@ import { attempt } from "#linux/ffi";
 import { inNetworkNamespace, newNetworkNamespace } from "#linux/namespace";
 import { type Netlink, NetlinkError, openNetlink } from "#linux/netlink";
 
+import { limitIngress } from "../bandwidth.ts";
 import type { BridgeEndpoint, NetworkAttachment } from "../endpoint.ts";
 import { addressLink, createLink, prepareLink, raisePort } from "./link.ts";
 
@@ -131,6 +132,7 @@ export function useSpare(spare: SpareNamespace, endpoint: BridgeEndpoint, outsid
     rename();
     raisePort(outside, endpoint);
   }
+  limitIngress(outside, endpoint);
   using inside = inNetworkNamespace(spare.namespace, openNetlink);
   inside.batch(() => {
     inside.setLink(endpoint.containerLink, { macAddress });
