@@ -57,6 +57,7 @@ const NULL_IN_DOCKER = new Set(
     "SystemInfo: GenericResources Warnings",
     "PluginsInfo: Authorization",
     "SwarmInfo: RemoteManagers",
+    "/networks/prune: NetworksDeleted",
     "/exec/{id}/json: ExitCode",
   ].flatMap((line) => {
     const [owner = "", fields = ""] = line.split(": ");

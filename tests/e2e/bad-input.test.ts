@@ -104,13 +104,15 @@ test("unknown containers, paths, methods and versions are refused", async () => 
   });
 });
 
+const JSON_BODY = { body: "{}", headers: { "Content-Type": "application/json" } };
+
 test("what is not there yet says so with 501", async () => {
   for (const [method, path] of [
-    ["POST", "/v1.51/build"],
+    ["POST", "/v1.51/build/cancel"],
     ["POST", "/v1.51/swarm/init"],
-    ["GET", "/v1.51/containers/x/changes"],
+    ["GET", "/v1.51/containers/x/checkpoints"],
   ] as const) {
-    const answer = await engine.fetch(path, { method });
+    const answer = await engine.fetch(path, { method, ...(method === "POST" ? JSON_BODY : {}) });
     expect({ path, status: answer.status }).toEqual({ path, status: 501 });
     expect(((await answer.json()) as { message: string }).message.length).toBeGreaterThan(10);
   }

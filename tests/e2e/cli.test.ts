@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { type Engine, NARU, run, startEngine } from "./engine.ts";
+import { freePorts } from "./ports.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -14,7 +15,7 @@ beforeAll(async () => {
     "--label",
     "tier=front",
     "-p",
-    "38300:80",
+    `${freePorts()}:80`,
     "busybox",
     "sleep",
     "10000",

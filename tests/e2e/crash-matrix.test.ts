@@ -8,8 +8,9 @@ import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
 import { expectNothingLeft } from "./leftovers.ts";
+import { freePorts } from "./ports.ts";
 
-const PORT = "38277";
+const PORT = String(freePorts());
 
 let engine: Engine;
 beforeAll(async () => {

@@ -1,10 +1,11 @@
 /** SIGKILL at any moment: nothing is lost, nothing is left. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { copyFileSync, readdirSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { baseImage, type Engine, NARU, startEngine } from "./engine.ts";
 import { expectNothingLeft } from "./leftovers.ts";
+import { freePorts } from "./ports.ts";
 import { startRegistry } from "./registry.ts";
 
 let engine: Engine;
@@ -16,18 +17,31 @@ afterAll(async () => {
   await engine[Symbol.asyncDispose]();
 });
 
+/** Looks until it is so; the test's own limit ends it. */
+async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await Bun.sleep(20);
+}
+
+/** What the container's web server answers; nothing before it listens. */
+const hello = (port: number): Promise<string> =>
+  fetch(`http://127.0.0.1:${port}/`).then(
+    (answer) => answer.text(),
+    () => "",
+  );
+
 const inspect = (name: string, format: string): Promise<string> =>
   engine.ok(["inspect", "-f", format, name]);
 
 describe("the daemon is killed", () => {
   test("while containers run: they run on, logs go on, exits are known", async () => {
+    const port = freePorts();
     await engine.ok([
       "run",
       "-d",
       "--name",
       "on",
       "-p",
-      "38200:80",
+      `${port}:80`,
       "busybox",
       "sh",
       "-c",
@@ -36,29 +50,39 @@ describe("the daemon is killed", () => {
     await engine.ok([
       "run",
       "-d",
+      "-i",
       "--name",
       "ends",
       "busybox",
       "sh",
       "-c",
-      "sleep 0.5; echo last words; exit 42",
+      "read line; echo last words; exit 42",
     ]);
-    await engine.ok(["run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "0.5"]);
+    const gone = ["--name", "gone", "busybox", "sh", "-c", "read line"];
+    await engine.ok(["run", "-d", "--rm", "-i", ...gone]);
     const pid = await inspect("on", "{{.State.Pid}}");
+    const ending = [
+      await inspect("ends", "{{.State.Pid}}"),
+      await inspect("gone", "{{.State.Pid}}"),
+    ];
+    await until(async () => (await hello(port)) === "hi\n");
     await engine.killDaemon();
-    const alive = await fetch("http://127.0.0.1:38200/").then((answer) => answer.text());
-    expect(alive).toBe("hi\n");
-    await Bun.sleep(1000);
+    expect(await hello(port)).toBe("hi\n");
+    for (const one of ending) writeFileSync(`/proc/${one}/fd/0`, "now\n");
+    await until(() => ending.every((one) => !existsSync(`/proc/${one}`)));
     await engine.startDaemon();
     expect(await inspect("on", "{{.State.Running}} {{.State.Pid}}")).toBe(`true ${pid}`);
     expect(await inspect("ends", "{{.State.Status}} {{.State.ExitCode}}")).toBe("exited 42");
     expect(await engine.ok(["logs", "ends"])).toBe("last words");
     expect(await engine.ok(["ps", "-aq", "--filter", "name=gone"])).toBe("");
-    const ticks = (await engine.ok(["logs", "on"])).split("\n");
+    let ticks: string[] = [];
+    await until(async () => {
+      ticks = (await engine.ok(["logs", "on"])).split("\n");
+      return ticks.length > 15;
+    });
     expect(ticks.map((line) => Number(line.split(" ")[1]))).toEqual(
       ticks.map((_, index) => index + 1),
     );
-    expect(ticks.length).toBeGreaterThan(15);
     expect(await engine.ok(["exec", "on", "echo", "still"])).toBe("still");
     await expectNothingLeft(engine);
   });
@@ -212,13 +236,7 @@ describe("the supervisor is killed", () => {
     await engine.startDaemon();
     expect(await inspect("both", "{{.State.Running}}")).toBe("true");
     const before = (await engine.ok(["logs", "both"])).split("\n").length;
-    for (
-      let tries = 0;
-      tries < 100 && (await engine.ok(["logs", "both"])).split("\n").length <= before;
-      tries += 1
-    )
-      await Bun.sleep(50);
-    expect((await engine.ok(["logs", "both"])).split("\n").length).toBeGreaterThan(before);
+    await until(async () => (await engine.ok(["logs", "both"])).split("\n").length > before);
     await expectNothingLeft(engine);
   });
 });

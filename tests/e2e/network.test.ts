@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { networkInterfaces } from "node:os";
 
 import { type Engine, run, startEngine } from "./engine.ts";
+import { freePorts } from "./ports.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -68,20 +69,21 @@ test("UDP, ranges, -P and a host address are published", async () => {
     `exec 3<>/dev/udp/127.0.0.1/${port}; echo ping >&3; timeout 3 head -n1 <&3`,
   ]);
   expect(answer.stdout).toBe("ping\n");
+  const first = freePorts(3);
   await engine.ok([
     "run",
     "-d",
     "--name",
     "ranged",
     "-p",
-    "38100-38102:80",
+    `${first}-${first + 2}:80`,
     "--expose",
     "81",
     "-P",
     "busybox",
     ...HTTPD,
   ]);
-  expect(await get("http://127.0.0.1:38100/")).toBe("hello");
+  expect(await get(`http://127.0.0.1:${first}/`)).toBe("hello");
   expect(await engine.ok(["port", "ranged"])).toContain("81/tcp -> 0.0.0.0:");
   await engine.ok(["rm", "-f", "udp", "ranged"]);
 });
@@ -109,21 +111,22 @@ test("a taken port is an error before the start, and is free again after", async
   expect(taken.code).toBe(125);
   expect(taken.stderr).toMatch(/address already in use|port is already allocated/);
   expect(await engine.ok(["inspect", "-f", "{{.State.Status}}", "late"])).toBe("created");
-  await engine.ok(["run", "-d", "--name", "one", "-p", "38111:80", "busybox", ...HTTPD]);
+  const port = freePorts();
+  await engine.ok(["run", "-d", "--name", "one", "-p", `${port}:80`, "busybox", ...HTTPD]);
   const second = await engine.docker([
     "run",
     "-d",
     "--name",
     "two",
     "-p",
-    "38111:80",
+    `${port}:80`,
     "busybox",
     ...HTTPD,
   ]);
-  expect(second.stderr).toContain("Bind for 0.0.0.0:38111 failed: port is already allocated");
+  expect(second.stderr).toContain(`Bind for 0.0.0.0:${port} failed: port is already allocated`);
   await engine.ok(["rm", "-f", "one"]);
   await engine.ok(["start", "two"]);
-  expect(await get("http://127.0.0.1:38111/")).toBe("hello");
+  expect(await get(`http://127.0.0.1:${port}/`)).toBe("hello");
   await engine.ok(["rm", "-f", "two", "late"]);
 });
 

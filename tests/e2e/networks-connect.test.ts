@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { type Engine, run, startEngine } from "./engine.ts";
+import { freePorts } from "./ports.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -19,6 +20,7 @@ afterAll(async () => {
   await engine[Symbol.asyncDispose]();
 });
 
+const PORT = freePorts();
 const SLEEP = ["busybox", "sleep", "1000"];
 const exec = (name: string, ...words: string[]) => engine.ok(["exec", name, ...words]);
 const networksOf = async (name: string): Promise<Record<string, Record<string, unknown>>> =>
@@ -84,7 +86,7 @@ test("a stopped container keeps what it was connected to", async () => {
 
 test("published ports follow the default route, and go with the last network", async () => {
   const httpd = ["sh", "-c", "echo hello > /index.html; exec httpd -f -p 80 -h /"];
-  const port = ["-p", "38211:80"];
+  const port = ["-p", `${PORT}:80`];
   await engine.ok(["run", "-d", "--name", "web", ...port, "--network", "red", "busybox", ...httpd]);
   const get = () =>
     run(
@@ -98,14 +100,14 @@ test("published ports follow the default route, and go with the last network", a
         "--retry",
         "5",
         "--retry-connrefused",
-      ].concat(["--retry-delay", "0", "http://127.0.0.1:38211/", "http://[::1]:38211/"]),
+      ].concat(["--retry-delay", "0", `http://127.0.0.1:${PORT}/`, `http://[::1]:${PORT}/`]),
     );
   expect((await get()).stdout).toBe("hello\nhello\n");
   await engine.ok(["network", "connect", "--gw-priority", "1", "blue", "web"]);
   expect((await get()).stdout).toBe("hello\nhello\n");
   await engine.ok(["network", "disconnect", "red", "web"]);
   expect((await get()).stdout).toBe("hello\nhello\n");
-  expect(await engine.ok(["port", "web"])).toContain("80/tcp -> 0.0.0.0:38211");
+  expect(await engine.ok(["port", "web"])).toContain(`80/tcp -> 0.0.0.0:${PORT}`);
   await engine.ok(["network", "disconnect", "blue", "web"]);
   expect(await engine.ok(["port", "web"])).toBe("");
   await engine.ok(["network", "connect", "green", "web"]);

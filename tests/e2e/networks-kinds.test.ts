@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { type Engine, run, startEngine } from "./engine.ts";
+import { freePorts } from "./ports.ts";
 
 let engine: Engine;
 /** Links of the host that stand for hardware: `neighbour` is at its far end. */
@@ -33,6 +34,7 @@ afterAll(async () => {
   await engine[Symbol.asyncDispose]();
 });
 
+const PORTS = freePorts(6);
 const SLEEP = ["busybox", "sleep", "1000"];
 const HTTPD = ["busybox", "sh", "-c", "echo hello > /index.html; exec httpd -f -p 80 -h /"];
 const NAT = "com.docker.network.bridge";
@@ -109,12 +111,12 @@ test("an internal network leads nowhere", async () => {
 test("both families: addresses, routes, published ports and neighbours", async () => {
   const flags = ["--ipv6", "--subnet", "fd7a:1::/64", "--subnet", "10.81.0.0/24"];
   await engine.ok(["network", "create", ...flags, "dual"]);
-  await serving("d1", "--network", "dual", "--ip6", "fd7a:1::5", "-p", "38221:80");
+  await serving("d1", "--network", "dual", "--ip6", "fd7a:1::5", "-p", `${PORTS}:80`);
   await engine.ok(["run", "-d", "--name", "d2", "--network", "dual", ...SLEEP]);
   expect((await exec("d2", "ip", "-6", "route")).stdout).toContain("default via fd7a:1::1");
   expect((await exec("d2", "ping", "-6", "-c", "1", "-W", "1", "fd7a:1::5")).code).toBe(0);
   expect((await exec("d2", "wget", "-qO-", "http://[fd7a:1::5]/")).stdout).toBe("hello\n");
-  const urls = ["http://127.0.0.1:38221/", "http://[::1]:38221/"];
+  const urls = [`http://127.0.0.1:${PORTS}/`, `http://[::1]:${PORTS + 0}/`];
   expect((await run([...curl, ...urls])).stdout).toBe("hello\nhello\n");
   expect(await inspect("d1", "{{.NetworkSettings.Networks.dual.GlobalIPv6Address}}")).toBe(
     "fd7a:1::5",
@@ -122,22 +124,22 @@ test("both families: addresses, routes, published ports and neighbours", async (
   // A network that names no subnet gets one of the host's own.
   await engine.ok(["network", "create", "--ipv6", "--ipv4=false", "six"]);
   expect(await inspect("six", "{{(index .IPAM.Config 0).Subnet}}")).toMatch(/^fd.*::\/64$/);
-  await serving("s1", "--network", "six", "-p", "38222:80");
+  await serving("s1", "--network", "six", "-p", `${PORTS + 1}:80`);
   expect((await exec("s1", "ip", "-4", "-o", "addr")).stdout).not.toContain("eth0");
-  expect((await run([...curl, "http://127.0.0.1:38222/"])).stdout).toBe("hello\n");
+  expect((await run([...curl, `http://127.0.0.1:${PORTS + 1}/`])).stdout).toBe("hello\n");
   await engine.ok(["rm", "-f", "d1", "d2", "s1"]);
   await engine.ok(["network", "rm", "dual", "six"]);
 });
 
 test("enable_icc=false keeps neighbours apart, not the host from published ports", async () => {
   await engine.ok(["network", "create", "-o", `${NAT}.enable_icc=false`, "apart"]);
-  await serving("a1", "--network", "apart", "-p", "38223:80");
+  await serving("a1", "--network", "apart", "-p", `${PORTS + 2}:80`);
   await engine.ok(["run", "-d", "--name", "a2", "--network", "apart", ...SLEEP]);
   const address = await inspect("a1", "{{.NetworkSettings.Networks.apart.IPAddress}}");
   const gateway = await inspect("apart", "{{(index .IPAM.Config 0).Gateway}}");
   expect(await pings("a2", address)).toBe(false);
   expect(await pings("a2", gateway)).toBe(true);
-  expect((await run([...curl, "http://127.0.0.1:38223/"])).stdout).toBe("hello\n");
+  expect((await run([...curl, `http://127.0.0.1:${PORTS + 2}/`])).stdout).toBe("hello\n");
   await engine.ok(["rm", "-f", "a1", "a2"]);
   await engine.ok(["network", "rm", "apart"]);
 });
@@ -151,10 +153,10 @@ test("bridge options: name, mtu, host binding, no masquerade, no address", async
     "com.docker.network.driver.mtu=1300",
   ].flatMap((option) => ["-o", option]);
   await engine.ok(["network", "create", ...options, "--subnet", "10.82.0.0/24", "tuned"]);
-  await serving("t1", "--network", "tuned", "-p", "38224:80");
+  await serving("t1", "--network", "tuned", "-p", `${PORTS + 3}:80`);
   expect((await run(["ip", "-o", "addr", "show", bridge])).stdout).toContain("10.82.0.1/24");
   expect((await exec("t1", "ip", "link", "show", "eth0")).stdout).toContain("mtu 1300");
-  expect(await engine.ok(["port", "t1"])).toBe("80/tcp -> 127.0.0.1:38224");
+  expect(await engine.ok(["port", "t1"])).toBe(`80/tcp -> 127.0.0.1:${PORTS + 3}`);
   const ruleset = (
     await run(["nft", "list", "set", "inet", `naru_${engine.bridge}`, "masqueraded"])
   ).stdout;
@@ -177,14 +179,22 @@ test("a neighbour of the host reaches what is published, and nothing else", asyn
     `${NAT}.gateway_mode_ipv4=routed`,
     "routed",
   ]);
-  await serving("n1", "--network", "nat", "--ip", "10.83.0.5", "-p", "198.51.100.1:38225:80");
-  await serving("n2", "--network", "nat", "--ip", "10.83.0.6", "-p", "127.0.0.1:38226:80");
+  await serving(
+    "n1",
+    "--network",
+    "nat",
+    "--ip",
+    "10.83.0.5",
+    "-p",
+    `198.51.100.1:${PORTS + 4}:80`,
+  );
+  await serving("n2", "--network", "nat", "--ip", "10.83.0.6", "-p", `127.0.0.1:${PORTS + 5}:80`);
   await serving("n3", "--network", "routed", "--ip", "10.84.0.5", "-p", "80", "--expose", "81");
   await exec("n3", "sh", "-c", "httpd -p 81 -h /");
   const ask = async (url: string) => (await fromNeighbour(...curl, url)).stdout;
-  expect(await ask("http://198.51.100.1:38225/")).toBe("hello\n");
+  expect(await ask(`http://198.51.100.1:${PORTS + 4}/`)).toBe("hello\n");
   expect(await ask("http://10.83.0.5/")).toBe("");
-  expect(await ask("http://198.51.100.1:38226/")).toBe("");
+  expect(await ask(`http://198.51.100.1:${PORTS + 5}/`)).toBe("");
   expect(await ask("http://10.83.0.6:80/")).toBe("");
   expect(await ask("http://10.84.0.5/")).toBe("hello\n");
   expect(await ask("http://10.84.0.5:81/")).toBe("");
@@ -192,7 +202,7 @@ test("a neighbour of the host reaches what is published, and nothing else", asyn
   await fromNeighbour("ip", "addr", "del", "127.0.0.1/8", "dev", "lo");
   await fromNeighbour("ip", "route", "add", "127.0.0.1/32", "via", "198.51.100.1");
   await fromNeighbour("sysctl", "-q", "-w", "net.ipv4.conf.lan0.route_localnet=1");
-  expect(await ask("http://127.0.0.1:38226/")).toBe("");
+  expect(await ask(`http://127.0.0.1:${PORTS + 5}/`)).toBe("");
   await engine.ok(["rm", "-f", "n1", "n2", "n3"]);
   await engine.ok(["network", "rm", "nat", "routed"]);
 });
