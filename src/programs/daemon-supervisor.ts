@@ -39,6 +39,8 @@ export class DaemonSupervisor implements SupervisorLink, PortHolder {
   readonly #options: SupervisorOptions;
   readonly #keeper = new DescriptorKeeper();
   #client: Promise<SupervisorClient>;
+  /** The same, while its connection stands. */
+  #open: SupervisorClient | null = null;
   #closing = false;
 
   constructor(options: SupervisorOptions) {
@@ -51,14 +53,17 @@ export class DaemonSupervisor implements SupervisorLink, PortHolder {
     this.#watch(await this.#client);
   }
 
-  async request<Type extends RequestType>(
+  /** On its way when this returns, unless the supervisor is being started again. */
+  request<Type extends RequestType>(
     request: Requests[Type]["request"] & { readonly type: Type },
   ): Promise<Requests[Type]["answer"]> {
-    return await (await this.#living()).request<Type>(request);
+    if (this.#open !== null) return this.#open.request<Type>(request);
+    return this.#living().then((client) => client.request<Type>(request));
   }
 
-  async attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams> {
-    return await (await this.#living()).attach(hello);
+  attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams> {
+    if (this.#open !== null) return this.#open.attach(hello);
+    return this.#living().then((client) => client.attach(hello));
   }
 
   async reserve(request: Parameters<PortHolder["reserve"]>[0]): ReturnType<PortHolder["reserve"]> {
@@ -128,7 +133,9 @@ export class DaemonSupervisor implements SupervisorLink, PortHolder {
   }
 
   #watch(client: SupervisorClient): void {
+    this.#open = client;
     void client.closed.then(() => {
+      this.#open = null;
       if (this.#closing) return;
       this.#options.log.warn("the supervisor is gone: starting another", { pid: client.pid });
       this.#client = this.#reconnect();
