@@ -25,6 +25,8 @@ const map = {
   oci: ["base"],
   "wire/http": ["base"],
   "wire/docker": ["base", "oci"],
+  // Above the clients too: who sends a context leaves out what the engine would.
+  "wire/ignore": ["base"],
   "engine/health": ["base"],
   "engine/stats": ["base", "linux/cgroup"],
   "engine/store": ["base", "linux/ffi"],
@@ -55,7 +57,6 @@ const map = {
   ],
   "engine/registry-client": ["base", "oci"],
   "engine/build/dockerfile": ["base"],
-  "engine/build/ignore": ["base"],
   // A context is an archive that stays one; a stage's root is a mount that is attached nowhere.
   "engine/build/source": [
     "base",
@@ -157,6 +158,7 @@ const map = {
     "oci",
     "wire/tar",
     "wire/docker",
+    "wire/ignore",
     "linux/ffi",
     "linux/path",
     "linux/mount",
@@ -168,7 +170,6 @@ const map = {
     "engine/runtime",
     "engine/container",
     "engine/build/dockerfile",
-    "engine/build/ignore",
     "engine/build/source",
   ],
   "engine/system": [
@@ -203,6 +204,7 @@ const map = {
     "go-template",
     "oci",
     "wire/docker",
+    "wire/ignore",
     "wire/tar",
     "linux/path",
     "linux/tree",

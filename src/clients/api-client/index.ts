@@ -1,4 +1,5 @@
 /** A typed client of the Docker Engine API: works against Naru and against Docker. */
+export * from "./build.ts";
 export * from "./client.ts";
 export * from "./containers.ts";
 export * from "./endpoint.ts";

@@ -232,7 +232,6 @@ describe("words that are wrong", () => {
       1,
       "naru: 'rnu' is not a naru command.\nSee 'naru --help'\n\nDid you mean this?\n\trun\n",
     ],
-    [["build", "."], 1, "naru: 'build' is not implemented yet\n"],
     [["swarm", "init"], 1, "naru: 'swarm' is not implemented yet\n"],
     [
       ["run"],

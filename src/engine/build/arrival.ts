@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { invalid, newId, notImplemented, unavailable } from "#base";
-import { PatternMatcher, readIgnoreFile } from "#engine/build/ignore";
+import { PatternMatcher, readIgnoreFile } from "#wire/ignore";
 import { type ArchiveTree, ArchiveWriter, type SourceTree } from "#engine/build/source";
 import {
   encodeTarHeader,

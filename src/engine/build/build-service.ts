@@ -33,6 +33,8 @@ export interface BuildRequest {
   /** Only look at the Dockerfile. */
   readonly checkOnly: boolean;
   readonly signal: AbortSignal;
+  /** Events of one step after the other, as a log reads; else of all steps as they happen. */
+  readonly inOrder: boolean;
   readonly onEvent: OnBuildEvent;
 }
 

@@ -49,6 +49,7 @@ const WAITING_LIMIT = 4 * 1024 * 1024;
  */
 export class OrderedEvents {
   readonly #tell: OnBuildEvent;
+  readonly #inOrder: boolean;
   /** Events of stages whose turn has not come, by stage. */
   readonly #waiting = new Map<number, BuildEvent[]>();
   readonly #finished = new Set<number>();
@@ -58,13 +59,15 @@ export class OrderedEvents {
   #woken = Promise.withResolvers<void>();
   #last: Promise<void> = Promise.resolve();
 
-  constructor(tell: OnBuildEvent) {
+  /** @param options.inOrder false: everything is told at once, and still no faster than it is taken */
+  constructor(tell: OnBuildEvent, options: { readonly inOrder: boolean } = { inOrder: true }) {
     this.#tell = tell;
+    this.#inOrder = options.inOrder;
   }
 
   /** Resolves when there is room for more. */
   async tell(stage: number, event: BuildEvent): Promise<void> {
-    if (stage === this.#current) return await this.#now(event);
+    if (!this.#inOrder || stage === this.#current) return await this.#now(event);
     const waiting = this.#waiting.get(stage) ?? [];
     this.#waiting.set(stage, waiting);
     waiting.push(event);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { invalid, newId } from "#base";
 import { expandHeredoc, type Instruction } from "#engine/build/dockerfile";
-import { isPattern, PatternMatcher } from "#engine/build/ignore";
+import { isPattern, PatternMatcher } from "#wire/ignore";
 import { type ArchiveTree, type RootTree, type SourceTree } from "#engine/build/source";
 import { resolveIdentity } from "#engine/runtime";
 import type { Digest } from "#oci";

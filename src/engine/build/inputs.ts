@@ -1,6 +1,6 @@
 /** What a step reads: which files a pattern means, and one digest over all that is copied of them. */
 import { invalid } from "#base";
-import { isPattern, segmentPattern } from "#engine/build/ignore";
+import { isPattern, segmentPattern } from "#wire/ignore";
 import { below, type Found, type SourceNode, type SourceTree } from "#engine/build/source";
 import { rawOf, textOf } from "#wire/tar";
 

@@ -153,7 +153,7 @@ class Run implements BuildScope {
     this.#abort = parts.abort;
     this.lease = context.gc.lease();
     this.epochSec = epochOf(request, parts);
-    this.#events = new OrderedEvents(request.onEvent);
+    this.#events = new OrderedEvents(request.onEvent, request);
   }
 
   get signal(): AbortSignal {

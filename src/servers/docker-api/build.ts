@@ -44,7 +44,7 @@ async function build(call: Call, builds: BuildService): Promise<void> {
     }
     const { signal } = call;
     const context = options.remote === "" ? readableOf(call.request) : null;
-    const { id } = await builds.build({ ...options, context, signal, onEvent });
+    const { id } = await builds.build({ ...options, context, signal, inOrder: !isRaw, onEvent });
     const names = options.tags.map((tag) => familiarReference(parseReference(tag)));
     if (id !== null) await lines.write(isQuiet ? [{ stream: `${id}\n` }] : encodeBuilt(id, names));
   } catch (error) {

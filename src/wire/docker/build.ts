@@ -1,5 +1,7 @@
 /** The build cache in the JSON of Docker's Engine API 1.51. */
 
+import type { JsonMessage } from "./image.ts";
+
 /** One record of `GET /system/df`. */
 export interface BuildCache {
   ID: string;
@@ -18,4 +20,26 @@ export interface BuildCache {
 export interface BuildPruneReport {
   CachesDeleted: string[];
   SpaceReclaimed: number;
+}
+
+/** What a build of Naru tells beyond Docker's lines, when it is asked to (`events=1`). Steps count from 1. */
+export type BuildEventMessage =
+  | { type: "step"; step: number; total: number; stage: string; text: string }
+  | { type: "cache"; step: number; hit: boolean; why: string }
+  | { type: "running"; step: number; id: string }
+  | { type: "output"; step: number; text: string; stderr: boolean }
+  | { type: "progress"; step: number; message: JsonMessage }
+  | {
+      type: "done";
+      step: number;
+      id: string | null;
+      durationMs: number;
+      processId: string | null;
+    }
+  | { type: "warning"; rule: string; message: string; line: number }
+  | { type: "notice"; text: string };
+
+/** One line of `POST /build`. */
+export interface BuildMessage extends JsonMessage {
+  naru?: BuildEventMessage;
 }

@@ -1,8 +1,9 @@
 /** Creating a container, with the pull it may need: what `run` and `create` share. */
 import { invalid, sentenceOf } from "#base";
-import { ApiError, createContainer, endpointText, type ApiClient } from "#clients/api-client";
+import { ApiError, createContainer, type ApiClient } from "#clients/api-client";
 import type { ContainerCreateResponse } from "#wire/docker";
 
+import { proxyVariables } from "../config/proxies.ts";
 import type { Session } from "../config/session.ts";
 import type { Flags } from "../flags/spec.ts";
 import type { ContainerRequest } from "../options/container-request.ts";
@@ -79,28 +80,13 @@ function addConsoleSize(request: ContainerRequest): void {
   };
 }
 
-const PROXY_VARIABLES = [
-  ["httpProxy", "HTTP_PROXY"],
-  ["httpsProxy", "HTTPS_PROXY"],
-  ["noProxy", "NO_PROXY"],
-  ["ftpProxy", "FTP_PROXY"],
-  ["allProxy", "ALL_PROXY"],
-] as const;
-
 /** `proxies` of config.json become variables of the container, unless the user set them. */
 function addProxies(session: Session, client: ApiClient, request: ContainerRequest): void {
-  const { proxies } = session.config;
-  const proxy = proxies?.[endpointText(client.endpoint)] ?? proxies?.["default"];
-  if (proxy === undefined) return;
   const { config } = request;
   const taken = new Set((config.Env ?? []).map((pair) => pair.split("=", 1)[0]));
-  const added = PROXY_VARIABLES.flatMap(([key, name]) => {
-    const value = proxy[key];
-    if (!value) return [];
-    return [name, name.toLowerCase()]
-      .filter((variable) => !taken.has(variable))
-      .map((variable) => `${variable}=${value}`);
-  });
+  const added = proxyVariables(session.config, client)
+    .filter(([variable]) => !taken.has(variable))
+    .map(([variable, value]) => `${variable}=${value}`);
   if (added.length > 0) config.Env = [...(config.Env ?? []), ...added];
 }
 

@@ -3,6 +3,23 @@ import type { CommandEntry } from "./command.ts";
 
 export const imageCommands: readonly CommandEntry[] = [
   {
+    names: ["image build", "builder build", "build"],
+    usage: "[OPTIONS] PATH | URL | -",
+    short: "Build an image from a Dockerfile",
+    args: { min: 1, max: 1 },
+    completes: "files",
+    common: true,
+    examples: ["naru build -t my-app .", "naru build --explain -o type=local,dest=out ."],
+    load: async () => (await import("./build.ts")).build,
+  },
+  {
+    names: ["builder prune"],
+    usage: "[OPTIONS]",
+    short: "Remove build cache",
+    args: { min: 0, max: 0 },
+    load: async () => (await import("./prune-builds.ts")).prune,
+  },
+  {
     names: ["image pull", "pull"],
     usage: "[OPTIONS] NAME[:TAG|@DIGEST]",
     short: "Download an image from a registry",

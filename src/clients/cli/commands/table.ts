@@ -19,6 +19,7 @@ export const commands: readonly CommandEntry[] = [
 
 /** Groups (management commands) and what they manage. */
 export const groups: Readonly<Record<string, string>> = {
+  builder: "Manage builds",
   completion: "Generate the autocompletion script for the specified shell",
   container: "Manage containers",
   context: "Manage contexts",
@@ -31,8 +32,6 @@ export const groups: Readonly<Record<string, string>> = {
 /** Docker's commands that are still to come: refused with a sentence, and not shown as working. */
 export const unbuilt: ReadonlySet<string> = new Set([
   "attestation",
-  "build",
-  "builder",
   "buildx",
   "checkpoint",
   "compose",
@@ -40,7 +39,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "context export",
   "context import",
   "context update",
-  "image build",
   "manifest",
   "node",
   "plugin",

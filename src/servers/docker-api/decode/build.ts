@@ -16,7 +16,7 @@ import { decodeNetworkMode } from "./modes.ts";
 import { decodeCredentials } from "./registry-auth.ts";
 
 /** What of a request the query and the headers say. */
-export type BuildOptions = Omit<BuildRequest, "context" | "signal" | "onEvent">;
+export type BuildOptions = Omit<BuildRequest, "context" | "signal" | "inOrder" | "onEvent">;
 
 /** Secrets of one build, all together. */
 const SECRETS_LIMIT_BYTES = 1024 * 1024;

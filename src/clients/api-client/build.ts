@@ -1,0 +1,56 @@
+/** The endpoints of builds. */
+import type { AuthConfig, BuildMessage, BuildPruneReport } from "#wire/docker";
+
+import type { ApiClient } from "./client.ts";
+import { filtersQuery, type Filters } from "./containers.ts";
+import { jsonLines } from "./json-lines.ts";
+
+export interface BuildImageRequest {
+  /** The query of `POST /build`, encoded: names repeat in it. */
+  readonly query: string;
+  /** An archive; undefined where the engine finds the context itself. */
+  readonly context: AsyncIterable<Uint8Array> | undefined;
+  /** Credentials by registry. */
+  readonly auths: Readonly<Record<string, AuthConfig>>;
+  /** Values of secrets, by id. Naru's own. */
+  readonly secrets: ReadonlyMap<string, Uint8Array>;
+  /** Sockets of ssh agents on the daemon's host, by id. Naru's own. */
+  readonly agents: ReadonlyMap<string, string>;
+}
+
+const inBase64 = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64");
+
+export async function* buildImage(
+  client: ApiClient,
+  { query, context, auths, secrets, agents }: BuildImageRequest,
+): AsyncGenerator<BuildMessage> {
+  const headers: Record<string, string> = { "X-Registry-Config": inBase64(auths) };
+  if (secrets.size > 0) {
+    const values = [...secrets].map(([id, value]) => [id, Buffer.from(value).toString("base64")]);
+    headers["X-Naru-Build-Secrets"] = inBase64(Object.fromEntries(values));
+  }
+  if (agents.size > 0) headers["X-Naru-Build-Agents"] = inBase64(Object.fromEntries(agents));
+  yield* jsonLines<BuildMessage>(
+    await client.request({
+      method: "POST",
+      path: "/build",
+      rawQuery: query,
+      headers,
+      ...(context === undefined ? {} : { body: context, contentType: "application/x-tar" }),
+    }),
+  );
+}
+
+export const pruneBuildCache = (
+  client: ApiClient,
+  options: { all: boolean; keepStorageBytes: number; filters: Filters },
+): Promise<BuildPruneReport> =>
+  client.json({
+    method: "POST",
+    path: "/build/prune",
+    query: {
+      all: options.all,
+      "keep-storage": options.keepStorageBytes || undefined,
+      filters: filtersQuery(options.filters),
+    },
+  });

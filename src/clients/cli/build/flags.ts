@@ -1,0 +1,139 @@
+/** The flags of `naru build`: Docker's, as far as the engine honours them, and our own. */
+import type { FlagSpec } from "../flags/spec.ts";
+import { checkExtraHost, checkLabel, checkUlimit } from "../options/checks.ts";
+
+const PROGRESS = ["auto", "plain", "tty", "rawjson", "quiet"];
+
+export const buildFlags: readonly FlagSpec[] = [
+  {
+    name: "add-host",
+    kind: "list",
+    usage: "Add a custom host-to-IP mapping (host:ip)",
+    check: checkExtraHost,
+  },
+  { name: "build-arg", kind: "list", usage: "Set build-time variables" },
+  {
+    name: "cache-from",
+    kind: "strings",
+    usage: "Images to consider as cache sources (not needed: the cache knows steps by content)",
+  },
+  { name: "cgroup-parent", kind: "string", usage: "Set the parent cgroup for RUN instructions" },
+  { name: "check", kind: "bool", usage: "Only check the Dockerfile" },
+  {
+    name: "cpu-period",
+    kind: "int64",
+    usage: "Limit the CPU CFS (Completely Fair Scheduler) period",
+  },
+  {
+    name: "cpu-quota",
+    kind: "int64",
+    usage: "Limit the CPU CFS (Completely Fair Scheduler) quota",
+  },
+  { name: "cpu-shares", shorthand: "c", kind: "int64", usage: "CPU shares (relative weight)" },
+  {
+    name: "cpuset-cpus",
+    kind: "string",
+    usage: "CPUs in which to allow execution (0-3, 0,1)",
+  },
+  {
+    name: "cpuset-mems",
+    kind: "string",
+    usage: "MEMs in which to allow execution (0-3, 0,1)",
+  },
+  {
+    name: "explain",
+    kind: "bool",
+    usage: "Say for every step why it was or was not in the cache",
+  },
+  {
+    name: "file",
+    shorthand: "f",
+    kind: "string",
+    usage: 'Name of the Dockerfile (default "PATH/Dockerfile")',
+    values: "files",
+  },
+  { name: "iidfile", kind: "string", usage: "Write the image ID to a file", values: "files" },
+  { name: "label", kind: "list", usage: "Set metadata for an image", check: checkLabel },
+  { name: "memory", shorthand: "m", kind: "bytes", usage: "Memory limit" },
+  {
+    name: "memory-swap",
+    kind: "memory-swap",
+    usage: "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
+  },
+  {
+    name: "metadata-file",
+    kind: "string",
+    usage: "Write build result metadata to a file",
+    values: "files",
+  },
+  {
+    name: "network",
+    kind: "string",
+    usage: "Set the networking mode for the RUN instructions during build",
+    fallback: "default",
+  },
+  { name: "no-cache", kind: "bool", usage: "Do not use cache when building the image" },
+  { name: "no-cache-filter", kind: "strings", usage: "Do not cache specified stages" },
+  {
+    name: "output",
+    shorthand: "o",
+    kind: "list",
+    usage: "Output destination (format: type=local,dest=path)",
+  },
+  { name: "platform", kind: "string", usage: "Set platform for the build" },
+  {
+    name: "progress",
+    kind: "string",
+    usage: "Set type of progress output (auto, plain, tty, rawjson, quiet)",
+    fallback: "auto",
+    values: PROGRESS,
+    check: (value) => {
+      if (PROGRESS.includes(value)) return value;
+      throw new Error(`invalid progress mode ${value}`);
+    },
+  },
+  { name: "pull", kind: "bool", usage: "Always attempt to pull all referenced images" },
+  {
+    name: "quiet",
+    shorthand: "q",
+    kind: "bool",
+    usage: "Suppress the build output and print image ID on success",
+  },
+  {
+    name: "secret",
+    kind: "list",
+    usage: "Secret to expose to the build (format: id=mysecret[,src=/local/secret])",
+  },
+  { name: "security-opt", kind: "list", usage: "Security options" },
+  { name: "shm-size", kind: "bytes", usage: "Shared memory size for build containers" },
+  { name: "squash", kind: "bool", usage: "Squash newly built layers into a single new layer" },
+  {
+    name: "ssh",
+    kind: "list",
+    usage: "SSH agent socket to expose to the build (format: default|<id>[=<socket>])",
+  },
+  { name: "tag", shorthand: "t", kind: "list", usage: 'Image identifier (format: "name[:tag]")' },
+  { name: "target", kind: "string", usage: "Set the target build stage to build" },
+  {
+    name: "ulimit",
+    kind: "list",
+    shown: "ulimit",
+    usage: "Ulimit options",
+    fallbackText: "[]",
+    check: checkUlimit,
+  },
+  // Nothing of a step is left over anyway.
+  {
+    name: "rm",
+    kind: "bool",
+    usage: "Remove intermediate containers after a successful build",
+    fallback: true,
+    hidden: true,
+  },
+  {
+    name: "force-rm",
+    kind: "bool",
+    usage: "Always remove intermediate containers",
+    hidden: true,
+  },
+];

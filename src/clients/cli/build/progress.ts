@@ -1,0 +1,130 @@
+/** What a build is doing, put together from its messages; and the views that show it. */
+import { EngineError } from "#base";
+import type { BuildEventMessage, BuildMessage } from "#wire/docker";
+
+import { barOf } from "../output/progress.ts";
+
+export interface StepState {
+  readonly step: number;
+  readonly total: number;
+  readonly stage: string;
+  readonly text: string;
+  readonly startedMs: number;
+  status: "running" | "cached" | "done" | "failed";
+  durationMs: number;
+  /** Why it was not in the cache; "" when it was, or nothing was said. */
+  why: string;
+  /** The last lines that it printed. */
+  readonly log: string[];
+  /** A line whose end has not come. */
+  partial: string;
+  /** A pull's layers on the move. */
+  readonly layers: Map<string, string>;
+}
+
+/** Lines of a step that are kept, to be shown when it fails. */
+const LOG_LINES = 200;
+const PULL_COLUMNS = 80;
+
+export class BuildProgress {
+  readonly steps = new Map<number, StepState>();
+  readonly warnings: string[] = [];
+  readonly startedMs: number;
+  readonly #now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.startedMs = now();
+  }
+
+  take(event: BuildEventMessage): void {
+    switch (event.type) {
+      case "step": {
+        const { step, total, stage, text } = event;
+        const fresh = { status: "running", durationMs: 0, why: "", partial: "" } as const;
+        const startedMs = this.#now();
+        const lists = { log: [], layers: new Map<string, string>() };
+        this.steps.set(step, { step, total, stage, text, startedMs, ...fresh, ...lists });
+        return;
+      }
+      case "warning":
+        this.warnings.push(`${event.rule}: ${event.message} (line ${event.line})`);
+        return;
+      case "notice":
+        this.warnings.push(event.text.trimEnd());
+        return;
+      case "cache":
+      case "running":
+      case "output":
+      case "progress":
+      case "done": {
+        const state = this.steps.get(event.step);
+        if (state !== undefined) this.#inStep(state, event);
+      }
+    }
+  }
+
+  #inStep(
+    state: StepState,
+    event: Exclude<BuildEventMessage, { type: "step" | "warning" | "notice" }>,
+  ): void {
+    switch (event.type) {
+      case "cache":
+        if (event.hit) state.status = "cached";
+        else state.why = event.why;
+        return;
+      case "output": {
+        const lines = (state.partial + event.text).split("\n");
+        state.partial = (lines.pop() ?? "").slice(-4096);
+        state.log.push(...lines);
+        state.log.splice(0, state.log.length - LOG_LINES);
+        return;
+      }
+      case "progress": {
+        const { id = "", status = "" } = event.message;
+        const bar = barOf(event.message, PULL_COLUMNS);
+        if (id !== "") state.layers.set(id, `${id}: ${status}${bar === "" ? "" : ` ${bar}`}`);
+        return;
+      }
+      case "done":
+        if (state.status === "running") state.status = "done";
+        state.durationMs = event.durationMs;
+        return;
+      case "running":
+        return;
+    }
+  }
+
+  /** The build has ended badly: what was going on has failed or was given up. */
+  fail(): void {
+    for (const state of this.steps.values()) {
+      if (state.status !== "running") continue;
+      state.status = "failed";
+      state.durationMs = this.#now() - state.startedMs;
+    }
+  }
+}
+
+/** A view of a build; `end` once, whatever happened. */
+export interface BuildView {
+  take(message: BuildMessage): void;
+  end(failed: boolean): void;
+}
+
+export const secondsOf = (durationMs: number): string => `${(durationMs / 1000).toFixed(1)}s`;
+
+/** `[build 2/7] RUN make`. */
+export const titleOf = ({ stage, step, total, text }: StepState): string => {
+  const oneLine = text.replaceAll(/\s*\\?\n\s*/g, " ");
+  return `[${stage === "" ? "" : `${stage} `}${step}/${total}] ${oneLine}`;
+};
+
+/** A build that failed, with the exit code of its program. */
+export class BuildFailed extends EngineError {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number) {
+    super("internal", message);
+    this.exitCode = exitCode;
+  }
+}

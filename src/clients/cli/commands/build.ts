@@ -1,0 +1,203 @@
+/** `naru build`. */
+import { rmSync, writeFileSync } from "node:fs";
+
+import { sentenceOf } from "#base";
+import { type ApiClient, buildImage } from "#clients/api-client";
+import type { AuthConfig, BuildMessage } from "#wire/docker";
+
+import { buildFlags } from "../build/flags.ts";
+import { liveView } from "../build/live-view.ts";
+import { checkOutputs, type Output, parseOutput, writeOutputs } from "../build/output.ts";
+import { plainView, rawView } from "../build/plain-view.ts";
+import { BuildFailed, BuildProgress, type BuildView } from "../build/progress.ts";
+import { buildQuery } from "../build/query.ts";
+import { readAgents, readSecrets } from "../build/secrets.ts";
+import { openSource, type Source, wholeArchive } from "../build/source.ts";
+import { credentialsFor } from "../config/credentials.ts";
+import { proxyVariables } from "../config/proxies.ts";
+import type { Session } from "../config/session.ts";
+import type { Flags } from "../flags/spec.ts";
+import { printLine, STDERR, warn, writeAll } from "../terminal/stdio.ts";
+import { isTerminal, windowSize } from "../terminal/tty.ts";
+import { type Command, ExitError } from "./command.ts";
+
+const DEFAULT_SIZE = { rows: 24, columns: 80 };
+
+export const build: Command = {
+  flags: buildFlags,
+  async run({ flags, args, session }) {
+    const [context = ""] = args;
+    const outputs = flags.list("output").map(parseOutput);
+    checkOutputs(outputs);
+    const iidFile = flags.string("iidfile");
+    // A file of an earlier build must not be taken for this one's.
+    if (iidFile !== "") rmSync(iidFile, { force: true });
+    const client = await session.client();
+    const source = await openSource(context, flags.string("file"));
+    const tags = [...flags.list("tag"), ...outputs.flatMap(namesOf)];
+    try {
+      const { id } = await runBuild({ client, session, flags, source, tags });
+      if (id === null) return 0;
+      if (iidFile !== "") writeFileSync(iidFile, id);
+      writeMetadata(flags.string("metadata-file"), id, tags);
+      await writeOutputs(client, outputs, { id, names: tags });
+      if (isQuiet(flags)) printLine(id);
+      return 0;
+    } catch (cause) {
+      if (cause instanceof Error) pointAtLine(cause.message, source);
+      if (!(cause instanceof BuildFailed)) throw cause;
+      throw new ExitError(cause.exitCode, `ERROR: ${cause.message}`);
+    } finally {
+      if (source.kind === "folder") source.tree[Symbol.dispose]();
+    }
+  },
+};
+
+const namesOf = (output: Output): readonly string[] =>
+  output.type === "image" ? output.names : [];
+
+const isQuiet = (flags: Flags): boolean =>
+  flags.bool("quiet") || flags.string("progress") === "quiet";
+
+interface Work {
+  readonly client: ApiClient;
+  readonly session: Session;
+  readonly flags: Flags;
+  readonly source: Source;
+  readonly tags: readonly string[];
+}
+
+async function runBuild(work: Work): Promise<{ id: string | null }> {
+  const { client, session, flags, source } = work;
+  const progress = new BuildProgress();
+  const messages = buildImage(client, {
+    query: queryOf(work),
+    context: contextOf(source),
+    auths: await authsOf(session),
+    secrets: readSecrets(flags.list("secret"), session.environment),
+    agents: readAgents(flags.list("ssh"), session.environment),
+  });
+  const view = viewOf(flags, progress, session);
+  const interrupted = (signal: NodeJS.Signals) => {
+    view.end(false);
+    process.exit(signal === "SIGINT" ? 130 : 143);
+  };
+  process.on("SIGINT", interrupted);
+  process.on("SIGTERM", interrupted);
+  let failed = true;
+  try {
+    const id = await follow(messages, progress, view);
+    failed = false;
+    return { id };
+  } finally {
+    if (failed) progress.fail();
+    view.end(failed);
+    process.off("SIGINT", interrupted);
+    process.off("SIGTERM", interrupted);
+  }
+}
+
+/** @returns the image's id, null of a build that only looked */
+async function follow(
+  messages: AsyncIterable<BuildMessage>,
+  progress: BuildProgress,
+  view: BuildView,
+): Promise<string | null> {
+  let id: string | null = null;
+  for await (const message of messages) {
+    const failure = message.errorDetail?.message ?? message.error;
+    if (failure !== undefined && failure !== "") {
+      throw new BuildFailed(failure, message.errorDetail?.code ?? 1);
+    }
+    const told = (message.aux as { ID?: string } | undefined)?.ID;
+    if (told !== undefined) id = told;
+    if (message.naru !== undefined) progress.take(message.naru);
+    view.take(message);
+  }
+  return id;
+}
+
+function queryOf({ client, session, flags, source, tags }: Work): string {
+  const proxies = Object.fromEntries(proxyVariables(session.config, client));
+  return buildQuery(
+    flags,
+    {
+      dockerfile: source.dockerfile,
+      remote: source.kind === "remote" ? source.remote : "",
+      tags,
+    },
+    { environment: session.environment, proxies },
+  );
+}
+
+function contextOf(source: Source): AsyncIterable<Uint8Array> | undefined {
+  switch (source.kind) {
+    case "remote":
+      return undefined;
+    case "stream":
+      return source.stream;
+    case "folder":
+      return wholeArchive(source);
+  }
+}
+
+/** A base image may be anywhere: everything that is known goes along, as Docker's client does. */
+async function authsOf({ config }: Session): Promise<Record<string, AuthConfig>> {
+  const names = new Set([
+    ...Object.keys(config.auths ?? {}),
+    ...Object.keys(config.credHelpers ?? {}),
+  ]);
+  const auths: Record<string, AuthConfig> = {};
+  for (const name of names) {
+    const auth = await credentialsFor(config, name).catch((cause: unknown) => {
+      warn(`WARNING: no credentials for ${name}: ${sentenceOf(cause)}`);
+      return undefined;
+    });
+    if (auth !== undefined) auths[name] = auth;
+  }
+  return auths;
+}
+
+function viewOf(flags: Flags, progress: BuildProgress, session: Session): BuildView {
+  const write = (text: string) => writeAll(STDERR, text);
+  const explain = flags.bool("explain");
+  if (isQuiet(flags)) return { take: () => undefined, end: () => undefined };
+  const asked = flags.string("progress");
+  if (asked === "rawjson") return rawView(write);
+  const isLive = asked === "tty" || (asked === "auto" && isTerminal(STDERR));
+  if (!isLive) return plainView(progress, { write, explain });
+  return liveView(progress, {
+    write,
+    explain,
+    size: () => windowSize(STDERR) ?? DEFAULT_SIZE,
+    coloured: !session.environment["NO_COLOR"],
+  });
+}
+
+function writeMetadata(path: string, id: string, tags: readonly string[]): void {
+  if (path === "") return;
+  const metadata = {
+    "containerimage.config.digest": id,
+    "containerimage.digest": id,
+    ...(tags.length > 0 ? { "image.name": tags.join(",") } : {}),
+  };
+  writeFileSync(path, `${JSON.stringify(metadata, null, 2)}\n`);
+}
+
+const LINES_AROUND = 2;
+
+/** The lines of the Dockerfile that an error is about. */
+function pointAtLine(message: string, source: Source): void {
+  const line = Number(/parse error on line (\d+)/.exec(message)?.[1] ?? 0);
+  if (line === 0 || source.kind !== "folder") return;
+  const lines = source.text.split("\n");
+  const first = Math.max(1, line - LINES_AROUND);
+  const shown = lines.slice(first - 1, line + LINES_AROUND).map((text, index) => {
+    const number = first + index;
+    const mark = number === line ? ">>>" : "   ";
+    return `${String(number).padStart(4)} | ${mark} ${text}`;
+  });
+  warn(
+    `${source.dockerfile}:${line}\n--------------------\n${shown.join("\n")}\n--------------------`,
+  );
+}

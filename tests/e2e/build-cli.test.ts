@@ -1,0 +1,203 @@
+/** `naru build`: its ways in, what it shows, and its outputs. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { type Engine, type Finished, NARU, startEngine } from "./engine.ts";
+import { runOnTerminal } from "./pty.ts";
+
+let engine: Engine;
+const folders: string[] = [];
+
+beforeAll(async () => {
+  engine = await startEngine();
+}, 60_000);
+afterAll(async () => {
+  expect(engine.violations()).toEqual([]);
+  await engine[Symbol.asyncDispose]();
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+}, 60_000);
+
+function contextOf(files: Record<string, string>): string {
+  const folder = mkdtempSync("/tmp/naru-test-build-");
+  folders.push(folder);
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(join(folder, dirname(name)), { recursive: true });
+    writeFileSync(join(folder, name), content);
+  }
+  return folder;
+}
+
+async function built(args: readonly string[], stdin?: string): Promise<Finished> {
+  const options = stdin === undefined ? {} : { stdin };
+  const finished = await engine.naru(["build", ...args], options);
+  if (finished.code !== 0) throw new Error(finished.stdout + finished.stderr);
+  return finished;
+}
+
+const shown = (image: string, script: string): Promise<string> =>
+  engine.ok(["run", "--rm", "--network", "none", image, "sh", "-c", script]);
+
+test("a folder without what .dockerignore names is built, and told in plain lines", async () => {
+  const folder = contextOf({
+    Dockerfile: "FROM busybox\nCOPY . /app\nRUN echo printed\n",
+    ".dockerignore": "# not sent\nlogs\n*.tmp\n!keep.tmp\n",
+    "a.txt": "a\n",
+    "logs/big": "x".repeat(3_000_000),
+    "b.tmp": "b",
+    "keep.tmp": "k",
+  });
+  const first = await built(["-t", "plain:1", "-t", "plain:2", folder]);
+  expect(first.stdout).toBe("");
+  expect(first.stderr).toMatch(/^#1 \[0 1\/3\] FROM busybox\n#1 DONE/);
+  expect(first.stderr).toMatch(/#3 \[0 3\/3\] RUN echo printed\n#3 [\d.]+s printed\n#3 DONE/);
+  expect(await shown("plain:2", "cd /app; ls -A")).toBe(
+    ".dockerignore\nDockerfile\na.txt\nkeep.tmp",
+  );
+  const second = await built([folder]);
+  expect(second.stderr.match(/CACHED/g)).toHaveLength(2);
+  writeFileSync(join(folder, "a.txt"), "changed\n");
+  const third = await built(["--explain", "-t", "plain:1", folder]);
+  expect(third.stderr).toContain("#2 not cached: file a.txt changed");
+}, 60_000);
+
+test("a Dockerfile comes from standard input, from elsewhere, or as an archive, and stays out of the image", async () => {
+  const folder = contextOf({ f: "f\n" });
+  await built(["-t", "way1", "-f", "-", folder], "FROM busybox\nCOPY . /c\n");
+  expect(await shown("way1", "ls -A /c")).toBe("f");
+  const other = contextOf({ "My.file": "FROM busybox\nCOPY . /c\nRUN echo other > /way\n" });
+  await built(["-t", "way2", "-f", join(other, "My.file"), folder]);
+  expect(await shown("way2", "ls -A /c; cat /way")).toBe("f\nother");
+  await built(["-t", "way3", "-"], "FROM busybox\nRUN echo alone > /way\n");
+  expect(await shown("way3", "cat /way")).toBe("alone");
+  const archive = Bun.spawnSync([
+    "tar",
+    "-cz",
+    "-C",
+    other,
+    "--transform=s/My.file/Dockerfile/",
+    ".",
+  ]);
+  const packed = await engine.naru(["build", "-t", "way4", "-"], { stdin: archive.stdout });
+  expect([packed.code, await shown("way4", "cat /way")]).toEqual([0, "other"]);
+}, 60_000);
+
+test("its id goes to standard output, files and metadata; its files to folders and archives", async () => {
+  const folder = contextOf({
+    Dockerfile: "FROM scratch\nCOPY d /\n",
+    "d/one": "1",
+    "d/sub/two": "2",
+  });
+  const out = contextOf({});
+  const quiet = await built([
+    "-q",
+    "--iidfile",
+    join(out, "id"),
+    "--metadata-file",
+    join(out, "meta"),
+    "-t",
+    "out",
+    folder,
+  ]);
+  expect(quiet).toMatchObject({ stderr: "", stdout: `${readFileSync(join(out, "id"), "utf8")}\n` });
+  expect(quiet.stdout).toMatch(/^sha256:[0-9a-f]{64}\n$/);
+  expect(JSON.parse(readFileSync(join(out, "meta"), "utf8"))).toMatchObject({
+    "containerimage.config.digest": quiet.stdout.trim(),
+    "image.name": "out",
+  });
+  await built([
+    "-o",
+    join(out, "files"),
+    "-o",
+    `type=tar,dest=${join(out, "files.tar")}`,
+    "-o",
+    `type=oci,dest=${join(out, "image.tar")}`,
+    folder,
+  ]);
+  expect(readFileSync(join(out, "files/sub/two"), "utf8")).toBe("2");
+  const listed = Bun.spawnSync(["tar", "-tf", join(out, "files.tar")]).stdout.toString();
+  expect(listed).toContain("sub/two\n");
+  expect(Bun.spawnSync(["tar", "-tf", join(out, "image.tar")]).stdout.toString()).toContain(
+    "oci-layout",
+  );
+  expect(await engine.ok(["ps", "-aq"])).toBe("");
+}, 60_000);
+
+test("what fails ends with the program's code, and points at its line", async () => {
+  const failing = await engine.naru([
+    "build",
+    contextOf({ Dockerfile: "FROM busybox\nRUN echo why; exit 7\n" }),
+  ]);
+  expect(failing).toMatchObject({ code: 7, stdout: "" });
+  expect(failing.stderr).toContain("why\n");
+  expect(failing.stderr).toMatch(/#2 ERROR\nERROR: The command .* returned a non-zero code: 7\n$/);
+  const folder = contextOf({ Dockerfile: "FROM busybox\nRUN true\nCOPPY a b\n" });
+  const wrong = await engine.naru(["build", folder]);
+  expect(wrong.code).toBe(1);
+  expect(wrong.stderr).toContain("dockerfile parse error on line 3: unknown instruction: COPPY");
+  expect(wrong.stderr).toContain("Dockerfile:3\n--------------------\n   1 |     FROM busybox\n");
+  expect(wrong.stderr).toContain("   3 | >>> COPPY a b\n");
+  const none = await engine.naru(["build", contextOf({})]);
+  expect(none.stderr).toContain(
+    "failed to read dockerfile: open Dockerfile: no such file or directory",
+  );
+  expect((await engine.naru(["build", "/nowhere-at-all"])).stderr).toContain(
+    'unable to prepare context: path "/nowhere-at-all" not found',
+  );
+  for (const args of [
+    ["--progress", "loud"],
+    ["-o", "type=none"],
+    ["--secret", "id=x,src=/none"],
+  ]) {
+    expect((await engine.naru(["build", ...args, folder])).code).not.toBe(0);
+  }
+}, 60_000);
+
+test("secrets come from files and variables, and stay out of the image", async () => {
+  const folder = contextOf({
+    Dockerfile:
+      "FROM busybox\nRUN --mount=type=secret,id=one --mount=type=secret,id=two cat /run/secrets/one /run/secrets/two | wc -c > /n\n",
+    key: "12345",
+  });
+  const args = ["-t", "secrets", "--secret", `id=one,src=${join(folder, "key")}`];
+  await engine.naru(["build", ...args, "--secret", "id=two,env=TWO", folder], {
+    env: { TWO: "678" },
+  });
+  expect(await shown("secrets", "cat /n; ls /run/secrets 2>/dev/null | wc -l")).toBe("8\n0");
+}, 60_000);
+
+test("on a terminal, stages that go on at once are seen at once, and a fault's last lines stay", async () => {
+  const folder = contextOf({
+    Dockerfile: [
+      "FROM busybox AS one",
+      "RUN echo from one; until [ -e /cache/two ]; do sleep 0.05; done".replace(
+        "RUN",
+        "RUN --mount=type=cache,id=live,target=/cache",
+      ),
+      "FROM busybox AS two",
+      "RUN --mount=type=cache,id=live,target=/cache echo from two; touch /cache/two",
+      "FROM scratch",
+      "COPY --from=one /bin/true /1",
+      "COPY --from=two /bin/true /2",
+    ].join("\n"),
+  });
+  const words = [NARU, "-H", `unix://${engine.socket}`, "build", "--explain", folder];
+  const screen = runOnTerminal(words, { columns: 90, rows: 30 });
+  expect(await screen.exited).toBe(0);
+  const text = Bun.stripANSI(screen.output());
+  expect(text).toMatch(/\[\+\] Building [\d.]+s \(7\/7\) FINISHED/);
+  expect(text).toMatch(/=> \[one 2\/7\] RUN/);
+  expect(text).toContain("not cached: it was never built here");
+  expect(screen.output()).toEndWith("\n");
+  expect(screen.output()).toContain("\x1b[?25h");
+}, 60_000);
+
+test("the build cache is pruned", async () => {
+  await built(["-t", "pruned", contextOf({ Dockerfile: "FROM busybox\nRUN echo > /x\n" })]);
+  const declined = await engine.naru(["builder", "prune"], { stdin: "n\n" });
+  expect([declined.code, declined.stderr]).toEqual([1, "builder prune has been cancelled\n"]);
+  const all = await engine.naru(["builder", "prune", "-a", "-f"]);
+  expect(all.stdout).toMatch(/^Deleted build cache objects:\n[^]*Total reclaimed space: /);
+  expect(await shown("pruned", "ls /x")).toBe("/x");
+  expect(existsSync(join(engine.dataRoot, "build"))).toBe(true);
+}, 60_000);
