@@ -65,8 +65,7 @@ function removeLeaving(): void {
 
 function fitSpare(spare: SpareNamespace, endpoints: readonly BridgeEndpoint[]): void {
   try {
-    using outside = openNetlink();
-    for (const endpoint of endpoints) useSpare(spare, endpoint, outside);
+    for (const endpoint of endpoints) useSpare(spare, endpoint);
   } catch (cause) {
     // Somebody has deleted its link, and so both of its ends: what is left is an empty namespace.
     const isEmpty = cause instanceof NetlinkError && cause.code === "ENODEV";

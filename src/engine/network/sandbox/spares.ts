@@ -23,6 +23,9 @@ export interface SpareNamespace extends Disposable {
   readonly kind: Kind;
   /** Its link's name on the host until it is used. */
   readonly hostLink: string;
+  /** Sockets into it and into the host's namespace: a birth opens none. */
+  readonly inside: Netlink;
+  readonly outside: Netlink;
 }
 
 /** Links so named are no container's: they go with the process that made them. */
@@ -36,6 +39,7 @@ export class SpareNamespaces implements Disposable {
   readonly #warn: (thrown: unknown) => void;
   #spares: SpareNamespace[] = [];
   #timer: Timer | null = null;
+  #outside: Netlink | null = null;
 
   constructor(warn: (thrown: unknown) => void) {
     this.#warn = warn;
@@ -54,6 +58,8 @@ export class SpareNamespaces implements Disposable {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     this.#drop();
+    this.#outside?.[Symbol.dispose]();
+    this.#outside = null;
   }
 
   #drop(): void {
@@ -64,7 +70,8 @@ export class SpareNamespaces implements Disposable {
   #refill(kind: Kind): void {
     this.#timer = null;
     try {
-      this.#spares.push(make(kind));
+      this.#outside ??= openNetlink();
+      this.#spares.push(make(kind, this.#outside));
     } catch (thrown) {
       // The bridge may be gone by now. A birth makes its own.
       return this.#warn(thrown);
@@ -88,35 +95,40 @@ function kindOf(attachment: NetworkAttachment): Kind | null {
 const isAlike = (one: Kind, other: Kind): boolean =>
   one.bridge === other.bridge && one.containerLink === other.containerLink && one.mtu === other.mtu;
 
-function make(kind: Kind): SpareNamespace {
+function make(kind: Kind, outside: Netlink): SpareNamespace {
   const namespace = newNetworkNamespace();
-  const close = () => void attempt("close", namespace);
+  using undo = new DisposableStack();
+  undo.defer(() => void attempt("close", namespace));
   // Locally administered: the container's own address comes with its name.
   const hostLink = `${SPARE_PREFIX}${randomBytes(4).toString("hex")}`;
   const macAddress = `02:${randomBytes(5).toString("hex").match(/../g)?.join(":")}`;
   const endpoint = { ...kind, hostLink, macAddress, address: "", prefixLength: 0, gateway: null };
-  try {
-    using outside = openNetlink();
-    createLink(outside, namespace, endpoint);
-    using inside = inNetworkNamespace(namespace, () => {
-      prepareLink(endpoint);
-      return openNetlink();
-    });
-    inside.batch(() => {
-      inside.setLink("lo", { up: true });
-      inside.setLink(kind.containerLink, { up: true });
-    });
-    outside.batch(() => raisePort(outside, endpoint));
-    inside.settleLink(kind.containerLink);
-  } catch (thrown) {
-    close();
-    throw thrown;
-  }
-  return { namespace, kind, hostLink, [Symbol.dispose]: close };
+  createLink(outside, namespace, endpoint);
+  const inside = inNetworkNamespace(namespace, () => {
+    prepareLink(endpoint);
+    return openNetlink();
+  });
+  undo.defer(() => inside[Symbol.dispose]());
+  inside.batch(() => {
+    inside.setLink("lo", { up: true });
+    inside.setLink(kind.containerLink, { up: true });
+  });
+  outside.batch(() => raisePort(outside, endpoint));
+  inside.settleLink(kind.containerLink);
+  const owned = undo.move();
+  return {
+    namespace,
+    kind,
+    hostLink,
+    inside,
+    outside,
+    [Symbol.dispose]: () => owned.dispose(),
+  };
 }
 
 /** Gives a spare its container's names and addresses. @throws NetlinkError */
-export function useSpare(spare: SpareNamespace, endpoint: BridgeEndpoint, outside: Netlink): void {
+export function useSpare(spare: SpareNamespace, endpoint: BridgeEndpoint): void {
+  const { inside, outside } = spare;
   const { hostLink, bridge, macAddress } = endpoint;
   // The bridge may be another by now, with the same name.
   const rename = () => outside.setLink(spare.hostLink, { name: hostLink, master: bridge });
@@ -133,7 +145,6 @@ export function useSpare(spare: SpareNamespace, endpoint: BridgeEndpoint, outsid
     raisePort(outside, endpoint);
   }
   limitIngress(outside, endpoint);
-  using inside = inNetworkNamespace(spare.namespace, openNetlink);
   inside.batch(() => {
     inside.setLink(endpoint.containerLink, { macAddress });
     addressLink(inside, endpoint);
