@@ -289,6 +289,24 @@ test("a process that nobody can account for is recorded as 137 with a sentence",
   });
 });
 
+test("a container that starts while a supervisor born again answers is left alone", async () => {
+  await using fixture = openFixture();
+  const { room, supervisor, network } = fixture;
+  const lost = await running(fixture, { name: "lost" });
+  const { id: quick } = await room.create(createOf({ name: "quick" }));
+  const { id: late } = await room.create(createOf({ name: "late" }));
+  supervisor.processes.clear();
+  supervisor.onListed = () => room.start(quick);
+  network.beforeReconcile = () => room.start(late);
+  await room.reconcile({ startUp: false });
+  expect(room.resolve("quick").state.status).toBe("running");
+  expect(room.resolve("late").state.status).toBe("running");
+  expect(room.resolve("lost").state).toMatchObject({ status: "exited", exitCode: 137 });
+  expect(network.alive).toEqual(new Set([quick, late]));
+  expect(network.attached).toEqual(new Set([quick, late]));
+  expect(network.released.filter((id) => id !== lost)).toEqual([]);
+});
+
 test("what a removal left on disk is swept at the next start", async () => {
   await using fixture = openFixture();
   const lost = "a".repeat(64);

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { EngineError, noSuch, systemClock } from "#base";
 import { type EngineEvent, type EventBus, eventMigrations, openEventBus } from "#engine/events";
 import type { Image, ImageService } from "#engine/image";
-import type { NetworkService, PortBinding } from "#engine/network";
+import type { NetworkHolders, NetworkService, PortBinding } from "#engine/network";
 import { openStore, type Store } from "#engine/store";
 import type { RuntimeDefaults } from "#engine/runtime";
 import { openVolumeService, volumeMigrations, type VolumeRoom } from "#engine/volume";
@@ -210,6 +210,8 @@ export class FakeSupervisor implements SupervisorLink {
   birthFailure: Error | null = null;
   /** Runs inside a birth, before its answer. */
   onBirth: (id: string) => void | Promise<void> = () => undefined;
+  /** Runs when a list is made, before it arrives. */
+  onListed: () => void | Promise<void> = () => undefined;
   /** What a signal does; the default ends the process. */
   onSignal: (id: string, signal: number) => void = (id, signal) => this.end(id, 128 + signal);
   deliver: (exit: ExitReport) => void = () => undefined;
@@ -258,8 +260,11 @@ export class FakeSupervisor implements SupervisorLink {
         this.onSignal(id, request.signal);
         return null;
       }
-      case "list":
-        return { processes: [...this.processes.values()] };
+      case "list": {
+        const answer = { processes: [...this.processes.values()] };
+        await this.onListed();
+        return answer;
+      }
       case "listPorts":
         return { holders: [...this.ports].map(([id, ports]) => ({ id, ports })) };
       case "forget":
@@ -309,6 +314,8 @@ export class FakeNetwork implements NetworkService {
   readonly released: string[] = [];
   attachFailure: Error | null = null;
   alive: ReadonlySet<string> | null = null;
+  /** Runs while the ports of nobody are looked for. */
+  beforeReconcile: () => void | Promise<void> = () => undefined;
 
   ensure(): Promise<void> {
     return Promise.resolve();
@@ -376,10 +383,10 @@ export class FakeNetwork implements NetworkService {
     return Promise.resolve();
   }
 
-  reconcile(alive: ReadonlySet<string>): Promise<void> {
-    this.alive = alive;
+  async reconcile(alive: NetworkHolders): Promise<void> {
+    await this.beforeReconcile();
+    this.alive = new Set(alive);
     for (const id of this.attached) if (!alive.has(id)) this.attached.delete(id);
-    return Promise.resolve();
   }
 }
 

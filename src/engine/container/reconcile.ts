@@ -3,7 +3,7 @@
  * was doing when it was killed is finished or undone here, so there is no clean shutdown to rely on.
  */
 import { sentenceOf } from "#base";
-import type { PortBinding } from "#engine/network";
+import type { NetworkHolders, PortBinding } from "#engine/network";
 import type { ExitReport, ProcessReport } from "#engine/supervisor";
 import { SIGKILL } from "#linux/process";
 import { openCgroupHost } from "#linux/cgroup";
@@ -37,6 +37,7 @@ export async function reconcile(
   context: Context,
   { startUp }: { startUp: boolean },
 ): Promise<void> {
+  const before = settledNow(context);
   const [{ processes }, { holders }] = await Promise.all([
     context.supervisor.request({ type: "list" }),
     context.supervisor.request({ type: "listPorts" }),
@@ -47,15 +48,12 @@ export async function reconcile(
   }
   const portsById = new Map(holders.map(({ id, ports }) => [id, ports]));
   for (const record of context.records.all()) {
-    if (liveOf(context, record.id).starting !== null) continue;
+    if (!before.isStill(record)) continue;
     const ports = portsById.get(record.id) ?? [];
     const seen = { report: inits.get(record.id), ports, startUp };
     await orWarn(context, `repair ${record.id}`, () => repair(context, record, seen));
   }
-  const alive = new Set(
-    [...context.records.all()].filter(holdsNetwork(context)).map(({ id }) => id),
-  );
-  for (const id of context.steps.keys()) alive.add(id);
+  const alive = networkHolders(context);
   await orWarn(context, "give back addresses and ports", () =>
     context.network.reconcile(alive, pidOf(context)),
   );
@@ -65,11 +63,45 @@ export async function reconcile(
     );
     await orWarn(context, "unmount volumes", () => context.volumes.reconcile(running));
   }
-  reconcileExecs(context, processes);
-  reconcileSteps(context, inits);
+  reconcileExecs(context, processes, before.execs);
+  reconcileSteps(context, inits, before.steps);
   endStrangers(context, inits);
   if (startUp) sweep(context);
   if (startUp) dropStraySpools(context);
+}
+
+/**
+ * Who is what before the supervisor is asked. What starts or ends while it answers is told by events and answers of its
+ * own: judged by this older answer, a container that has just started would be one that nobody knows.
+ */
+function settledNow(context: Context) {
+  const pids = new Map<string, number | null>();
+  for (const { id, process } of context.records.all()) {
+    if (liveOf(context, id).starting === null) pids.set(id, process?.pid ?? null);
+  }
+  const execs = new Set<string>();
+  for (const id of pids.keys()) for (const execId of context.execs.idsOf(id)) execs.add(execId);
+  return {
+    isStill: ({ id, process }: ContainerRecord): boolean =>
+      liveOf(context, id).starting === null && pids.get(id) === (process?.pid ?? null),
+    execs: new Set([...execs].filter((id) => context.execs.get(id)?.state.status === "running")),
+    steps: new Set([...context.steps].filter(([, { isBorn }]) => isBorn).map(([id]) => id)),
+  };
+}
+
+/** Asked anew each time: a container may start while the network room waits for its ports. */
+function networkHolders(context: Context): NetworkHolders {
+  const holds = holdsNetwork(context);
+  return {
+    has: (id) => {
+      const record = context.records.get(id);
+      return context.steps.has(id) || (record !== undefined && holds(record));
+    },
+    *[Symbol.iterator]() {
+      for (const record of context.records.all()) if (holds(record)) yield record.id;
+      yield* context.steps.keys();
+    },
+  };
 }
 
 /** A full disk must not keep the engine from serving: what is not repaired now is tried again at the next start. */
@@ -155,7 +187,11 @@ async function endProcess(context: Context, { key, exit }: ProcessReport): Promi
   else await context.supervisor.request({ type: "forget", key });
 }
 
-function reconcileExecs(context: Context, processes: readonly ProcessReport[]): void {
+function reconcileExecs(
+  context: Context,
+  processes: readonly ProcessReport[],
+  before: ReadonlySet<string>,
+): void {
   const seen = new Set<string>();
   for (const { key, pid, exit } of processes) {
     if (key.execId === undefined) continue;
@@ -170,6 +206,7 @@ function reconcileExecs(context: Context, processes: readonly ProcessReport[]): 
     for (const execId of context.execs.idsOf(id)) {
       const exec = context.execs.get(execId);
       if (exec?.state.status !== "running" || seen.has(execId)) continue;
+      if (!before.has(execId)) continue;
       const { pid } = exec.state;
       context.execs.put({
         ...exec,

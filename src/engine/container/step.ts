@@ -154,10 +154,15 @@ async function giveBack(context: Context, id: string): Promise<void> {
 }
 
 /** After the supervisor's rebirth: ends that nobody told of. */
-export function reconcileSteps(context: Context, inits: ReadonlyMap<string, ProcessReport>): void {
+/** @param before the steps that had been born when the supervisor was asked */
+export function reconcileSteps(
+  context: Context,
+  inits: ReadonlyMap<string, ProcessReport>,
+  before: ReadonlySet<string>,
+): void {
   for (const [id, { settle, isBorn }] of context.steps) {
     const report = inits.get(id);
-    if (report === undefined && isBorn) settle(lostExit(context, id));
+    if (report === undefined && isBorn && before.has(id)) settle(lostExit(context, id));
     else if (report?.exit) settle(report.exit);
   }
 }

@@ -145,6 +145,9 @@ export interface Connected {
   readonly ports: readonly PortBinding[];
 }
 
+/** Who may have addresses and ports, at the moment of asking: containers start while it is asked. */
+export type NetworkHolders = Pick<ReadonlySet<string>, "has"> & Iterable<string>;
+
 export interface NetworkService {
   /** Makes or repairs the default bridge, forwarding and the firewall table; idempotent, run at daemon start. */
   ensure(): Promise<void>;
@@ -186,11 +189,8 @@ export interface NetworkService {
   /** Gives everything back: map elements, ports, link, address. May run twice; also after a crash. */
   release(containerId: string): Promise<void>;
   /**
-   * Start-up: whatever is recorded or present for containers not in `alive` is released.
+   * Start-up, and a supervisor that was born again: whatever is recorded or present for containers not in `alive` is released.
    * @param pidOf a living process of a container, for links that a crash left unmade
    */
-  reconcile(
-    alive: ReadonlySet<string>,
-    pidOf?: (containerId: string) => number | null,
-  ): Promise<void>;
+  reconcile(alive: NetworkHolders, pidOf?: (containerId: string) => number | null): Promise<void>;
 }

@@ -4,7 +4,7 @@ import { deleteConnections, IPPROTO_UDP } from "#linux/netlink";
 
 import type { PortBinding } from "./endpoint.ts";
 import type { Firewall } from "./firewall/firewall.ts";
-import type { EndpointOwner, PortHolder, PortRequest } from "./network-service.ts";
+import type { EndpointOwner, NetworkHolders, PortHolder, PortRequest } from "./network-service.ts";
 import { directPorts, type PortTarget, publishedOf } from "./publishing.ts";
 import type { NetworkRecords, NewEndpoint, PublishedPort } from "./records.ts";
 
@@ -84,14 +84,15 @@ export class PortPublisher {
   }
 
   /** The supervisor may hold ports of nobody, or, started anew, none of those it should. */
-  async reconcile(alive: ReadonlySet<string>): Promise<void> {
+  async reconcile(alive: NetworkHolders): Promise<void> {
+    // Of those alone it can be said what should be held by now.
+    const recorded = Array.from(alive, (id) => [id, this.#records.bindingsOf(id)] as const);
     const holders = await this.#portHolder.list?.();
     if (!holders) return;
     const held = new Set(holders.map(({ id }) => id));
     for (const id of held) if (!alive.has(id)) await this.#portHolder.release(id);
-    for (const id of alive) {
-      const ports = held.has(id) ? [] : this.#records.bindingsOf(id);
-      if (ports.length > 0) await this.#reserveAgain(id, ports);
+    for (const [id, ports] of recorded) {
+      if (ports.length > 0 && !held.has(id) && alive.has(id)) await this.#reserveAgain(id, ports);
     }
   }
 

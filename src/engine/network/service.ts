@@ -37,6 +37,7 @@ import type {
   Endpoint,
   EndpointRequest,
   Network,
+  NetworkHolders,
   NetworkRequest,
   NetworkService,
   PortHolder,
@@ -312,7 +313,7 @@ class BridgeNetworkService implements OpenedNetworkService {
   }
 
   async reconcile(
-    alive: ReadonlySet<string>,
+    alive: NetworkHolders,
     pidOf: (containerId: string) => number | null = () => null,
   ): Promise<void> {
     await this.#releaseAll(this.#records.containers().filter((id) => !alive.has(id)));
@@ -343,11 +344,12 @@ class BridgeNetworkService implements OpenedNetworkService {
     };
   }
 
-  #repairLinks(alive: ReadonlySet<string>, pidOf: (containerId: string) => number | null): void {
-    if (alive.size === 0) return;
+  #repairLinks(alive: NetworkHolders, pidOf: (containerId: string) => number | null): void {
+    const holders = [...alive];
+    if (holders.length === 0) return;
     const present = new Set(this.#netlink.listLinks().map(({ name }) => name));
     const parts = this.#connecting();
-    for (const containerId of alive) {
+    for (const containerId of holders) {
       const pid = pidOf(containerId);
       if (pid !== null) repairLinks(parts, { containerId, pid, present });
     }
