@@ -8,7 +8,7 @@
  * Promise: data goes by `volume rm`, `volume prune` and, for an anonymous volume, with its container's `rm -v`, and by
  * nothing else. A folder that no record names is a volume too, as for Docker: it is put on record at start-up.
  */
-import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Clock, conflict, newId, notFound, sentenceOf, wrap } from "#base";
@@ -68,7 +68,7 @@ class LocalVolumes implements VolumeRoom {
     const name = change.names[0] ?? request.name;
     if (!change.isEmpty) this.#records.transact(() => change.write());
     change.done();
-    this.#holds.ensureFolder(name);
+    this.#holds.ensureFolder(name)[Symbol.dispose]();
     return this.get(name);
   }
 
@@ -242,11 +242,14 @@ class LocalVolumes implements VolumeRoom {
   /** Folders that no record names, and what a crash left of removed ones. */
   #adoptFolders(): void {
     const { root, warn } = this.#request;
-    for (const name of readdirSync(root)) {
+    for (const entry of readdirSync(root, { withFileTypes: true })) {
+      // A file or a link that somebody put there is none of ours.
+      if (!entry.isDirectory()) continue;
+      const { name } = entry;
       if (name.startsWith(GONE)) this.#track(this.#deleteTree(join(root, name)));
       if (!isVolumeName(name) || this.#records.get(name) !== undefined) continue;
       if (this.#records.isRemoving(name)) continue;
-      const stat = statSync(this.path(name), { throwIfNoEntry: false });
+      const stat = lstatSync(this.path(name), { throwIfNoEntry: false });
       if (stat?.isDirectory() !== true) continue;
       const record = { name, createdAt: seconds(stat.birthtime), labels: {}, options: {} };
       this.#records.transact(() => this.#records.write(record));
