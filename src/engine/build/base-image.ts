@@ -18,7 +18,7 @@ import { emptyState, type StageState, stateOf } from "./stage-state.ts";
 
 export interface Base {
   readonly state: StageState;
-  /** ONBUILD of the image, to be run first. */
+  /** ONBUILD of the image or stage, to be run first. */
   readonly triggers: readonly string[];
   readonly image: Image | null;
 }
@@ -31,7 +31,12 @@ export async function resolveBase(
   await builder.tellFrom();
   if ("stage" in base) {
     const state = await scope.stage(base.stage);
-    return { state: { ...state, hasOwnCommand: false }, triggers: [], image: null };
+    const { OnBuild: triggers = [], ...config } = state.config;
+    return {
+      state: { ...state, config, hasOwnCommand: false },
+      triggers: triggers ?? [],
+      image: null,
+    };
   }
   const platform = asked === "" ? scope.platform : parsePlatform(asked);
   if (base.image === "scratch") {

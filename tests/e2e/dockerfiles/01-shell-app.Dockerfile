@@ -1,0 +1,5 @@
+FROM busybox
+WORKDIR /app
+COPY src/ ./
+CMD ["./main.sh"]
+# expect: hello world

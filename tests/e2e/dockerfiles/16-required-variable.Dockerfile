@@ -1,0 +1,4 @@
+FROM busybox
+ARG TOKEN
+ENV VALUE="${TOKEN:?give a token}"
+# fails: give a token

@@ -1,0 +1,3 @@
+FROM busybox
+COPY requirements.txt /app/
+# fails: stat requirements.txt: file does not exist

@@ -1,0 +1,3 @@
+FROM busybox
+COPY src/debug.log /app/
+# fails: file not found in build context or excluded by .dockerignore

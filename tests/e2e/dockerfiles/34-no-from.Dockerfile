@@ -1,0 +1,2 @@
+RUN echo too early
+# fails: no build stage in current context

@@ -1,0 +1,6 @@
+from busybox as tools
+run echo quiet > /q
+from tools
+copy --from=tools /q /again
+cmd ["cat", "/again"]
+# expect: quiet
