@@ -1,6 +1,6 @@
 /** Every room of the engine, opened and handed to those above it. */
 import { hostname } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 
 import { sentenceOf, systemClock } from "#base";
 import {
@@ -31,20 +31,12 @@ import { openCgroupHost } from "#linux/cgroup";
 import { apparmorEnabled, capabilityNames } from "#linux/security";
 import type { HostDefaults, InspectRemote } from "#servers/docker-api";
 import { openVolumeService, volumeMigrations, type VolumeService } from "#engine/volume";
-import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
 
-import manifest from "../../package.json" with { type: "json" };
 import { LiveOptions } from "./daemon-live.ts";
+import { identityOf, VERSION } from "./daemon-identity.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import type { DaemonOptions } from "./daemon-options.ts";
 import { DaemonSupervisor } from "./daemon-supervisor.ts";
-
-declare const NARU_COMMIT: string | undefined;
-declare const NARU_BUILT: string | undefined;
-
-export const VERSION = manifest.version;
-export const COMMIT = typeof NARU_COMMIT === "string" ? NARU_COMMIT : "source";
-const BUILT = typeof NARU_BUILT === "string" ? NARU_BUILT : "";
 
 export interface Engine {
   readonly containers: ContainerRoom;
@@ -125,7 +117,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   const builds = openBuilds(options, log, { store, images, containers, ...files });
   const system = openSystemService({
     store,
-    identity: () => identityOf(live.options, host.cgroupVersion),
+    identity: () => identityOf(live.options, host),
     facts: host.facts,
     layers: files.layers,
     counts: () => containers.counts(),
@@ -272,48 +264,3 @@ function networkOptions({ bridge }: DaemonOptions) {
     defaultAddressPools: bridge.addressPools,
   };
 }
-
-const profileNameOf = (profile: string): string =>
-  profile === "builtin" || profile === "unconfined" ? profile : "custom";
-
-/** Asked once: the program does not change under a running engine. */
-const initVersions = new Map<string, string>();
-
-function initOf(path: string | null): { initBinary: string; initVersion: string } {
-  if (path === null) return { initBinary: "", initVersion: "" };
-  let version = initVersions.get(path);
-  if (version === undefined) {
-    const { stdout } = Bun.spawnSync([path, "--version"], { stderr: "ignore", timeout: 2000 });
-    version = /version ([\w.-]+)/.exec(stdout.toString())?.[1] ?? "";
-    initVersions.set(path, version);
-  }
-  return { initBinary: basename(path), initVersion: version };
-}
-
-const identityOf = (options: DaemonOptions, cgroupVersion: "1" | "2") => ({
-  dataRoot: options.dataRoot,
-  runtimes: [...options.engine.runtimes.keys()],
-  defaultRuntime: options.engine.defaultRuntime,
-  securityOptions: [
-    `name=seccomp,profile=${profileNameOf(options.seccompProfile)}`,
-    ...(options.engine.noNewPrivileges ? ["name=no-new-privileges"] : []),
-    ...(cgroupVersion === "2" ? ["name=cgroupns"] : []),
-  ],
-  insecureRegistries: options.insecureRegistries,
-  registryMirrors: options.registryMirrors,
-  labels: options.labels,
-  cdiFolders: options.engine.cdiFolders,
-  liveRestore: options.liveRestore,
-  debug: options.debug,
-  loggingDriver: options.engine.defaultLog.driver,
-  proxies: options.proxies,
-  ...initOf(options.engine.initPath),
-  cgroupVersion,
-  version: {
-    version: VERSION,
-    apiVersion: API_VERSION,
-    minApiVersion: MIN_API_VERSION,
-    gitCommit: COMMIT,
-    buildTime: BUILT,
-  },
-});

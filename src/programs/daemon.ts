@@ -8,7 +8,8 @@ import { dirname } from "node:path";
 import { kindOf, sentenceOf, unavailable } from "#base";
 import { type ApiServer, createApiServer, type TlsIdentity } from "#servers/docker-api";
 
-import { COMMIT, type Engine, openEngine, VERSION } from "./daemon-engine.ts";
+import { type Engine, openEngine } from "./daemon-engine.ts";
+import { COMMIT, VERSION } from "./daemon-identity.ts";
 import { helpText } from "./daemon-flag-parser.ts";
 import {
   giveToGroup,

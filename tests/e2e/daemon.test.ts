@@ -130,6 +130,9 @@ test("plain TCP is open on loopback only, and a web page cannot use it", async (
     return answer.status;
   };
   expect(await ask({})).toBe(200);
+  expect(await engine.ok(["info", "-f", "{{.Warnings}}"])).toContain(
+    `WARNING: API is accessible on http://127.0.0.1:${openPort} without encryption.`,
+  );
   expect(await ask({ Host: "attacker.example" })).toBe(403);
   expect(await ask({ Origin: "http://attacker.example" })).toBe(403);
   const form = await fetch(`http://127.0.0.1:${openPort}/v1.51/containers/create`, {
@@ -144,7 +147,7 @@ test("plain TCP is open on loopback only, and a web page cannot use it", async (
 });
 
 test("a reload takes over what dockerd takes over, all or nothing, and says so in an event", async () => {
-  const since = String(Date.now() / 1000);
+  const since = String(Math.floor(Date.now() / 1000));
   const reloads = async (): Promise<string[]> => {
     const words = ["events", "--since", since, "--until", "0s", "--filter", "type=daemon"];
     return (await engine.ok(words)).split("\n").filter((line) => line.includes(" reload "));
@@ -219,6 +222,10 @@ test("defaults of the operator reach the container", async () => {
   expect(await engine.ok(["run", "--rm", ...theirs])).toBe(own);
   expect(await engine.ok(["run", "--rm", "--cgroupns", "private", ...theirs])).not.toBe(own);
   expect(await engine.ok(["info", "-f", "{{.SecurityOptions}}"])).toContain("profile=custom");
+  const warned = await engine.ok(["info", "-f", "{{.Warnings}}"]);
+  expect(warned).toContain("WARNING: daemon is not using the default seccomp profile");
+  const builtin = ["run", "--rm", "--security-opt", "seccomp=builtin", "busybox"];
+  expect(await engine.ok([...builtin, "mkdir", "/x"])).toBe("");
 });
 
 test("without live restore a clean end stops containers, and policies start them again", async () => {

@@ -78,6 +78,9 @@ test("a vendor's device brings its node, its mounts, its variables and its group
   expect(await engine.ok(["info", "-f", "{{json .CDISpecDirs}}"])).toBe(
     JSON.stringify([join(folder, "first"), join(folder, "second")]),
   );
+  const answer = await engine.fetch("/v1.51/info");
+  const { DiscoveredDevices: found } = (await answer.json()) as { DiscoveredDevices: object[] };
+  expect(found).toContainEqual({ Source: "cdi", ID: "naru.test/thing=one" });
 });
 
 test("a later folder's device hides an earlier one's, and YAML is read too", async () => {

@@ -124,6 +124,16 @@ describe("platforms", () => {
     const wrong = await engine.docker(["load", "--platform", "linux/s390x", "-i", path]);
     expect(wrong.stdout + wrong.stderr).toContain("linux/s390x");
     await engine.ok(["load", "--platform", here, "-i", path]);
+    await engine.ok(["tag", "busybox", "mine:1"]);
+    const other = await engine.docker(["rmi", "--platform", "linux/s390x", "mine:1"]);
+    expect(other.stderr).toContain("does not match the specified platform (linux/s390x)");
+    const two = encodeURIComponent('{"os":"linux","architecture":"amd64"}');
+    const both = await engine.fetch(`/v1.51/images/mine:1?platforms=${two}&platforms=${two}`, {
+      method: "DELETE",
+    });
+    expect(both.status).toBe(400);
+    const rmi = await engine.ok(["rmi", "--platform", here, "mine:1"]);
+    expect(rmi).toBe("Untagged: mine:1");
   });
 });
 

@@ -100,6 +100,10 @@ export function readVendors(folders: readonly string[]): ReadonlyMap<string, Ven
   return found;
 }
 
+/** `vendor.com/class=name` of each device that a container can have. */
+export const listCdiDevices = (folders: readonly string[]): string[] =>
+  [...readVendors(folders)].flatMap(([name, vendor]) => (vendor === null ? [] : [name])).toSorted();
+
 interface VendorDocument {
   readonly kind?: string;
   readonly containerEdits?: Edits;

@@ -97,6 +97,7 @@ export const specDefaults: RuntimeDefaults = {
   maskedPaths: ["/proc/kcore"],
   readonlyPaths: ["/proc/sys"],
   seccomp: () => ({ defaultAction: "SCMP_ACT_ERRNO", syscalls: [] }),
+  builtinSeccomp: () => ({ defaultAction: "SCMP_ACT_ERRNO", syscalls: [] }),
   parseSeccomp: (text) => ({ ...(JSON.parse(text) as { defaultAction: string }), syscalls: [] }),
 };
 

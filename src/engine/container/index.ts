@@ -1,4 +1,5 @@
 /** The life of a container: create, start, exec, stop, restart, remove. */
+export { listCdiDevices } from "./cdi.ts";
 export * from "./config.ts";
 export * from "./container-service.ts";
 export type { AttachedStreams, SupervisorLink } from "./context.ts";

@@ -3,7 +3,7 @@ import { invalid } from "#base";
 
 export interface SecurityOptions {
   readonly noNewPrivileges: boolean;
-  /** null: the engine's default; "unconfined", or the profile's JSON. */
+  /** null: the engine's default; "builtin", "unconfined", or the profile's JSON. */
   readonly seccomp: string | null;
   /** null: none was asked for. */
   readonly apparmor: string | null;
@@ -31,7 +31,7 @@ export function parseSecurityOptions(options: readonly string[]): SecurityOption
     else if (option === "disable" || (key === "label" && value !== undefined)) continue;
     else if (value === undefined) throw invalid(`invalid --security-opt 1: "${option}"`);
     else if (key === "seccomp") {
-      result.seccomp = value === "builtin" || value === "" ? null : value;
+      result.seccomp = value === "" ? null : value;
     } else if (key === "apparmor") result.apparmor = value;
     else if (option === "systempaths=unconfined") result.systemPathsConfined = false;
     else throw invalid(`invalid --security-opt 2: "${option}"`);

@@ -292,6 +292,7 @@ function seccompOf(
 ): SeccompSpec | null {
   if (host.privileged || asked === "unconfined") return null;
   const names = capabilitiesOf(host, defaults);
+  if (asked === "builtin") return defaults.builtinSeccomp(names);
   return asked === null ? defaults.seccomp(names) : defaults.parseSeccomp(asked, names);
 }
 

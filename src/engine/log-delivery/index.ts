@@ -2,7 +2,7 @@
 import type { runDelivery as RunDelivery } from "./run.ts";
 
 export { Deliveries } from "./deliveries.ts";
-export { checkLogOptions } from "./options.ts";
+export { checkLogOptions, LOG_DRIVERS } from "./options.ts";
 export { SpoolWriter } from "./spool-writer.ts";
 export * from "./target.ts";
 

@@ -5,6 +5,7 @@
 import { invalid } from "#base";
 
 import { fluentdAddress, gelfAddress, syslogAddress } from "./address.ts";
+import { type Expression, parseExpression } from "./expression.ts";
 import { type LogOptions, parseBool, parseDurationMs, parseSize, parseUnsigned } from "./values.ts";
 
 /** More rotated files than this is a typing error, and each costs a rename at every rotation. */
@@ -137,15 +138,9 @@ function checkMode(options: LogOptions): void {
   }
 }
 
-/** Go has no look-around and no back-references; what else differs is rare. @throws EngineError "invalid" */
-export function checkExpression(source: string | undefined): RegExp | null {
-  if (source === undefined || source === "") return null;
-  try {
-    return new RegExp(source, "u");
-  } catch {
-    throw invalid(`error parsing regexp: \`${source}\``);
-  }
-}
+/** null where nothing is asked for. @throws EngineError "invalid" */
+export const checkExpression = (source: string | undefined): Expression | null =>
+  source === undefined || source === "" ? null : parseExpression(source);
 
 export interface Rotation {
   readonly maxSizeBytes: number | null;

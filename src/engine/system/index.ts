@@ -1,3 +1,3 @@
 /** What the engine and its host are. */
-export { openSystemService, systemMigrations } from "./open.ts";
+export { type EngineIdentity, openSystemService, systemMigrations } from "./open.ts";
 export type * from "./system-service.ts";

@@ -37,13 +37,17 @@ function open(path: string) {
     store,
     identity: () => ({
       dataRoot: "/data",
-      runtimes: ["naru"],
+      runtimes: new Map([["naru", "native"]]),
       defaultRuntime: "naru",
       securityOptions: [],
       insecureRegistries: [],
       registryMirrors: [],
       labels: ["a=b"],
       cdiFolders: [],
+      cdiDevices: [],
+      addressPools: [],
+      logDrivers: ["local"],
+      warnings: ["WARNING: as configured"],
       liveRestore: true,
       debug: false,
       loggingDriver: "json-file",
@@ -79,7 +83,7 @@ test("a data root has one id for ever, and info tells what is there", async () =
       labels: ["a=b"],
       cdiFolders: [],
       cgroupVersion: "1",
-      warnings: ["WARNING: No swap limit support"],
+      warnings: ["WARNING: as configured", "WARNING: No swap limit support"],
     });
     expect(info.memoryBytes).toBeGreaterThan(1e6);
     expect(first.system.version()).toMatchObject({ version: "1.2.3", apiVersion: "1.51" });

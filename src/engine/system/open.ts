@@ -25,6 +25,10 @@ export interface EngineIdentity extends Pick<
   | "registryMirrors"
   | "labels"
   | "cdiFolders"
+  | "cdiDevices"
+  | "addressPools"
+  | "logDrivers"
+  | "warnings"
   | "liveRestore"
   | "cgroupVersion"
   | "debug"
@@ -110,10 +114,13 @@ function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
     registryMirrors: identity.registryMirrors,
     labels: identity.labels,
     cdiFolders: identity.cdiFolders,
-    warnings: warningsOf(facts),
+    cdiDevices: identity.cdiDevices,
+    addressPools: identity.addressPools,
+    warnings: [...identity.warnings, ...warningsOf(facts)],
     liveRestore: identity.liveRestore,
     debug: identity.debug,
     loggingDriver: identity.loggingDriver,
+    logDrivers: identity.logDrivers,
     proxies: identity.proxies,
     initBinary: identity.initBinary,
     initVersion: identity.initVersion,

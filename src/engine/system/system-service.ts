@@ -30,7 +30,8 @@ export interface SystemInfo {
   readonly memoryBytes: number;
   readonly hostname: string;
   readonly dataRoot: string;
-  readonly runtimes: readonly string[];
+  /** Names, and what they run: a path, or a name found by PATH. */
+  readonly runtimes: ReadonlyMap<string, string>;
   readonly defaultRuntime: string;
   readonly securityOptions: readonly string[];
   readonly insecureRegistries: readonly string[];
@@ -38,10 +39,15 @@ export interface SystemInfo {
   readonly labels: readonly string[];
   /** Where vendors describe their devices. */
   readonly cdiFolders: readonly string[];
+  /** `vendor.com/class=name`. */
+  readonly cdiDevices: readonly string[];
+  /** `base=10.10.0.0/16,size=24`, where a person chose them. */
+  readonly addressPools: readonly string[];
   readonly warnings: readonly string[];
   readonly liveRestore: boolean;
   readonly debug: boolean;
   readonly loggingDriver: string;
+  readonly logDrivers: readonly string[];
   /** "" where there is none. */
   readonly proxies: { readonly http: string; readonly https: string; readonly none: string };
   /** The base name of `--init`'s program, "" when none is installed. */

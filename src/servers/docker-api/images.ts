@@ -1,5 +1,5 @@
 /** Images: list and look, and everything that brings them in or takes them out. */
-import { invalid, noSuch, notFound, notImplemented } from "#base";
+import { invalid, noSuch, notFound } from "#base";
 import type { DeletedImage, Image, ImageFilters, ImageService } from "#engine/image";
 import {
   formatPlatform,
@@ -158,10 +158,16 @@ const encodeDeleted = (deleted: readonly DeletedImage[]): ImageDeleteItem[] =>
 
 /** The image of the path, if it is for the platform that was asked. */
 function resolve(call: Call, images: ImageService): Image {
-  const image = images.resolve(call.param("name"));
-  const asked = askedPlatform(call);
-  if (asked === undefined || platformRank(asked, image.config) !== null) return image;
   const name = call.param("name");
+  const image = images.resolve(name);
+  const asked = askedPlatform(call);
+  if (asked !== undefined) requireFor(name, image, asked);
+  return image;
+}
+
+/** @throws EngineError "notFound" for an image of another platform */
+function requireFor(name: string, image: Image, asked: Platform): void {
+  if (platformRank(asked, image.config) !== null) return;
   throw noSuch(
     "image",
     `${name}: image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${formatPlatform(asked)})`,
@@ -171,7 +177,10 @@ function resolve(call: Call, images: ImageService): Image {
 /** `linux/arm64`, or since API 1.48 the JSON of OCI. @throws EngineError "invalid" */
 function askedPlatform({ query }: Call): Platform | undefined {
   const text = query.text("platform");
-  if (text === "") return undefined;
+  return text === "" ? undefined : parseAskedPlatform(text);
+}
+
+function parseAskedPlatform(text: string): Platform {
   if (!text.startsWith("{")) return parsePlatform(text);
   const { os, architecture, variant } = parseJson(text) as Partial<Record<string, unknown>>;
   const parts = [os, architecture, ...(variant === undefined || variant === "" ? [] : [variant])];
@@ -232,12 +241,15 @@ function requirePlatform(call: Call, images: ImageService): void {
 }
 
 async function remove(call: Call, images: ImageService): Promise<void> {
-  const { query } = call;
-  if (query.has("platforms")) {
-    throw notImplemented("not implemented yet: removing one platform of an image");
-  }
+  const { query, version } = call;
+  const platforms = atLeast(version, "1.50") ? query.all("platforms") : [];
+  const [platform = ""] = platforms;
+  // As Docker without containerd's store, where an image is one platform, too.
+  if (platforms.length > 1) throw invalid("multiple platforms are not supported");
+  const name = call.param("name");
+  if (platform !== "") requireFor(name, images.resolve(name), parseAskedPlatform(platform));
   const removed = await images.remove({
-    name: call.param("name"),
+    name,
     force: query.bool("force"),
     prune: !query.bool("noprune"),
   });

@@ -87,6 +87,8 @@ export interface SystemInfo {
   Labels: string[];
   ExperimentalBuild: boolean;
   ServerVersion: string;
+  DefaultAddressPools?: { Base: string; Size: number }[];
+  DiscoveredDevices?: { Source: string; ID: string }[];
   Runtimes: Record<string, { path: string; runtimeArgs?: string[] }>;
   DefaultRuntime: string;
   Swarm: {

@@ -16,6 +16,8 @@ export interface RuntimeDefaults {
   readonly readonlyPaths: readonly string[];
   /** The engine's filter for a container with these capabilities; the same object for the same ones. */
   readonly seccomp: (capabilities: readonly string[]) => SeccompSpec;
+  /** The same, whatever profile the operator put in its place. */
+  readonly builtinSeccomp: (capabilities: readonly string[]) => SeccompSpec;
   /** A person's profile, in Docker's form. @throws EngineError "invalid" */
   readonly parseSeccomp: (profile: string, capabilities: readonly string[]) => SeccompSpec;
 }
@@ -96,6 +98,7 @@ export function runtimeDefaults(): RuntimeDefaults {
     maskedPaths,
     readonlyPaths,
     seccomp: (capabilities) => defaultSeccomp({ capabilities }),
+    builtinSeccomp: (capabilities) => defaultSeccomp({ capabilities }),
     parseSeccomp: (profile, capabilities) => parseSeccomp(profile, { capabilities }),
   };
 }

@@ -67,9 +67,9 @@ export function encodeInfo(
     DriverStatus: info.storage.status.map(([name, value]) => [name, value]),
     Plugins: {
       Volume: ["local"],
-      Network: ["bridge", "host", "null"],
+      Network: ["bridge", "host", "ipvlan", "macvlan", "null"],
       Authorization: null,
-      Log: ["fluentd", "gelf", "journald", "json-file", "local", "syslog"],
+      Log: [...info.logDrivers],
     },
     MemoryLimit: info.memoryLimit,
     SwapLimit: info.swapLimit,
@@ -106,7 +106,7 @@ export function encodeInfo(
     Labels: [...info.labels],
     ExperimentalBuild: false,
     ServerVersion: context.version,
-    Runtimes: Object.fromEntries(info.runtimes.map((name) => [name, { path: name }])),
+    Runtimes: Object.fromEntries([...info.runtimes].map(([name, path]) => [name, { path }])),
     DefaultRuntime: info.defaultRuntime,
     Swarm: NO_SWARM,
     LiveRestoreEnabled: info.liveRestore,
@@ -116,10 +116,22 @@ export function encodeInfo(
     RuncCommit: { ID: "" },
     InitCommit: { ID: info.initVersion },
     SecurityOptions: [...info.securityOptions],
+    ...(info.addressPools.length === 0
+      ? {}
+      : { DefaultAddressPools: info.addressPools.map(encodePool) }),
     FirewallBackend: { Driver: "nftables" },
     CDISpecDirs: [...info.cdiFolders],
+    ...(info.cdiDevices.length === 0
+      ? {}
+      : { DiscoveredDevices: info.cdiDevices.map((name) => ({ Source: "cdi", ID: name })) }),
     Warnings: info.warnings.length === 0 ? null : [...info.warnings],
   };
+}
+
+/** @param pool `base=10.10.0.0/16,size=24` */
+function encodePool(pool: string): { Base: string; Size: number } {
+  const given = new URLSearchParams(pool.replaceAll(",", "&"));
+  return { Base: given.get("base") ?? "", Size: Number(given.get("size")) };
 }
 
 /** A proxy's password is nobody's business. */

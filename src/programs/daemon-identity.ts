@@ -1,0 +1,95 @@
+/** What the daemon says of itself in `info` and `version`, beside what it has. */
+import { basename } from "node:path";
+
+import { type HostFacts, listCdiDevices } from "#engine/container";
+import { LOG_DRIVERS } from "#engine/log-delivery";
+import type { EngineIdentity } from "#engine/system";
+import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
+
+import manifest from "../../package.json" with { type: "json" };
+import { nameOfHost } from "./daemon-hosts.ts";
+import type { DaemonOptions } from "./daemon-options.ts";
+
+declare const NARU_COMMIT: string | undefined;
+declare const NARU_BUILT: string | undefined;
+
+export const VERSION = manifest.version;
+export const COMMIT = typeof NARU_COMMIT === "string" ? NARU_COMMIT : "source";
+const BUILT = typeof NARU_BUILT === "string" ? NARU_BUILT : "";
+
+export function identityOf(
+  options: DaemonOptions,
+  host: { readonly facts: HostFacts; readonly cgroupVersion: "1" | "2" },
+): EngineIdentity {
+  const { engine } = options;
+  return {
+    dataRoot: options.dataRoot,
+    runtimes: engine.runtimes,
+    defaultRuntime: engine.defaultRuntime,
+    securityOptions: [
+      ...(host.facts.apparmor ? ["name=apparmor"] : []),
+      `name=seccomp,profile=${profileNameOf(options.seccompProfile)}`,
+      ...(host.cgroupVersion === "2" ? ["name=cgroupns"] : []),
+      ...(engine.noNewPrivileges ? ["name=no-new-privileges"] : []),
+    ],
+    insecureRegistries: options.insecureRegistries,
+    registryMirrors: options.registryMirrors,
+    labels: options.labels,
+    cdiFolders: engine.cdiFolders,
+    cdiDevices: listCdiDevices(engine.cdiFolders),
+    addressPools: options.bridge.addressPools,
+    liveRestore: options.liveRestore,
+    debug: options.debug,
+    loggingDriver: engine.defaultLog.driver,
+    // "none" keeps nothing: Docker does not count it as one.
+    logDrivers: LOG_DRIVERS.filter((name) => name !== "none"),
+    proxies: options.proxies,
+    ...initOf(engine.initPath),
+    cgroupVersion: host.cgroupVersion,
+    warnings: warningsOf(options),
+    version: {
+      version: VERSION,
+      apiVersion: API_VERSION,
+      minApiVersion: MIN_API_VERSION,
+      gitCommit: COMMIT,
+      buildTime: BUILT,
+    },
+  };
+}
+
+const profileNameOf = (profile: string): string =>
+  profile === "builtin" || profile === "unconfined" ? profile : "custom";
+
+const ATTACK_SURFACE = `
+         Access to the remote API is equivalent to root access on the host. Refer
+         to the 'Docker daemon attack surface' section in the documentation for
+         more information: https://docs.docker.com/go/attack-surface/`;
+
+/** Docker's lines, for what a person configured. */
+function warningsOf({ hosts, tls, seccompProfile }: DaemonOptions): string[] {
+  const served = hosts.flatMap((host) => {
+    if (host.kind !== "tcp" || tls?.clientAuthority) return [];
+    const address = nameOfHost(host).slice("tcp://".length);
+    const [scheme, lack] = tls ? ["https", "TLS client verification"] : ["http", "encryption"];
+    return [
+      `WARNING: API is accessible on ${scheme}://${address} without ${lack}.${ATTACK_SURFACE}`,
+    ];
+  });
+  return seccompProfile === "builtin"
+    ? served
+    : [...served, "WARNING: daemon is not using the default seccomp profile"];
+}
+
+/** Asked once: the program does not change under a running engine. */
+const initVersions = new Map<string, string>();
+
+function initOf(path: string | null): { initBinary: string; initVersion: string } {
+  if (path === null) return { initBinary: "", initVersion: "" };
+  let version = initVersions.get(path);
+  if (version === undefined) {
+    const { stdout } = Bun.spawnSync([path, "--version"], { stderr: "ignore", timeout: 2000 });
+    version = /version ([\w.-]+)/.exec(stdout.toString())?.[1] ?? "";
+    initVersions.set(path, version);
+  }
+  return { initBinary: basename(path), initVersion: version };
+}
