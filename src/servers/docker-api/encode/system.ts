@@ -71,15 +71,7 @@ export function encodeInfo(
       Authorization: null,
       Log: [...info.logDrivers],
     },
-    MemoryLimit: info.memoryLimit,
-    SwapLimit: info.swapLimit,
-    CpuCfsPeriod: info.cpuCfs,
-    CpuCfsQuota: info.cpuCfs,
-    CPUShares: info.cpuShares,
-    CPUSet: info.cpuSet,
-    PidsLimit: info.pidsLimit,
-    OomKillDisable: info.oomKillDisable,
-    IPv4Forwarding: info.ipv4Forwarding,
+    ...encodeAbilities(info),
     Debug: info.debug,
     NFd: info.descriptors,
     NGoroutines: 0,
@@ -116,15 +108,36 @@ export function encodeInfo(
     RuncCommit: { ID: "" },
     InitCommit: { ID: info.initVersion },
     SecurityOptions: [...info.securityOptions],
-    ...(info.addressPools.length === 0
-      ? {}
-      : { DefaultAddressPools: info.addressPools.map(encodePool) }),
     FirewallBackend: { Driver: "nftables" },
     CDISpecDirs: [...info.cdiFolders],
-    ...(info.cdiDevices.length === 0
-      ? {}
-      : { DiscoveredDevices: info.cdiDevices.map((name) => ({ Source: "cdi", ID: name })) }),
+    ...encodeChosen(info),
     Warnings: info.warnings.length === 0 ? null : [...info.warnings],
+  };
+}
+
+/** What the host's kernel can do. */
+const encodeAbilities = (info: SystemInfo) => ({
+  MemoryLimit: info.memoryLimit,
+  SwapLimit: info.swapLimit,
+  CpuCfsPeriod: info.cpuCfs,
+  CpuCfsQuota: info.cpuCfs,
+  CPUShares: info.cpuShares,
+  CPUSet: info.cpuSet,
+  PidsLimit: info.pidsLimit,
+  OomKillDisable: info.oomKillDisable,
+  IPv4Forwarding: info.ipv4Forwarding,
+});
+
+/** What is told only where there is some. */
+function encodeChosen({
+  addressPools: pools,
+  cdiDevices: devices,
+}: SystemInfo): Pick<wire.SystemInfo, "DefaultAddressPools" | "DiscoveredDevices"> {
+  return {
+    ...(pools.length === 0 ? {} : { DefaultAddressPools: pools.map(encodePool) }),
+    ...(devices.length === 0
+      ? {}
+      : { DiscoveredDevices: devices.map((name) => ({ Source: "cdi", ID: name })) }),
   };
 }
 
