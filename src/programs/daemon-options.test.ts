@@ -90,7 +90,7 @@ test("what it cannot do is refused with a sentence", () => {
   refused("--config-file", "/nowhere/daemon.json").toThrow("no such file or directory");
   refused("--log-level", "loud").toThrow("invalid logging level: loud");
   refused("--default-runtime", "kata").toThrow("specified default runtime 'kata' does not exist");
-  refused("--log-driver", "syslog").toThrow("no log driver named 'syslog' is registered");
+  refused("--log-driver", "papyrus").toThrow("no log driver named 'papyrus' is registered");
   refused("--init-path", "/no/such/init").toThrow("there is no such program");
 });
 

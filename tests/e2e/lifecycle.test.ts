@@ -249,7 +249,12 @@ describe("streams", () => {
       ]),
     ).toBe("1\n/etc\n1");
     expect(await engine.ok(["exec", "-t", "host1", "tty"])).toContain("/dev/pts/");
-    expect((await engine.docker(["exec", "host1", "nosuch"])).code).toBe(127);
+    const missing = 'exec: "nosuch": executable file not found in $PATH';
+    expect(await engine.docker(["exec", "host1", "nosuch"])).toMatchObject({
+      code: 127,
+      stdout: expect.stringMatching(new RegExp(`${missing.replaceAll("$", "\\$")}.*\r\n$`)),
+    });
+    expect((await engine.docker(["exec", "host1", "/etc/passwd"])).code).toBe(126);
     await engine.ok(["exec", "-d", "host1", "sh", "-c", "echo detached > /mark"]);
     for (
       let tries = 0;

@@ -166,6 +166,14 @@ export interface ExecCreateRequest {
   readonly consoleSize: readonly [number, number] | null;
 }
 
+export interface ExecStartRequest {
+  readonly detach: boolean;
+  readonly terminal: boolean;
+  readonly consoleSize: readonly [number, number] | null;
+  /** The request is in order; only making the process may still fail. */
+  readonly onAccepted?: () => void;
+}
+
 export interface ExecInstance {
   readonly id: string;
   readonly containerId: string;
@@ -280,10 +288,7 @@ export interface ContainerService {
   top(nameOrId: string, psArguments: string): Promise<{ titles: string[]; processes: string[][] }>;
   createExec(nameOrId: string, request: ExecCreateRequest): Promise<string>;
   /** Streams when not detached; resolves when the process runs. */
-  startExec(
-    execId: string,
-    request: { detach: boolean; terminal: boolean; consoleSize: readonly [number, number] | null },
-  ): Promise<ProcessStreams | null>;
+  startExec(execId: string, request: ExecStartRequest): Promise<ProcessStreams | null>;
   resizeExec(execId: string, size: { columns: number; rows: number }): Promise<void>;
   resolveExec(execId: string): ExecInstance;
   /** @throws EngineError "notFound": `Could not find the file …` */

@@ -371,12 +371,17 @@ test("execs run only in running containers, once, and their end is known", async
   expect(room.createExec(id, request)).rejects.toThrow(`container ${id} is not running`);
   await room.start(id);
   const execId = await room.createExec(id, request);
-  const start = { detach: true, terminal: false, consoleSize: null };
+  const accepted: number[] = [];
+  const onAccepted = () => void accepted.push(supervisor.execs.length);
+  const start = { detach: true, terminal: false, consoleSize: null, onAccepted };
   expect(await room.startExec(execId, start)).toBeNull();
+  // Before the process: clients are to have the answer's head before anything is printed.
+  expect(accepted).toEqual([0]);
   expect(room.resolveExec(execId).state.status).toBe("running");
   expect(supervisor.execs[0]?.process.env).toContain("A=b");
   expect(supervisor.execs[0]?.identity.user).toBe("nobody");
   expect(room.startExec(execId, start)).rejects.toThrow("is already running");
+  expect(accepted).toEqual([0]);
   const key = { id, execId };
   const exit = { key, pid: 1, exitCode: 2, oomKilled: false, finishedAt: "", error: null };
   room.onSupervisorEvent({ type: "exit", exit });

@@ -117,7 +117,7 @@ export interface Context extends ContainerRooms {
   /** Builds' RUNs that go on, by id: whoever waits for the end. */
   readonly steps: Map<string, LiveStep>;
   /** Execs whose birth is under way. */
-  readonly startingExecs: Set<string>;
+  readonly startingExecs: Map<string, Promise<void>>;
   /** Lets the supervisor forget an exec once its end is written. */
   forgetLater: (key: ProcessKey) => void;
   /** The engine is stopping its containers: their ends are no person's wish, and nothing starts them again. */

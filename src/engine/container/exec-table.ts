@@ -64,7 +64,7 @@ export class ExecTable {
    * Makes room for one more exec of a container, if need be at the cost of the oldest that nobody started.
    * @returns false when all that are open run, or are about to
    */
-  makeRoom(containerId: string, starting: ReadonlySet<string>): boolean {
+  makeRoom(containerId: string, starting: Pick<ReadonlySet<string>, "has">): boolean {
     const open = this.idsOf(containerId).filter((id) => this.#statusOf(id) !== "exited");
     if (open.length < OPEN_LIMIT) return true;
     const oldest = open.find((id) => this.#statusOf(id) === "created" && !starting.has(id));

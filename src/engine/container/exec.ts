@@ -3,7 +3,12 @@ import { conflict, invalid, newId, noSuch, sentenceOf } from "#base";
 import type { ExitReport } from "#engine/supervisor";
 import type { ProcessSpec } from "#oci";
 
-import type { ExecCreateRequest, ExecInstance, ProcessStreams } from "./container-service.ts";
+import type {
+  ExecCreateRequest,
+  ExecInstance,
+  ExecStartRequest,
+  ProcessStreams,
+} from "./container-service.ts";
 import { type Context, inBackground } from "./context.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { OPEN_LIMIT } from "./exec-table.ts";
@@ -61,17 +66,11 @@ function runningContainer(context: Context, id: string): ContainerRecord {
   }
 }
 
-export interface ExecStart {
-  readonly detach: boolean;
-  readonly terminal: boolean;
-  readonly consoleSize: readonly [number, number] | null;
-}
-
 /** @throws EngineError in Docker's words */
 export async function startExec(
   context: Context,
   execId: string,
-  start: ExecStart,
+  start: ExecStartRequest,
 ): Promise<ProcessStreams | null> {
   const exec = context.execs.must(execId);
   const { containerId, request } = exec;
@@ -85,8 +84,10 @@ export async function startExec(
   }
   const record = runningContainer(context, containerId);
   const key = { id: containerId, execId };
-  context.startingExecs.add(execId);
+  const settled = Promise.withResolvers<void>();
+  context.startingExecs.set(execId, settled.promise);
   try {
+    start.onAccepted?.();
     writeOrWarn(context, exec);
     const attached = start.detach
       ? null
@@ -111,6 +112,7 @@ export async function startExec(
     });
   } finally {
     context.startingExecs.delete(execId);
+    settled.resolve();
   }
 }
 
@@ -127,7 +129,7 @@ async function runExec(
   context: Context,
   record: ContainerRecord,
   exec: ExecInstance,
-  start: ExecStart,
+  start: ExecStartRequest,
 ): Promise<void> {
   const { id, containerId, request } = exec;
   const [rows, columns] = start.consoleSize ?? request.consoleSize ?? [0, 0];
@@ -221,6 +223,9 @@ export async function resizeExec(
   execId: string,
   { columns, rows }: { columns: number; rows: number },
 ): Promise<void> {
+  context.execs.must(execId);
+  // Clients know of the stream before the terminal is there, and set its size at once.
+  await context.startingExecs.get(execId);
   const exec = context.execs.must(execId);
   if (exec.state.status === "exited") throw noSuch("exec instance", execId);
   const key = { id: exec.containerId, execId };

@@ -94,7 +94,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     stats: new StatsSampler((id) => sampledContainer(context, id)),
     lives: new Map(),
     steps: new Map(),
-    startingExecs: new Set(),
+    startingExecs: new Map(),
     ending: false,
     forgetLater: () => undefined,
     closing: closing.signal,

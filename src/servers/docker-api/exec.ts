@@ -1,12 +1,12 @@
 /** Exec: another process in a running container. */
-import { conflict, kindOf, noSuch, sentenceOf } from "#base";
+import { conflict, noSuch, sentenceOf } from "#base";
 import type { Container, ContainerService, ExecInstance } from "#engine/container";
 import { atLeast, encodeFrame, type ExecInspect } from "#wire/docker";
 
 import type { Call } from "./call.ts";
 import { sizeOf } from "./containers.ts";
 import { decodeExecCreate, decodeExecStart } from "./decode/exec.ts";
-import { endGently, joinStreams } from "./join.ts";
+import { type Connection, endGently, joinStreams } from "./join.ts";
 import type { Routes } from "./routes.ts";
 import { streamType } from "./streams.ts";
 
@@ -32,33 +32,36 @@ export function execRoutes(containers: ContainerService): Routes {
 }
 
 /**
- * What makes the request itself wrong (no such exec, not running, started already) answers with a status. A program
- * that cannot be run is told on the stream, since that is where clients look for it: they then ask for the exit code.
+ * What makes the request itself wrong (no such exec, not running, started already) answers with a status. Then the
+ * head goes out, before the program is there: Docker's Python client loses output that comes together with it. What
+ * fails from here on is told on the stream, where clients look for it: they then ask for the exit code.
  */
 async function start(call: Call, containers: ContainerService): Promise<void> {
   const request = decodeExecStart(await call.body());
   const exec = containers.resolveExec(call.param("id"));
   requireRunning(containers.resolve(exec.containerId));
   const { terminal } = exec.request;
-  const contentType = streamType(call, terminal);
+  if (request.detach) {
+    await containers.startExec(exec.id, request);
+    call.empty(200);
+    return;
+  }
+  let connection: Connection | null = null;
+  const hijacked = () => (connection ??= call.hijack({ contentType: streamType(call, terminal) }));
   let streams;
   try {
-    streams = await containers.startExec(exec.id, request);
+    streams = await containers.startExec(exec.id, { ...request, onAccepted: hijacked });
   } catch (error) {
-    if (request.detach || isRequestError(error)) throw error;
-    const { sink, source } = call.hijack({ contentType });
+    if (!call.begun) throw error;
+    const { sink, source } = hijacked();
     const words = new TextEncoder().encode(`${sentenceOf(error)}\r\n`);
     sink.write(terminal ? words : encodeFrame("stdout", words));
     source.resume();
     endGently(sink);
     return;
   }
-  if (streams === null) call.empty(200);
-  else await joinStreams(call.hijack({ contentType }), streams);
+  if (streams !== null) await joinStreams(hijacked(), streams);
 }
-
-const isRequestError = (error: unknown): boolean =>
-  ["notFound", "conflict", "notImplemented"].includes(kindOf(error));
 
 /** @throws EngineError "conflict" in Docker's words */
 function requireRunning({ id, name, state }: Container): void {

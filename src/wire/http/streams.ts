@@ -43,6 +43,7 @@ export async function pumpToSink(
     reader.cancel().catch(() => {});
   };
   sink.once("close", stop);
+  if (isGone(sink)) stop(); // it closed before anyone listened
   try {
     for (;;) {
       const { done, value } = await reader.read();

@@ -8,6 +8,7 @@ import type {
   CreateRequest,
   ExecCreateRequest,
   ExecInstance,
+  ExecStartRequest,
   ExtractRequest,
   FileChange,
   ListedContainer,
@@ -226,13 +227,14 @@ export class FakeContainers implements ContainerService {
     return Promise.resolve(id);
   }
 
-  startExec(id: string, { detach }: { detach: boolean }): Promise<ProcessStreams | null> {
+  startExec(id: string, { detach, onAccepted }: ExecStartRequest): Promise<ProcessStreams | null> {
     const one = this.#exec(id);
     const { instance, process } = one;
     const onDetach = () => void (this.detached += 1);
     const streams = process.attach({ stdin: instance.request.attachStdin, onDetach });
     const ended = (exitCode: number) =>
       void (one.instance = { ...instance, state: { status: "exited", pid: 43, exitCode } });
+    onAccepted?.();
     try {
       process.start();
     } catch (error) {
