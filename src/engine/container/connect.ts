@@ -1,5 +1,5 @@
 /** `network connect` and `network disconnect`: of a container that runs at once, of another one at its next start. */
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 
 import { conflict, forbidden, internal, invalid } from "#base";
 import type { Endpoint, EndpointRequest, PortBinding } from "#engine/network";
@@ -158,9 +158,13 @@ function addHost(context: Context, record: ContainerRecord, { link }: Endpoint):
   appendFileSync(etcPaths(context, record).hosts, lines.join(""));
 }
 
+const HOSTS_LIMIT_BYTES = 1024 * 1024;
+
 function removeHost(context: Context, record: ContainerRecord, { link }: Endpoint): void {
   const path = etcPaths(context, record).hosts;
   const own = addressesOf(link).map((address) => `${address}\t`);
+  // The container can write into it, without end.
+  if (statSync(path).size > HOSTS_LIMIT_BYTES) return;
   const lines = readFileSync(path, "utf8").split("\n");
   const kept = lines.filter((line) => !own.some((start) => line.startsWith(start)));
   writeFileSync(path, kept.join("\n"));

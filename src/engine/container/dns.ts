@@ -1,8 +1,11 @@
 /** What the resolver inside a container of a user network is told: its own names, its networks, whom to ask next. */
+import { statSync, writeFileSync } from "node:fs";
+
 import type { ContainerDns, DnsNetwork, Endpoint } from "#engine/network";
 
 import type { Context } from "./context.ts";
 import { hostServers } from "./etc-files.ts";
+import { etcPaths, resolvText } from "./prepare.ts";
 import { readIfThere } from "./read-if-there.ts";
 import type { ContainerRecord } from "./records.ts";
 import { isActive } from "./wait.ts";
@@ -59,6 +62,7 @@ function serversOf({ options }: Context, { host }: ContainerRecord): readonly st
   return hostServers(readIfThere("/etc/resolv.conf"));
 }
 
+const RESOLV_LIMIT_BYTES = 65_536;
 const NOBODY: ContainerDns = { networks: [], servers: [] };
 
 /** After a change of names or networks: a running container's resolver, and those that look for it, are told. */
@@ -66,6 +70,22 @@ export async function refreshDns(context: Context, id: string): Promise<void> {
   const record = context.records.get(id);
   if (record === undefined || !isActive(record)) return;
   // Of one that left its last user network nobody is told any more.
-  const dns = dnsOf(context, record, context.network.endpointsOf(id)) ?? NOBODY;
-  await context.supervisor.request({ type: "setDns", id, dns });
+  const dns = dnsOf(context, record, context.network.endpointsOf(id));
+  // Nobody shall read of a resolver that is not there yet, or no longer.
+  if (dns === null) rewriteResolv(context, record, null);
+  await context.supervisor.request({ type: "setDns", id, dns: dns ?? NOBODY });
+  if (dns !== null) rewriteResolv(context, record, dns);
+}
+
+/** As Docker: of a running container only when it is as the engine wrote it, and where it is, since it is mounted. */
+function rewriteResolv(context: Context, record: ContainerRecord, dns: ContainerDns | null): void {
+  const path = etcPaths(context, record).resolv;
+  const text = resolvText(context, record, dns);
+  // The container can write into it, without end.
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > RESOLV_LIMIT_BYTES) return;
+  const current = readIfThere(path);
+  if (current === text) return;
+  const others = [null, { servers: [] }, { servers: serversOf(context, record) }];
+  const isOurs = others.some((resolver) => resolvText(context, record, resolver) === current);
+  if (isOurs) writeFileSync(path, text);
 }

@@ -374,6 +374,10 @@ export class FakeNetwork implements NetworkService {
     return Promise.resolve({ attachment: { mode: "bridge", endpoints: [] }, endpoints: [], ports });
   }
 
+  rename(): void {
+    // It has no endpoints.
+  }
+
   publish(): Promise<void> {
     return Promise.resolve();
   }

@@ -59,7 +59,6 @@ export function writeEtcFiles(
   if (host.networkMode.mode === "container") return;
   const paths = etcPaths(context, record);
   const inHost = host.networkMode.mode === "host";
-  const { options } = context;
   writeFileSync(paths.hostname, hostnameFile(config), { mode: 0o644 });
   writeFileSync(
     paths.hosts,
@@ -76,20 +75,26 @@ export function writeEtcFiles(
     }),
     { mode: 0o644 },
   );
+  writeFileSync(paths.resolv, resolvText(context, record, dns), { mode: 0o644 });
+}
+
+/** What /etc/resolv.conf says with this resolver inside, or with none. */
+export function resolvText(
+  { options }: Context,
+  { host }: ContainerRecord,
+  resolver: Pick<ContainerDns, "servers"> | null,
+): string {
+  const inHost = host.networkMode.mode === "host";
   const choose = (own: readonly string[], common: readonly string[]) =>
     own.length > 0 ? own : common;
-  writeFileSync(
-    paths.resolv,
-    resolvFile({
-      hostFile: readHostResolv(inHost),
-      servers: choose(host.dns, options.dns),
-      search: choose(host.dnsSearch, options.dnsSearch),
-      options: choose(host.dnsOptions, options.dnsOptions),
-      keepLoopback: inHost,
-      resolver: dns === null ? null : { servers: dns.servers },
-    }),
-    { mode: 0o644 },
-  );
+  return resolvFile({
+    hostFile: readHostResolv(inHost),
+    servers: choose(host.dns, options.dns),
+    search: choose(host.dnsSearch, options.dnsSearch),
+    options: choose(host.dnsOptions, options.dnsOptions),
+    keepLoopback: inHost,
+    resolver: resolver === null ? null : { servers: resolver.servers },
+  });
 }
 
 function readHostResolv(inHost: boolean): string {

@@ -269,6 +269,8 @@ export function renameContainer(
   return liveOf(context, id).queue.run(async () => {
     try {
       const renamed = context.records.rename(id, parseContainerName(newName));
+      const { name: containerName, config } = renamed;
+      context.network.rename({ containerId: id, containerName, hostname: config.hostname });
       publishEvent(context, renamed, "rename", { oldName: `/${oldName}` });
     } catch (cause) {
       throw wrap("Error when allocating new name", cause);

@@ -136,6 +136,26 @@ export async function disconnectRunning(
   return { endpoint, ports };
 }
 
+/**
+ * Start-up: a disconnect that a crash cut off is finished. A veth goes by its end on the host; a link without one
+ * would stay in the container, with an address that is free for others.
+ */
+export function finishDisconnects(
+  { records, warn }: Pick<ConnectingParts, "records" | "warn">,
+  containerId: string,
+  pid: number | null,
+): void {
+  const leaving = records.leavingOf(containerId).filter(({ link }) => link.device !== undefined);
+  if (pid === null || leaving.length === 0) return;
+  // Another link may have its name by now.
+  const inUse = new Set(records.endpointsOf(containerId).map(({ link }) => link.containerLink));
+  try {
+    for (const { link } of leaving) if (!inUse.has(link.containerLink)) removeLink(pid, link);
+  } catch (thrown) {
+    warn(`a link of ${containerId} could not be removed: ${sentenceOf(thrown)}`);
+  }
+}
+
 /** Start-up: a connect that a crash cut off is finished. */
 export function repairLinks(
   { records, warn }: Pick<ConnectingParts, "records" | "warn">,
@@ -174,9 +194,18 @@ const placedOf = (
 type Route = NonNullable<Endpoint["link"]["defaultRoute"]>;
 
 function saveRoutes(records: NetworkRecords, endpoint: Endpoint, route: Route | undefined): void {
-  const { request, dnsNames, link } = endpoint;
-  const { device, isolated, sysctls, linkLocal, bandwidth } = link;
-  const custom: CustomEndpoint = {
+  const custom = customOf(endpoint);
+  const { defaultRoute: _, ...link } = custom.link;
+  records.changeEndpoint(endpoint.id, {
+    ...custom,
+    link: { ...link, ...(route && { defaultRoute: route }) },
+  });
+}
+
+/** What is kept of an endpoint beyond addresses and links. */
+export function customOf({ request, dnsNames, link }: Endpoint): CustomEndpoint {
+  const { device, isolated, sysctls, linkLocal, bandwidth, defaultRoute } = link;
+  return {
     request,
     dnsNames,
     link: {
@@ -185,10 +214,9 @@ function saveRoutes(records: NetworkRecords, endpoint: Endpoint, route: Route | 
       ...(sysctls && { sysctls }),
       ...(linkLocal && { linkLocal }),
       ...(bandwidth && { bandwidth }),
-      ...(route && { defaultRoute: route }),
+      ...(defaultRoute && { defaultRoute }),
     },
   };
-  records.changeEndpoint(endpoint.id, custom);
 }
 
 function withRoute(

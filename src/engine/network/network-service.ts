@@ -184,6 +184,8 @@ export interface NetworkService {
   /** @throws EngineError in Docker's words; nothing has changed then */
   connect(request: ConnectRequest): Promise<Connected>;
   disconnect(request: DisconnectRequest): Promise<Connected>;
+  /** The container is called otherwise now: in its networks' names too. */
+  rename(owner: EndpointOwner): void;
   /** Adds the container's ports to the firewall's maps. */
   publish(containerId: string, ports: readonly PortBinding[]): Promise<void>;
   /** Gives everything back: map elements, ports, link, address. May run twice; also after a crash. */

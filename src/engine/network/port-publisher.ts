@@ -108,9 +108,7 @@ export class PortPublisher {
 
   /** Clients that keep sending would go on reaching the former target (moby #44742). */
   flushUdp(ports: readonly PublishedPort[]): void {
-    const udp = ports.filter(({ protocol, hostAddress }) => {
-      return protocol === "udp" && !hostAddress.includes(":");
-    });
+    const udp = ports.filter(({ protocol }) => protocol === "udp");
     if (udp.length === 0) return;
     const destinationPorts = new Set(udp.map(({ hostPort }) => hostPort));
     try {

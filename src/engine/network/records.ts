@@ -191,6 +191,11 @@ export class NetworkRecords {
     return this.#endpoints("container_id = ? AND leaving = 0", containerId);
   }
 
+  /** Those whose links may still be there. */
+  leavingOf(containerId: string): Endpoint[] {
+    return this.#endpoints("container_id = ? AND leaving = 1", containerId);
+  }
+
   endpointsIn(networkId: string): Endpoint[] {
     return this.#endpoints("network_id = ? AND leaving = 0", networkId);
   }

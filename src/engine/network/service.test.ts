@@ -577,6 +577,48 @@ test("after a crash what belongs to dead containers is released, and the living 
   expect(elements).not.toContain("8081");
 });
 
+test("a disconnect from a macvlan network that a crash cut off is finished", async () => {
+  const before = openEngine();
+  await before.service.ensure();
+  netlink.addLink({ kind: "veth", name: "narut1", peer: { name: "narut2" } });
+  const network = await before.service.create({
+    name: "lan",
+    driver: "macvlan",
+    ipv4: true,
+    ipv6: false,
+    internal: false,
+    attachable: false,
+    labels: {},
+    options: { parent: "narut1" },
+    ipam: { driver: "", options: {}, pools: [] },
+  });
+  const a = await start(before, "a");
+  const owner = { containerId: "a", containerName: "a" };
+  const joined = { owner, pid: a.pid, endpoint: { network: "lan" }, ports: [] };
+  await before.service.connect(joined);
+  const links = () =>
+    Bun.spawnSync([...inside(a.pid), "ip", "-o", "link"])
+      .stdout.toString()
+      .match(/eth\d/g);
+  expect(links()).toEqual(["eth0", "eth1"]);
+  before.close();
+  {
+    // As the record stands between the decision and the deed.
+    using store = openStore({ path: join(before.path, "naru.db"), migrations: networkMigrations });
+    store.query("UPDATE endpoints SET leaving = 1 WHERE network_id = ?").run(network.id);
+  }
+  const after = openEngine({}, before.path);
+  await after.service.ensure();
+  await after.service.reconcile(new Set(["a"]), () => a.pid);
+  expect(links()).toEqual(["eth0"]);
+  expect(after.service.endpointsOf("a").map(({ networkName }) => networkName)).toEqual(["bridge"]);
+  await after.service.connect(joined);
+  expect(links()).toEqual(["eth0", "eth1"]);
+  after.service.rename({ containerId: "a", containerName: "renamed" });
+  const names = after.service.endpointsOf("a").map(({ dnsNames }) => dnsNames);
+  expect(names).toEqual([[], ["renamed", "a"]]);
+});
+
 test.each([
   ["iptables-nft", true],
   ["iptables-legacy", true],

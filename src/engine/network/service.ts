@@ -16,6 +16,8 @@ import { DefaultBridge } from "./bridge/default-bridge.ts";
 import { Forwarding } from "./bridge/forwarding.ts";
 import {
   connectRunning,
+  customOf,
+  finishDisconnects,
   type ConnectingParts,
   disconnectRunning,
   repairLinks,
@@ -23,6 +25,7 @@ import {
 import {
   checkRequest,
   designEndpoints,
+  dnsNamesOf,
   type DesignTools,
   releasePending,
   type Wish,
@@ -35,6 +38,7 @@ import type {
   ConnectRequest,
   DisconnectRequest,
   Endpoint,
+  EndpointOwner,
   EndpointRequest,
   Network,
   NetworkHolders,
@@ -298,6 +302,19 @@ class BridgeNetworkService implements OpenedNetworkService {
     return disconnectRunning(this.#connecting(), request);
   }
 
+  rename(owner: EndpointOwner): void {
+    const named = this.#records
+      .endpointsOf(owner.containerId)
+      .filter(({ dnsNames }) => dnsNames.length > 0);
+    if (named.length === 0) return;
+    this.#records.transactInUse(() => {
+      for (const one of named) {
+        const dnsNames = dnsNamesOf(one.request, owner);
+        this.#records.changeEndpoint(one.id, { ...customOf(one), dnsNames });
+      }
+    });
+  }
+
   publish(containerId: string, ports: readonly PortBinding[]): Promise<void> {
     if (ports.length === 0) return Promise.resolve();
     // As recorded: with the address each one leads to.
@@ -317,6 +334,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     pidOf: (containerId: string) => number | null = () => null,
   ): Promise<void> {
     await this.#releaseAll(this.#records.containers().filter((id) => !alive.has(id)));
+    for (const id of alive) finishDisconnects(this.#connecting(), id, pidOf(id));
     this.#reap();
     this.#removeStrangers();
     this.#users.removeStrangers();

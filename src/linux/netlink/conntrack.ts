@@ -15,7 +15,10 @@ const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_PROTO = 2;
 const CTA_PROTO_NUM = 1;
 const CTA_PROTO_DST_PORT = 3;
-const AF_INET = 2;
+const FAMILIES = [
+  ["ipv4", 2],
+  ["ipv6", 10],
+] as const;
 const ENOENT = 2;
 
 /** As in the IP header. */
@@ -28,15 +31,25 @@ export interface ConnectionSelector {
 }
 
 /**
- * Forgets IPv4 connections, in the network namespace of the calling thread.
+ * Forgets connections of both families, in the network namespace of the calling thread.
  * @returns how many
  * @throws NetlinkError
  */
 export function deleteConnections({ protocol, destinationPorts }: ConnectionSelector): number {
   using socket = new NetlinkSocket(NETLINK_NETFILTER);
-  const family = Uint8Array.of(AF_INET, 0, 0, 0);
-  const begin = (message: MessageWriter) => message.fixed(family);
-  const entries = socket.dump({ name: "connection list", subject: "ipv4" }, CT_GET, begin);
+  return FAMILIES.map(([subject, family]) =>
+    deleteOf(socket, { protocol, destinationPorts, subject, family }),
+  ).reduce((sum, count) => sum + count, 0);
+}
+
+function deleteOf(
+  socket: NetlinkSocket,
+  request: ConnectionSelector & { readonly subject: string; readonly family: number },
+): number {
+  const { protocol, destinationPorts, subject, family } = request;
+  const header = Uint8Array.of(family, 0, 0, 0);
+  const begin = (message: MessageWriter) => message.fixed(header);
+  const entries = socket.dump({ name: "connection list", subject }, CT_GET, begin);
   let deleted = 0;
   for (const { body } of entries) {
     const tuple = attributesIn(body, NFGENMSG_BYTES).get(CTA_TUPLE_ORIG);
@@ -46,10 +59,8 @@ export function deleteConnections({ protocol, destinationPorts }: ConnectionSele
     const port = attributes.get(CTA_PROTO_DST_PORT);
     if (attributes.get(CTA_PROTO_NUM)?.[0] !== protocol || !port) continue;
     if (!destinationPorts.has(viewOf(port).getUint16(0, false))) continue;
-    socket.queue(
-      { name: "connection delete", subject: "ipv4" },
-      { type: CT_DELETE, flags: 0 },
-      (m) => begin(m).attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, tuple),
+    socket.queue({ name: "connection delete", subject }, { type: CT_DELETE, flags: 0 }, (m) =>
+      begin(m).attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, tuple),
     );
     if (flushed(socket)) deleted += 1;
   }
