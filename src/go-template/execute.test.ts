@@ -65,6 +65,19 @@ describe("templates do what Go's text/template documents", () => {
     ],
     [`{{html "<a>"}} {{urlquery "a b&"}}`, null, "&lt;a&gt; a+b%26"],
     [`{{slice "abcdef" 1 3}}`, null, "bc"],
+    [
+      `{{define "a"}}<{{.}}{{$}}>{{end}}{{template "a" .N}}{{template "a"}}`,
+      { N: 1 },
+      "<11><<no value><no value>>",
+    ],
+    [`{{block "b" .N}}[{{.}}]{{end}}{{template "b" 2}}`, { N: 1 }, "[1][2]"],
+    [`{{template "later" .}}{{define "later"}}{{.N}}{{end}}`, { N: 1 }, "1"],
+    [
+      `{{.Labels}} {{json .Labels}} {{len .Env}} {{.Env}}`,
+      { Labels: null, Env: null },
+      "map[] null 0 []",
+    ],
+    [`{{json .Options}}`, { Options: { b: 1, a: 2 } }, `{"a":2,"b":1}`],
   ])("%s", (source, data, expected) => {
     expect(run(source, markMaps(data))).toBe(expected);
   });
@@ -81,13 +94,26 @@ describe("mistakes are told in Go's words", () => {
     ["{{}}", "template: :1: missing value for command"],
     ["{{.A}}{{/* x", "template: :1: unclosed comment"],
     ["{{break}}", "template: :1: {{break}} outside {{range}}"],
+    ["{{define 1}}{{end}}", "template: :1: unexpected <1> in define clause"],
+    [`{{define "a"}}`, "template: :1: unexpected EOF"],
+    [`{{define "a"}}{{$x}}{{end}}`, 'template: :1: undefined variable "$x"'],
+    [`{{if 1}}{{define "a"}}{{end}}{{end}}`, 'template: :1: function "define" not defined'],
   ])("%s", (source, message) => {
     expect(() => compileTemplate(source)).toThrow(message);
   });
 
+  test("a template that is not there, and one that uses itself without end, are errors", () => {
+    expect(() => run(`{{template "none" .}}`, {})).toThrow(
+      'template: :1:11: executing "" at <{{template "none" .}}>: template "none" not defined',
+    );
+    expect(() => run(`{{define "a"}}{{template "a"}}{{end}}{{template "a"}}`, {})).toThrow(
+      "exceeded maximum template depth",
+    );
+  });
+
   test("a field that a document lacks is an error, with where and what", () => {
     expect(() => run("{{.A.B}}", { A: {} })).toThrow(
-      'template: :1:2: executing "" at <.A.B>: map has no entry for key "B"',
+      'template: :1:4: executing "" at <.A.B>: map has no entry for key "B"',
     );
   });
 

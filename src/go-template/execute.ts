@@ -1,11 +1,20 @@
 /** Runs a parsed template on a value. */
 import { functions } from "./functions.ts";
-import { TemplateError, type Node, type Operand, type Pipe } from "./nodes.ts";
+import { TemplateError, type Node, type Operand, type ParsedTemplate, type Pipe } from "./nodes.ts";
 import { parseTemplate } from "./parse.ts";
-import { isMap, isObject, isTrue, printValue, Row, typeName, type Value } from "./values.ts";
+import {
+  absentValue,
+  isMap,
+  isObject,
+  isTrue,
+  printValue,
+  Row,
+  typeName,
+  type Value,
+} from "./values.ts";
 
 export { TemplateError } from "./nodes.ts";
-export { asMap, markMaps, Row, type Value } from "./values.ts";
+export { asMap, asType, markMaps, Row, type Value } from "./values.ts";
 
 export interface Template {
   /** @throws TemplateError */
@@ -18,11 +27,11 @@ export type Functions = Readonly<Record<string, (...args: Value[]) => Value>>;
 /** Parses a template. @throws TemplateError in Go's words */
 export function compileTemplate(source: string, name = ""): Template {
   const known = new Set([...Object.keys(functions), "and", "or"]);
-  const nodes = parseTemplate(source, { name, functions: known });
+  const parsed = parseTemplate(source, { name, functions: known });
   return {
     execute(data, extra = {}) {
-      const run = new Execution(source, name, { ...functions, ...extra }, data);
-      run.walk(nodes, data);
+      const run = new Execution({ source, name, parsed }, { ...functions, ...extra }, data);
+      run.walk(parsed.nodes, data);
       return run.output;
     },
   };
@@ -48,18 +57,34 @@ interface Variable {
   value: Value;
 }
 
+interface Compiled {
+  readonly source: string;
+  readonly name: string;
+  readonly parsed: ParsedTemplate;
+}
+
+/** How deep templates may use each other: one that uses itself ends here, not on the stack. */
+const MAX_DEPTH = 1000;
+const UNTYPED = typeName({});
+
 type Flow = "next" | "break" | "continue";
 
 class Execution {
   output = "";
   readonly #source: string;
-  readonly #name: string;
+  readonly #file: string;
+  readonly #parsed: ParsedTemplate;
   readonly #functions: Functions;
-  readonly #variables: Variable[];
+  /** Of the template that runs now; errors tell it. */
+  #name: string;
+  #variables: Variable[];
+  #depth = 0;
 
-  constructor(source: string, name: string, known: Functions, data: Value) {
+  constructor({ source, name, parsed }: Compiled, known: Functions, data: Value) {
     this.#source = source;
+    this.#file = name;
     this.#name = name;
+    this.#parsed = parsed;
     this.#functions = known;
     this.#variables = [{ name: "$", value: data }];
   }
@@ -94,7 +119,32 @@ class Execution {
       case "break":
       case "continue":
         return node.kind;
+      case "template":
+        this.#template(node, dot);
+        return "next";
     }
+  }
+
+  #template(node: Extract<Node, { kind: "template" }>, dot: Value): void {
+    const { at, name, pipe } = node;
+    const body = this.#parsed.defined.get(name);
+    const shown = () => this.#source.slice(this.#source.lastIndexOf("{{", at)).split("}}", 1)[0];
+    if (body === undefined) {
+      throw this.#error(at, `${shown()}}}`, `template ${JSON.stringify(name)} not defined`);
+    }
+    if (this.#depth >= MAX_DEPTH) {
+      const deep = `exceeded maximum template depth (${MAX_DEPTH})`;
+      throw this.#error(at, `${shown()}}}`, deep);
+    }
+    const value = pipe === undefined ? undefined : this.#pipe(pipe, dot);
+    const outside = { name: this.#name, variables: this.#variables };
+    this.#name = name;
+    this.#variables = [{ name: "$", value }];
+    this.#depth += 1;
+    this.walk(body, value);
+    this.#depth -= 1;
+    this.#name = outside.name;
+    this.#variables = outside.variables;
   }
 
   #range(node: Extract<Node, { kind: "range" }>, dot: Value): Flow {
@@ -267,8 +317,13 @@ class Execution {
       if (receiver instanceof Row) {
         throw this.#error(at, shown, `can't evaluate field ${name} in type ${receiver.type}`);
       }
+      const type = typeName(receiver);
+      if (type !== UNTYPED) {
+        throw this.#error(at, shown, `can't evaluate field ${name} in type ${type}`);
+      }
       throw this.#error(at, shown, `map has no entry for key ${JSON.stringify(name)}`);
     }
+    if (value === null && !isMap(receiver)) return absentValue(name);
     return value;
   }
 
@@ -295,7 +350,7 @@ class Execution {
     const before = this.#source.slice(0, at);
     const line = before.split("\n").length;
     const column = at - (before.lastIndexOf("\n") + 1);
-    const where = `${this.#name}:${line}:${column}: executing ${JSON.stringify(this.#name)}`;
+    const where = `${this.#file}:${line}:${column}: executing ${JSON.stringify(this.#name)}`;
     return new TemplateError(`template: ${where} at <${shown}>: ${message}`);
   }
 }

@@ -12,13 +12,18 @@ const ESCAPED: Readonly<Record<string, string>> = {
 
 /** Rows are written the way Go's encoder does by itself, everything else without escapes for HTML. */
 function toJson(value: Value): string {
-  const text = JSON.stringify(value ?? null, (_, item: Value) =>
-    typeof item === "bigint" ? `#bigint:${item}#` : item,
-  ).replaceAll(/"#bigint:(-?\d+)#"/g, "$1");
+  const text = JSON.stringify(value ?? null, (_, item: Value) => {
+    if (typeof item === "bigint") return `#bigint:${item}#`;
+    return isMap(item) ? sortedByKey(item as object) : item;
+  }).replaceAll(/"#bigint:(-?\d+)#"/g, "$1");
   return value instanceof Row
     ? text.replaceAll(/[<>&]/g, (found) => ESCAPED[found] ?? found)
     : text;
 }
+
+/** As Go writes maps. */
+const sortedByKey = (map: object): object =>
+  Object.fromEntries(Object.entries(map).toSorted(([one], [other]) => (one < other ? -1 : 1)));
 
 function want(count: number, args: readonly Value[], name: string): void {
   if (args.length !== count) {

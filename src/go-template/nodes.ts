@@ -15,7 +15,20 @@ export type Node =
       readonly body: Node[];
       readonly otherwise: Node[];
     }
-  | { readonly kind: "break" | "continue" };
+  | { readonly kind: "break" | "continue" }
+  /** `{{template "name" pipeline}}`. */
+  | {
+      readonly kind: "template";
+      readonly at: number;
+      readonly name: string;
+      readonly pipe: Pipe | undefined;
+    };
+
+/** A parsed template: its own nodes, and those it defines under names. */
+export interface ParsedTemplate {
+  readonly nodes: readonly Node[];
+  readonly defined: ReadonlyMap<string, readonly Node[]>;
+}
 
 /** `$a, $b := command | command`. */
 export interface Pipe {

@@ -1,5 +1,5 @@
 /** Parsing of Go's text/template: text, actions, trim markers, comments, if, with, range, variables, pipelines. */
-import type { Node, Operand, Pipe } from "./nodes.ts";
+import type { Node, Operand, ParsedTemplate, Pipe } from "./nodes.ts";
 import { TemplateError } from "./nodes.ts";
 import { tokens, type Token } from "./lex.ts";
 
@@ -7,11 +7,11 @@ import { tokens, type Token } from "./lex.ts";
 export function parseTemplate(
   source: string,
   { name, functions }: { name: string; functions: ReadonlySet<string> },
-): Node[] {
+): ParsedTemplate {
   const parser = new Parser(source, name, functions);
   const { nodes, end } = parser.list();
   if (end !== undefined) throw parser.error(end.at, `unexpected {{${end.text}}}`);
-  return nodes;
+  return { nodes, defined: parser.defined };
 }
 
 type Ending = { readonly text: "end" | "else"; readonly at: number; readonly more: boolean };
@@ -21,7 +21,11 @@ class Parser {
   readonly #source: string;
   readonly #name: string;
   readonly #functions: ReadonlySet<string>;
-  readonly #variables: string[] = ["$"];
+  /** What `define` and `block` made. */
+  readonly defined = new Map<string, readonly Node[]>();
+  #variables: string[] = ["$"];
+  /** How many blocks are open: `define` stands in none. */
+  #depth = 0;
   #at = 0;
   #loops = 0;
 
@@ -80,9 +84,15 @@ class Parser {
           nodes.push({ kind: token.text });
           return undefined;
         case "define":
+          if (this.#depth > 0) break;
+          this.#next();
+          this.#define(token.at);
+          return undefined;
         case "template":
         case "block":
-          throw this.error(token.at, `{{${token.text}}} is not supported here`);
+          this.#next();
+          nodes.push(this.#invoke(token.text, token.at));
+          return undefined;
         default:
       }
     }
@@ -96,12 +106,54 @@ class Parser {
     const pipe = this.#pipe(kind);
     this.#close(kind);
     if (kind === "range") this.#loops += 1;
+    this.#depth += 1;
     const { nodes: body, end } = this.list();
     if (kind === "range") this.#loops -= 1;
     if (end === undefined) throw this.error(at, "unexpected EOF");
     const otherwise = end.text === "else" ? this.#otherwise(kind, end) : [];
     this.#variables.length = scope;
+    this.#depth -= 1;
     return { kind, pipe, body, otherwise };
+  }
+
+  /** `{{define "name"}}…{{end}}`. */
+  #define(at: number): void {
+    const name = this.#nameOf("define clause");
+    this.#close("define clause");
+    this.#body(name, at);
+  }
+
+  /** `{{template "name" pipeline}}`, and `{{block}}`, which defines it at the same place. */
+  #invoke(kind: "template" | "block", at: number): Node {
+    const nameAt = this.#peek().at;
+    const context = `${kind} clause`;
+    const name = this.#nameOf(context);
+    const bare = kind === "template" && this.#peek().kind === "close";
+    const pipe = bare ? undefined : this.#pipe(context);
+    this.#close(context);
+    if (kind === "block") this.#body(name, at);
+    return { kind: "template", at: nameAt, name, pipe };
+  }
+
+  #nameOf(context: string): string {
+    const token = this.#next();
+    if (token.kind === "literal" && typeof token.value === "string") return token.value;
+    throw this.#unexpected(token, context);
+  }
+
+  /** What a template under a name holds: it sees none of the variables around it. */
+  #body(name: string, at: number): void {
+    const outside = { variables: this.#variables, loops: this.#loops };
+    this.#variables = ["$"];
+    this.#loops = 0;
+    this.#depth += 1;
+    const { nodes, end } = this.list();
+    this.#depth -= 1;
+    this.#variables = outside.variables;
+    this.#loops = outside.loops;
+    if (end === undefined) throw this.error(at, "unexpected EOF");
+    if (end.text === "else") throw this.error(end.at, "unexpected {{else}} in define clause");
+    this.defined.set(name, nodes);
   }
 
   #otherwise(kind: "if" | "with" | "range", ending: Ending): Node[] {
@@ -174,6 +226,7 @@ class Parser {
     const base = this.#term(token);
     if (base === undefined) return undefined;
     const names: string[] = [];
+    const joinedAt = this.#peek().at;
     for (let next = this.#peek(); next.kind === "field" && next.joined; next = this.#peek()) {
       this.#next();
       names.push(next.text);
@@ -182,7 +235,8 @@ class Parser {
     if (base.kind === "literal" || base.kind === "dot") {
       throw this.error(token.at, `unexpected . after term ${JSON.stringify(token.text)}`);
     }
-    if (base.kind === "field") return { ...base, names: [...base.names, ...names] };
+    // Go tells where the second part stands.
+    if (base.kind === "field") return { ...base, at: joinedAt, names: [...base.names, ...names] };
     return { kind: "field", at: token.at, base, names };
   }
 

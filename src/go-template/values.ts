@@ -39,7 +39,26 @@ const MAP_KEYS = new Set(
   ),
 );
 
+/** Keys under which they hold lists that may be absent. */
+const LIST_KEYS = new Set(
+  "Aliases Args Binds CapAdd CapDrop Cmd Config DNSNames DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint Env ExecIDs ExtraHosts GroupAdd Links MaskedPaths OnBuild ReadonlyPaths RepoDigests RepoTags SecurityOpt Shell Tags Ulimits VolumesFrom Warnings".split(
+    " ",
+  ),
+);
+
 const maps = new WeakSet<object>();
+
+const absent = <T extends object>(empty: T): T =>
+  Object.defineProperty(empty, "toJSON", { value: () => null });
+const NIL_MAP = absent({});
+const NIL_LIST = absent([]);
+maps.add(NIL_MAP);
+
+/** What a document's null reads as: Go knows by the field's type that it is an empty map or list. */
+export function absentValue(key: string): Value {
+  if (MAP_KEYS.has(key)) return NIL_MAP;
+  return LIST_KEYS.has(key) ? NIL_LIST : null;
+}
 
 /** Marks the maps inside a document, so that a template treats them as Go would. */
 export function markMaps<T>(document: T, key = "", parent = ""): T {
@@ -51,6 +70,14 @@ export function markMaps<T>(document: T, key = "", parent = ""): T {
   if (MAP_KEYS.has(key) || MAP_KEYS.has(`${key}.${parent}`)) maps.add(document);
   for (const [name, value] of Object.entries(document)) markMaps(value, name, key);
   return document;
+}
+
+const types = new WeakMap<object, string>();
+
+/** Gives a document the name its type has in Docker's messages. */
+export function asType<T extends object>(name: string, object: T): T {
+  types.set(object, name);
+  return object;
 }
 
 /** Makes an object a map: a key it lacks has no value, rather than being an error. */
@@ -112,5 +139,7 @@ export function typeName(value: Value): string {
   if (typeof value === "number") return Number.isInteger(value) ? "int" : "float64";
   if (typeof value === "boolean") return "bool";
   if (value instanceof Row) return value.type;
+  const known = typeof value === "object" ? types.get(value) : undefined;
+  if (known !== undefined) return known;
   return Array.isArray(value) ? "[]interface {}" : "map[string]interface {}";
 }

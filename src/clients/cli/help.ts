@@ -40,7 +40,7 @@ export const usageLine = (entry: CommandEntry, name: string): string =>
 /** Help of a group: `naru container`. */
 export function groupHelp(group: string): string {
   const inside = commands
-    .filter(({ names }) => names[0]?.startsWith(`${group} `))
+    .filter(({ names, hidden }) => names[0]?.startsWith(`${group} `) && hidden !== true)
     .map((entry) => ({ ...entry, shown: (entry.names[0] ?? "").slice(group.length + 1) }));
   return [
     `Usage:  naru ${group} COMMAND`,
@@ -94,7 +94,7 @@ export function flagsHelp(specs: readonly FlagSpec[], sorted = true): string {
 }
 
 function leftOf(spec: FlagSpec): string {
-  const letter = spec.shorthand === undefined ? "    " : `-${spec.shorthand}, `;
+  const letter = !spec.shorthand ? "    " : `-${spec.shorthand}, `;
   const kind = spec.shown ?? (spec.kind === "bool" ? "" : kindText(spec));
   return `  ${letter}--${spec.name}${kind === "" ? "" : ` ${kind}`}`;
 }
@@ -109,7 +109,8 @@ function usageOf(spec: FlagSpec): string {
   return text === "" ? spec.usage : `${spec.usage} (default ${text})`;
 }
 
-function fallbackText({ kind, fallback }: FlagSpec): string {
+function fallbackText({ kind, fallback, shown }: FlagSpec): string {
+  if (shown === "map") return "map[]";
   if (fallback === undefined || fallback === false || fallback === "") return "";
   if (kind === "duration") return durationText(Number(fallback));
   if (fallback === 0) return "";

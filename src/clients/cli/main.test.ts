@@ -230,7 +230,7 @@ describe("words that are wrong", () => {
     [
       ["rnu"],
       1,
-      "naru: 'rnu' is not a naru command.\nSee 'naru --help'\n\nDid you mean this?\n\trun\n",
+      "naru: unknown command: naru rnu\n\nRun 'naru --help' for more information\n\nDid you mean this?\n\trun\n",
     ],
     [["swarm", "init"], 1, "naru: 'swarm' is not implemented yet\n"],
     [

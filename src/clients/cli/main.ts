@@ -7,7 +7,14 @@
  */
 import { ExitError, UsageError, type ArgumentRule, type CommandEntry } from "./commands/command.ts";
 import { messageFor } from "./commands/failure.ts";
-import { commands, findCommand, groups, unbuilt, type Found } from "./commands/table.ts";
+import {
+  commands,
+  findCommand,
+  groups,
+  groupUsage,
+  unbuilt,
+  type Found,
+} from "./commands/table.ts";
 import { globalFlags } from "./config/global-flags.ts";
 import { Session, type Build, type Environment } from "./config/session.ts";
 import { editDistance, FlagError, parseFlags } from "./flags/parse.ts";
@@ -132,6 +139,10 @@ function usage(entry: CommandEntry, name: string, verb: "Run" | "See"): string {
 function checkArguments(args: readonly string[], entry: CommandEntry, name: string): void {
   const wrong = argumentError(entry.args, args.length);
   if (wrong === undefined) return;
+  const { exact } = entry.args;
+  if (exact !== undefined) {
+    throw new ExitError(1, `accepts ${exact} arg(s), received ${args.length}`);
+  }
   const verb = entry.args.max === undefined ? "See" : "Run";
   throw new ExitError(1, `naru: 'naru ${name}' ${wrong}\n\n${usage(entry, name, verb)}`);
 }
@@ -183,13 +194,16 @@ async function explainMissing(
       const name = `${found.name} ${found.next}`;
       throw new ExitError(
         1,
-        `naru: unknown command: naru ${name}\n\nUsage:  naru ${found.name} COMMAND\n\nRun 'naru ${found.name} --help' for more information${didYouMean(name)}`,
+        `naru: unknown command: naru ${name}\n\nUsage:  naru ${groupUsage(found.name)}\n\nRun 'naru ${found.name} --help' for more information${didYouMean(name)}`,
       );
     }
     case "unknown": {
       const [name = ""] = words;
       const also = name.startsWith("-") ? "" : didYouMean(name);
-      throw new ExitError(1, `naru: '${name}' is not a naru command.\nSee 'naru --help'${also}`);
+      throw new ExitError(
+        1,
+        `naru: unknown command: naru ${name}\n\nRun 'naru --help' for more information${also}`,
+      );
     }
   }
 }

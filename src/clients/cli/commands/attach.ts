@@ -55,8 +55,8 @@ export const attach: Command = {
 };
 
 function refuseState({ State: state }: ContainerInspect): void {
-  if (!state.Running) throw conflict("cannot attach to a stopped container, start it first");
-  if (state.Paused) throw conflict("cannot attach to a paused container, unpause it first");
+  if (!state.Running) throw conflict("You cannot attach to a stopped container, start it first");
+  if (state.Paused) throw conflict("You cannot attach to a paused container, unpause it first");
   if (state.Restarting)
-    throw conflict("cannot attach to a restarting container, wait until it is running");
+    throw conflict("You cannot attach to a restarting container, wait until it is running");
 }

@@ -22,6 +22,8 @@ export interface Command {
 export interface ArgumentRule {
   readonly min: number;
   readonly max?: number;
+  /** The number, for the few commands where docker counts in other words. */
+  readonly exact?: number;
 }
 
 export interface CommandEntry {

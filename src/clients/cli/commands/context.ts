@@ -1,7 +1,7 @@
 /** `naru context …`: where daemons are, under names, in docker's own files. */
 import { readFileSync } from "node:fs";
 
-import { conflict, EngineError, invalid, sentenceOf } from "#base";
+import { conflict, invalid, notFound, sentenceOf } from "#base";
 import { parseHost } from "#clients/api-client";
 
 import { updateConfigFile } from "../config/config-file.ts";
@@ -17,13 +17,14 @@ import {
   type TlsFile,
 } from "../config/context-store.ts";
 import { DEFAULT_CONTEXT, type Session } from "../config/session.ts";
+import type { FlagSpec } from "../flags/spec.ts";
 import { parseBool } from "../flags/values.ts";
 import { keyValue } from "../options/csv.ts";
 import { compileFormat, FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { truncate } from "../output/text.ts";
 import { Row } from "#go-template";
 import { print, printLine, warn } from "../terminal/stdio.ts";
-import type { Command } from "./command.ts";
+import { ExitError, type Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";
 
 const DESCRIPTION_WIDTH = 60;
@@ -116,16 +117,26 @@ function storedRows(session: Session): ContextRow[] {
   }));
 }
 
+/** What `create` and `update` say of a context. */
+export const contextFlags: readonly FlagSpec[] = [
+  { name: "description", kind: "string", usage: "Description of the context" },
+  {
+    name: "docker",
+    kind: "strings",
+    shown: "stringToString",
+    usage: "set the docker endpoint",
+    fallbackText: "[]",
+    check: (text) => {
+      const bad = text.split(",").find((field) => !field.includes("="));
+      if (bad !== undefined) throw new Error(`${bad} must be formatted as key=value`);
+      return text;
+    },
+  },
+];
+
 export const create: Command = {
   flags: [
-    { name: "description", kind: "string", usage: "Description of the context" },
-    {
-      name: "docker",
-      kind: "strings",
-      shown: "stringToString",
-      usage: "set the docker endpoint",
-      fallbackText: "[]",
-    },
+    ...contextFlags,
     {
       name: "from",
       kind: "string",
@@ -136,36 +147,16 @@ export const create: Command = {
   run({ flags, args, session }) {
     const [name = ""] = args;
     checkName(name);
-    const options = new Map(
-      flags.list("docker").map((field): [string, string] => {
-        const [key, value] = keyValue(field);
-        if (value === undefined) throw invalid(`${field} must be formatted as key=value`);
-        return [key, value];
-      }),
-    );
-    const from = flags.string("from") || options.get("from");
-    if (!flags.changed("docker") && from === undefined) {
-      throw invalid("docker endpoint configuration is required");
-    }
-    const base = from === undefined ? undefined : endpointOf(session, from);
-    const host = options.get("host") ?? base?.Host ?? session.defaultHost;
-    checkKeys(options);
-    parseHost(host);
-    const skip = options.get("skip-tls-verify");
     const description = flags.string("description");
+    const { docker, tls } = endpointAsked(session, flags.list("docker"), flags.string("from"));
     createContext(
       session.configDirectory,
       {
         Name: name,
         Metadata: description === "" ? {} : { Description: description },
-        Endpoints: {
-          docker: {
-            Host: host,
-            SkipTLSVerify: skip === undefined ? (base?.SkipTLSVerify ?? false) : parseBool(skip),
-          },
-        },
+        Endpoints: { docker },
       },
-      tlsOf(session, options, from),
+      tls,
     );
     printLine(name);
     warn(`Successfully created context "${name}"`);
@@ -173,7 +164,26 @@ export const create: Command = {
   },
 };
 
-function checkName(name: string): void {
+/** The endpoint that `--docker` and `--from` describe, with its TLS files. */
+export function endpointAsked(session: Session, fields: readonly string[], asked: string) {
+  const options = new Map(
+    fields.map((field): [string, string] => {
+      const [key, value = ""] = keyValue(field);
+      return [key, value];
+    }),
+  );
+  const from = asked || options.get("from");
+  const base = from === undefined ? undefined : endpointOf(session, from);
+  const Host = options.get("host") ?? base?.Host ?? session.defaultHost;
+  checkKeys(options);
+  parseHost(Host);
+  const skip = options.get("skip-tls-verify");
+  const SkipTLSVerify = skip === undefined ? (base?.SkipTLSVerify ?? false) : parseBool(skip);
+  return { docker: { Host, SkipTLSVerify }, tls: tlsOf(session, options, from) };
+}
+
+/** @throws EngineError "invalid" for what cannot be a context's name */
+export function checkName(name: string): void {
   if (name === "") throw invalid("context name cannot be empty");
   if (name === DEFAULT_CONTEXT) throw invalid('"default" is a reserved context name');
   if (!/^[a-zA-Z0-9][\w.+-]+$/.test(name)) {
@@ -235,7 +245,6 @@ export const rm: Command = {
         await removeOne(session, name, force);
         printLine(name);
       } catch (cause) {
-        if (force && cause instanceof EngineError && cause.kind === "notFound") continue;
         warn(sentenceOf(cause));
         failed = true;
       }
@@ -246,7 +255,10 @@ export const rm: Command = {
 
 async function removeOne(session: Session, name: string, force: boolean): Promise<void> {
   if (name === DEFAULT_CONTEXT) throw invalid('context "default" cannot be removed');
-  readContext(session.configDirectory, name);
+  if (!listContexts(session.configDirectory).some(({ Name }) => Name === name)) {
+    if (force) return;
+    throw notFound(`context "${name}" does not exist`);
+  }
   if (name === session.contextName) {
     if (!force) throw conflict(`context "${name}" is in use, set -f flag to force remove`);
     await updateConfigFile(session.configDirectory, (config) => delete config["currentContext"]);
@@ -258,10 +270,20 @@ export const inspect: Command = {
   flags: [FORMAT_FLAG, JSON_FLAG],
   run({ flags, args, session }) {
     const names = args.length === 0 ? [session.contextName] : args;
-    const found = names.map((name) => describe(session, name));
+    const found: ReturnType<typeof describe>[] = [];
+    let failure = "";
+    for (const name of names) {
+      try {
+        found.push(describe(session, name));
+      } catch (cause) {
+        failure = sentenceOf(cause);
+        break;
+      }
+    }
     const format = flags.bool("json") ? "" : flags.string("format");
     if (format === "") print(`${JSON.stringify(found, null, 4)}\n`);
     else print(found.map((context) => `${compileFormat(format)(context)}\n`).join(""));
+    if (failure !== "") throw new ExitError(1, failure);
     return 0;
   },
 };

@@ -22,6 +22,7 @@ export async function create(
       `invalid pull option: '${pullWhen}': must be one of "always", "missing" or "never"`,
     );
   }
+  await checkImage(request.config.Image ?? "");
   const cidFile = flags.string("cidfile");
   if (cidFile !== "") refuseExisting(cidFile);
   for (const warning of request.warnings) session.warn(warning);
@@ -34,6 +35,15 @@ export async function create(
   for (const warning of created.Warnings ?? []) session.warn(`WARNING: ${warning}`);
   if (cidFile !== "") writeId(cidFile, created.Id);
   return created.Id;
+}
+
+const PLAIN_NAME = /^[a-z0-9][a-z0-9./]*(?::[\w.]+)?$|^(?:sha256:)?[a-f0-9]{64}$/;
+
+/** A name that cannot be one is refused before the daemon is asked. */
+async function checkImage(image: string): Promise<void> {
+  if (PLAIN_NAME.test(image)) return;
+  const { parseReference } = await import("../options/reference.ts");
+  parseReference(image);
 }
 
 interface Creation {
@@ -57,8 +67,9 @@ async function createOrPull(creation: Creation): Promise<ContainerCreateResponse
   return createContainer(client, request);
 }
 
+/** Any "not found" makes docker pull: an image of another platform is one, too. */
 const isMissingImage = (cause: unknown): boolean =>
-  cause instanceof ApiError && cause.status === 404 && /no such image/i.test(cause.message);
+  cause instanceof ApiError && cause.status === 404;
 
 async function pullFor(session: Session, flags: Flags, request: ContainerRequest): Promise<void> {
   const { pull } = await import("./pull-image.ts");

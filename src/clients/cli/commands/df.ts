@@ -1,15 +1,16 @@
 /** `naru system df`. */
 import { humanSize, invalid } from "#base";
 import { diskUsage } from "#clients/api-client";
-import { Row } from "#go-template";
+import { Row, TemplateError } from "#go-template";
 import type { ContainerSummary, SystemDiskUsage, Volume } from "#wire/docker";
 
-import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
+import { compileFormat, FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { imageRows } from "./images.ts";
 import { containerRow } from "./ps.ts";
 import { JSON_FLAG } from "./shared-flags.ts";
+import { volumeRow } from "./volumes.ts";
 
 const TABLE = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 const HEADERS = {
@@ -72,12 +73,10 @@ export const df: Command = {
   async run({ flags, session }) {
     const format = flags.string("format");
     const verbose = flags.bool("verbose");
-    if (verbose && format !== "" && format !== "table") {
-      throw invalid("the verbose and the format options conflict");
-    }
     const render = listFormatter({ format, table: TABLE, headers: HEADERS });
     const usage = await diskUsage(await session.client());
     if (flags.bool("json")) printLine(JSON.stringify(usage));
+    else if (verbose && format !== "" && format !== "table") printLine(templated(format, usage));
     else if (verbose) print(details(usage));
     else print(render(summaries(usage)));
     return 0;
@@ -92,8 +91,15 @@ interface Summary {
   readonly reclaimableBytes: number;
 }
 
+const ROW_TYPES: Readonly<Record<string, string>> = {
+  Images: "*formatter.diskUsageImagesContext",
+  Containers: "*formatter.diskUsageContainersContext",
+  "Local Volumes": "*formatter.diskUsageVolumesContext",
+  "Build Cache": "*formatter.diskUsageBuilderContext",
+};
+
 const rowOf = ({ type, total, active, sizeBytes, reclaimableBytes }: Summary): Row =>
-  new Row("*formatter.diskUsageContext", {
+  new Row(ROW_TYPES[type] ?? "", {
     Active: () => String(active),
     Reclaimable: () => {
       const share = sizeBytes > 0 ? Math.trunc((reclaimableBytes * 100) / sizeBytes) : null;
@@ -148,6 +154,28 @@ function summaries(usage: SystemDiskUsage): Row[] {
       reclaimableBytes: 0,
     }),
   ];
+}
+
+/** `-v --format TEMPLATE`: the template runs once, on all the lists. */
+function templated(format: string, usage: SystemDiskUsage): string {
+  const nowMs = Date.now();
+  const options = { truncated: false, digests: false, nowMs };
+  const lists = {
+    Images: (usage.Images ?? []).flatMap((image) => imageRows(image, options)),
+    Containers: (usage.Containers ?? []).map((one) =>
+      containerRow({ ...one, SizeRootFs: 0 }, options),
+    ),
+    Volumes: (usage.Volumes ?? []).map(volumeRow),
+    BuildCache: usage.BuildCache ?? [],
+  };
+  try {
+    return compileFormat(format === "json" ? "{{json .}}" : format.replace(/^table\s*/, ""))(
+      new Row("*formatter.diskUsageContext", lists),
+    );
+  } catch (cause) {
+    if (!(cause instanceof TemplateError)) throw cause;
+    throw invalid(cause.message, { cause });
+  }
 }
 
 function details({ Images, Containers, Volumes }: SystemDiskUsage): string {

@@ -5,7 +5,7 @@ import type { SystemInfo } from "#wire/docker";
 
 import { compileFormat } from "../output/formatter.ts";
 import { binarySize } from "../output/units.ts";
-import { TemplateError } from "#go-template";
+import { asType, TemplateError } from "#go-template";
 import { print, printLine, warn } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";
@@ -33,7 +33,8 @@ export const info: Command = {
     }
     if (format !== "") {
       const errors = failure === "" ? {} : { ServerErrors: [failure] };
-      printLine(render(format, { ...server, ...errors, ClientInfo: client }));
+      const render = compile(format);
+      printLine(execute(render, { ...server, ...errors, ClientInfo: client }));
     } else {
       print(
         `Client:\n Version:    ${client.Version}\n Context:    ${client.Context}\n Debug Mode: ${client.Debug}\n\nServer:\n`,
@@ -46,12 +47,22 @@ export const info: Command = {
   },
 };
 
-function render(format: string, data: object): string {
+function compile(format: string): (data: unknown) => string {
   try {
-    return compileFormat(format)(data);
+    return compileFormat(format);
   } catch (cause) {
     if (!(cause instanceof TemplateError)) throw cause;
     throw new ExitError(TEMPLATE_EXIT, `template parsing error: ${cause.message}`);
+  }
+}
+
+/** Docker tells a template's mistakes as they are. */
+function execute(render: (data: unknown) => string, data: object): string {
+  try {
+    return render(asType("system.dockerInfo", data));
+  } catch (cause) {
+    if (!(cause instanceof TemplateError)) throw cause;
+    throw new ExitError(1, cause.message);
   }
 }
 

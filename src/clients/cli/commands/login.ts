@@ -45,8 +45,7 @@ export const logout: Command = {
   async run({ args, session }) {
     const registry = registryOf(args[0]);
     printLine(`Removing login credentials for ${registry}`);
-    const known = await eraseCredentials(session.configDirectory, session.config, registry);
-    if (!known) session.warn(`Not logged in to ${registry}`);
+    await eraseCredentials(session.configDirectory, session.config, registry);
     return 0;
   },
 };
@@ -94,7 +93,7 @@ function fromFlags(session: Session, flags: Flags): { username: string; password
     }
   }
   if (!flags.bool("password-stdin")) return { username, password };
-  if (username === "") throw invalid("Must provide --username with --password-stdin");
+  if (username === "") throw invalid("the --password-stdin option requires --username to be set");
   const text = new TextDecoder().decode(readToEnd(STDIN));
   return { username, password: text.replace(/\r?\n$/, "") };
 }

@@ -1,10 +1,19 @@
 /** `naru logs`. */
+import { wrap } from "#base";
 import { containerLogs, inspectContainer } from "#clients/api-client";
 
 import { parseTimestamp } from "../options/timestamps.ts";
 import { STDOUT, writeAll } from "../terminal/stdio.ts";
 import { frameWriter } from "./attached.ts";
 import type { Command } from "./command.ts";
+
+function parseTime(name: string, text: string): string {
+  try {
+    return parseTimestamp(text, Date.now());
+  } catch (cause) {
+    throw wrap(`invalid value for "${name}"`, cause);
+  }
+}
 
 export const logs: Command = {
   flags: [
@@ -37,7 +46,7 @@ export const logs: Command = {
     const inspected = await inspectContainer(client, container);
     const time = (name: string) => {
       const text = flags.string(name);
-      return text === "" ? undefined : parseTimestamp(text, Date.now());
+      return text === "" ? undefined : parseTime(name, text);
     };
     const response = await containerLogs(client, inspected.Id, {
       stdout: true,

@@ -13,11 +13,12 @@ import { Row } from "#go-template";
 import type { NetworkInspect } from "#wire/docker";
 
 import type { FlagSpec } from "../flags/spec.ts";
-import { checkIp, checkLabel, checkLink, filtersOf } from "../options/checks.ts";
+import { checkLabel, checkLink, filtersOf } from "../options/checks.ts";
 import { keyValue } from "../options/csv.ts";
 import { mapOf } from "../options/files.ts";
 import { parsePools } from "../options/ipam.ts";
 import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
+import { localTimeOf } from "../output/units.ts";
 import { confirm } from "../terminal/prompt.ts";
 import { print, printLine, warn } from "../terminal/stdio.ts";
 import { type Command, ExitError } from "./command.ts";
@@ -39,13 +40,10 @@ export const create: Command = {
       shorthand: "d",
       fallback: "bridge",
     }),
-    flag("gateway", "strings", "IPv4 or IPv6 Gateway for the master subnet", {
-      shown: "ipSlice",
-      check: checkIp,
-    }),
+    flag("gateway", "strings", "IPv4 or IPv6 Gateway for the master subnet"),
     flag("ingress", "bool", "Create swarm routing-mesh network"),
     flag("internal", "bool", "Restrict external access to the network"),
-    flag("ip-range", "strings", "Allocate container ip from a sub-range", { shown: "ipNetSlice" }),
+    flag("ip-range", "strings", "Allocate container ip from a sub-range"),
     flag("ipam-driver", "string", "IP Address Management Driver", { fallback: "default" }),
     flag("ipam-opt", "list", "Set IPAM driver specific options", { shown: "map" }),
     flag("ipv4", "bool", "Enable or disable IPv4 address assignment", { fallback: true }),
@@ -94,13 +92,10 @@ export const connect: Command = {
       "int",
       "Highest gw-priority provides the default gateway. Accepts positive and negative values.",
     ),
-    flag("ip", "string", 'IPv4 address (e.g., "172.30.100.104")', { shown: "ip", check: checkIp }),
-    flag("ip6", "string", 'IPv6 address (e.g., "2001:db8::33")', { shown: "ip", check: checkIp }),
+    flag("ip", "string", 'IPv4 address (e.g., "172.30.100.104")'),
+    flag("ip6", "string", 'IPv6 address (e.g., "2001:db8::33")'),
     flag("link", "list", "Add link to another container", { check: checkLink }),
-    flag("link-local-ip", "strings", "Add a link-local address for the container", {
-      shown: "ipSlice",
-      check: checkIp,
-    }),
+    flag("link-local-ip", "strings", "Add a link-local address for the container"),
   ],
   async run({ flags, args, session }) {
     const [network = "", Container = ""] = args;
@@ -204,7 +199,8 @@ const rowOf = (network: NetworkInspect, id: string): Row =>
         .map(([name, value]) => `${name}=${value}`)
         .toSorted()
         .join(","),
-    CreatedAt: () => network.Created,
+    CreatedAt: () => localTimeOf(network.Created),
+    Label: (name: unknown) => network.Labels?.[String(name)] ?? "",
   });
 
 export const rm: Command = {
@@ -229,8 +225,6 @@ export const rm: Command = {
 };
 
 const WARNING = "WARNING! This will remove all custom networks not used by at least one container.";
-/** Of who said no. */
-const DECLINED = "network prune has been cancelled";
 
 export const prune: Command = {
   flags: [
@@ -239,7 +233,7 @@ export const prune: Command = {
   ],
   async run({ flags, session }) {
     const filters = filtersOf(flags.list("filter"));
-    if (!flags.bool("force") && !confirm(WARNING)) throw new ExitError(1, DECLINED);
+    if (!flags.bool("force") && !confirm(WARNING)) return 0;
     const { NetworksDeleted: deleted } = await pruneNetworks(await session.client(), filters);
     if (deleted && deleted.length > 0) print(`Deleted Networks:\n${deleted.join("\n")}\n\n`);
     return 0;

@@ -22,7 +22,7 @@ export function checkOutput(output: string, what: string): void {
   const wrong = (reason: string) => invalid(`failed to ${what}: ${reason}`);
   const directory = dirname(output);
   if (!existsSync(directory)) {
-    throw wrong(`invalid output path: directory "${directory}" does not exist`);
+    throw wrong(`invalid output path: stat ${directory}: no such file or directory`);
   }
   if (!existsSync(output)) return;
   if (statSync(output).isDirectory()) {

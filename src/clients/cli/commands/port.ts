@@ -25,7 +25,12 @@ export const port: Command = {
       return 0;
     }
     const [number = "", protocol = "tcp"] = asked.split("/");
-    if (!/^\d+(?:-\d+)?$/.test(number)) throw invalid(`invalid port ${JSON.stringify(asked)}`);
+    if (!/^\d+(?:-\d+)?$/.test(number)) {
+      const quoted = JSON.stringify(number);
+      throw invalid(
+        `Error: invalid port (${number}): strconv.ParseUint: parsing ${quoted}: invalid syntax`,
+      );
+    }
     const bindings = ports[`${number}/${protocol}`];
     if (bindings === undefined || bindings === null) {
       throw notFound(`Error: No public port '${asked}' published for ${container}`);

@@ -5,12 +5,10 @@ import { pruneContainers } from "#clients/api-client";
 import { filtersOf } from "../options/checks.ts";
 import { confirm } from "../terminal/prompt.ts";
 import { print, printLine } from "../terminal/stdio.ts";
-import { type Command, ExitError } from "./command.ts";
+import type { Command } from "./command.ts";
 import { FILTER_FLAG } from "./shared-flags.ts";
 
 const WARNING = "WARNING! This will remove all stopped containers.";
-/** Of who said no. */
-const DECLINED = "container prune has been cancelled";
 
 export const prune: Command = {
   flags: [
@@ -23,7 +21,7 @@ export const prune: Command = {
   ],
   async run({ flags, session }) {
     const filters = filtersOf(flags.list("filter"));
-    if (!flags.bool("force") && !confirm(WARNING)) throw new ExitError(1, DECLINED);
+    if (!flags.bool("force") && !confirm(WARNING)) return 0;
     const answer = await pruneContainers(await session.client(), filters);
     const deleted = answer.ContainersDeleted ?? [];
     if (deleted.length > 0) print(`Deleted Containers:\n${deleted.join("\n")}\n\n`);

@@ -1,18 +1,23 @@
 /** `naru image prune`. */
 import { humanSize } from "#base";
 import { pruneImages } from "#clients/api-client";
+import type { ImagesPrune } from "#wire/docker";
 
 import { filtersOf } from "../options/checks.ts";
 import { confirm } from "../terminal/prompt.ts";
 import { print, printLine } from "../terminal/stdio.ts";
-import { type Command, ExitError } from "./command.ts";
+import type { Command } from "./command.ts";
 import { FILTER_FLAG } from "./shared-flags.ts";
 
 const DANGLING_WARNING = "WARNING! This will remove all dangling images.";
 const ALL_WARNING =
   "WARNING! This will remove all images without at least one container associated to them.";
-/** Of who said no. */
-const DECLINED = "image prune has been cancelled";
+
+/** What went away, a line each. */
+export const deletedImageLines = ({ ImagesDeleted: deleted }: ImagesPrune): string[] =>
+  (deleted ?? []).map(({ Untagged, Deleted }) =>
+    Untagged === undefined ? `deleted: ${Deleted}` : `untagged: ${Untagged}`,
+  );
 
 export const prune: Command = {
   flags: [
@@ -33,12 +38,10 @@ export const prune: Command = {
     const all = flags.bool("all");
     const filters = { ...filtersOf(flags.list("filter")), dangling: [all ? "false" : "true"] };
     const warning = all ? ALL_WARNING : DANGLING_WARNING;
-    if (!flags.bool("force") && !confirm(warning)) throw new ExitError(1, DECLINED);
+    if (!flags.bool("force") && !confirm(warning)) return 0;
     const answer = await pruneImages(await session.client(), filters);
-    const lines = (answer.ImagesDeleted ?? []).map(({ Untagged: untagged, Deleted: deleted }) =>
-      untagged === undefined ? `deleted: ${deleted}\n` : `untagged: ${untagged}\n`,
-    );
-    if (lines.length > 0) print(`Deleted Images:\n${lines.join("")}\n`);
+    const lines = deletedImageLines(answer);
+    if (lines.length > 0) print(`Deleted Images:\n${lines.join("\n")}\n\n`);
     printLine(`Total reclaimed space: ${humanSize(answer.SpaceReclaimed, 4)}`);
     return 0;
   },

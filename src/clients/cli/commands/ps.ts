@@ -22,8 +22,8 @@ created_at: {{.CreatedAt}}
 state: {{.State}}
 status: {{.Status}}
 names: {{.Names}}
-labels: {{.Labels}}
-ports: {{.Ports}}
+labels: {{- if .Labels}} {{.Labels}}{{end}}
+ports: {{- if .Ports}} {{.Ports}}{{end}}
 `;
 
 const HEADERS = {
@@ -83,7 +83,7 @@ export const ps: Command = {
     const limit = flags.bool("latest") && !flags.changed("last") ? 1 : flags.number("last");
     const table = size ? `${TABLE}\t{{.Size}}` : TABLE;
     const raw = size ? `${RAW}size: {{.Size}}\n` : RAW;
-    const render = listFormatter({ format, table, raw, headers: HEADERS });
+    const render = listFormatter({ format, table, raw, headers: HEADERS, sentences: "ps" });
     const containers = await listContainers(await session.client(), {
       all: flags.bool("all"),
       limit: limit > 0 ? limit : undefined,

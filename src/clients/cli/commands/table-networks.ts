@@ -16,7 +16,6 @@ export const networkCommands: readonly CommandEntry[] = [
     short: "Create a network",
     args: { min: 1, max: 1 },
     completes: "none",
-    examples: ["naru network create --subnet 10.10.0.0/24 front"],
     load: async () => (await import("./networks.ts")).create,
   },
   {

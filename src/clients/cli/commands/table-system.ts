@@ -21,7 +21,7 @@ export const systemCommands: readonly CommandEntry[] = [
   {
     names: ["system df"],
     usage: "[OPTIONS]",
-    short: "Show disk usage",
+    short: "Show naru disk usage",
     args: { min: 0, max: 0 },
     load: async () => (await import("./df.ts")).df,
   },
@@ -31,6 +31,13 @@ export const systemCommands: readonly CommandEntry[] = [
     short: "Get real time events from the server",
     args: { min: 0, max: 0 },
     load: async () => (await import("./events.ts")).events,
+  },
+  {
+    names: ["system prune"],
+    usage: "[OPTIONS]",
+    short: "Remove unused data",
+    args: { min: 0, max: 0 },
+    load: async () => (await import("./prune-system.ts")).prune,
   },
   {
     names: ["system dial-stdio"],
@@ -54,8 +61,61 @@ export const systemCommands: readonly CommandEntry[] = [
     short: "Create a context",
     args: { min: 1, max: 1 },
     completes: "none",
-    examples: ['naru context create far --docker "host=tcp://far:2376,ca=~/ca.pem"'],
+    long: `Create a context
+
+Docker endpoint config:
+
+NAME                DESCRIPTION
+from                Copy named context's Docker endpoint configuration
+host                Docker endpoint on which to connect
+ca                  Trust certs signed only by this CA
+cert                Path to TLS certificate file
+key                 Path to TLS key file
+skip-tls-verify     Skip TLS certificate validation
+
+Example:
+
+$ naru context create my-context --description "some description" --docker "host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file"`,
     load: async () => (await import("./context.ts")).create,
+  },
+  {
+    names: ["context export"],
+    usage: "[OPTIONS] CONTEXT [FILE|-]",
+    short: "Export a context to a tar archive FILE or a tar stream on STDOUT.",
+    args: { min: 1, max: 2 },
+    completes: "contexts",
+    load: async () => (await import("./context-files.ts")).exportCommand,
+  },
+  {
+    names: ["context import"],
+    usage: "CONTEXT FILE|-",
+    short: "Import a context from a tar or zip file",
+    args: { min: 2, max: 2 },
+    completes: "files",
+    load: async () => (await import("./context-files.ts")).importCommand,
+  },
+  {
+    names: ["context update"],
+    usage: "[OPTIONS] CONTEXT",
+    short: "Update a context",
+    long: `Update a context
+
+Docker endpoint config:
+
+NAME                DESCRIPTION
+from                Copy named context's Docker endpoint configuration
+host                Docker endpoint on which to connect
+ca                  Trust certs signed only by this CA
+cert                Path to TLS certificate file
+key                 Path to TLS key file
+skip-tls-verify     Skip TLS certificate validation
+
+Example:
+
+$ naru context update my-context --description "some description" --docker "host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file"`,
+    args: { min: 1, max: 1 },
+    completes: "contexts",
+    load: async () => (await import("./context-files.ts")).update,
   },
   {
     names: ["context inspect"],
@@ -90,8 +150,8 @@ export const systemCommands: readonly CommandEntry[] = [
   {
     names: ["context use"],
     usage: "CONTEXT",
-    short: "Set the current context",
-    args: { min: 1, max: 1 },
+    short: "Set the current naru context",
+    args: { min: 1, max: 1, exact: 1 },
     completes: "contexts",
     load: async () => (await import("./context.ts")).use,
   },

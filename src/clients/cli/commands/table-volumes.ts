@@ -36,8 +36,18 @@ export const volumeCommands: readonly CommandEntry[] = [
     names: ["volume rm", "volume remove"],
     usage: "[OPTIONS] VOLUME [VOLUME...]",
     short: "Remove one or more volumes",
+    long: "Remove one or more volumes. You cannot remove a volume that is in use by a container.",
     args: { min: 1 },
     completes: "volumes",
     load: async () => (await import("./volumes.ts")).rm,
+  },
+  {
+    names: ["volume update"],
+    usage: "[OPTIONS] [VOLUME]",
+    short: "Update a volume (cluster volumes only)",
+    args: { min: 1, max: 1, exact: 1 },
+    hidden: true,
+    completes: "volumes",
+    load: async () => (await import("./volumes.ts")).update,
   },
 ];

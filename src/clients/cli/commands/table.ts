@@ -29,6 +29,10 @@ export const groups: Readonly<Record<string, string>> = {
   volume: "Manage volumes",
 };
 
+/** What follows a group's name in its usage line when a command is wrong; docker names COMMAND for few of them. */
+export const groupUsage = (group: string): string =>
+  ["manifest", "volume"].includes(group) ? `${group} COMMAND` : group;
+
 /** Docker's commands that are still to come: refused with a sentence, and not shown as working. */
 export const unbuilt: ReadonlySet<string> = new Set([
   "attestation",
@@ -36,9 +40,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "checkpoint",
   "compose",
   "config",
-  "context export",
-  "context import",
-  "context update",
   "manifest",
   "node",
   "plugin",
@@ -46,7 +47,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "service",
   "stack",
   "swarm",
-  "system prune",
   "trust",
 ]);
 

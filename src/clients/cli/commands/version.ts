@@ -5,7 +5,7 @@ import { API_VERSION, type SystemVersion } from "#wire/docker";
 
 import type { Build, Session } from "../config/session.ts";
 import { compileFormat } from "../output/formatter.ts";
-import { TemplateError } from "#go-template";
+import { asType, TemplateError } from "#go-template";
 import { print, printLine } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { FORMAT_FLAG, JSON_FLAG } from "./shared-flags.ts";
@@ -44,7 +44,7 @@ export const version: Command = {
     }
     const local = clientVersion(session, client);
     if (render === undefined) print(versionText(local, server));
-    else printLine(render({ Client: local, Server: server }));
+    else printLine(execute(render, { Client: local, Server: withTextDates(server) }));
     if (failure === undefined) return 0;
     const prefix = failure instanceof ApiError ? "Error response from daemon: " : "";
     throw new ExitError(1, prefix + sentenceOf(failure));
@@ -58,6 +58,35 @@ function compile(format: string): (data: unknown) => string {
     if (!(cause instanceof TemplateError)) throw cause;
     throw new ExitError(TEMPLATE_EXIT, `template parsing error: ${cause.message}`);
   }
+}
+
+/** Docker tells a template's mistakes as they are. */
+function execute(render: (data: unknown) => string, data: object): string {
+  try {
+    return render(asType("system.versionInfo", data));
+  } catch (cause) {
+    if (!(cause instanceof TemplateError)) throw cause;
+    throw new ExitError(1, cause.message);
+  }
+}
+
+/** The components' dates as docker writes them: `Fri May 30 12:07:14 2025`. */
+function withTextDates(server: SystemVersion | null): SystemVersion | null {
+  if (server === null) return null;
+  const components = (server.Components ?? []).map((component) => {
+    const built = component.Details?.["BuildTime"];
+    if (built === undefined) return component;
+    return { ...component, Details: { ...component.Details, BuildTime: textDate(built) } };
+  });
+  return { ...server, Components: components };
+}
+
+function textDate(instant: string): string {
+  const date = new Date(instant);
+  if (Number.isNaN(date.getTime())) return instant;
+  const [weekday = "", day = "", month = "", year = "", time = ""] = date.toUTCString().split(" ");
+  const dayOfMonth = String(Number(day)).padStart(2);
+  return `${weekday.replace(",", "")} ${month} ${dayOfMonth} ${time === "" ? "" : `${time} `}${year}`;
 }
 
 const architecture = (): string => (process.arch === "x64" ? "amd64" : process.arch);

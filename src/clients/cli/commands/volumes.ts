@@ -1,6 +1,12 @@
 /** `naru volume`: make, list, remove and prune. */
 import { humanSize, invalid } from "#base";
-import { createVolume, listVolumes, pruneVolumes, removeVolume } from "#clients/api-client";
+import {
+  createVolume,
+  listVolumes,
+  pruneVolumes,
+  removeVolume,
+  updateVolume,
+} from "#clients/api-client";
 import { Row } from "#go-template";
 import type { Volume } from "#wire/docker";
 
@@ -9,7 +15,8 @@ import { mapOf } from "../options/files.ts";
 import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { confirm } from "../terminal/prompt.ts";
 import { print, printLine } from "../terminal/stdio.ts";
-import { type Command, ExitError } from "./command.ts";
+import type { Command } from "./command.ts";
+import { AVAILABILITY_FLAG, clusterFlags, clusterSpec } from "./cluster-volumes.ts";
 import { forEachArgument } from "./each.ts";
 import { FILTER_FLAG, JSON_FLAG } from "./shared-flags.ts";
 
@@ -30,14 +37,25 @@ export const create: Command = {
       shown: "map",
       usage: "Set driver specific options",
     },
+    // Hidden in docker's help, too.
+    { name: "name", kind: "string", usage: "Specify volume name", hidden: true },
+    ...clusterFlags,
   ],
   async run({ flags, args, session }) {
-    const [Name = ""] = args;
+    const named = flags.string("name");
+    if (named !== "" && args.length > 0) {
+      throw invalid(
+        "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
+      );
+    }
+    const Name = args[0] ?? named;
+    const ClusterVolumeSpec = clusterSpec(flags);
     const { Name: made } = await createVolume(await session.client(), {
       Name,
       Driver: flags.string("driver"),
       DriverOpts: mapOf(flags.list("opt")),
       Labels: mapOf(flags.list("label")),
+      ...(ClusterVolumeSpec === undefined ? {} : { ClusterVolumeSpec }),
     });
     printLine(made);
     return 0;
@@ -45,6 +63,7 @@ export const create: Command = {
 };
 
 const TABLE = "table {{.Driver}}\t{{.Name}}";
+const CLUSTER_TABLE = "table {{.Name}}\t{{.Group}}\t{{.Driver}}\t{{.Availability}}\t{{.Status}}";
 const RAW = "name: {{.Name}}\ndriver: {{.Driver}}\n";
 const HEADERS = {
   Name: "VOLUME NAME",
@@ -61,6 +80,12 @@ const HEADERS = {
 
 export const ls: Command = {
   flags: [
+    {
+      name: "cluster",
+      kind: "bool",
+      usage: "Display only cluster volumes, and use cluster volume list formatting",
+      hidden: true,
+    },
     { ...FILTER_FLAG, usage: 'Provide filter values (e.g. "dangling=true")' },
     { name: "format", kind: "string", usage: FORMAT_LIST_USAGE },
     JSON_FLAG,
@@ -68,13 +93,17 @@ export const ls: Command = {
   ],
   async run({ flags, session }) {
     const format = flags.string("format");
-    const render = listFormatter({ format, table: TABLE, raw: RAW, headers: HEADERS });
+    const table = flags.bool("cluster") ? CLUSTER_TABLE : TABLE;
+    const render = listFormatter({ format, table, raw: RAW, headers: HEADERS });
     const filters = filtersOf(flags.list("filter"));
+    const cluster = flags.bool("cluster");
     const { Volumes: volumes } = await listVolumes(await session.client(), filters);
     if (flags.bool("json")) {
       printLine(JSON.stringify(volumes));
       return 0;
     }
+    // Those of this engine are none of a cluster's.
+    if (cluster) volumes.length = 0;
     volumes.sort((one, other) =>
       one.Name.localeCompare(other.Name, "en", { numeric: true, sensitivity: "variant" }),
     );
@@ -82,12 +111,21 @@ export const ls: Command = {
       print(volumes.map(({ Name }) => `${Name}\n`).join(""));
       return 0;
     }
-    print(render(volumes.map(rowOf)));
+    print(render(volumes.map(volumeRow)));
     return 0;
   },
 };
 
-const rowOf = (volume: Volume): Row =>
+export const update: Command = {
+  flags: [AVAILABILITY_FLAG],
+  async run({ flags, args, session }) {
+    await updateVolume(await session.client(), args[0] ?? "", flags.string("availability"));
+    return 0;
+  },
+};
+
+/** A volume as templates see it. */
+export const volumeRow = (volume: Volume): Row =>
   new Row("*formatter.volumeContext", {
     Name: () => volume.Name,
     Driver: () => volume.Driver,
@@ -103,6 +141,7 @@ const rowOf = (volume: Volume): Row =>
     Availability: () => "N/A",
     Group: () => "N/A",
     Status: () => "N/A",
+    Label: (name: unknown) => volume.Labels?.[String(name)] ?? "",
   });
 
 export const rm: Command = {
@@ -126,8 +165,6 @@ const WARNING = {
     "WARNING! This will remove anonymous local volumes not used by at least one container.",
   all: "WARNING! This will remove all local volumes not used by at least one container.",
 };
-/** Of who said no. */
-const DECLINED = "volume prune has been cancelled";
 
 export const prune: Command = {
   flags: [
@@ -148,7 +185,7 @@ export const prune: Command = {
     }
     if (all) filters["all"] = ["true"];
     const warning = all ? WARNING.all : WARNING.anonymous;
-    if (!flags.bool("force") && !confirm(warning)) throw new ExitError(1, DECLINED);
+    if (!flags.bool("force") && !confirm(warning)) return 0;
     const report = await pruneVolumes(await session.client(), filters);
     const deleted = report.VolumesDeleted ?? [];
     if (deleted.length > 0) print(`Deleted Volumes:\n${deleted.join("\n")}\n\n`);

@@ -4,7 +4,15 @@
  *   <config>/contexts/meta/<sha256 of the name>/meta.json       name, description, endpoint
  *   <config>/contexts/tls/<sha256 of the name>/docker/*.pem     ca.pem, cert.pem, key.pem
  */
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 
 import { conflict, EngineError, invalid, sentenceOf } from "#base";
 import { parseHost, type Endpoint, type TlsMaterial } from "#clients/api-client";
@@ -105,8 +113,18 @@ export function createContext(
   meta: ContextMeta,
   tls: Partial<Record<TlsFile, string>>,
 ): void {
+  const path = `${metaDirectory(config, meta.Name)}/meta.json`;
+  if (existsSync(path)) throw conflict(`context "${meta.Name}" already exists`);
+  writeContext(config, meta, tls);
+}
+
+/** Writes a context over what it was; TLS files it is not given stay. */
+export function writeContext(
+  config: string,
+  meta: ContextMeta,
+  tls: Partial<Record<TlsFile, string>>,
+): void {
   const directory = metaDirectory(config, meta.Name);
-  if (existsSync(`${directory}/meta.json`)) throw conflict(`context "${meta.Name}" already exists`);
   const pem = `${tlsDirectory(config, meta.Name)}/docker`;
   for (const file of TLS_FILES) {
     const text = tls[file];
@@ -116,7 +134,9 @@ export function createContext(
     chmodSync(`${pem}/${file}.pem`, 0o600);
   }
   mkdirSync(directory, { recursive: true, mode: 0o755 });
-  writeFileSync(`${directory}/meta.json`, JSON.stringify(meta));
+  const fresh = `${directory}/meta.json.${process.pid}`;
+  writeFileSync(fresh, JSON.stringify(meta));
+  renameSync(fresh, `${directory}/meta.json`);
 }
 
 /** Removes a context's files; the TLS files first, so that a crash leaves no key behind a name that is gone. */

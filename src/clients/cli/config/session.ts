@@ -68,6 +68,9 @@ export class Session {
   get contextName(): string {
     const { environment, flags } = this;
     const asked = flags.string("context");
+    if (asked !== "" && flags.list("host").length > 0) {
+      throw invalid("conflicting options: cannot specify both --host and --context");
+    }
     if (asked !== "") return asked;
     if (flags.list("host").length > 0 || environment["DOCKER_HOST"]) return DEFAULT_CONTEXT;
     return environment["DOCKER_CONTEXT"] || this.config.currentContext || DEFAULT_CONTEXT;

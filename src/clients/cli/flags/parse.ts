@@ -125,7 +125,7 @@ class Parser {
       this.#flags.set(spec, valueOf(spec, text));
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      const shown = spec.shorthand === undefined ? "" : `-${spec.shorthand}, `;
+      const shown = !spec.shorthand ? "" : `-${spec.shorthand}, `;
       throw new FlagError(
         `invalid argument ${quote(text)} for "${shown}--${spec.name}" flag: ${reason}`,
         { cause },

@@ -21,10 +21,10 @@ export function parsePools({ subnets, ranges, gateways, auxiliary }: Asked): Ipa
   }
   const pools: IpamPool[] = [];
   for (const Subnet of subnets) {
-    const own = blockOf(Subnet, "subnet");
+    // One alone is the daemon's to read.
     const clash = pools.some(
       ({ Subnet: other = "" }) =>
-        own.contains(hostOf(other)) || blockOf(other).contains(hostOf(Subnet)),
+        blockOf(Subnet).contains(hostOf(other)) || blockOf(other).contains(hostOf(Subnet)),
     );
     if (clash) throw invalid("multiple overlapping subnet configuration is not supported");
     pools.push({ Subnet });

@@ -27,7 +27,7 @@ describe("lists", () => {
 
   test("a wrong template is told before anything is asked", () => {
     expect(() => listFormatter({ format: "{{foo}}", table: "", headers })).toThrow(
-      'failed to parse template: template: :1: function "foo" not defined',
+      'template parsing error: template: :1: function "foo" not defined',
     );
   });
 });

@@ -16,6 +16,8 @@ export interface Listing {
   readonly raw?: string;
   /** The column titles by field. */
   readonly headers: Readonly<Record<string, string>>;
+  /** `ps` has sentences of its own for templates that are wrong. */
+  readonly sentences?: "ps";
 }
 
 /** Docker's words for the flag. */
@@ -36,9 +38,11 @@ Refer to https://docs.docker.com/go/formatting/ for more information about forma
  */
 export function listFormatter(listing: Listing): (rows: readonly Row[]) => string {
   const { source, table } = resolve(listing);
-  const template = guarded("parse", () => compileTemplate(source));
+  const prefix = (step: string) =>
+    listing.sentences === "ps" ? `failed to ${step} template` : "template parsing error";
+  const template = guarded(prefix("parse"), () => compileTemplate(source));
   return (rows) =>
-    guarded("execute", () => {
+    guarded(prefix("execute"), () => {
       const lines = rows.map((row) => `${template.execute(row)}\n`);
       if (!table) return lines.join("");
       const titles = template.execute(headerRow(listing.headers), headerFunctions);
@@ -46,12 +50,12 @@ export function listFormatter(listing: Listing): (rows: readonly Row[]) => strin
     });
 }
 
-function guarded<T>(step: "parse" | "execute", action: () => T): T {
+function guarded<T>(prefix: string, action: () => T): T {
   try {
     return action();
   } catch (cause) {
     if (!(cause instanceof TemplateError)) throw cause;
-    throw invalid(`failed to ${step} template: ${cause.message}`, { cause });
+    throw invalid(`${prefix}: ${cause.message}`, { cause });
   }
 }
 

@@ -49,6 +49,15 @@ export function localTime(seconds: number): string {
   return `${day} ${time} ${zoneOffset(date)} ${zoneName(date)}`;
 }
 
+/** The same of an instant in RFC 3339, with its fraction: `2025-05-30 12:07:14.5 +0000 UTC`. */
+export function localTimeOf(instant: string): string {
+  const seconds = Math.floor(Date.parse(instant) / SECOND_MS);
+  if (Number.isNaN(seconds)) return instant;
+  const fraction = (/\.(\d+)/.exec(instant)?.[1] ?? "").replace(/0+$/, "");
+  const [day = "", time = "", ...zone] = localTime(seconds).split(" ");
+  return [day, fraction === "" ? time : `${time}.${fraction}`, ...zone].join(" ");
+}
+
 /** An instant as RFC 3339 in the local zone: `2025-05-30T12:07:14Z`. */
 export function localRfc3339(seconds: number): string {
   const date = new Date(seconds * SECOND_MS);
