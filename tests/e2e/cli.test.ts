@@ -26,12 +26,19 @@ async function answers(program: "docker" | "naru", line: string) {
   return found;
 }
 
+const READS =
+  /^(?:\w+ )?(?:ps|images|inspect|history|ls|list|info|version|df|port|logs|diff|search|top)\b/;
+
 describe("the same as docker", () => {
   for (const [group, lines] of Object.entries(SAME)) {
     describe(group, () => {
       test.each([...lines])("%s", async (line) => {
-        const docker = await answers("docker", line);
-        expect(await answers("naru", line)).toEqual(docker);
+        // What only reads needs no turn of its own.
+        const both = READS.test(line) && !line.includes(" ; ");
+        const theirs = answers("docker", line);
+        if (!both) await theirs;
+        const ours = answers("naru", line);
+        expect(await ours).toEqual(await theirs);
       });
     });
   }
