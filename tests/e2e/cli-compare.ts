@@ -2,11 +2,11 @@
 import type { Engine, Finished } from "./engine.ts";
 
 /** What the lines of the table are about. */
-export async function prepare(engine: Engine): Promise<void> {
+export async function prepare(engine: Engine, port: number): Promise<void> {
   await engine.ok(["volume", "create", "--label", "kept=yes", "data"]);
   await engine.ok(["network", "create", "--label", "side=out", "front"]);
   await engine.ok([
-    ..."run -d --name web --label tier=front -p 38300:80 -v data:/data".split(" "),
+    ...`run -d --name web --label tier=front -p ${port}:80 -v data:/data`.split(" "),
     ..."--stop-signal KILL busybox sleep 10000".split(" "),
   ]);
   const script = "echo out; echo err >&2; touch /made; exit 3";

@@ -1,7 +1,8 @@
 /**
  * Command lines that the docker and the naru CLI have to answer alike, by group. A line is run by both, one after
  * the other; `;` separates the steps of a line, all run by one before the other begins, so that what a step makes a
- * later one removes. Quotes are a shell's single ones.
+ * later one removes. Quotes are a shell's single ones; PORT is
+ * the published port.
  *
  * On the engine: `web` runs with a published port, a label and a volume; `done` ended with 3; `never` was only
  * created; image `busybox`, and `demo:1` made of it; network `front`; volume `data`.
@@ -151,14 +152,14 @@ export const SAME: Readonly<Record<string, readonly string[]>> = {
     "exec --detach-keys nonsense! web true",
     "exec -d web true",
     "exec -e =x web true",
-    "create --name c1 busybox ; create --name c1 busybox ; rm c1",
+    "create --name w1 busybox true ; create --name w1 busybox true ; rm w1",
     "create nosuch:tag --pull never",
     "create --pull never nosuch:tag",
     "create --name 'bad name' busybox",
     "create -m 1 busybox",
     "create -v /a:b:c:d busybox",
     "create -p 99999999:1 busybox",
-    "create --network nosuch --name c2 busybox ; start c2 ; rm c2",
+    "create --network nosuch --name w2 busybox true ; start w2 ; rm w2",
     "create --cpus x busybox",
     "create BAD",
     "create --mount type=nonsense,target=/a busybox",
@@ -185,7 +186,7 @@ export const SAME: Readonly<Record<string, readonly string[]>> = {
     "run --pull never nosuch:tag",
     "run --rm --platform linux/nonsense busybox true",
     "run --rm --user nosuch busybox true",
-    "run --rm -p 38300:80 busybox true",
+    "run --rm -p PORT:80 busybox true",
     "run --rm --volumes-from nosuch busybox true",
     "run --rm --network container:nosuch busybox true",
     "run --rm -h busybox",

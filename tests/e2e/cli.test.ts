@@ -9,9 +9,10 @@ import { type Engine, NARU, run, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
 
 let engine: Engine;
+const port = freePorts();
 beforeAll(async () => {
   engine = await startEngine();
-  await prepare(engine);
+  await prepare(engine, port);
 });
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();
@@ -20,7 +21,7 @@ afterAll(async () => {
 /** Runs the steps of a line with one of the programs. */
 async function answers(program: "docker" | "naru", line: string) {
   const found: ReturnType<typeof comparable>[] = [];
-  for (const step of stepsOf(line)) {
+  for (const step of stepsOf(line.replaceAll("PORT", String(port)))) {
     found.push(comparable(await engine[program](step), line.includes(" ; ")));
   }
   return found;
