@@ -19,17 +19,6 @@ export const systemInfo = (client: ApiClient): Promise<SystemInfo> =>
 export const diskUsage = (client: ApiClient): Promise<SystemDiskUsage> =>
   client.json({ method: "GET", path: "/system/df" });
 
-/** Removes what builds have kept; `all` takes what is shared or of the frontend, too. */
-export const pruneBuildCache = (
-  client: ApiClient,
-  { all, filters }: { all: boolean; filters: Filters },
-): Promise<{ CachesDeleted: string[] | null; SpaceReclaimed: number }> =>
-  client.json({
-    method: "POST",
-    path: "/build/prune",
-    query: { all, filters: filtersQuery(filters) },
-  });
-
 export interface EventsOptions {
   readonly since?: string | undefined;
   readonly until?: string | undefined;

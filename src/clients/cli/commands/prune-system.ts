@@ -97,7 +97,7 @@ function stepsOf({ all, volumes, filters }: Asked): Step[] {
     return report.SpaceReclaimed;
   };
   const cache: Step = async (client) => {
-    const report = await pruneBuildCache(client, { all, filters });
+    const report = await pruneBuildCache(client, { all, keepStorageBytes: 0, filters });
     show("Deleted build cache objects", report.CachesDeleted);
     return report.SpaceReclaimed;
   };
