@@ -48,6 +48,8 @@ export interface MountSpec {
   subpath?: string;
   /** Ours: folders, topmost first, that are shown as one read-only tree instead of `source`. */
   lowers?: string[];
+  /** Ours: what 0 owns there is the container's root's, also where its user namespace has other ids. */
+  shifted?: boolean;
   /** As for mount(8): `ro`, `nosuid`, `rbind`, `rprivate`, `size=65536k`, … */
   options?: string[];
 }

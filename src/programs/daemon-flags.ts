@@ -109,6 +109,7 @@ export const flags: readonly Flag[] = [
   flag("tlskey", "text", "TLS key of the API"),
   flag("tlsverify", "flag", "Use TLS, and ask clients for a certificate"),
   flag("validate", "flag", "Check flags and configuration, and end", { key: null }),
+  flag("userns-remap", "text", "Whose subordinate ids containers have: default, or user[:group]"),
   flag("help", "flag", "Print this help", { short: "h", key: null }),
   flag("version", "flag", "Print the version", { short: "v", key: null }),
 ];
@@ -142,5 +143,4 @@ export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly 
   "selinux-enabled": { value: false, why: "SELinux labels are not supported" },
   "storage-opts": { value: [], why: "overlay2 has no options here" },
   "userland-proxy": { value: true, why: "[::1] is served by a relay, all else by the kernel" },
-  "userns-remap": { value: "", why: "remapped user namespaces are not supported" },
 };

@@ -11,6 +11,7 @@ import { type ConfigFile, readConfigFile } from "./daemon-config-file.ts";
 import { type FlagValues, parseFlags, refuseFixed } from "./daemon-flag-parser.ts";
 import { type Host, parseHosts, type TlsFiles } from "./daemon-hosts.ts";
 import { type LogLevel, parseLogLevel } from "./daemon-log.ts";
+import { readUserRemap } from "./user-remap.ts";
 
 export const DEFAULT_DATA_ROOT = "/var/lib/naru";
 export const DEFAULT_EXEC_ROOT = "/run/naru";
@@ -355,6 +356,7 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     dnsSearch: listOf(values, "dns-search"),
     dnsOptions: listOf(values, "dns-opt"),
     cdiFolders: cdiFoldersOf(values, file),
+    userRemap: readUserRemap(textOf(values, "userns-remap")),
   };
 }
 

@@ -75,6 +75,7 @@ export const options: EngineOptions = {
   dns: [],
   dnsSearch: [],
   dnsOptions: [],
+  userRemap: null,
 };
 
 const systemMount = (destination: string, type: string, extra: string[] = []): MountSpec => ({

@@ -7,4 +7,4 @@ export { type HostFacts, readHostFacts } from "./host-facts.ts";
 export { type ContainerRoom, openContainerService } from "./open.ts";
 export { containerMigrations } from "./records.ts";
 export type { StepRequest, StepResult } from "./step.ts";
-export type { EngineOptions } from "./validate.ts";
+export type { EngineOptions, UserRemap } from "./validate.ts";

@@ -160,6 +160,7 @@ export function composeSpec(
 ): RuntimeSpec {
   const { host } = record;
   const { blockDevices } = host.resources;
+  const { userRemap } = context.options;
   const etc = etcPaths(context, record);
   ensureApparmor(context, record);
   const spec = buildSpec(record, {
@@ -180,6 +181,7 @@ export function composeSpec(
     sharedMemory: shareableMemory(context, record),
     ...(blockDevices === undefined ? {} : { blockIo: blockIoOf(blockDevices) }),
     environment: linkEnvironment(linkedContainers(context, record), record.name),
+    ...(userRemap === null || host.usernsMode === "host" ? {} : { remap: userRemap }),
   });
   return withEdits(spec, edits);
 }

@@ -21,7 +21,7 @@ import type { HostConfig } from "./config.ts";
 import type { ResolvedMount } from "./mounts.ts";
 import type { ContainerRecord } from "./records.ts";
 import { apparmorProfileOf, parseSecurityOptions } from "./security-options.ts";
-import { DEVICE_RULE, normalizeCapability } from "./validate.ts";
+import { DEVICE_RULE, normalizeCapability, type UserRemap } from "./validate.ts";
 
 /** What a start looked up. */
 export interface SpecSurroundings {
@@ -44,6 +44,8 @@ export interface SpecSurroundings {
   /** Variables besides the config's: of linked containers. */
   readonly environment?: readonly string[];
   readonly blockIo?: NonNullable<ResourcesSpec["blockIO"]>;
+  /** What the container's ids are on the host; absent: the same. */
+  readonly remap?: UserRemap;
 }
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -161,6 +163,7 @@ function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[
             type: "bind",
             source,
             options: ["rbind", "rprivate", ...(host.readOnlyRoot ? ["ro"] : [])],
+            ...shiftOf(around),
           },
         ],
   );
@@ -185,11 +188,16 @@ function writable(mount: MountSpec): MountSpec {
   return { ...mount, options };
 }
 
+/** What is the engine's own to show has the container's ids; a host folder has the host's. */
+const shiftOf = ({ remap }: Pick<SpecSurroundings, "remap">): Pick<MountSpec, "shifted"> =>
+  remap === undefined ? {} : { shifted: true };
+
 function sharedMemoryMount(
   standard: MountSpec,
   { host }: ContainerRecord,
-  { sharedMemory }: SpecSurroundings,
+  around: SpecSurroundings,
 ): MountSpec[] {
+  const { sharedMemory } = around;
   if (host.ipcMode.mode === "none") return [];
   if (sharedMemory !== null) {
     return [
@@ -198,6 +206,7 @@ function sharedMemoryMount(
         type: "bind",
         source: sharedMemory,
         options: ["rbind", "rprivate"],
+        ...shiftOf(around),
       },
     ];
   }
@@ -207,8 +216,9 @@ function sharedMemoryMount(
 
 function userMount(
   mount: ResolvedMount,
-  { volumePath, lowers }: Pick<SpecSurroundings, "volumePath" | "lowers">,
+  around: Pick<SpecSurroundings, "volumePath" | "lowers" | "remap">,
 ): MountSpec {
+  const { volumePath, lowers } = around;
   switch (mount.type) {
     case "bind":
       return {
@@ -228,6 +238,7 @@ function userMount(
         source: volumePath(mount.name),
         ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
         options: ["rbind", ...(mount.readOnly ? ["rro"] : []), "rprivate"],
+        ...shiftOf(around),
       };
     case "image":
       return {
@@ -237,6 +248,7 @@ function userMount(
         lowers: lowers(mount.layers),
         ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
         options: ["bind", "ro", "rprivate"],
+        ...shiftOf(around),
       };
     case "tmpfs":
       return {
@@ -272,8 +284,11 @@ function linuxOf(record: ContainerRecord, around: SpecSurroundings): LinuxSpec {
   const security = parseSecurityOptions(host.securityOptions);
   const open = host.privileged || !security.systemPathsConfined;
   const seccomp = seccompOf(host, security.seccomp, around);
+  const { remap } = around;
+  const namespaces = namespacesOf(host, around.joined);
   return {
-    namespaces: namespacesOf(host, around.joined),
+    namespaces: remap === undefined ? namespaces : [...namespaces, { type: "user" }],
+    ...(remap === undefined ? {} : { uidMappings: [...remap.uids], gidMappings: [...remap.gids] }),
     devices: [...around.devices],
     cgroupsPath: around.cgroupsPath,
     resources: resourcesOf(host, around),
@@ -281,7 +296,7 @@ function linuxOf(record: ContainerRecord, around: SpecSurroundings): LinuxSpec {
     rootfsPropagation: propagationOf(record.mounts),
     maskedPaths: [...(host.maskedPaths ?? (open ? [] : defaults.maskedPaths))],
     readonlyPaths: [...(host.readonlyPaths ?? (open ? [] : defaults.readonlyPaths))],
-    sysctl: sysctlsOf(host),
+    sysctl: sysctlsOf(host, remap !== undefined),
   };
 }
 
@@ -325,13 +340,14 @@ function namespacesOf(
   return namespaces;
 }
 
-function sysctlsOf(host: HostConfig): Record<string, string> {
+function sysctlsOf(host: HostConfig, isRemapped: boolean): Record<string, string> {
   const own = host.networkMode.mode === "network" || host.networkMode.mode === "none";
   return {
     ...(own
       ? {
           "net.ipv4.ip_unprivileged_port_start": "0",
-          "net.ipv4.ping_group_range": "0 2147483647",
+          // All groups there could be: more than a user namespace has.
+          ...(isRemapped ? {} : { "net.ipv4.ping_group_range": "0 2147483647" }),
         }
       : {}),
     ...Object.fromEntries(

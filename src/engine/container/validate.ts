@@ -1,6 +1,7 @@
 /** Options that make no sense, or that this engine cannot honour, refused at create in Docker's words. Pure. */
-import { invalid } from "#base";
+import { invalid, notImplemented } from "#base";
 import { checkLogOptions } from "#engine/log-delivery";
+import type { IdMapping } from "#oci";
 
 import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
 import type { HostFacts } from "./host-facts.ts";
@@ -27,6 +28,14 @@ export interface EngineOptions {
   readonly dnsOptions: readonly string[];
   /** Where vendors describe their devices; a later folder goes before an earlier one. */
   readonly cdiFolders: readonly string[];
+  /** Null: containers have the host's ids. */
+  readonly userRemap: UserRemap | null;
+}
+
+/** What ids of containers are on the host, in containers that do not ask for the host's. */
+export interface UserRemap {
+  readonly uids: readonly IdMapping[];
+  readonly gids: readonly IdMapping[];
 }
 
 /** What sethostname(2) takes. */
@@ -61,6 +70,12 @@ export function checkHostConfig(
   if (config.stopTimeoutSeconds !== null && config.stopTimeoutSeconds < -1) {
     throw invalid("invalid stop timeout: must be -1 or larger");
   }
+  if (options.userRemap !== null && host.usernsMode !== "host") checkRemapped(host);
+  if (isRemappedElsewhere(host, options)) {
+    throw notImplemented(
+      `the runtime ${runtime} has no remapped user namespaces here: use --userns=host`,
+    );
+  }
   checkCapabilities(host, facts.capabilities);
   checkUlimits(host.ulimits);
   checkSysctls(host);
@@ -70,6 +85,32 @@ export function checkHostConfig(
   checkDevices(host);
   parseSecurityOptions(host.securityOptions);
   checkLogOptions(host.log);
+}
+
+/** Only the native runtime knows how. */
+function isRemappedElsewhere({ runtime, usernsMode }: HostConfig, options: EngineOptions): boolean {
+  if (options.userRemap === null || usernsMode === "host") return false;
+  return options.runtimes.get(runtime ?? options.defaultRuntime) !== "native";
+}
+
+function checkRemapped({ privileged, networkMode, pidMode, ipcMode }: HostConfig): void {
+  if (privileged) {
+    throw invalid(
+      "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
+    );
+  }
+  if (networkMode.mode === "host") {
+    throw invalid("cannot share the host's network namespace when user namespaces are enabled");
+  }
+  if (pidMode.mode === "host") {
+    throw invalid("cannot share the host PID namespace when user namespaces are enabled");
+  }
+  const joined = [networkMode, pidMode, ipcMode].some(({ mode }) => mode === "container");
+  if (joined || ipcMode.mode === "host") {
+    throw notImplemented(
+      "cannot join the namespaces of another container, or the host's IPC namespace, when user namespaces are enabled: use --userns=host",
+    );
+  }
 }
 
 /** `NET_ADMIN`, `cap_net_admin` or `ALL`, as `CAP_NET_ADMIN` or `ALL`. */

@@ -7,4 +7,5 @@ export {
   type NativeDriverOptions,
   openNativeDriver,
 } from "./native/native-driver.ts";
+export { hostIdOf, type IdMaps, readIdMaps } from "./native/user-namespaces.ts";
 export { type RuntimeDefaults, runtimeDefaults } from "./defaults/spec-defaults.ts";

@@ -1,5 +1,6 @@
 /** Mounts: old and new calls, detached overlays, mountinfo. */
 export * from "./constants.ts";
+export * from "./idmapped.ts";
 export * from "./mount.ts";
 export * from "./mountinfo.ts";
 export * from "./options.ts";

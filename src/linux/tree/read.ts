@@ -53,6 +53,14 @@ interface Options {
   readonly skip?: ReadonlySet<string>;
   /** Times after this one (seconds since 1970) are written as this one: SOURCE_DATE_EPOCH. */
   readonly latestSec?: number;
+  /** What owners are called in the archive; absent: as here. */
+  readonly owners?: Owners;
+}
+
+/** Ids of users and of groups, each by another. */
+export interface Owners {
+  readonly uid: (uid: number) => number;
+  readonly gid: (gid: number) => number;
 }
 
 export interface TreeTarRequest extends Options {
@@ -93,7 +101,7 @@ export function* treeTar(request: TreeTarRequest): Pieces {
   const walk = newWalk(request, fd);
   if (self !== undefined) {
     yield encodeTarHeader({
-      ...headerOf(statFd(fd), "directory"),
+      ...headerOf(bounded(walk, statFd(fd)), "directory"),
       name: bytesOf(self),
       xattrs: ownXattrs(fd),
     });
@@ -107,7 +115,7 @@ export function* entryTar(request: EntryTarRequest): Pieces {
   const { parentFd, name, as } = request;
   const stat = statPath(name, parentFd);
   const walk = newWalk(request, parentFd);
-  if (stat !== null) yield* entry(walk, { parentFd, name, path: as }, stat);
+  if (stat !== null) yield* entry(walk, { parentFd, name, path: as }, bounded(walk, stat));
   yield TAR_TRAILER;
 }
 
@@ -148,8 +156,15 @@ function* walked(walk: Walk, top: Directory): Pieces {
   }
 }
 
-const bounded = ({ options: { latestSec } }: Walk, stat: FileStat): FileStat =>
-  latestSec === undefined || stat.mtimeSec <= latestSec ? stat : { ...stat, mtimeSec: latestSec };
+function bounded({ options: { latestSec, owners } }: Walk, found: FileStat): FileStat {
+  const stat =
+    owners === undefined
+      ? found
+      : { ...found, uid: owners.uid(found.uid), gid: owners.gid(found.gid) };
+  return latestSec === undefined || stat.mtimeSec <= latestSec
+    ? stat
+    : { ...stat, mtimeSec: latestSec };
+}
 
 interface Place {
   readonly parentFd: number;

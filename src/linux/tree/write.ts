@@ -34,6 +34,7 @@ import { setXattr } from "#linux/xattr";
 import { bytesOf, rawOf, type TarHandler, type TarHeader, textOf } from "#wire/tar";
 
 import { isOwnXattr } from "./attributes.ts";
+import type { Owners } from "./read.ts";
 import { removeEntry } from "./remove.ts";
 
 export interface TreeWriterRequest {
@@ -45,6 +46,8 @@ export interface TreeWriterRequest {
   readonly keepKinds: boolean;
   /** Who gets everything; null: whom the archive names. */
   readonly owner: { readonly uid: number; readonly gid: number } | null;
+  /** What the archive's owners are called here; absent: the same. */
+  readonly owners?: Owners;
 }
 
 /** Directories whose time is still to be set: it changes with every entry made in them. */
@@ -146,7 +149,7 @@ export class TreeWriter implements TarHandler, Disposable {
     const fd = this.#open(raw);
     if (made === 0) {
       using opened = new FileDescriptor(openPath(".", O_RDONLY | O_DIRECTORY, 0, fd));
-      const { uid, gid } = this.#request.owner ?? { uid: 0, gid: 0 };
+      const { uid, gid } = this.#ownerOf({ uid: 0, gid: 0 });
       checked("fchown", textOf(raw), opened.fd, uid, gid);
       checked("fchmod", textOf(raw), opened.fd, 0o755);
     }
@@ -272,8 +275,10 @@ export class TreeWriter implements TarHandler, Disposable {
     setTime(made.fd, header);
   }
 
-  #ownerOf({ uid, gid }: TarHeader): { uid: number; gid: number } {
-    return this.#request.owner ?? { uid, gid };
+  #ownerOf(named: Pick<TarHeader, "uid" | "gid">): { uid: number; gid: number } {
+    const { owner, owners } = this.#request;
+    const { uid, gid } = owner ?? named;
+    return owners === undefined ? { uid, gid } : { uid: owners.uid(uid), gid: owners.gid(gid) };
   }
 
   /** Owner first: changing it takes away set-user-id bits and file capabilities. */

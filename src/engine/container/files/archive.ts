@@ -1,6 +1,8 @@
 /** `docker cp` and `docker export`: a container's files as a tar, and a tar into them. */
 import { invalid, sentenceOf } from "#base";
+import { hostIdOf } from "#engine/runtime";
 import { SyscallError } from "#linux/ffi";
+import { asFileOwner } from "#linux/mount";
 import {
   FileDescriptor,
   isType,
@@ -13,13 +15,14 @@ import {
   S_IFDIR,
   statFd,
 } from "#linux/path";
-import { entryTar, treeTar, TreeWriter } from "#linux/tree";
+import { entryTar, type Owners, treeTar, TreeWriter } from "#linux/tree";
 import { plainArchive, rawOf, TarParser } from "#wire/tar";
 
 import type { ExtractRequest, PathStat } from "../container-service.ts";
 import type { Context } from "../context.ts";
 import { publishEvent } from "../happenings.ts";
 import { isReadOnly, ownerOf } from "./facts.ts";
+import { insideOwners, outsideOwners } from "./owners.ts";
 import { type AskedPath, parseAskedPath, pathStatIn, statIn, withWords } from "./lookup.ts";
 import { piecesStream } from "./pieces.ts";
 import { type FilesView, openFiles } from "./view.ts";
@@ -61,7 +64,7 @@ function* archivePieces(view: FilesView, asked: AskedPath): Generator<Uint8Array
     const name = rawOf(asked.base);
     // Names below the root begin with a slash: clients replace it with the name they want.
     const prefix = asked.base === "/" ? "/" : `${name}/`;
-    yield* treeTar({ fd: directory.fd, prefix, self: prefix, sparse: true });
+    yield* treeTar({ fd: directory.fd, prefix, self: prefix, sparse: true, ...ownersOf(view) });
     return;
   }
   const { parent, base } = asked;
@@ -78,6 +81,7 @@ function* archivePieces(view: FilesView, asked: AskedPath): Generator<Uint8Array
     name: Buffer.from(base),
     as: rawOf(base),
     sparse: true,
+    ...ownersOf(view),
   });
 }
 
@@ -102,9 +106,12 @@ export async function exportOf(
   }
 }
 
-function* exportPieces({ rootFd }: FilesView): Generator<Uint8Array, void, void> {
-  using root = new FileDescriptor(openPath(".", O_RDONLY | O_DIRECTORY, 0, rootFd));
-  yield* treeTar({ fd: root.fd, prefix: "", sparse: true, oneMount: true });
+const ownersOf = ({ maps }: FilesView): { owners?: Owners } =>
+  maps === null ? {} : { owners: insideOwners(maps) };
+
+function* exportPieces(view: FilesView): Generator<Uint8Array, void, void> {
+  using root = new FileDescriptor(openPath(".", O_RDONLY | O_DIRECTORY, 0, view.rootFd));
+  yield* treeTar({ fd: root.fd, prefix: "", sparse: true, oneMount: true, ...ownersOf(view) });
 }
 
 /** Bytes of an archive that are written between two breaths for everyone else. */
@@ -122,21 +129,30 @@ export async function extractInto(
   checkTarget(view, asked);
   const owner = request.copyOwner ? ownerOf(view) : null;
   const { keepKinds } = request;
-  using writer = new TreeWriter({ rootFd, path: asked.path, keepKinds, owner });
+  const { maps } = view;
+  const owners = maps === null ? {} : { owners: outsideOwners(maps) };
+  using writer = new TreeWriter({ rootFd, path: asked.path, keepKinds, owner, ...owners });
+  // The layer that is written to stores no ids but the container's.
+  const asContainer = (work: () => void) =>
+    maps === null
+      ? work()
+      : asFileOwner({ uid: hostIdOf(maps.uids, 0), gid: hostIdOf(maps.gids, 0) }, work);
   const parser = new TarParser(writer);
   let sinceBreath = 0;
   const stream = await plainArchive(request.archive);
   try {
     for await (const bytes of stream) {
       request.signal.throwIfAborted();
-      parser.push(bytes);
+      asContainer(() => parser.push(bytes));
       sinceBreath += bytes.length;
       if (sinceBreath < BREATH_BYTES) continue;
       sinceBreath = 0;
       await new Promise((resolve) => setImmediate(resolve));
     }
-    parser.end();
-    writer.end();
+    asContainer(() => {
+      parser.end();
+      writer.end();
+    });
   } catch (error) {
     throw asEngineError(error);
   }

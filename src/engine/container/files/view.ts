@@ -9,6 +9,7 @@
 import { existsSync } from "node:fs";
 
 import { conflict, unavailable } from "#base";
+import { type IdMaps, readIdMaps } from "#engine/runtime";
 import { SyscallError } from "#linux/ffi";
 import {
   createDetachedOverlay,
@@ -40,6 +41,8 @@ export interface FilesView extends Disposable {
   readonly record: ContainerRecord;
   /** The container's root, O_PATH. */
   readonly rootFd: number;
+  /** What its ids are on the host, where descriptors show those: in a running container with a user namespace. */
+  readonly maps: IdMaps | null;
 }
 
 /** @throws EngineError "notFound" for no such container */
@@ -81,7 +84,14 @@ function liveView(record: ContainerRecord): FilesView | null {
     root[Symbol.dispose]();
     return null;
   }
-  return { record, rootFd: root.fd, [Symbol.dispose]: () => root[Symbol.dispose]() };
+  try {
+    const maps = readIdMaps(process.pid);
+    return { record, rootFd: root.fd, maps, [Symbol.dispose]: () => root[Symbol.dispose]() };
+  } catch {
+    // It ended just now: what it leaves is seen as what it was.
+    root[Symbol.dispose]();
+    return null;
+  }
 }
 
 async function heldView(context: Context, id: string): Promise<FilesView> {
@@ -105,6 +115,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
       opened.resolve({
         record,
         rootFd: root.fd,
+        maps: null,
         [Symbol.dispose]: () => released.resolve(),
       });
       await released.promise;

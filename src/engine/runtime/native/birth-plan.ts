@@ -60,6 +60,9 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   const { spec, facts, shape } = request;
   const { stdio } = shape;
   refuseUnsupported(spec);
+  if (spec.linux.namespaces.some(({ type }) => type === "user")) {
+    throw notImplemented("a user namespace without id mappings");
+  }
   const writer = new PlanWriter();
   writeHead(writer);
   writeCgroupJoin(writer, shape.tasks);
@@ -92,11 +95,9 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   return writer.finish();
 }
 
-function refuseUnsupported({ linux }: RuntimeSpec): void {
+/** @throws EngineError for what this driver does not do */
+export function refuseUnsupported({ linux }: RuntimeSpec): void {
   const has = (wanted: NamespaceType) => linux.namespaces.some(({ type }) => type === wanted);
-  if (has("user") || linux.uidMappings?.length || linux.gidMappings?.length) {
-    throw notImplemented("the native runtime has no user namespaces yet");
-  }
   if (has("time")) throw notImplemented("the native runtime has no time namespaces yet");
   if (linux.mountLabel) throw notImplemented("the native runtime sets no mount label");
   if (!makes({ linux } as RuntimeSpec, "mount")) {
@@ -104,7 +105,7 @@ function refuseUnsupported({ linux }: RuntimeSpec): void {
   }
 }
 
-function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRequest): void {
+export function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRequest): void {
   // Now, not at clone: the namespace's root is the cgroup that its maker is in.
   if (makes(spec, "cgroup")) {
     writer.call("unshare", [namespaceFlags.cgroup], "a cgroup namespace rooted here");
@@ -193,7 +194,7 @@ export function writeTerminal(writer: PlanWriter, { root, columns, rows }: Termi
   writer.call("ioctl", peer, "open the other end", { result: "slave" });
 }
 
-function writeInit(writer: PlanWriter, destination: string): void {
+export function writeInit(writer: PlanWriter, destination: string): void {
   writer.within(`error mounting the init program at ${destination}`, () =>
     bind(writer, {
       root,
@@ -215,7 +216,7 @@ function writeInit(writer: PlanWriter, destination: string): void {
   );
 }
 
-function writeRoot(writer: PlanWriter, spec: RuntimeSpec): void {
+export function writeRoot(writer: PlanWriter, spec: RuntimeSpec): void {
   writer.call("fchdir", [root], "go to the root");
   writer.call("pivot_root", [{ text: "." }, { text: "." }], "the root becomes /", {
     context: "error jailing process inside rootfs: pivot_root .",
@@ -230,7 +231,7 @@ function writeRoot(writer: PlanWriter, spec: RuntimeSpec): void {
   );
 }
 
-function writeNames(writer: PlanWriter, { hostname, domainname }: RuntimeSpec): void {
+export function writeNames(writer: PlanWriter, { hostname, domainname }: RuntimeSpec): void {
   const set = (call: "sethostname" | "setdomainname", name: string | undefined) => {
     if (!name) return;
     const slot = call.slice(3);

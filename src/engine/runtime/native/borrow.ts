@@ -1,17 +1,22 @@
 /** Opening what a child borrows: its root, the sources of its mounts, namespaces to join, streams. */
-import { fstatSync, readFileSync, writeFileSync } from "node:fs";
+import { fchownSync, fstatSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname } from "node:path";
 
-import { invalid, sentenceOf } from "#base";
+import { invalid, notImplemented, sentenceOf } from "#base";
 import { allocate, checked } from "#linux/ffi";
 import {
   createDetachedOverlay,
   createDetachedView,
+  createShiftedOverlay,
+  createShiftedView,
+  type Identities,
   MS_PRIVATE,
   mountSetattr,
   OPEN_TREE_CLONE,
   openTree,
   openTreeBelow,
   parseMountOptions,
+  shiftIds,
 } from "#linux/mount";
 import { namespaceId, openNamespace, processNamespaceId } from "#linux/namespace";
 import {
@@ -37,10 +42,12 @@ import {
 } from "../driver.ts";
 import { resolveIdentity } from "../identity.ts";
 import { INIT_PATH } from "./birth-plan.ts";
+import { createDeviceFolder } from "./device-folder.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
 import { destinationOf, PROC_SUPER_MAGIC, STATFS_BYTES } from "./mounts.ts";
 import type { BirthPipes } from "./nursery.ts";
 import { Targets } from "./targets.ts";
+import { hostIdOf, type IdMaps } from "./user-namespaces.ts";
 
 const NS_GET_NSTYPE = 0xb703;
 const F_DUPFD_CLOEXEC = 1030;
@@ -72,17 +79,24 @@ class Descriptors implements Disposable {
   }
 }
 
+/** What is prepared for a user namespace, where the container has one. */
+export interface Shift {
+  readonly maps: IdMaps;
+  readonly identities: Identities;
+}
+
 /** Opens all that a birth needs. @throws RuntimeError, SyscallError, EngineError; nothing stays open then */
 export function borrowForBirth(
   request: BirthRequest,
   own: { readonly pipes: BirthPipes; readonly tasks: readonly number[] },
+  shift: Shift | null,
 ): BirthLoan {
   const descriptors = new Descriptors();
   try {
-    const root = descriptors.keep(openRoot(request.root));
+    const root = descriptors.keep(openRoot(request.root, shift));
     const process = withIdentity(request.spec.process, request.identity, root);
     const slots: Record<string, number> = { root };
-    const loan = { descriptors, slots };
+    const loan = { descriptors, slots, maps: shift?.maps ?? null };
     const namespaces = openNamespaces(request.spec, loan);
     const { networkNamespace = null } = request;
     if (networkNamespace !== null) {
@@ -90,11 +104,11 @@ export function borrowForBirth(
       namespaces.push("network");
     }
     const targets = new Targets(root);
-    const { mounts, binds } = borrowMounts(request.spec, targets, loan);
+    const { mounts, binds } = borrowMounts({ spec: request.spec, targets, shift }, loan);
     const spec = { ...request.spec, process, mounts };
     if (request.init !== null) slots["init"] = descriptors.keep(openInit(request.init));
     const init = request.init === null ? null : targets.resolve(INIT_PATH);
-    const join = borrowForJoin(request.stdio, own, loan);
+    const join = borrowForJoin(request.stdio, own, { ...loan, user: process.user.uid });
     return {
       spec,
       shape: { ...join, namespaces, binds, init },
@@ -119,6 +133,7 @@ export interface ExecLoan extends Disposable {
 export function borrowForExec(
   request: ExecRequest,
   own: { readonly pipes: BirthPipes; readonly tasks: readonly number[] },
+  maps: IdMaps | null,
 ): ExecLoan {
   const descriptors = new Descriptors();
   try {
@@ -126,7 +141,12 @@ export function borrowForExec(
     const root = descriptors.keep(openPath(`/proc/${request.pid}/root`, O_PATH | O_DIRECTORY));
     const process = withIdentity(request.process, request.identity, root);
     const slots: Record<string, number> = { pidfd: request.pidfd };
-    const shape = borrowForJoin(request.stdio, own, { descriptors, slots });
+    const shape = borrowForJoin(request.stdio, own, {
+      descriptors,
+      slots,
+      maps,
+      user: process.user.uid,
+    });
     return {
       process,
       shape,
@@ -148,19 +168,31 @@ function withIdentity(process: ProcessSpec, identity: Identity, rootFd: number):
 }
 
 /** The container's root as a detached mount. */
-function openRoot(root: BirthRequest["root"]): number {
+function openRoot(root: BirthRequest["root"], shift: Shift | null): number {
   if (root.type === "overlay") {
     const { lowers, upper, work } = root;
+    if (shift !== null) {
+      const { identities } = shift;
+      const writable = { folder: dirname(upper), upper: basename(upper), work: basename(work) };
+      return createShiftedOverlay({ lowers, writable, identities });
+    }
     return createDetachedOverlay({ lowers, upper, work });
   }
   const fd = openTree({ path: root.path, flags: OPEN_TREE_CLONE | AT_RECURSIVE });
   mountSetattr({ fd, propagation: MS_PRIVATE, recursive: true });
+  if (shift !== null) shiftIds(fd, shift.identities, true);
   return fd;
 }
 
 interface Loan {
   readonly descriptors: Descriptors;
   readonly slots: Record<string, number>;
+}
+
+interface JoinLoan extends Loan {
+  readonly maps: IdMaps | null;
+  /** Who the process is, in the container. */
+  readonly user: number;
 }
 
 /** The files by which other processes' namespaces are named, each checked to be a namespace of its type. */
@@ -181,9 +213,19 @@ function openNamespaces(spec: RuntimeSpec, { descriptors, slots }: Loan): Namesp
 }
 
 /** Opens what is bound, and finds where every mount goes. */
-function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots }: Loan) {
+function borrowMounts(
+  { spec, targets, shift }: { spec: RuntimeSpec; targets: Targets; shift: Shift | null },
+  { descriptors, slots }: Loan,
+) {
   const binds = new Map<number, boolean>();
+  if (shift !== null) requireDeviceFolder(spec);
   const mounts = spec.mounts.map((mount, index): MountSpec => {
+    if (shift !== null && isDeviceFolder(mount)) {
+      slots[`bind${index}`] = descriptors.keep(createDeviceFolder(spec, mount, shift.maps));
+      binds.set(index, true);
+      targets.mounted("/dev", null);
+      return { destination: "/dev", type: "bind", source: "tmpfs", options: ["bind"] };
+    }
     const { type = "bind", source = "", subpath, lowers } = mount;
     const { bind, recursiveBind } = parseMountOptions(type, mount.options ?? []);
     // The plan refuses a link where the kernel's own trees go: what masks them would be laid somewhere else.
@@ -197,6 +239,7 @@ function borrowMounts(spec: RuntimeSpec, targets: Targets, { descriptors, slots 
         subpath,
         destination,
         recursive: recursiveBind,
+        identities: mount.shifted ? (shift?.identities ?? null) : null,
       });
       slots[`bind${index}`] = descriptors.keep(tree);
       if (destination === "/proc") requireProcfs(tree, source);
@@ -214,19 +257,47 @@ interface Source {
   readonly subpath: string | undefined;
   readonly destination: string;
   readonly recursive: boolean;
+  /** Of the shift that the source is shown with. */
+  readonly identities: Identities | null;
 }
 
-function openSource({ source, lowers, subpath, destination, recursive }: Source): number {
+const isDeviceFolder = (mount: MountSpec): boolean =>
+  mount.type === "tmpfs" && destinationOf(mount) === "/dev";
+
+/** Its nodes must be made by us. */
+function requireDeviceFolder({ mounts }: RuntimeSpec): void {
+  if (mounts.some(isDeviceFolder)) return;
+  throw notImplemented("a container in a user namespace cannot have a /dev of somebody else's");
+}
+
+function openSource(asked: Source): number {
+  const { source, lowers, subpath, destination, recursive, identities } = asked;
   try {
     const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
-    if (lowers !== undefined) return createDetachedView({ lowers, subpath });
-    return openTreeBelow({ path: source, subpath, flags });
+    if (lowers !== undefined) {
+      return identities === null
+        ? createDetachedView({ lowers, subpath })
+        : createShiftedView({ lowers, subpath, identities });
+    }
+    const tree = openTreeBelow({ path: source, subpath, flags });
+    if (identities !== null) shiftTree(tree, identities);
+    return tree;
   } catch (cause) {
     const reason = sentenceOf(cause).slice(sentenceOf(cause).lastIndexOf(": ") + 2);
     throw invalid(
       `error mounting "${source}" to rootfs at "${destination}": mount src=${source}, dst=${destination}: ${reason}`,
       { cause },
     );
+  }
+}
+
+/** The descriptor stays the caller's only when this does not throw. */
+function shiftTree(tree: number, identities: Identities): void {
+  try {
+    shiftIds(tree, identities);
+  } catch (thrown) {
+    closeFd(tree);
+    throw thrown;
   }
 }
 
@@ -255,16 +326,20 @@ function openInit(path: string): number {
 function borrowForJoin(
   stdio: ProcessStdio,
   own: { readonly pipes: BirthPipes; readonly tasks: readonly number[] },
-  { descriptors, slots }: Loan,
+  loan: JoinLoan,
 ): JoinShape {
+  const { slots } = loan;
   slots["go"] = own.pipes.goReader;
   slots["goWriter"] = own.pipes.goWriter;
   for (const [index, fd] of own.tasks.entries()) slots[`task${index}`] = fd;
-  return { tasks: own.tasks.length, stdio: borrowStdio(stdio, { descriptors, slots }) };
+  return { tasks: own.tasks.length, stdio: borrowStdio(stdio, loan) };
 }
 
 /** Streams as the plan wants them: above 2, since those are what they become, and known to be given away or not. */
-function borrowStdio(stdio: ProcessStdio, { descriptors, slots }: Loan): StdioShape {
+function borrowStdio(
+  stdio: ProcessStdio,
+  { descriptors, slots, maps, user }: JoinLoan,
+): StdioShape {
   if (stdio.type === "terminal") return stdio;
   const { stdin, stdout, stderr } = stdio;
   for (const [slot, fd] of Object.entries({ stdin, stdout, stderr })) {
@@ -277,7 +352,12 @@ function borrowStdio(stdio: ProcessStdio, { descriptors, slots }: Loan): StdioSh
   const chown = [stdin, stdout, stderr].flatMap((fd, index) =>
     isType(fstatSync(fd).mode, S_IFIFO) ? [index] : [],
   );
-  return { type: "pipes", chown };
+  if (maps === null) return { type: "pipes", chown };
+  // Made by the host's root: the container's has no power over them.
+  for (const index of chown) {
+    fchownSync([stdin, stdout, stderr][index] ?? stdin, hostIdOf(maps.uids, user), -1);
+  }
+  return { type: "pipes", chown: [] };
 }
 
 /** This process' own oom_score_adj: what its children are born with. */

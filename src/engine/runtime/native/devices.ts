@@ -38,7 +38,7 @@ const links: readonly (readonly [name: string, target: string])[] = [
   ["stderr", "/proc/self/fd/2"],
 ];
 
-const types = { c: S_IFCHR, u: S_IFCHR, b: S_IFBLK, p: S_IFIFO } as const;
+export const deviceTypes = { c: S_IFCHR, u: S_IFCHR, b: S_IFBLK, p: S_IFIFO } as const;
 
 /** As mknod wants it: 12 bits of major, 20 of minor, the minor in two pieces. */
 export const deviceNumber = (major: number, minor: number): number =>
@@ -61,7 +61,8 @@ const defaultDevices: readonly DeviceSpec[] = [
   { type: "c", path: "/dev/tty", major: 5, minor: 0 },
 ];
 
-function devicesOf(spec: RuntimeSpec): DeviceSpec[] {
+/** Those of the spec, and the defaults that it does not replace. */
+export function devicesOf(spec: RuntimeSpec): DeviceSpec[] {
   const listed = new Set(spec.linux.devices.map(({ path }) => path));
   return [...defaultDevices.filter(({ path }) => !listed.has(path)), ...spec.linux.devices];
 }
@@ -91,6 +92,14 @@ export function writeDevices(writer: PlanWriter, { spec, facts, root }: DeviceSt
       deviceNode(writer, device, name),
     );
   }
+  writeDeviceLinks(writer, { facts, root });
+}
+
+/** Makes the links of /dev, and leaves it open in $dev. */
+export function writeDeviceLinks(
+  writer: PlanWriter,
+  { facts, root }: Pick<DeviceSteps, "facts" | "root">,
+): void {
   targetStep(writer, { root, path: "/dev", directory: true, result: "dev" });
   const pairs = facts.kcore ? [...links, ["core", "/proc/kcore"] as const] : links;
   for (const [name, target] of [...pairs, ["ptmx", "pts/ptmx"] as const]) {
@@ -101,7 +110,7 @@ export function writeDevices(writer: PlanWriter, { spec, facts, root }: DeviceSt
 
 function deviceNode(writer: PlanWriter, device: DeviceSpec, name: string): void {
   const { path, major = 0, minor = 0, fileMode = 0o666, uid = 0, gid = 0 } = device;
-  const mode = types[device.type] | (fileMode & 0o7777);
+  const mode = deviceTypes[device.type] | (fileMode & 0o7777);
   const at = [{ register: "devices" }, { text: name }] as const;
   const made = [...at, mode, deviceNumber(major, minor)];
   writer.call("mknodat", made, `make ${path}`, { result: "made", allow: ["EEXIST"] });

@@ -4,6 +4,7 @@ import type { NamespaceType, ProcessSpec, RuntimeSpec } from "#oci";
 
 import { writeBarrier, writeTerminal } from "./birth-plan.ts";
 import { type HostFacts, type JoinShape, namespaceFlags } from "./facts.ts";
+import { writeMappedRoot } from "./mapped-root.ts";
 import { type Plan, PlanWriter, type SlotValues } from "./plan.ts";
 import { filterNumber, writeCgroupJoin, writeHead, writeTail } from "./tail.ts";
 
@@ -25,7 +26,15 @@ export function compileExec({ spec, process, facts, shape }: ExecPlanRequest): P
   const writer = new PlanWriter();
   writeHead(writer);
   writeCgroupJoin(writer, shape.tasks);
-  const joined: readonly NamespaceType[] = ["mount", "cgroup", "uts", "ipc", "pid", "network"];
+  const joined: readonly NamespaceType[] = [
+    "user",
+    "mount",
+    "cgroup",
+    "uts",
+    "ipc",
+    "pid",
+    "network",
+  ];
   const flags = spec.linux.namespaces.reduce(
     (sum, { type }) => (joined.includes(type) ? sum | namespaceFlags[type] : sum),
     0,
@@ -33,6 +42,7 @@ export function compileExec({ spec, process, facts, shape }: ExecPlanRequest): P
   writer.call("setns", [{ slot: "pidfd" }, flags], "join the container's namespaces", {
     context: "unable to join the namespaces of the container",
   });
+  if (flags & namespaceFlags.user) writeMappedRoot(writer);
   const root = { register: "root" };
   writer.call("openat", [AT_FDCWD, { text: "/" }, O_PATH | O_DIRECTORY, 0], "keep the root", {
     result: "root",

@@ -21,16 +21,30 @@ import {
   RuntimeError,
 } from "../driver.ts";
 import { birthKey, birthSlots, cloneFlagsOf, compileBirth } from "./birth-plan.ts";
-import { borrowForBirth, borrowForExec, ownAdjustment, writeAdjustment } from "./borrow.ts";
+import {
+  borrowForBirth,
+  borrowForExec,
+  ownAdjustment,
+  type Shift,
+  writeAdjustment,
+} from "./borrow.ts";
 import type { EncodedPlan } from "./encode.ts";
 import { ExpectedPlaces, type Place } from "./expected.ts";
 import { compileExec, execKey, execSlots } from "./exec-plan.ts";
-import { type HostFacts, readHostFacts } from "./facts.ts";
+import { readHostFacts } from "./facts.ts";
 import { failureOf, frame, type Operation } from "./failure.ts";
 import { Midwife } from "./midwife.ts";
-import { type BirthPipes, type Nursery, openNursery, openPipes } from "./nursery.ts";
+import { type BirthPipes, openNursery, openPipes } from "./nursery.ts";
 import { explainPlan, type Plan } from "./plan.ts";
 import { PlanCache } from "./plan-cache.ts";
+import { type Host, RemappedHost } from "./host.ts";
+import {
+  compileRemappedBirth,
+  isRemapped,
+  refuseUnmappable,
+  remappedFlagsOf,
+} from "./remapped-plan.ts";
+import { hostIdOf, idMapsOf, UserNamespaces, writeIdMaps } from "./user-namespaces.ts";
 import { reap } from "./reap.ts";
 import { type Message, readMessage } from "./report.ts";
 import { MESSAGE_CHILD, MESSAGE_FAILED, openTrampoline } from "./trampoline.ts";
@@ -55,51 +69,53 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
   const facts = readHostFacts(cgroups, nursery.emptyDevice);
   const midwife = new Midwife(trampoline, nursery.namespace);
   const plans = new PlanCache(midwife.address);
-  const host: Host = {
-    midwife,
-    nursery,
-    facts,
-    cgroups,
-    expected: new ExpectedPlaces(cgroups),
-    plans,
-  };
+  const expected = new ExpectedPlaces(cgroups);
+  const host: Host = { midwife, nursery, facts, cgroups, expected, plans, userNamespaces: null };
+  const remapped = new RemappedHost({ trampoline, folder, cgroups, expected });
   return {
     name: "native",
     takesNetworkNamespace: true,
     expect: (request) => host.expected.expect(request),
-    birth: (request) => birth(host, request),
+    birth: (request) => birth(isRemapped(request.spec) ? remapped.open() : host, request),
     exec: (request) => exec(host, request),
     release: ({ id, scratch }) => {
       host.expected.drop(id);
       rmSync(scratch, { recursive: true, force: true });
       return Promise.resolve();
     },
-    explain: (request) => explain(host, request),
+    explain: (request) => explain(isRemapped(request.spec) ? remapped.open() : host, request),
     [Symbol.dispose]: () => {
       host.expected[Symbol.dispose]();
       midwife[Symbol.dispose]();
       attempt("close", nursery.namespace);
+      remapped[Symbol.dispose]();
     },
   };
 }
 
-interface Host {
-  readonly midwife: Midwife;
-  readonly nursery: Nursery;
-  readonly facts: HostFacts;
-  readonly cgroups: CgroupHost;
-  readonly expected: ExpectedPlaces;
-  readonly plans: PlanCache;
+function explain({ facts, userNamespaces }: Host, request: BirthRequest): string {
+  using pipes = openPipes();
+  using birth = borrowForBirth(request, { pipes, tasks: [] }, shiftOf(userNamespaces, request));
+  const { spec, shape } = birth;
+  const { compileWith, flagsOf } = birthKind(userNamespaces);
+  const flags = `0x${flagsOf(spec, shape).toString(16)}`;
+  const clone = `  0  the midwife clones a child into namespaces of its own; it runs:\n       clone3(${flags})\n`;
+  return clone + explainPlan(compileWith({ spec, facts, shape }));
 }
 
-function explain({ facts }: Host, request: BirthRequest): string {
-  using pipes = openPipes();
-  using birth = borrowForBirth(request, { pipes, tasks: [] });
-  const { spec, shape } = birth;
-  const flags = `0x${cloneFlagsOf(spec, shape).toString(16)}`;
-  const clone = `  0  the midwife clones a child into namespaces of its own; it runs:\n       clone3(${flags})\n`;
-  return clone + explainPlan(compileBirth({ spec, facts, shape }));
+/** Null for ordinary births. @throws EngineError for a spec that cannot be remapped */
+function shiftOf(userNamespaces: UserNamespaces | null, { spec }: BirthRequest): Shift | null {
+  const maps = userNamespaces === null ? null : idMapsOf(spec);
+  if (userNamespaces === null || maps === null) return null;
+  refuseUnmappable(spec);
+  const root = { uid: hostIdOf(maps.uids, 0), gid: hostIdOf(maps.gids, 0) };
+  return { maps, identities: { userNamespaceFd: userNamespaces.descriptor(maps), ...root } };
 }
+
+const birthKind = (userNamespaces: UserNamespaces | null) =>
+  userNamespaces === null
+    ? { compileWith: compileBirth, flagsOf: cloneFlagsOf }
+    : { compileWith: compileRemappedBirth, flagsOf: remappedFlagsOf };
 
 async function birth(host: Host, request: BirthRequest): Promise<Born> {
   const { cgroupsPath, resources } = request.spec.linux;
@@ -117,21 +133,27 @@ async function birth(host: Host, request: BirthRequest): Promise<Born> {
 }
 
 async function birthInside(host: Host, request: BirthRequest, place: Place): Promise<Born> {
-  const { facts, plans } = host;
+  const { facts, plans, userNamespaces } = host;
+  const shift = shiftOf(userNamespaces, request);
+  const { compileWith, flagsOf } = birthKind(userNamespaces);
   using pipes = openPipes();
   const { child, mountNamespace, refused } = (() => {
     using join = place.join;
-    using birth = borrowForBirth(request, { pipes, tasks: join.tasks });
+    using birth = borrowForBirth(request, { pipes, tasks: join.tasks }, shift);
     const { shape, spec, descriptors } = birth;
     const compiled = { id: request.id, spec, facts, shape };
-    const compile = () => compileBirth(compiled);
+    const compile = () => compileWith(compiled);
     const slots = { ...birthSlots(compiled), ...descriptors };
     const encoded = plans.encode({ key: birthKey(compiled), compile, slots });
-    const flags = cloneFlagsOf(spec, shape);
+    const flags = flagsOf(spec, shape);
     const { unified } = join;
     const child = cloneChild(host, { compile, encoded, flags, pipes, unified });
     const mountNamespace = mountNamespaceOf(child.pid);
     try {
+      if (shift !== null) {
+        writeIdMaps(child.pid, shift.maps);
+        attempt("write", pipes.goWriter, goByte, 1);
+      }
       giveAdjustment(child.pid, spec.process.oomScoreAdj);
       birth.withNetworkNamespace(child.pid, (networkNamespace) =>
         request.prepare({ pid: child.pid, networkNamespace }),
@@ -173,7 +195,7 @@ async function exec(host: Host, request: ExecRequest): Promise<Born> {
     using pipes = openPipes();
     const child = (() => {
       using join = cgroups.at(spec.linux.cgroupsPath).openJoin();
-      using exec = borrowForExec(request, { pipes, tasks: join.tasks });
+      using exec = borrowForExec(request, { pipes, tasks: join.tasks }, idMapsOf(spec));
       const { shape, process, descriptors } = exec;
       const compiled = { spec, process, facts, shape };
       const compile = () => compileExec(compiled);

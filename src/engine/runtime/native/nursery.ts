@@ -5,6 +5,8 @@
  *   /null        the host's /dev/null, read-only, proved to be it: masks files
  *   /empty       an empty read-only tmpfs: masks directories
  *   /cgroup/<n>  the hierarchies, in the order of HostFacts.hierarchies
+ *   /proc, /sys  only in the one for user namespaces: who has no power over the host may mount a procfs or sysfs of
+ *                its own only where it sees a whole one already
  *
  * A birth copies this instead of the host's mounts, so its cost does not grow with the number of layers mounted, and
  * no path of the host is in reach of a container for even a moment: host trees come by descriptor only.
@@ -45,7 +47,13 @@ const O_CLOEXEC = 0o2000000;
 const S_IFREG = 0o100000;
 
 /** The steps that furnish the nursery on `folder`, then wait. Pure. */
-export function compileNursery(folder: string, mountPoints: readonly string[], go: number): Plan {
+export function compileNursery(request: {
+  readonly folder: string;
+  readonly mountPoints: readonly string[];
+  readonly go: number;
+  readonly kernelTrees: boolean;
+}): Plan {
+  const { folder, mountPoints, go, kernelTrees } = request;
   const writer = new PlanWriter();
   const mount = (source: string, target: string, type: string, flags: number, data: string) =>
     writer.call(
@@ -68,6 +76,15 @@ export function compileNursery(folder: string, mountPoints: readonly string[], g
     folderAt(`${folder}/cgroup/${index}`);
     mount(mountPoint, `${folder}/cgroup/${index}`, "none", MS_BIND, "");
   }
+  for (const [name, type] of kernelTrees
+    ? ([
+        ["proc", "proc"],
+        ["sys", "sysfs"],
+      ] as const)
+    : []) {
+    folderAt(`${folder}/${name}`);
+    mount(type, `${folder}/${name}`, type, locked, "");
+  }
   mount("none", folder, "none", MS_REMOUNT | MS_RDONLY | locked, "mode=755,size=64k");
   writer.call("chdir", [{ text: folder }], "go there");
   writer.call("pivot_root", [{ text: "." }, { text: "." }], "it becomes /");
@@ -83,12 +100,14 @@ export function openNursery(request: {
   readonly trampoline: Trampoline;
   readonly folder: string;
   readonly cgroups: CgroupHost;
+  /** For births in user namespaces. */
+  readonly kernelTrees?: boolean;
 }): Nursery {
-  const { trampoline, folder, cgroups } = request;
+  const { trampoline, folder, cgroups, kernelTrees = false } = request;
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   using pipes = openPipes();
-  const points = cgroups.hierarchies.map(({ mountPoint }) => mountPoint);
-  const plan = compileNursery(folder, points, pipes.goReader);
+  const mountPoints = cgroups.hierarchies.map(({ mountPoint }) => mountPoint);
+  const plan = compileNursery({ folder, mountPoints, go: pipes.goReader, kernelTrees });
   const args = allocate(88);
   const view = new DataView(args.buffer);
   view.setBigUint64(0, BigInt(namespaceFlags.mount), true);

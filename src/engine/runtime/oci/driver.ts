@@ -184,6 +184,9 @@ function bundleSpec(request: BirthRequest, rootfs: string): RuntimeSpec {
   const root = openPath(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
   try {
     const identity = resolveIdentity(root, request.identity);
+    if (request.spec.linux.uidMappings !== undefined) {
+      throw notImplemented("user namespaces with an OCI runtime are not implemented yet");
+    }
     const process = processSpec(request.spec.process, identity, request.stdio);
     if (request.spec.mounts.some(({ lowers }) => lowers !== undefined)) {
       throw notImplemented("image mounts with an OCI runtime are not implemented yet");
