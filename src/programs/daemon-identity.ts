@@ -29,6 +29,7 @@ export function identityOf(
     securityOptions: [
       ...(host.facts.apparmor ? ["name=apparmor"] : []),
       `name=seccomp,profile=${profileNameOf(options.seccompProfile)}`,
+      ...(engine.userRemap === null ? [] : ["name=userns"]),
       ...(host.cgroupVersion === "2" ? ["name=cgroupns"] : []),
       ...(engine.noNewPrivileges ? ["name=no-new-privileges"] : []),
     ],

@@ -356,7 +356,7 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     dnsSearch: listOf(values, "dns-search"),
     dnsOptions: listOf(values, "dns-opt"),
     cdiFolders: cdiFoldersOf(values, file),
-    userRemap: readUserRemap(textOf(values, "userns-remap")),
+    userRemap: readUserRemap(textOf(values, "userns-remap"), values.get("validate") === true),
   };
 }
 

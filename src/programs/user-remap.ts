@@ -103,10 +103,14 @@ export function nextRange(text: string): number {
   return Math.max(FIRST_ID, ...ends.filter(Number.isSafeInteger));
 }
 
-/** The maps of the flag on this host; null: none. @throws EngineError */
-export function readUserRemap(asked: string | null): UserRemap | null {
+/**
+ * The maps of the flag on this host; null: none.
+ * @param onlyChecks the default user is not made: null while there is none @throws EngineError
+ */
+export function readUserRemap(asked: string | null, onlyChecks: boolean): UserRemap | null {
   if (asked === null) return null;
   if (asked !== "default") return parseUserRemap(asked, readFiles());
+  if (onlyChecks && find(readFiles().passwd, DEFAULT_USER) === null) return null;
   ensureDefaultUser();
   return parseUserRemap(DEFAULT_USER, readFiles());
 }
