@@ -67,6 +67,8 @@ const map = {
     "linux/mount",
     "engine/layer",
   ],
+  // A repository's commit as a folder: the git program, fenced in.
+  "engine/build/git": ["base", "engine/snapshot"],
   "engine/gc": ["base", "oci", "engine/store", "engine/content", "engine/layer", "engine/snapshot"],
   "engine/image": [
     "base",
@@ -170,6 +172,7 @@ const map = {
     "engine/runtime",
     "engine/container",
     "engine/build/dockerfile",
+    "engine/build/git",
     "engine/build/source",
   ],
   "engine/system": [

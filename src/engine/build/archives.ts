@@ -1,14 +1,12 @@
 /** Archives that ADD unpacks: recognised by their bytes, never by their names. */
-import { createReadStream } from "node:fs";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 
 import { EngineError, newId } from "#base";
 import type { ArchiveTree, Found, SourceTree } from "#engine/build/source";
-import { FileDescriptor, O_NONBLOCK, O_RDONLY, openWithoutLinks } from "#linux/path";
-import { bytesOf, peek, plainArchive } from "#wire/tar";
+import { peek, plainArchive } from "#wire/tar";
 
-import { spool } from "./arrival.ts";
+import { bytesIn } from "./file-bytes.ts";
+import { spool } from "./spool.ts";
 
 /** The archive in a file as a tree of its own; null when it is none. @throws EngineError "invalid" for a broken one */
 export async function archiveIn(
@@ -33,28 +31,3 @@ export async function archiveIn(
     throw cause;
   }
 }
-
-function bytesIn({ data, sizeBytes }: Found["node"]): ReadableStream<Uint8Array> | null {
-  if (data === null || sizeBytes === 0) return null;
-  switch (data.kind) {
-    case "bytes":
-      return new Blob([data.bytes]).stream();
-    case "file":
-      if (data.sparse !== null) return null;
-      return streamOf(
-        createReadStream(data.path, { start: data.offset, end: data.offset + sizeBytes - 1 }),
-      );
-    case "root": {
-      const file = new FileDescriptor(
-        openWithoutLinks({
-          rootFd: data.rootFd,
-          path: bytesOf(data.path),
-          flags: O_RDONLY | O_NONBLOCK,
-        }),
-      );
-      return streamOf(createReadStream("", { fd: file.release(), start: 0 }));
-    }
-  }
-}
-
-const streamOf = (source: Readable): ReadableStream<Uint8Array> => Readable.toWeb(source);

@@ -1,10 +1,10 @@
 /** A build's context as it arrives: one archive in one file, read on the way, gone when the build ends. */
-import { closeSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 
-import { invalid, newId, notImplemented, unavailable } from "#base";
+import { invalid } from "#base";
+import { parseGitUrl, resolveCommit } from "#engine/build/git";
+import { type Found, IgnoredTree, type SourceTree } from "#engine/build/source";
 import { PatternMatcher, readIgnoreFile } from "#wire/ignore";
-import { type ArchiveTree, ArchiveWriter, type SourceTree } from "#engine/build/source";
 import {
   encodeTarHeader,
   peek,
@@ -17,12 +17,15 @@ import {
 
 import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
+import { bytesIn } from "./file-bytes.ts";
+import { contextPath, getContext, gitAccessOf, gitTree, type RemoteTree } from "./remote-tree.ts";
+import { spool } from "./spool.ts";
 
 /** No Dockerfile that a person wrote is larger. */
 const DOCKERFILE_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export interface Arrived extends Disposable {
-  readonly tree: ArchiveTree;
+  readonly tree: SourceTree;
   readonly dockerfile: string;
   /** Names the Dockerfile in errors. */
   readonly name: string;
@@ -30,17 +33,34 @@ export interface Arrived extends Disposable {
 
 /** Takes the context in. @throws EngineError "invalid" in Docker's words */
 export async function receiveContext(context: Context, request: BuildRequest): Promise<Arrived> {
-  const folder = join(context.paths.data, "contexts");
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, `${newId()}.tar`);
+  const opened = await openContext(context, request);
+  try {
+    const name = request.dockerfile === "" ? "Dockerfile" : request.dockerfile;
+    const { text, at } = await readDockerfile(opened.tree, name);
+    const tree = await withoutIgnored(opened.tree, at);
+    return { tree, dockerfile: text, name, [Symbol.dispose]: () => opened[Symbol.dispose]() };
+  } catch (cause) {
+    opened[Symbol.dispose]();
+    throw cause;
+  }
+}
+
+async function openContext(context: Context, request: BuildRequest): Promise<RemoteTree> {
+  const { remote, signal } = request;
+  const source = remote === "" ? null : parseGitUrl(remote);
+  if (source !== null) {
+    const access = gitAccessOf(request);
+    const keepGitDir = /^(?:1|true)$/i.test(
+      request.buildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] ?? "",
+    );
+    const commit = await resolveCommit(source, { access, signal });
+    return await gitTree(context, source, { commit, keepGitDir, access, signal });
+  }
+  const path = contextPath(context, "tar");
   const dispose = () => rmSync(path, { force: true });
   try {
-    const stream = await openStream(request);
-    const tree = await spool(stream, path, request.signal);
-    const name = request.dockerfile === "" ? "Dockerfile" : request.dockerfile;
-    const { text, at } = readDockerfile(tree, name);
-    ignoreFiles(tree, at);
-    return { tree, dockerfile: text, name, [Symbol.dispose]: dispose };
+    const tree = await spool(await openStream(request), path, signal);
+    return { tree, [Symbol.dispose]: dispose };
   } catch (cause) {
     dispose();
     throw cause;
@@ -57,25 +77,9 @@ async function openStream({
     return await plainArchive(context);
   }
   if (!/^https?:\/\//i.test(remote)) {
-    throw notImplemented(`not implemented yet: the build context ${JSON.stringify(remote)}`);
+    throw invalid(`remoteURL (${remote}) could not be recognized as URL`);
   }
-  if (/\.git(?:#.*)?$/.test(remote)) {
-    throw notImplemented("not implemented yet: a git repository as the build context");
-  }
-  let response: Response;
-  try {
-    response = await fetch(remote, { signal });
-  } catch (cause) {
-    throw unavailable(
-      `error downloading remote context ${remote}: the server could not be reached`,
-      { cause },
-    );
-  }
-  if (!response.ok || response.body === null) {
-    await response.body?.cancel();
-    throw invalid(`failed to GET ${remote} with status ${response.status} ${response.statusText}`);
-  }
-  const peeked = await peek(response.body);
+  const peeked = await peek(await getContext(remote, signal));
   if (peeked.kind !== "other" && peeked.kind !== "json") return await plainArchive(peeked.stream);
   return dockerfileAlone(peeked.stream);
 }
@@ -105,29 +109,11 @@ async function dockerfileAlone(
   });
 }
 
-/** Reads an archive into a file and a tree. The file is the caller's to delete. */
-export async function spool(
-  stream: ReadableStream<Uint8Array>,
-  path: string,
-  signal: AbortSignal,
-): Promise<ArchiveTree> {
-  const writer = new ArchiveWriter(path);
-  let ended = false;
-  try {
-    for await (const chunk of stream) {
-      signal.throwIfAborted();
-      writer.push(chunk);
-    }
-    const tree = writer.end();
-    ended = true;
-    return tree;
-  } finally {
-    if (!ended) writer.close();
-  }
-}
-
 /** `Dockerfile`, or in its absence `dockerfile`, as everywhere. */
-function readDockerfile(tree: ArchiveTree, name: string): { text: string; at: string } {
+async function readDockerfile(
+  tree: SourceTree,
+  name: string,
+): Promise<{ text: string; at: string }> {
   const path = name.replace(/^(?:\.?\/)+/, "");
   const found =
     tree.find(rawOf(path), { follow: true }) ??
@@ -136,30 +122,22 @@ function readDockerfile(tree: ArchiveTree, name: string): { text: string; at: st
     throw invalid(`Cannot locate specified Dockerfile: ${name}`);
   }
   if (found.node.sizeBytes === 0) throw invalid(`the Dockerfile (${name}) cannot be empty`);
-  return { text: textOfFile(tree, found.path), at: textOf(found.path) };
+  return { text: await textOfFile(found), at: textOf(found.path) };
 }
 
 /** A file of the context as text. @throws EngineError "invalid" when it is too large */
-function textOfFile(tree: SourceTree, path: string): string {
-  const node = tree.at(path);
-  if (node?.data?.kind !== "file") return "";
+async function textOfFile({ path, node }: Found): Promise<string> {
   if (node.sizeBytes > DOCKERFILE_LIMIT_BYTES) throw invalid(`${textOf(path)} is too large`);
-  const { path: file, offset } = node.data;
-  const bytes = Buffer.alloc(node.sizeBytes);
-  const fd = openSync(file, "r");
-  try {
-    readSync(fd, bytes, 0, bytes.length, offset);
-  } finally {
-    closeSync(fd);
-  }
-  return new TextDecoder().decode(bytes);
+  const bytes = bytesIn(node);
+  return bytes === null ? "" : new TextDecoder().decode(await new Response(bytes).arrayBuffer());
 }
 
 /** `<Dockerfile>.dockerignore` before `.dockerignore`. The CLI has left most of it out already. */
-function ignoreFiles(tree: ArchiveTree, dockerfile: string): void {
+async function withoutIgnored(tree: SourceTree, dockerfile: string): Promise<SourceTree> {
   const own = tree.find(rawOf(`${dockerfile}.dockerignore`), { follow: true });
   const found = own ?? tree.find(".dockerignore", { follow: true });
-  if (found === null || found.node.type !== "file") return;
-  const matcher = new PatternMatcher(readIgnoreFile(textOfFile(tree, found.path)));
-  if (!matcher.isEmpty) tree.remove((path) => matcher.matches(textOf(path)));
+  if (found === null || found.node.type !== "file") return tree;
+  const matcher = new PatternMatcher(readIgnoreFile(await textOfFile(found)));
+  if (matcher.isEmpty) return tree;
+  return new IgnoredTree(tree, (path) => matcher.matches(textOf(path)));
 }

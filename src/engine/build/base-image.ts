@@ -1,5 +1,6 @@
 /** What a stage stands on: nothing, another stage, or an image that is here or is pulled. */
 import { invalid, kindOf } from "#base";
+import type { SourceTree } from "#engine/build/source";
 import type { Image } from "#engine/image";
 import {
   familiarReference,
@@ -11,10 +12,11 @@ import {
   withDefaultTag,
 } from "#oci";
 
+import { CopyPlan } from "./copy.ts";
 import type { PlannedStage } from "./plan.ts";
 import type { BuildScope } from "./solver.ts";
 import type { StageBuilder } from "./stage-builder.ts";
-import { emptyState, type StageState, stateOf } from "./stage-state.ts";
+import { committed, emptyState, type StageState, stateOf } from "./stage-state.ts";
 
 export interface Base {
   readonly state: StageState;
@@ -39,17 +41,43 @@ export async function resolveBase(
     };
   }
   const platform = asked === "" ? scope.platform : parsePlatform(asked);
-  if (base.image === "scratch") {
+  const named = "context" in base ? await scope.named(base.context) : null;
+  if (named?.kind === "tree") return await fromTree(scope, named.tree, { platform, builder });
+  const name = named?.name ?? ("image" in base ? base.image : "");
+  if (name === "scratch") {
     const created = new Date((scope.epochSec ?? 0) * 1000).toISOString();
     return { state: emptyState(platform, created), triggers: [], image: null };
   }
   const strict = asked !== "" || scope.request.platform !== null;
-  const image = await findImage(scope, base.image, { platform: strict ? platform : null, builder });
+  const image = await findImage(scope, name, { platform: strict ? platform : null, builder });
   return {
     state: stateOf(image.id, image.config),
     triggers: image.config.config?.OnBuild ?? [],
     image,
   };
+}
+
+/** `FROM` of a named context that is no image: its files, and nothing else. */
+async function fromTree(
+  scope: BuildScope,
+  tree: SourceTree,
+  { platform, builder }: { platform: Platform; builder: StageBuilder },
+): Promise<Base> {
+  const { context, lease, signal, epochSec } = scope;
+  const plan = new CopyPlan({ root: null, nowSec: builder.nowSec, latestSec: epochSec });
+  const found = tree.find("", { follow: true });
+  if (found === null) throw invalid("a named context is empty");
+  const item = { tree, found, owner: null, mode: null, isExcluded: null, whole: false };
+  plan.add({ ...item, destination: "/" });
+  using hold = context.gc.hold();
+  void hold;
+  const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });
+  lease.keep({ layers: [diffId] });
+  const created = new Date((epochSec ?? 0) * 1000).toISOString();
+  const createdBy = "FROM a named context";
+  const state = emptyState(platform, created);
+  const made = { createdBy, created, layer: diffId, key: `context ${diffId}` };
+  return { state: committed(state, made), triggers: [], image: null };
 }
 
 /** An image by name, pulled when it is not here or when a newer one is wanted. @throws EngineError in Docker's words */

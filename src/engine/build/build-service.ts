@@ -8,8 +8,10 @@ import type { OnBuildEvent } from "./events.ts";
 export interface BuildRequest {
   /** An archive, plain or compressed; null when `remote` says where it is, or for none. */
   readonly context: ReadableStream<Uint8Array> | null;
-  /** A URL of an archive or of a Dockerfile; "" for none. */
+  /** A URL of a git repository, an archive or a Dockerfile; "" for none. */
   readonly remote: string;
+  /** `--build-context`: `docker-image://…`, or the URL of a git repository or an archive, by name. */
+  readonly contexts: ReadonlyMap<string, string>;
   /** Its path in the context. */
   readonly dockerfile: string;
   /** Whole references. */

@@ -2,7 +2,7 @@
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
-import { invalid, newId, notImplemented, unavailable } from "#base";
+import { invalid, newId, unavailable } from "#base";
 import type { Found, SourceTree } from "#engine/build/source";
 
 import type { BuildScope } from "./solver.ts";
@@ -17,7 +17,7 @@ export interface Download {
   readonly found: Found;
 }
 
-export const isRemote = (source: string): boolean => /^(?:https?|git|ssh):\/\/|^git@/i.test(source);
+export const isRemote = (source: string): boolean => /^https?:\/\//i.test(source);
 
 /** @throws EngineError "invalid" when it cannot be had, or is not what was promised */
 export async function fetchSource(
@@ -25,9 +25,6 @@ export async function fetchSource(
   url: string,
   checksum: string,
 ): Promise<Download> {
-  if (!/^https?:/i.test(url) || /\.git(?:[#?].*)?$/.test(url)) {
-    throw notImplemented(`not implemented yet: ADD of the git repository ${url}`);
-  }
   const wanted = checksumOf(checksum);
   const name = decodeURIComponent(new URL(url).pathname.split("/").at(-1) ?? "");
   if (name === "" || name.includes("/") || name === ".." || name === ".") {

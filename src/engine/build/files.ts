@@ -15,6 +15,7 @@ import { CopyPlan, type ModeChange, type Owner } from "./copy.ts";
 import { type Download, fetchSource, isRemote } from "./download.ts";
 import { InputDigest, type Match, matchSources } from "./inputs.ts";
 import { parseMode } from "./mode.ts";
+import { findRepositories, openRepository, type Repository } from "./repositories.ts";
 import { stageOrImage } from "./run.ts";
 import { rootOf } from "./run-mounts.ts";
 import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.ts";
@@ -31,6 +32,7 @@ interface Gathered {
   readonly tree: SourceTree;
   readonly matches: readonly Source[];
   readonly downloads: readonly Download[];
+  readonly repositories: readonly Repository[];
   readonly heredocs: readonly { readonly name: string; readonly content: string }[];
 }
 
@@ -55,6 +57,7 @@ export async function copyFiles(
     digest.add(gathered.tree, found, { as, isExcluded, keepOwner: false });
   }
   for (const { name, content } of gathered.heredocs) digest.text(`${name}\n${content}`);
+  for (const { fact } of gathered.repositories) digest.text(fact);
   for (const { name, digest: known } of gathered.downloads) digest.text(`${name}\n${known}`);
   const place = rawOf(absolutePath(destination, state, true));
   const from = kind === "copy" ? instruction.from : "";
@@ -118,8 +121,11 @@ async function gather(
   const from = instruction.kind === "copy" ? instruction.from : "";
   const tree = from === "" ? scope.arrived.tree : (await stageOrImage(builder, from)).tree;
   const parents = instruction.kind === "copy" && instruction.parents;
-  const remote = instruction.kind === "add" ? instruction.sources.filter(isRemote) : [];
-  const local = instruction.sources.filter((source) => !remote.includes(source));
+  const repositories = await findRepositories(scope, instruction);
+  const isGit = new Set(repositories.map(({ written }) => written));
+  const others = instruction.sources.filter((source) => !isGit.has(source));
+  const remote = instruction.kind === "add" ? others.filter(isRemote) : [];
+  const local = others.filter((source) => !remote.includes(source));
   const matches = local.flatMap((written) =>
     matchSources(tree, written, { parents, name }).map((match) => ({ ...match, written })),
   );
@@ -133,7 +139,7 @@ async function gather(
     const checksum = instruction.kind === "add" ? instruction.checksum : "";
     downloads.push(await fetchSource(scope, url, checksum));
   }
-  return { tree, matches, heredocs, downloads };
+  return { tree, matches, heredocs, downloads, repositories };
 }
 
 function checkDestination(
@@ -171,12 +177,14 @@ async function write(builder: StageBuilder, request: WriteRequest): Promise<Dige
     latestSec: scope.epochSec,
   });
   const scratch = join(context.paths.data, "scratch", newId());
+  using opened = new DisposableStack();
   try {
     for (const match of gathered.matches) {
       const archive = await unpackable(request, match, scratch);
       if (archive !== null) addArchive(plan, archive, { place, owner: chown, request });
       else addMatch(plan, match, { tree: gathered.tree, owner, request });
     }
+    await addRepositories(plan, builder, { request, owner: chown, opened });
     addMade(plan, builder, { gathered, place, owner, mode });
     await addDownloads(plan, builder, { request, owner: chown, scratch });
     const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });
@@ -265,6 +273,22 @@ async function addDownloads(
       sizeBytes: found.node.sizeBytes,
       data: found.node.data,
     });
+  }
+}
+
+async function addRepositories(
+  plan: CopyPlan,
+  builder: StageBuilder,
+  options: { request: WriteRequest; owner: Owner | null; opened: DisposableStack },
+): Promise<void> {
+  const { request, owner, opened } = options;
+  const { gathered, place: destination, mode, isExcluded, signal } = request;
+  for (const repository of gathered.repositories) {
+    const { tree } = opened.use(await openRepository(builder.scope, repository, signal));
+    const found = tree.find("", { follow: true });
+    if (found === null) continue;
+    const item = { tree, found, destination, mode, isExcluded, whole: false };
+    plan.add({ ...item, owner: owner ?? { uid: 0, gid: 0 } });
   }
 }
 

@@ -16,7 +16,10 @@ export interface PlannedStage {
   /** Its place in the file, from 0: `--from=0`. */
   readonly index: number;
   /** What FROM says, expanded: a stage before, or an image. */
-  readonly base: { readonly stage: number } | { readonly image: string };
+  readonly base:
+    | { readonly stage: number }
+    | { readonly image: string }
+    | { readonly context: string };
   readonly platform: string;
 }
 
@@ -31,11 +34,22 @@ export interface BuildPlan {
 /** @throws EngineError "invalid" */
 export function planBuild(
   file: Dockerfile,
-  { target, globals }: { target: string; globals: Readonly<Record<string, string>> },
+  options: {
+    target: string;
+    globals: Readonly<Record<string, string>>;
+    /** Names of `--build-context`: they go before stages and images. */
+    contexts?: { has(name: string): boolean };
+  },
 ): BuildPlan {
-  const planned = file.stages.map((stage, index) => planStage(file, stage, index, globals));
-  const find = (name: string): number | null => findStage(file.stages, name);
-  const wanted = target === "" ? file.stages.length - 1 : find(target);
+  const { target, globals, contexts } = options;
+  const isContext = (name: string): boolean => contexts?.has(name) === true;
+  const planned = file.stages.map((stage, index): PlannedStage => {
+    const { name, ...one } = planStage(file, stage, index, globals);
+    return isContext(name) ? { ...one, base: { context: name } } : one;
+  });
+  const find = (name: string): number | null =>
+    isContext(name) ? null : findStage(file.stages, name);
+  const wanted = target === "" ? file.stages.length - 1 : findStage(file.stages, target);
   if (wanted === null) throw invalid(`target stage "${target}" could not be found`);
   const order: PlannedStage[] = [];
   const state = new Map<number, "open" | "done">();
@@ -70,7 +84,7 @@ function planStage(
   stage: Stage,
   index: number,
   globals: Readonly<Record<string, string>>,
-): PlannedStage {
+): PlannedStage & { readonly name: string } {
   const line = stage.location.startLine;
   const expand = (text: string): string => {
     try {
@@ -90,7 +104,7 @@ function planStage(
     (each) => each.name !== "" && each.name === name.toLowerCase(),
   );
   const platform = expand(stage.platform);
-  return { stage, index, platform, base: found < 0 ? { image: name } : { stage: found } };
+  return { stage, index, platform, name, base: found < 0 ? { image: name } : { stage: found } };
 }
 
 function needsOf({ stage, base }: PlannedStage, find: (name: string) => number | null): number[] {

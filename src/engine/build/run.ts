@@ -6,6 +6,7 @@ import {
   parseMount,
   type RunMountRequest,
 } from "#engine/build/dockerfile";
+import type { SourceTree } from "#engine/build/source";
 import type { NetworkMode } from "#engine/container";
 import { formatPlatform, type Digest } from "#oci";
 import { FrameDecoder } from "#wire/docker";
@@ -117,13 +118,20 @@ async function sourceOf(
 ): Promise<MountSource | null> {
   if (type !== "bind") return null;
   if (from === "") return { kind: "context", tree: builder.scope.arrived.tree };
-  return { kind: "layers", ...(await stageOrImage(builder, from)) };
+  const { layers, tree } = await stageOrImage(builder, from);
+  return layers === null ? { kind: "context", tree } : { kind: "layers", layers, tree };
 }
 
-/** The root that `--from` or `from=` names. */
-export async function stageOrImage(builder: StageBuilder, name: string) {
+/** The files that `--from` or `from=` names; their layers, unless they are a named context's. */
+export async function stageOrImage(
+  builder: StageBuilder,
+  from: string,
+): Promise<{ layers: readonly Digest[] | null; tree: SourceTree }> {
   const { scope } = builder;
-  const index = scope.plan.find(name);
+  const named = await scope.named(from);
+  if (named?.kind === "tree") return { layers: null, tree: named.tree };
+  const name = named?.name ?? from;
+  const index = named === null ? scope.plan.find(name) : null;
   if (name === "scratch") return { layers: [], tree: scope.root([]) };
   const layers =
     index === null

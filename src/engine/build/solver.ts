@@ -19,6 +19,7 @@ import type { Context } from "./context.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
 import { type BuildPlan, planBuild, type PlannedStage } from "./plan.ts";
+import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
 import { imageConfigOf, type StageState } from "./stage-state.ts";
 import { StageBuilder } from "./stage-builder.ts";
@@ -41,6 +42,8 @@ export interface BuildScope extends Disposable {
   readonly consumed: Set<string>;
   /** A stage's end, by its place in the file. */
   stage(index: number): Promise<StageState>;
+  /** What `--build-context` has under a name, opened once; null for a name it has not. */
+  named(name: string): Promise<NamedContext> | null;
   /** The root of a finished stage or of an image; one for the whole build. */
   root(layers: readonly Digest[]): RootTree;
   tell(stage: number, event: BuildEvent): Promise<void>;
@@ -54,7 +57,11 @@ export async function solve(context: Context, request: BuildRequest): Promise<Bu
   await warn(file, request);
   const platform = request.platform ?? hostPlatform();
   const globals = globalArguments(file, request, platform);
-  const plan = planBuild(file, { target: request.target, globals });
+  const plan = planBuild(file, {
+    target: request.target,
+    globals,
+    contexts: request.contexts,
+  });
   if (request.checkOnly) return { id: null };
   const abort = new AbortController();
   const stop = () => abort.abort(request.signal.reason);
@@ -140,6 +147,7 @@ class Run implements BuildScope {
   readonly #events: OrderedEvents;
   readonly #stages = new Map<number, Promise<StageState>>();
   readonly #roots = new Map<string, RootTree>();
+  readonly #named = new Map<string, Promise<NamedContext>>();
   readonly #owned: (() => void)[] = [];
 
   constructor(context: Context, request: BuildRequest, parts: Parts) {
@@ -164,6 +172,19 @@ class Run implements BuildScope {
     const stage = this.#stages.get(index);
     if (stage === undefined) throw invalid(`stage ${index} could not be found`);
     return stage;
+  }
+
+  named(name: string): Promise<NamedContext> | null {
+    const { context, request } = this;
+    const value = request.contexts.get(name);
+    if (value === undefined) return null;
+    let opened = this.#named.get(name);
+    if (opened === undefined) {
+      const asked = { name, value, request: { ...request, signal: this.signal } };
+      opened = openNamedContext(context, asked, (undo) => this.own(undo));
+      this.#named.set(name, opened);
+    }
+    return opened;
   }
 
   root(layers: readonly Digest[]): RootTree {

@@ -8,7 +8,7 @@ import { LayerTree, type LayerNode } from "#engine/layer";
 import { isType, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG } from "#linux/path";
 import { TarParser } from "#wire/tar";
 
-import { below, type Found, type SourceNode, type SourceTree } from "./tree.ts";
+import { type Found, type SourceNode, type SourceTree } from "./tree.ts";
 
 const LINK_LIMIT = 40;
 
@@ -121,19 +121,6 @@ export class ArchiveTree implements SourceTree {
   digestOf(_path: string, { data }: SourceNode): string {
     if (data?.kind !== "file") return EMPTY_DIGEST;
     return this.#digests.get(data.offset) ?? EMPTY_DIGEST;
-  }
-
-  /** Takes out what an ignore file names; a folder goes when nothing of it is left. */
-  remove(isIgnored: (path: string) => boolean): void {
-    const prune = (directory: LayerNode, at: string): void => {
-      for (const [name, node] of directory.children ?? []) {
-        const path = below(at, name);
-        if (node.children) prune(node, path);
-        const isEmpty = node.children === null || node.children.size === 0;
-        if (isEmpty && isIgnored(path)) directory.children?.delete(name);
-      }
-    };
-    prune(this.#root, "");
   }
 
   #node(path: string): LayerNode | null {

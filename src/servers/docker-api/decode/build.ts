@@ -29,6 +29,7 @@ export function decodeBuild(call: Call): BuildOptions {
   const platform = query.text("platform");
   return {
     remote: query.text("remote"),
+    contexts: decodeContexts(query.text("contexts")),
     dockerfile: query.text("dockerfile"),
     tags: [
       ...new Set(
@@ -168,6 +169,16 @@ function decodeSecrets(header: string): ReadonlyMap<string, Uint8Array> {
     secrets.map(([id, value]) => {
       if (typeof value !== "string") throw invalid(`invalid secret ${id}`);
       return [id, new Uint8Array(Buffer.from(value, "base64"))];
+    }),
+  );
+}
+
+/** Naru's own: `{"name": "docker-image://…"}`, as `--build-context` has them. */
+function decodeContexts(text: string): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(recordOf(text, "contexts")).map(([name, value]) => {
+      if (typeof value === "string" && name !== "") return [name, value];
+      throw invalid(`invalid context ${name}`);
     }),
   );
 }

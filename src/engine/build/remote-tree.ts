@@ -1,0 +1,120 @@
+/** Trees from elsewhere: repositories and archives of web servers, kept beside the contexts until the build ends. */
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { invalid, newId, notImplemented, sentenceOf, unavailable } from "#base";
+import {
+  checkOut,
+  type GitAccess,
+  type GitCommit,
+  type GitSource,
+  parseGitUrl,
+  resolveCommit,
+} from "#engine/build/git";
+import { RootTree, type SourceTree } from "#engine/build/source";
+import { removeTree } from "#engine/snapshot";
+import { plainArchive } from "#wire/tar";
+
+import type { BuildRequest } from "./build-service.ts";
+import type { Context } from "./context.ts";
+import { spool } from "./spool.ts";
+
+export interface RemoteTree extends Disposable {
+  readonly tree: SourceTree;
+}
+
+/** `contexts`: gone with the build, and at the next start whatever happened. */
+export function contextPath({ paths }: Context, ending: string): string {
+  const folder = join(paths.data, "contexts");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return join(folder, `${newId()}.${ending}`);
+}
+
+export const gitAccessOf = ({ agents, secrets }: BuildRequest): GitAccess => {
+  const token = secrets.get("GIT_AUTH_TOKEN");
+  return {
+    agent: agents.get("default") ?? null,
+    token: token === undefined ? null : new TextDecoder().decode(token).trim(),
+  };
+};
+
+export async function gitTree(
+  context: Context,
+  source: GitSource,
+  options: { commit: GitCommit; keepGitDir: boolean; access: GitAccess; signal: AbortSignal },
+): Promise<RemoteTree> {
+  const folder = contextPath(context, "git");
+  const drop = () => {
+    // What cannot be deleted now goes at the next start.
+    removeTree(folder).catch((cause: unknown) =>
+      context.log.warn("a checkout was not removed", { folder, error: sentenceOf(cause) }),
+    );
+  };
+  try {
+    const top = await checkOut(source, options.commit, { ...options, folder });
+    const tree = new RootTree([top]);
+    return {
+      tree,
+      [Symbol.dispose]: () => {
+        tree[Symbol.dispose]();
+        drop();
+      },
+    };
+  } catch (cause) {
+    drop();
+    throw cause;
+  }
+}
+
+/** What `--build-context` may name: an image, or files. */
+export type NamedContext =
+  | { readonly kind: "image"; readonly name: string }
+  | { readonly kind: "tree"; readonly tree: SourceTree };
+
+/** @param own called with what is to be given back when the build ends */
+export async function openNamedContext(
+  context: Context,
+  { name, value, request }: { name: string; value: string; request: BuildRequest },
+  own: (undo: () => void) => void,
+): Promise<NamedContext> {
+  const { signal } = request;
+  if (value.startsWith("docker-image://")) {
+    return { kind: "image", name: value.slice("docker-image://".length) };
+  }
+  const source = parseGitUrl(value);
+  if (source !== null) {
+    const access = gitAccessOf(request);
+    const commit = await resolveCommit(source, { access, signal });
+    const opened = await gitTree(context, source, { commit, keepGitDir: false, access, signal });
+    own(() => opened[Symbol.dispose]());
+    return { kind: "tree", tree: opened.tree };
+  }
+  if (/^https?:\/\//i.test(value)) {
+    const path = contextPath(context, "tar");
+    own(() => rmSync(path, { force: true }));
+    const body = await getContext(value, signal);
+    return { kind: "tree", tree: await spool(await plainArchive(body), path, signal) };
+  }
+  if (value.startsWith("oci-layout://")) {
+    throw notImplemented(`not implemented yet: the build context ${name}=${value}`);
+  }
+  throw invalid(`invalid context ${name}: ${JSON.stringify(value)} is no URL of a context`);
+}
+
+/** @throws EngineError in Docker's words */
+export async function getContext(
+  url: string,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array>> {
+  let response: Response;
+  try {
+    response = await fetch(url, { signal });
+  } catch (cause) {
+    throw unavailable(`error downloading remote context ${url}: the server could not be reached`, {
+      cause,
+    });
+  }
+  if (response.ok && response.body !== null) return response.body;
+  await response.body?.cancel();
+  throw invalid(`failed to GET ${url} with status ${response.status} ${response.statusText}`);
+}
