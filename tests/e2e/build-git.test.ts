@@ -112,7 +112,7 @@ interface Told {
 
 /** A build without an archive, as a client that has only a URL asks for it. */
 async function post(query: Record<string, string>, body?: Uint8Array): Promise<Told> {
-  const response = await fetch(`http://d/v1.51/build?${new URLSearchParams(query)}`, {
+  const response = await fetch(`http://d/v1.51/build?${new URLSearchParams(query).toString()}`, {
     method: "POST",
     unix: engine.socket,
     ...(body === undefined ? {} : { body, headers: { "Content-Type": "application/x-tar" } }),
