@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 
+import { Readable } from "node:stream";
+
 import { pumpFromSource, pumpToSink, readableOf } from "./index.ts";
 
 const cleanups: (() => void)[] = [];
@@ -85,6 +87,18 @@ test("what is not read is not taken from the connection", async () => {
   const reader = stream.getReader();
   expect((await reader.read()).value?.length).toBeGreaterThan(0);
   await reader.cancel();
+});
+
+test("chunks that are there together are handed on as one, in order and to the last", async () => {
+  const source = new Readable({ read: () => undefined });
+  const stream = readableOf(source);
+  for (let number = 0; number < 1000; number += 1) source.push(Buffer.from(`${number},`));
+  source.push(null);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of stream) pieces.push(piece);
+  expect(pieces.length).toBeLessThan(10);
+  const expected = Array.from({ length: 1000 }, (_, number) => `${number},`).join("");
+  expect(Buffer.concat(pieces).toString()).toBe(expected);
 });
 
 test("half-close ends the input while the output goes on", async () => {

@@ -4,6 +4,8 @@
  */
 import type { Readable, Writable } from "node:stream";
 
+import { joinBytes } from "#base";
+
 /** Resolves true when `sink` takes more, false when it is gone. */
 function drained(sink: Writable): Promise<boolean> {
   return new Promise((resolve) => {
@@ -81,38 +83,68 @@ export async function startedStream(
   );
 }
 
+/** What `readableOf` takes at once at the most, give or take one chunk. */
+const TAKEN_BYTES = 256 * 1024;
+
 /**
- * What arrives on `source`, as the engine reads it: paused whenever nobody asks. When the engine wants no more,
- * `source` stays paused, and is the caller's to drop or to cut off.
+ * What arrives on `source`, as the engine reads it: paused whenever nobody asks. What has come by the time it is
+ * handed on goes as one piece: the docker CLI sends an archive in chunks of less than a block, and each of them
+ * would cost as much as 100 kB. When the engine wants no more, `source` stays paused, and is the caller's to drop or
+ * to cut off.
  */
 export function readableOf(source: Readable): ReadableStream<Uint8Array> {
   let release = () => {};
+  let taken: Uint8Array[] = [];
+  let takenBytes = 0;
+  let isAsked = false;
+  let isDue = false;
+  const give = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    const [only] = taken;
+    if (only === undefined) return;
+    controller.enqueue(taken.length === 1 ? only : joinBytes(taken));
+    [taken, takenBytes, isAsked] = [[], 0, false];
+  };
+  const giveSoon = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    if (isDue || !isAsked || taken.length === 0) return;
+    isDue = true;
+    setImmediate(() => {
+      isDue = false;
+      if (isAsked) give(controller);
+    });
+  };
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
         source.pause();
-        const give = (chunk: Uint8Array) => {
-          source.pause();
-          controller.enqueue(chunk);
+        const take = (chunk: Uint8Array) => {
+          taken.push(chunk);
+          takenBytes += chunk.length;
+          if (takenBytes >= TAKEN_BYTES) source.pause();
+          giveSoon(controller);
         };
         const end = () => {
           release();
+          give(controller);
           controller.close();
         };
         const fail = (error?: unknown) => {
           release();
           controller.error(error ?? new Error("the client went away"));
         };
-        const events = { data: give, end, aborted: fail, error: fail, close: fail };
+        const events = { data: take, end, aborted: fail, error: fail, close: fail };
         for (const [name, listener] of Object.entries(events)) source.on(name, listener);
         release = () => {
+          isAsked = false;
           for (const [name, listener] of Object.entries(events)) source.off(name, listener);
           // An error that comes late must not be an uncaught one.
           source.on("error", () => {});
         };
       },
-      pull() {
-        source.resume();
+      pull(controller) {
+        isAsked = true;
+        // Pausing and resuming costs more than what comes in between: it happens only when nobody asks for long.
+        if (takenBytes < TAKEN_BYTES) source.resume();
+        giveSoon(controller);
       },
       cancel() {
         release();
