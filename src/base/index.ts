@@ -1,6 +1,7 @@
 /** No domain in here: what every room may use. */
 export * from "./bytes.ts";
 export * from "./clock.ts";
+export * from "./durations.ts";
 export * from "./errors.ts";
 export * from "./ids.ts";
 export * from "./later.ts";

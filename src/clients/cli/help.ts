@@ -3,7 +3,7 @@ import type { CommandEntry } from "./commands/command.ts";
 import { commands, groups } from "./commands/table.ts";
 import { globalFlags } from "./config/global-flags.ts";
 import type { FlagSpec } from "./flags/spec.ts";
-import { durationText } from "./flags/values.ts";
+import { durationText } from "#base";
 import { STDOUT } from "./terminal/stdio.ts";
 import { windowSize } from "./terminal/tty.ts";
 

@@ -2,8 +2,8 @@
  * One probe: an exec whose output is bounded and whose time is. A probe is never left behind: when its time is up, or
  * nobody wants its answer any more, everything in its session is killed.
  */
-import { sentenceOf, unavailable } from "#base";
-import { durationText, type Probe } from "#engine/health";
+import { durationText, sentenceOf, unavailable } from "#base";
+import type { Probe } from "#engine/health";
 import { attempt } from "#linux/ffi";
 import { pidfdOpen, pidfdSendSignal, readProcessStat, SIGKILL } from "#linux/process";
 
@@ -80,7 +80,7 @@ async function exchange(
     const said = output.text === "" ? "" : `: ${output.text}`;
     return {
       exitCode: -1,
-      output: `Health check exceeded timeout (${durationText(probe.timeoutMs)})${said}`,
+      output: `Health check exceeded timeout (${durationText(probe.timeoutMs * 1e6)})${said}`,
     };
   } finally {
     streams.detach();

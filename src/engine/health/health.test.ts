@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { checkHealth, type HealthConfig, mergeHealth, probeOf } from "./config.ts";
-import { afterProbe, delayMs, durationText, startedHealth, stoppedHealth } from "./health.ts";
+import { afterProbe, delayMs, startedHealth, stoppedHealth } from "./health.ts";
 
 const config = (change: Partial<HealthConfig> = {}): HealthConfig => ({
   test: ["CMD", "true"],
@@ -115,16 +115,4 @@ describe("what the answers add up to", () => {
     const rare = probe({ intervalMs: 1e12 });
     expect(delayMs(healthy, { probe: rare, runForMs: 0 })).toBeLessThan(2 ** 31);
   });
-});
-
-test("durations read as Go writes them", () => {
-  expect([1, 1.5, 500, 1000, 1500, 90_000, 3_600_000].map(durationText)).toEqual([
-    "1ms",
-    "1.5ms",
-    "500ms",
-    "1s",
-    "1.5s",
-    "1m30s",
-    "1h0m0s",
-  ]);
 });

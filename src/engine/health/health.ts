@@ -59,13 +59,3 @@ export function delayMs(
   const starts = health.status === "starting" && runForMs < probe.startPeriodMs;
   return Math.min(starts ? probe.startIntervalMs : probe.intervalMs, TIMER_LIMIT_MS);
 }
-
-/** A duration as Go writes it, as it stands in Docker's sentences: `1m30s`, `1.5s`, `500ms`. */
-export function durationText(durationMs: number): string {
-  if (durationMs < 1000) return `${Number(durationMs.toFixed(6))}ms`;
-  const hours = Math.floor(durationMs / 3_600_000);
-  const minutes = Math.floor(durationMs / 60_000) % 60;
-  const seconds = Number(((durationMs % 60_000) / 1000).toFixed(9));
-  if (hours > 0) return `${hours}h${minutes}m${seconds}s`;
-  return minutes > 0 ? `${minutes}m${seconds}s` : `${seconds}s`;
-}

@@ -1,5 +1,5 @@
 /** Values of log options as Docker writes them: sizes, truth values, durations, numbers. Pure. */
-import { invalid } from "#base";
+import { invalid, parseDuration } from "#base";
 
 export type LogOptions = Readonly<Record<string, string>>;
 
@@ -33,22 +33,5 @@ export function parseUnsigned(text: string): number {
   return Math.min(value, Number.MAX_SAFE_INTEGER);
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-};
-
 /** A Go duration in milliseconds: `1.5s`, `1m30s`. @throws EngineError "invalid" in Go's words */
-export function parseDurationMs(text: string): number {
-  if (text === "0") return 0;
-  const parts = [...text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)/gy)];
-  if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) {
-    throw invalid(`time: invalid duration ${JSON.stringify(text)}`);
-  }
-  return parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (UNIT_MS[unit] ?? 0), 0);
-}
+export const parseDurationMs = (text: string): number => parseDuration(text) / 1e6;

@@ -2,12 +2,12 @@
  * Flags as spf13/pflag reads them, which is what docker's users are used to: `--name v`, `--name=v`, `-n v`, `-nv`,
  * `-n=v`, `-itd`, `--rm=false`, `--` ends them, and for `run` and `exec` the first argument does.
  */
+import { parseDuration } from "#base";
 import { Flags, type FlagSpec, type FlagValue } from "./spec.ts";
 import {
   INT64,
   parseBool,
   parseBytes,
-  parseDuration,
   parseInteger,
   parseNanoCpus,
   quote,

@@ -1,16 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import * as fc from "fast-check";
 
-import {
-  durationText,
-  INT64,
-  parseBool,
-  parseBytes,
-  parseDuration,
-  parseInteger,
-  parseNanoCpus,
-  UINT16,
-} from "./values.ts";
+import { INT64, parseBool, parseBytes, parseInteger, parseNanoCpus, UINT16 } from "./values.ts";
 
 describe("sizes are read as docker/go-units reads memory", () => {
   test.each([
@@ -32,33 +22,6 @@ describe("sizes are read as docker/go-units reads memory", () => {
     ["5x5", 'strconv.ParseFloat: parsing "5x5": invalid syntax'],
     ["", "invalid size: ''"],
   ])("%p is refused", (text, message) => expect(() => parseBytes(text)).toThrow(message));
-});
-
-describe("durations are Go's", () => {
-  test.each([
-    ["1h30m", 5400e9],
-    ["1.5s", 1.5e9],
-    ["-2ms", -2e6],
-    ["0", 0],
-    [".5s", 0.5e9],
-    ["3us", 3000],
-  ])("%s", (text, nanoseconds) => expect(parseDuration(text)).toBe(nanoseconds));
-
-  test.each([
-    ["5", 'time: missing unit in duration "5"'],
-    ["5x", 'time: unknown unit "x" in duration "5x"'],
-    ["", 'time: invalid duration ""'],
-    ["abc", 'time: invalid duration "abc"'],
-  ])("%p is refused", (text, message) => expect(() => parseDuration(text)).toThrow(message));
-
-  test("what is printed is read back as the same", () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 0, max: 10_000_000 }), (milliseconds) => {
-        const nanoseconds = milliseconds * 1e6;
-        expect(parseDuration(durationText(nanoseconds))).toBe(nanoseconds);
-      }),
-    );
-  });
 });
 
 test("integers are Go's in base 0, and know their range", () => {

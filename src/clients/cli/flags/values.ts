@@ -45,56 +45,6 @@ function bigintOf(text: string, signed: boolean): bigint | undefined {
   return match?.[1] === "-" ? -value : value;
 }
 
-const UNIT_NANOSECONDS: Readonly<Record<string, number>> = {
-  ns: 1,
-  us: 1e3,
-  µs: 1e3,
-  μs: 1e3,
-  ms: 1e6,
-  s: 1e9,
-  m: 60e9,
-  h: 3600e9,
-};
-
-/** A Go duration (`1h30m`, `-1.5s`, `0`) in nanoseconds. */
-export function parseDuration(text: string): number {
-  const sign = /^[+-]/.exec(text)?.[0] ?? "";
-  let rest = text.slice(sign.length);
-  if (rest === "0") return 0;
-  if (rest === "") throw new Error(`time: invalid duration ${quote(text)}`);
-  let total = 0;
-  while (rest !== "") {
-    const number = /^(?:\d+\.?\d*|\.\d+)/.exec(rest)?.[0];
-    if (number === undefined) throw new Error(`time: invalid duration ${quote(text)}`);
-    rest = rest.slice(number.length);
-    const unit = /^[^\d.]+/.exec(rest)?.[0];
-    if (unit === undefined) throw new Error(`time: missing unit in duration ${quote(text)}`);
-    const nanoseconds = UNIT_NANOSECONDS[unit];
-    if (nanoseconds === undefined) {
-      throw new Error(`time: unknown unit ${quote(unit)} in duration ${quote(text)}`);
-    }
-    total += Math.round(Number(number) * nanoseconds);
-    rest = rest.slice(unit.length);
-  }
-  if (total > Number(INT64.max)) throw new Error(`time: invalid duration ${quote(text)}`);
-  return sign === "-" ? -total : total;
-}
-
-/** A duration as Go prints it: `0s`, `1m30s`, `1.5s`, `250ms`. */
-export function durationText(nanoseconds: number): string {
-  if (nanoseconds === 0) return "0s";
-  const sign = nanoseconds < 0 ? "-" : "";
-  const amount = Math.abs(nanoseconds);
-  if (amount < 1e3) return `${sign}${amount}ns`;
-  if (amount < 1e6) return `${sign}${amount / 1e3}µs`;
-  if (amount < 1e9) return `${sign}${amount / 1e6}ms`;
-  const hours = Math.floor(amount / 3600e9);
-  const minutes = Math.floor((amount % 3600e9) / 60e9);
-  const seconds = `${(amount % 60e9) / 1e9}s`;
-  if (hours > 0) return `${sign}${hours}h${minutes}m${seconds}`;
-  return minutes > 0 ? `${sign}${minutes}m${seconds}` : `${sign}${seconds}`;
-}
-
 const SIZE_LETTERS = "kmgtp";
 
 /** A size with a binary unit (`64m`, `1.5GiB`, `512`) in bytes, as docker/go-units reads memory. */

@@ -1,7 +1,7 @@
 /** `--since` and `--until`: a duration before now, a date in docker's forms, or seconds since 1970. */
 import { invalid } from "#base";
 
-import { parseDuration } from "../flags/values.ts";
+import { parseDuration } from "#base";
 
 const FORMS =
   /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2})(?::(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?)?(Z|[+-]\d{2}:\d{2})?$/;

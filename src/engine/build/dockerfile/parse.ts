@@ -2,9 +2,8 @@
  * A Dockerfile's text as stages of instructions. Nothing is expanded and nothing is looked up: what is wrong with
  * the text is said here, with the line, in BuildKit's sentences.
  */
-import { EngineError, invalid, sentenceOf } from "#base";
+import { EngineError, invalid, parseDuration, sentenceOf } from "#base";
 
-import { durationNanoseconds } from "./duration.ts";
 import { Flags, type FlagType } from "./flags.ts";
 import type {
   CommandLine,
@@ -353,7 +352,7 @@ function parseHealthCheck(line: Line): HealthCheck {
 function timesOf(flags: Flags): Omit<HealthCheck, "test"> {
   const time = (name: string): number => {
     const text = flags.text(name);
-    const value = text === "" ? 0 : durationNanoseconds(text);
+    const value = text === "" ? 0 : parseDuration(text);
     if (value !== 0 && value < MINIMUM_NANOSECONDS) {
       throw invalid(`Interval "${name}" cannot be less than 1ms`);
     }
