@@ -25,6 +25,7 @@ import { isReadOnly, ownerOf } from "./facts.ts";
 import { insideOwners, outsideOwners } from "./owners.ts";
 import { type AskedPath, parseAskedPath, pathStatIn, statIn, withWords } from "./lookup.ts";
 import { piecesStream } from "./pieces.ts";
+import { unstalled } from "./stall.ts";
 import { type FilesView, openFiles } from "./view.ts";
 
 /** @throws EngineError "notFound": `Could not find the file …` */
@@ -141,7 +142,7 @@ export async function extractInto(
   let sinceBreath = 0;
   const stream = await plainArchive(request.archive);
   try {
-    for await (const bytes of stream) {
+    for await (const bytes of unstalled(stream, view)) {
       request.signal.throwIfAborted();
       asContainer(() => parser.push(bytes));
       sinceBreath += bytes.length;

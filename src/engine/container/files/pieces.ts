@@ -1,26 +1,38 @@
 /** A generator of pieces as a stream: small pieces together, and everyone else gets a turn between two chunks. */
 
+import { type Patience, StallGuard } from "./stall.ts";
+
 const CHUNK_BYTES = 256 * 1024;
 
-/** @param owner disposed of when the stream has ended, failed or was cancelled */
+/** @param owner disposed of when the stream has ended, failed, was cancelled, or its reader stalls while others wait */
 export function piecesStream(
   pieces: Generator<Uint8Array, void, void>,
-  owner: Disposable,
+  owner: Disposable & Patience,
 ): ReadableStream<Uint8Array> {
   let open = true;
+  let guard: StallGuard | null = null;
   const close = () => {
     if (!open) return;
     open = false;
+    guard?.[Symbol.dispose]();
     // Closes what the walk has open.
     pieces.return();
     owner[Symbol.dispose]();
   };
   return new ReadableStream<Uint8Array>(
     {
+      start(controller) {
+        guard = new StallGuard(owner, (error) => {
+          close();
+          controller.error(error);
+        });
+      },
       async pull(controller) {
+        guard?.moved();
         await new Promise((resolve) => setImmediate(resolve));
         try {
           const chunk = open ? gather(pieces) : null;
+          guard?.moved();
           if (chunk !== null) return controller.enqueue(chunk);
           close();
           controller.close();

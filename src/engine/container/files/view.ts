@@ -36,8 +36,9 @@ import type { ResolvedMount } from "../mounts.ts";
 import { etcPaths } from "../prepare.ts";
 import { volumeMounts } from "../volumes.ts";
 import type { ContainerRecord } from "../records.ts";
+import type { Patience } from "./stall.ts";
 
-export interface FilesView extends Disposable {
+export interface FilesView extends Disposable, Patience {
   readonly record: ContainerRecord;
   /** The container's root, O_PATH. */
   readonly rootFd: number;
@@ -86,7 +87,13 @@ function liveView(record: ContainerRecord): FilesView | null {
   }
   try {
     const maps = readIdMaps(process.pid);
-    return { record, rootFd: root.fd, maps, [Symbol.dispose]: () => root[Symbol.dispose]() };
+    return {
+      record,
+      rootFd: root.fd,
+      maps,
+      isAwaited: () => false,
+      [Symbol.dispose]: () => root[Symbol.dispose](),
+    };
   } catch {
     // It ended just now: what it leaves is seen as what it was.
     root[Symbol.dispose]();
@@ -116,6 +123,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
         record,
         rootFd: root.fd,
         maps: null,
+        isAwaited: () => queue.isAwaited,
         [Symbol.dispose]: () => released.resolve(),
       });
       await released.promise;
