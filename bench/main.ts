@@ -2,10 +2,12 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 
 import { median, type Sample } from "./measure.ts";
+import { dnsScenarios } from "./dns.ts";
 import { logScenarios } from "./logs.ts";
 import { openBench, type Scenario, scenarios as engineScenarios } from "./scenarios.ts";
 
-const scenarios = [...engineScenarios, ...logScenarios];
+const scenarios = [...engineScenarios, ...logScenarios, ...dnsScenarios, ...throughputScenarios];
+import { throughputScenarios } from "./throughput.ts";
 
 interface Row {
   readonly scenario: string;
