@@ -1,5 +1,6 @@
 /** Daemon and supervisor are killed while networks and containers come and go: nothing doubled, nothing left. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 
 import { type Engine, run, startEngine } from "./engine.ts";
 import { expectNothingLeft } from "./leftovers.ts";
@@ -13,8 +14,14 @@ afterAll(async () => {
   await engine[Symbol.asyncDispose]();
 });
 
+const readMounts = () => readFileSync("/proc/self/mountinfo", "utf8").split("\n");
 const ROUNDS = 6;
 const LONGEST_MS = 700;
+
+const SLEEP = ["busybox", "sleep", "1000"];
+const TMPFS = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m"];
+/** One that is a mount while somebody has it, one with data in it that outlives everybody, and an anonymous one. */
+const volumes = (mounted: string) => ["-v", `${mounted}:/ram`, "-v", "kept:/kept", "-v", "/own"];
 
 /** Until a command fails, because nobody answers any more. */
 async function churn(worker: number): Promise<void> {
@@ -22,11 +29,13 @@ async function churn(worker: number): Promise<void> {
     const [network, name] = [`churn${worker}`, `life${worker}-${index}`];
     for (const args of [
       ["network", "create", network],
-      ["run", "-d", "--name", name, "--network", "stable", "busybox", "sleep", "1000"],
+      ["volume", "create", ...TMPFS, name],
+      ["run", "-d", "--name", name, "--network", "stable", ...volumes(name), ...SLEEP],
       ["network", "connect", network, name],
       ["network", "disconnect", "stable", name],
       ["rm", "-f", name],
       ["network", "rm", network],
+      ["volume", "rm", name],
     ]) {
       const done = await engine.docker(args);
       if (done.code !== 0) return;
@@ -34,19 +43,13 @@ async function churn(worker: number): Promise<void> {
   }
 }
 
-test("SIGKILL at random moments leaves no address twice, no link, rule or namespace", async () => {
+test("SIGKILL at random moments leaves no address twice, no link, rule, namespace or mount", async () => {
   await engine.ok(["network", "create", "--subnet", "10.245.0.0/24", "stable"]);
-  await engine.ok([
-    "run",
-    "-d",
-    "--name",
-    "keeper",
-    "--network",
-    "stable",
-    "busybox",
-    "sleep",
-    "1000",
-  ]);
+  const flags = ["--network", "stable", "-v", "kept:/kept"];
+  for (const name of ["keeper", "friend"]) {
+    await engine.ok(["run", "-d", "--name", name, ...flags, ...SLEEP]);
+  }
+  await engine.ok(["exec", "keeper", "sh", "-c", "echo kept > /kept/data"]);
   for (let round = 0; round < ROUNDS; round += 1) {
     const working = Promise.all([churn(0), churn(1)]);
     await Bun.sleep(Math.random() * LONGEST_MS);
@@ -60,11 +63,18 @@ test("SIGKILL at random moments leaves no address twice, no link, rule or namesp
     const addresses = shown.split(/\s+/).filter((address) => address !== "");
     expect(new Set(addresses).size).toBe(addresses.length);
     expect((await engine.docker(["exec", "keeper", "ping", "-c1", "10.245.0.1"])).code).toBe(0);
+    expect((await engine.docker(["exec", "keeper", "ping", "-c1", "-W5", "friend"])).code).toBe(0);
+    expect(await engine.ok(["exec", "keeper", "cat", "/kept/data"])).toBe("kept");
     const others = (await engine.ok(["ps", "-aq", "-f", "name=life"])).split("\n");
     if (others[0] !== "") await engine.ok(["rm", "-f", ...others]);
+    await engine.ok(["volume", "prune", "-af"]);
+    expect(await engine.ok(["volume", "ls", "-q"])).toBe("kept");
+    const mounts = readMounts().filter((line) => line.includes(`${engine.dataRoot}/volumes/`));
+    expect(mounts).toEqual([]);
     await engine.docker(["network", "rm", "-f", "churn0", "churn1"]);
   }
-  await engine.ok(["rm", "-f", "keeper"]);
+  await engine.ok(["rm", "-f", "keeper", "friend"]);
+  await engine.ok(["volume", "rm", "kept"]);
   await engine.ok(["network", "prune", "-f"]);
   await expectNothingLeft(engine);
   const table = (await run(["nft", "list", "table", "inet", `naru_${engine.bridge}`])).stdout;
