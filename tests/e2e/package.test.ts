@@ -37,7 +37,7 @@ part version naru --version
 part group sh -c 'getent group naru | cut -d: -f1'
 part validate naru daemon --validate
 part completion sh -c 'grep -c __complete /usr/share/bash-completion/completions/naru'
-part man sh -c 'zcat /usr/share/man/man8/naru-daemon.8.gz | grep -c shutdown'
+part man sh -c 'zcat /usr/share/man/man8/naru-daemon.8.gz | grep -c shutdown; zcat /usr/share/man/man1/naru-run.1.gz | grep -c detach'
 part units systemd-analyze verify /lib/systemd/system/naru.socket
 part sysusers systemd-sysusers --dry-run /usr/lib/sysusers.d/naru.conf
 part md5 sh -c 'cd / && dpkg --verify naru'

@@ -86,12 +86,18 @@ function listOf(entries: readonly { shown: string; short: string }[], sorted = t
 export function flagsHelp(specs: readonly FlagSpec[], sorted = true): string {
   const shown = specs.filter((spec) => spec.hidden !== true);
   const ordered = sorted ? shown.toSorted((a, b) => (a.name < b.name ? -1 : 1)) : shown;
-  const lines = ordered.map((spec) => ({ left: leftOf(spec), usage: usageOf(spec) }));
+  const lines = ordered.map(flagParts);
   const width = Math.max(0, ...lines.map(({ left }) => left.length)) + 3;
   return lines
     .map(({ left, usage }) => `${left.padEnd(width)}${wrap(usage, width, columns() - 1)}`)
     .join("\n");
 }
+
+/** A flag with its kind, and what it does. */
+export const flagParts = (spec: FlagSpec): { left: string; usage: string } => ({
+  left: leftOf(spec),
+  usage: usageOf(spec),
+});
 
 function leftOf(spec: FlagSpec): string {
   const letter = !spec.shorthand ? "    " : `-${spec.shorthand}, `;
