@@ -6,6 +6,7 @@ import type { CommandEntry } from "./command.ts";
 import { containerCommands } from "./table-containers.ts";
 import { imageCommands } from "./table-images.ts";
 import { networkCommands } from "./table-networks.ts";
+import { swarmCommands } from "./table-swarm.ts";
 import { systemCommands } from "./table-system.ts";
 import { volumeCommands } from "./table-volumes.ts";
 
@@ -13,6 +14,7 @@ export const commands: readonly CommandEntry[] = [
   ...containerCommands,
   ...imageCommands,
   ...networkCommands,
+  ...swarmCommands,
   ...systemCommands,
   ...volumeCommands,
 ];
@@ -24,7 +26,14 @@ export const groups: Readonly<Record<string, string>> = {
   container: "Manage containers",
   context: "Manage contexts",
   image: "Manage images",
+  config: "Manage Swarm configs",
   network: "Manage networks",
+  node: "Manage Swarm nodes",
+  plugin: "Manage plugins",
+  secret: "Manage Swarm secrets",
+  service: "Manage Swarm services",
+  stack: "Manage Swarm stacks",
+  swarm: "Manage Swarm",
   system: "Manage Naru",
   volume: "Manage volumes",
 };
@@ -39,14 +48,7 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "buildx",
   "checkpoint",
   "compose",
-  "config",
   "manifest",
-  "node",
-  "plugin",
-  "secret",
-  "service",
-  "stack",
-  "swarm",
   "trust",
 ]);
 

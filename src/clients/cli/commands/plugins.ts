@@ -1,0 +1,62 @@
+/** `naru plugin ls`. */
+import { Row } from "#go-template";
+
+import { filtersOf } from "../options/checks.ts";
+import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
+import { truncate } from "../output/text.ts";
+import { print } from "../terminal/stdio.ts";
+import type { Command } from "./command.ts";
+import { FILTER_FLAG } from "./shared-flags.ts";
+
+interface Plugin {
+  readonly Id: string;
+  readonly Name: string;
+  readonly Enabled: boolean;
+  readonly Config: { readonly Description: string };
+  readonly PluginReference: string;
+}
+
+const TABLE = "table {{.ID}}\t{{.Name}}\t{{.Description}}\t{{.Enabled}}";
+const RAW =
+  "plugin_id: {{.ID}}\nname: {{.Name}}\ndescription: {{.Description}}\nenabled: {{.Enabled}}\n";
+const HEADERS = { ID: "ID", Name: "NAME", Description: "DESCRIPTION", Enabled: "ENABLED" };
+const SHORT_ID = 12;
+const DESCRIPTION_WIDTH = 45;
+
+export const ls: Command = {
+  flags: [
+    { ...FILTER_FLAG, usage: 'Provide filter values (e.g. "enabled=true")' },
+    { name: "format", kind: "string", usage: FORMAT_LIST_USAGE },
+    { name: "no-trunc", kind: "bool", usage: "Don't truncate output" },
+    { name: "quiet", shorthand: "q", kind: "bool", usage: "Only display plugin IDs" },
+  ],
+  async run({ flags, session }) {
+    const format = flags.string("format");
+    const render = listFormatter({ format, table: TABLE, raw: RAW, headers: HEADERS });
+    const client = await session.client();
+    const filters = JSON.stringify(filtersOf(flags.list("filter")));
+    const plugins = await client.json<Plugin[]>({
+      method: "GET",
+      path: "/plugins",
+      query: { filters: filters === "{}" ? undefined : filters },
+    });
+    const whole = flags.bool("no-trunc");
+    const idOf = ({ Id: id }: Plugin) => (whole ? id : id.slice(0, SHORT_ID));
+    if (flags.bool("quiet") && format === "") {
+      print(plugins.map((plugin) => `${idOf(plugin)}\n`).join(""));
+      return 0;
+    }
+    const rows = plugins.map((plugin) => {
+      const about = plugin.Config.Description.replaceAll("\n", " ").trim();
+      return new Row("*plugin.pluginContext", {
+        ID: () => idOf(plugin),
+        Name: () => plugin.Name,
+        Description: () => (whole ? about : truncate(about, DESCRIPTION_WIDTH)),
+        Enabled: () => plugin.Enabled,
+        PluginReference: () => plugin.PluginReference,
+      });
+    });
+    print(render(rows));
+    return 0;
+  },
+};
