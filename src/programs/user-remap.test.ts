@@ -32,6 +32,7 @@ test("what is no user, has no ranges, or would be the host's root is refused", (
   refused("web", "is no range", { subuid: "web:-1:x" });
   refused("web", "is no range", { subuid: "web:4294967295:65536" });
   refused("web", "the host's own root", { subuid: "web:0:65536" });
+  refused("web", "ranges overlap", { subuid: "web:1000:10\nweb:1009:10" });
   for (const asked of [":", "web:", "a:b:c", ""]) refused(asked, "invalid user/group");
 });
 

@@ -57,10 +57,14 @@ function mapsOf(text: string, owners: readonly string[], file: string): Maps {
     return range.size === 0 ? [] : [range];
   });
   let containerID = 0;
+  let end = 0;
   return ranges
     .toSorted((one, other) => one.hostID - other.hostID)
     .slice(0, MAP_LIMIT)
     .map(({ hostID, size }) => {
+      // The kernel would refuse every start.
+      if (hostID < end) throw invalid(`Can't create ID mappings: ${file}: ranges overlap`);
+      end = hostID + size;
       const map = { containerID, hostID, size };
       containerID += size;
       return map;

@@ -203,6 +203,43 @@ describe("archives name owners as the container does", () => {
   });
 });
 
+describe("what happens around a remapped container", () => {
+  test("a network joins it, and its limits change", async () => {
+    const id = await engine.ok(["run", "-d", ...sh("exec sleep 1000")]);
+    await engine.ok(["network", "create", "second"]);
+    await engine.ok(["network", "connect", "second", id]);
+    expect(await engine.ok(["exec", id, "ls", "/sys/class/net"])).toBe("eth0\neth1\nlo");
+    await engine.ok(["update", "-m", "30m", "--memory-swap", "60m", id]);
+    await engine.ok(["rm", "-f", id]);
+    await engine.ok(["network", "rm", "second"]);
+  });
+
+  test("a build step is remapped, and what it makes is the image's", async () => {
+    const folder = join(engine.root, "build");
+    mkdirSync(folder);
+    const steps = "FROM busybox\nRUN cat /proc/self/uid_map > /map; chown 9:9 /map\n";
+    writeFileSync(join(folder, "Dockerfile"), steps);
+    await engine.ok(["build", "-q", "-t", "stepped", folder], { env: { DOCKER_BUILDKIT: "0" } });
+    const text = "cat /map; stat -c %u:%g /map";
+    const seen = await engine.ok(["run", "--rm", "--userns=host", "stepped", "sh", "-c", text]);
+    expect(lines(seen)[0]).toContain(`${FIRST}`);
+    expect(lines(seen)[1]).toBe("9:9");
+  });
+
+  test("its devices are those it was given, its init is bound in", async () => {
+    const flags = ["--device", "/dev/null:/dev/sub/nothing", "--init", "--read-only"];
+    const text = "stat -c '%u %t:%T' /dev/sub/nothing; echo x > /dev/sub/nothing; touch /x";
+    const said = await engine.docker(["run", "--rm", ...flags, ...sh(text)]);
+    expect(said.stdout).toBe("0 1:3\n");
+    expect(said.stderr).toBe("touch: /x: Read-only file system\n");
+  });
+
+  test("an id that it has no name for is refused", async () => {
+    const { stderr } = await engine.docker(["run", "--rm", "-u", "70000", "busybox", "id"]);
+    expect(stderr).toContain("Container ID 70000 cannot be mapped to a host ID");
+  });
+});
+
 describe("the daemon", () => {
   test("refuses what shares the host, unless the container has the host's ids", async () => {
     const refused = async (...flags: string[]) =>
