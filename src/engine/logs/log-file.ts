@@ -2,7 +2,16 @@
  * One open file of a log, read forward in blocks or searched from its end. A file stays readable after it was
  * renamed, compressed or unlinked, because the descriptor does.
  */
-import { closeSync, constants, fstatSync, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -120,42 +129,79 @@ export interface LogFiles {
   readonly format: LogFormat;
 }
 
+/** Of a log that rotates without pause; then what was seen last is read. */
+const SNAPSHOT_TRIES = 2000;
+
+interface OpenedFile {
+  readonly path: string;
+  readonly compressed: boolean;
+  readonly descriptor: number;
+  readonly inode: number;
+}
+
 /**
- * Every file of a log that exists now, oldest first; compressed ones as a plain temporary file. A rotation in
- * between cannot lose one: newest are opened first, and what moved is recognized by its inode.
+ * Every file of a log that exists now, oldest first; compressed ones as a plain temporary file. All are opened at
+ * one moment between two rotations: names move on while they are opened one by one.
+ * @param wanted asked newest first; the first that is not wanted ends the search
+ * @param after only what was written after the file of this inode; where it is there, `wanted` is not asked
  */
 export async function openLogFiles(
   { path, format }: LogFiles,
   wanted: (file: LogFile) => boolean = () => true,
+  after: number | null = null,
 ): Promise<LogFile[]> {
+  const opened = snapshot(path);
   const files: LogFile[] = [];
-  const add = (file: LogFile | null): boolean => {
-    if (file === null) return true;
-    const isKnown = files.some((other) => other.inode === file.inode);
-    const isWanted = !isKnown && wanted(file);
-    if (isWanted) files.unshift(file);
-    else file.close();
-    return isKnown || isWanted;
-  };
   try {
-    if (!add(openLogFile({ path, format }))) return files;
-    for (const rotated of listRotatedIfThere(path)) {
-      const file = rotated.compressed
-        ? await openCompressed({ path: rotated.path, format })
-        : openLogFile({ path: rotated.path, format });
-      if (!add(file)) return files;
+    const end = opened.findIndex((one) => one.inode === after);
+    if (end >= 0) for (const one of opened.splice(end)) closeSync(one.descriptor);
+    for (let one = opened.shift(); one !== undefined; one = opened.shift()) {
+      const file = one.compressed
+        ? await openCompressed(one.descriptor, format)
+        : new LogFile(one.descriptor, format);
+      files.unshift(file);
+      if (end >= 0 || wanted(file)) continue;
+      files.shift();
+      file.close();
+      break;
     }
     return files;
   } catch (thrown) {
     for (const file of files) file.close();
     throw thrown;
+  } finally {
+    for (const { descriptor } of opened) closeSync(descriptor);
   }
 }
 
-/** A file of the log; null when there is none (yet, or any more). */
-export function openLogFile({ path, format }: LogFiles): LogFile | null {
+/** Opens every file, newest first, until no name has changed meanwhile. */
+function snapshot(path: string): OpenedFile[] {
+  for (let tries = 1; ; tries += 1) {
+    const names = namesOf(path);
+    const opened: OpenedFile[] = [];
+    for (const name of names) {
+      const descriptor = openIfThere(name.path);
+      if (descriptor === null) continue;
+      opened.push({ ...name, descriptor, inode: fstatSync(descriptor).ino });
+    }
+    const then = opened.map((one) => `${one.path} ${one.inode}`);
+    const now = namesOf(path).flatMap((name) => {
+      const stat = statSync(name.path, { throwIfNoEntry: false });
+      return stat === undefined ? [] : [`${name.path} ${stat.ino}`];
+    });
+    if (Bun.deepEquals(then, now) || tries === SNAPSHOT_TRIES) return opened;
+    for (const { descriptor } of opened) closeSync(descriptor);
+  }
+}
+
+const namesOf = (path: string): { path: string; compressed: boolean }[] => [
+  { path, compressed: false },
+  ...listRotatedIfThere(path).map((file) => ({ path: file.path, compressed: file.compressed })),
+];
+
+function openIfThere(path: string): number | null {
   try {
-    return new LogFile(openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW), format);
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return null;
     throw thrown;
@@ -171,7 +217,8 @@ function listRotatedIfThere(path: string) {
   }
 }
 
-async function openCompressed({ path, format }: LogFiles): Promise<LogFile | null> {
+/** Closes the descriptor. */
+async function openCompressed(descriptor: number, format: LogFormat): Promise<LogFile> {
   const folder = mkdtempSync(join(tmpdir(), "naru-log-"));
   try {
     const plain = join(folder, "plain");
@@ -179,11 +226,8 @@ async function openCompressed({ path, format }: LogFiles): Promise<LogFile | nul
     const { createGunzip } = await import("node:zlib");
     const { pipeline } = await import("node:stream/promises");
     const target = createWriteStream(plain, { mode: 0o600 });
-    await pipeline(createReadStream(path), createGunzip(), target);
-    return openLogFile({ path: plain, format });
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw thrown;
+    await pipeline(createReadStream("", { fd: descriptor }), createGunzip(), target);
+    return new LogFile(openSync(plain, constants.O_RDONLY | constants.O_NOFOLLOW), format);
   } finally {
     rmSync(folder, { recursive: true, force: true }); // the open descriptor keeps the bytes
   }

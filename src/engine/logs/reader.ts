@@ -5,7 +5,7 @@
 import { statSync } from "node:fs";
 
 import type { LogEntry, LogFormat } from "./entry.ts";
-import { type LogFile, type LogFiles, openLogFile, openLogFiles } from "./log-file.ts";
+import { type LogFile, type LogFiles, openLogFiles } from "./log-file.ts";
 import { timeNow, timeText } from "./timestamp.ts";
 import { watchLog } from "./watch.ts";
 
@@ -86,7 +86,11 @@ async function* follow(
     for (;;) {
       // Read before reading: what was written before the end was seen is read below.
       const last = ended;
-      if (place.file === null) place.file = next.shift() ?? openLogFile(log);
+      if (place.file === null) {
+        // It may have rotated since it was made.
+        next.push(...(await openLogFiles(log)));
+        place.file = next.shift() ?? null;
+      }
       if (place.file !== null) {
         yield* drain(place.file, filter, signal);
         if (filter.isPast || signal?.aborted) return;
@@ -232,14 +236,8 @@ function isReplaced(path: string, file: LogFile): boolean {
 
 /** The files written after one that was rotated away, oldest first. */
 async function filesAfter(log: LogFiles, file: LogFile, lastTime: string): Promise<LogFile[]> {
-  let isPast = false;
-  const files = await openLogFiles(log, (other) => {
-    if (isPast) return false;
-    // A compressed or deleted file is not found by its inode: then the times of its entries tell.
-    if (other.inode === file.inode || !isLater(other, lastTime)) isPast = true;
-    return !isPast;
-  });
-  return files;
+  // A compressed or deleted file is not found by its inode: then the times of its entries tell.
+  return await openLogFiles(log, (other) => isLater(other, lastTime), file.inode);
 }
 
 function isLater(file: LogFile, lastTime: string): boolean {
