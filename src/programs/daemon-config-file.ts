@@ -88,9 +88,12 @@ function parse(text: string, wrong: Wrong): Record<string, unknown> {
     throw wrong("it is no JSON object");
   }
   const flat = Object.entries(document).flatMap(([key, value]: [string, unknown]) =>
-    NESTED.has(key) && typeof value === "object" && value !== null
-      ? (Object.entries(value) as [string, unknown][])
-      : [[key, value] as [string, unknown]],
+    // The older name, of one address.
+    key === "host-gateway-ip" && typeof value === "string"
+      ? [["host-gateway-ips", [value]] as [string, unknown]]
+      : NESTED.has(key) && typeof value === "object" && value !== null
+        ? (Object.entries(value) as [string, unknown][])
+        : [[key, value] as [string, unknown]],
   );
   return Object.fromEntries(flat);
 }

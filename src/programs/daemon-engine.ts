@@ -261,6 +261,7 @@ function networkOptions({ bridge }: DaemonOptions) {
     ...(bridge.address === null ? {} : { bip: bridge.address }),
     ...(bridge.mtu === null ? {} : { mtu: bridge.mtu }),
     ...(bridge.fixedCidr === null ? {} : { fixedCidr: bridge.fixedCidr }),
+    ...(bridge.hostAddress === null ? {} : { defaultAddress: bridge.hostAddress }),
     defaultAddressPools: bridge.addressPools,
   };
 }

@@ -69,6 +69,9 @@ export const flags: readonly Flag[] = [
     short: "H",
     key: "hosts",
   }),
+  flag("host-gateway-ip", "list", "Addresses that host-gateway of --add-host stands for", {
+    key: "host-gateway-ips",
+  }),
   flag("http-proxy", "text", "Proxy for plain requests to registries"),
   flag("https-proxy", "text", "Proxy for TLS requests to registries"),
   flag("init", "flag", "Run an init in containers that do not say"),
@@ -76,6 +79,7 @@ export const flags: readonly Flag[] = [
   flag("insecure-registry", "list", "Registry that may be spoken to without TLS", {
     key: "insecure-registries",
   }),
+  flag("ip", "text", "Address of the host where ports of the default bridge are published"),
   flag("label", "list", "Label of the engine: key=value", { key: "labels" }),
   flag(
     "live-restore",

@@ -119,6 +119,10 @@ test("a configuration with unknown keys, wrong types or no JSON is refused", () 
     "the following directives don't match any configuration option: turbo",
   );
   refused('{"iptables": false}').toThrow("iptables cannot be false with this engine");
+  refused('{"features": {"buildkit": true}}').toThrow("buildkit cannot be true: there is no");
+  refused('{"features": {"nonsense": false}}').toThrow("features: nonsense is not known");
+  refused('{"ip": "nowhere"}').toThrow("nowhere is not an ip address");
+  refused('{"host-gateway-ips": ["10.0.0.1", "10.0.0.2"]}').toThrow("only one IPv4 host gateway");
   refused('{"features": {"cdi": 1}}').toThrow("neither true nor false");
   refused('{"mtu": "1400"}').toThrow('the configuration\'s "mtu" is not of the form');
   refused("{").toThrow("unable to configure the Docker daemon with file");
@@ -151,12 +155,12 @@ test("fixed options may be said, and proxies may stand in their group", () => {
       iptables: true,
       "storage-driver": "overlay2",
       proxies: { "http-proxy": "http://u:p@proxy:3128", "no-proxy": "localhost" },
-      features: { buildkit: true },
+      features: { buildkit: false, cdi: true },
     }),
   );
   expect(optionsOf("--config-file", path)).toMatchObject({
     proxies: { http: "http://u:p@proxy:3128", none: "localhost" },
-    features: { buildkit: true },
+    features: { buildkit: false, cdi: true },
   });
   expect(() => optionsOf("--config-file", path, "--http-proxy", "http://a:b@c")).toThrow(
     "http-proxy: (from flag: http://xxxxx:xxxxx@c, from file: http://xxxxx:xxxxx@proxy:3128)",

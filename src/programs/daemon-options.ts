@@ -8,6 +8,7 @@ import type { EngineOptions } from "#engine/container";
 import { checkLogOptions } from "#engine/log-delivery";
 
 import { type ConfigFile, readConfigFile } from "./daemon-config-file.ts";
+import { checkFeatures, hostAddressOf, hostGatewaysOf } from "./daemon-option-checks.ts";
 import { type FlagValues, parseFlags, refuseFixed } from "./daemon-flag-parser.ts";
 import { type Host, parseHosts, type TlsFiles } from "./daemon-hosts.ts";
 import { type LogLevel, parseLogLevel } from "./daemon-log.ts";
@@ -34,6 +35,8 @@ export interface DaemonOptions {
     readonly address: string | null;
     readonly mtu: number | null;
     readonly fixedCidr: string | null;
+    /** Where ports are published that name no address of the host. */
+    readonly hostAddress: string | null;
     readonly addressPools: readonly string[];
   };
   readonly insecureRegistries: readonly string[];
@@ -101,6 +104,7 @@ function readOptions(given: FlagValues): DaemonOptions {
       address: textOf(values, "bip"),
       mtu: positive(values, "mtu", "default MTU", null),
       fixedCidr: textOf(values, "fixed-cidr"),
+      hostAddress: hostAddressOf(textOf(values, "ip")),
       addressPools: [...listOf(values, "default-address-pool"), ...file.addressPools],
     },
     ...registryOptionsOf(values),
@@ -251,7 +255,7 @@ function featuresOf(values: FlagValues, file: ConfigFile): Record<string, boolea
     }
     return [name, /^(1|t|true)$/i.test(text)] as const;
   });
-  return { ...file.features, ...Object.fromEntries(asked) };
+  return checkFeatures({ ...file.features, ...Object.fromEntries(asked) });
 }
 
 function seccompProfileOf(asked: string | null): string {
@@ -356,6 +360,7 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     dnsSearch: listOf(values, "dns-search"),
     dnsOptions: listOf(values, "dns-opt"),
     cdiFolders: cdiFoldersOf(values, file),
+    hostGatewayIps: hostGatewaysOf(listOf(values, "host-gateway-ip")),
     userRemap: readUserRemap(textOf(values, "userns-remap"), values.get("validate") === true),
   };
 }

@@ -228,6 +228,21 @@ test("defaults of the operator reach the container", async () => {
   expect(await engine.ok([...builtin, "mkdir", "/x"])).toBe("");
 });
 
+test("ports are published where --ip says, and host-gateway is who it is said to be", async () => {
+  await endDaemon();
+  configure({ ip: "127.0.0.2", "host-gateway-ips": ["10.9.8.7", "fd00::7"] });
+  await engine.startDaemon();
+  const server = "printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhere' | nc -l -p 80";
+  const flags = ["-d", "-p", "80", "--name", "bound", "--add-host", "gate:host-gateway"];
+  await engine.ok(["run", ...flags, "busybox", "sh", "-c", server]);
+  const [address = ""] = (await engine.ok(["port", "bound", "80"])).split("\n");
+  expect(address).toStartWith("127.0.0.2:");
+  expect(await (await fetch(`http://${address}`)).text()).toBe("here");
+  const hosts = ["run", "--rm", "--add-host", "gate:host-gateway", "busybox", "grep", "gate"];
+  expect(await engine.ok([...hosts, "/etc/hosts"])).toBe("10.9.8.7\tgate\nfd00::7\tgate");
+  await engine.ok(["rm", "-f", "bound"]);
+});
+
 test("without live restore a clean end stops containers, and policies start them again", async () => {
   await endDaemon();
   configure({ "live-restore": false });

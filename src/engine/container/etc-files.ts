@@ -29,16 +29,16 @@ const qualified = ({ hostname, domainname }: HostName): string =>
 export function hostsFile(
   request: HostName & {
     readonly addresses: readonly string[];
-    /** `name:address` or `name=address`; `host-gateway` stands for `gateway`. */
+    /** `name:address` or `name=address`; `host-gateway` stands for each of `gateways`. */
     readonly extraHosts: readonly string[];
-    readonly gateway: string | null;
+    readonly gateways: readonly string[];
     /** The host's own file, for a container in the host's network. */
     readonly hostFile: string | null;
     /** Lines of linked containers. */
     readonly linked?: readonly string[];
   },
 ): string {
-  const { addresses, extraHosts, gateway, hostFile } = request;
+  const { addresses, extraHosts, gateways, hostFile } = request;
   const full = qualified(request);
   // Someone may have put the domain into the host name: both forms are found either way.
   const [bare = full] = full.split(".", 1);
@@ -46,7 +46,8 @@ export function hostsFile(
   const lines = hostFile === null ? [...LOCAL_HOSTS] : [hostFile.trimEnd()];
   for (const entry of extraHosts) {
     const { name, address } = splitExtraHost(entry);
-    lines.push(`${address === "host-gateway" ? (gateway ?? "127.0.0.1") : address}\t${name}`);
+    const meant = address === "host-gateway" ? gateways : [address];
+    lines.push(...meant.map((one) => `${one}\t${name}`));
   }
   lines.push(...(request.linked ?? []));
   if (hostFile === null) for (const address of addresses) lines.push(`${address}\t${names}`);

@@ -69,6 +69,7 @@ export const options: EngineOptions = {
   initPath: null,
   cgroupParent: "/naru-test-container-room",
   cdiFolders: [],
+  hostGatewayIps: [],
   defaultUlimits: [],
   noNewPrivileges: false,
   seccompUnconfined: false,

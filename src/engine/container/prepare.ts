@@ -69,7 +69,10 @@ export function writeEtcFiles(
         .flatMap(({ link }) => [link.address, link.ipv6?.address ?? ""])
         .filter((address) => address !== ""),
       extraHosts: host.extraHosts,
-      gateway: endpoints[0]?.link.gateway ?? null,
+      gateways:
+        context.options.hostGatewayIps.length > 0
+          ? context.options.hostGatewayIps
+          : [endpoints[0]?.link.gateway ?? "127.0.0.1"],
       hostFile: inHost ? readIfThere("/etc/hosts") : null,
       linked: linkHosts(linkedContainers(context, record)),
     }),

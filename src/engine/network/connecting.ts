@@ -28,6 +28,8 @@ export interface ConnectingParts {
   readonly records: NetworkRecords;
   readonly tools: DesignTools;
   readonly resolve: (nameOrId: string) => Network;
+  /** Of published ports that name no address of the host. */
+  readonly defaultAddress: string;
   /** Makes the container's ports lead to `target`; null: nowhere. */
   readonly publishAnew: (
     owner: Owner,
@@ -75,7 +77,11 @@ export async function connectRunning(
   try {
     parts.guard([endpoint]);
     changeLinks({ pid, added: endpoint.link, stayed: pairsOf(before, after) });
-    const ports = await parts.publishAnew(owner, request.ports, targetOf(placedOf(parts, after)));
+    const ports = await parts.publishAnew(
+      owner,
+      request.ports,
+      targetOf(placedOf(parts, after), parts.defaultAddress),
+    );
     return { endpoint, ports };
   } catch (cause) {
     undo(parts, request, { endpoint, before });
@@ -132,7 +138,11 @@ export async function disconnectRunning(
   changeLinks({ pid, removed: endpoint.link, stayed: pairsOf(rest, after) });
   parts.unguard([endpoint]);
   records.transactInUse(() => records.forgetLinks([endpoint.link.hostLink]));
-  const ports = await parts.publishAnew(owner, request.ports, targetOf(placedOf(parts, after)));
+  const ports = await parts.publishAnew(
+    owner,
+    request.ports,
+    targetOf(placedOf(parts, after), parts.defaultAddress),
+  );
   return { endpoint, ports };
 }
 

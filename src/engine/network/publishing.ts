@@ -23,8 +23,11 @@ export interface Placed {
   readonly ipv6: string | null;
 }
 
-/** The bridge network with the default route; null: nothing can be published in any of the container's networks. */
-export function targetOf(placed: readonly Placed[]): PortTarget | null {
+/**
+ * The bridge network with the default route; null: nothing can be published in any of the container's networks.
+ * @param defaultAddress of ports of the default bridge that name no address of the host; "" is any
+ */
+export function targetOf(placed: readonly Placed[], defaultAddress: string): PortTarget | null {
   const candidates = placed
     .filter(({ network }) => network.driver === "bridge")
     .map((one) => ({ ...candidateOf(one), ...one }));
@@ -32,7 +35,8 @@ export function targetOf(placed: readonly Placed[]): PortTarget | null {
   if (best === null) return null;
   const { network, ipv4, ipv6 } = best;
   const options = bridgeOptions(network.custom?.options ?? {});
-  const { gatewayMode4: mode4, gatewayMode6: mode6, bindingAddress } = options;
+  const { gatewayMode4: mode4, gatewayMode6: mode6 } = options;
+  const bindingAddress = network.custom === null ? defaultAddress : options.bindingAddress;
   return {
     networkId: network.id,
     ipv4,

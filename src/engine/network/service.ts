@@ -61,6 +61,8 @@ export interface NetworkOptions {
   /** The part of the subnet that containers get addresses from. */
   readonly fixedCidr?: string;
   readonly mtu?: number;
+  /** The host's address of published ports of the default bridge that name none; any of them if not given. */
+  readonly defaultAddress?: string;
   /** `base=10.10.0.0/16,size=24`: where subnets come from that nobody named. Docker's if not given. */
   readonly defaultAddressPools?: readonly string[];
 }
@@ -111,6 +113,7 @@ class BridgeNetworkService implements OpenedNetworkService {
   readonly #warn: (message: string) => void;
   readonly #events: Pick<EventBus, "publish">;
   readonly #fixedRange: Subnet | null;
+  readonly #defaultAddress: string;
   readonly #tools: DesignTools;
   #reapTimer: Timer | null = null;
   #verifyTimer: Timer | null = null;
@@ -135,6 +138,7 @@ class BridgeNetworkService implements OpenedNetworkService {
       : [...asked, ...DOCKER_POOLS];
     const [records, own] = [this.#records, this.#netlink];
     this.#default = new DefaultBridge({ records, netlink: own, options, pools });
+    this.#defaultAddress = options.defaultAddress ?? "";
     this.#fixedRange = options.fixedCidr === undefined ? null : parseCidr(options.fixedCidr).subnet;
     this.#tools = {
       records,
@@ -354,6 +358,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     return {
       records: this.#records,
       tools: this.#tools,
+      defaultAddress: this.#defaultAddress,
       resolve: (nameOrId) => this.resolve(nameOrId),
       publishAnew: (owner, ports, target) => this.#ports.publishAnew(owner, ports, target),
       guard: (endpoints) => this.#guards.add(endpoints),
@@ -378,7 +383,10 @@ class BridgeNetworkService implements OpenedNetworkService {
     if (this.#records.endpointsOf(containerId).length > 0) await this.release(containerId);
     const decided = withRoutes(wishes, designEndpoints(wishes, request, this.#tools));
     try {
-      const target = request.ports.length === 0 ? null : targetOf(placedOf(wishes, decided));
+      const target =
+        request.ports.length === 0
+          ? null
+          : targetOf(placedOf(wishes, decided), this.#defaultAddress);
       const bound = target === null ? [] : await this.#ports.reserve(decided, target, request);
       try {
         // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.

@@ -1,0 +1,45 @@
+/** What single options of the daemon may say. Pure. */
+import { isIP } from "node:net";
+
+import { invalid } from "#base";
+
+/** Features of dockerd: those that may be on here, and why the others may not. */
+const FEATURES: Readonly<Record<string, string | null>> = {
+  cdi: null,
+  buildkit: "there is no BuildKit: docker build is served by the engine's own builder",
+  "containerd-snapshotter": "there is no containerd",
+  "containerd-migration": "there is no containerd",
+};
+
+/** What is not there may be off. @throws EngineError "invalid" */
+export function checkFeatures(features: Record<string, boolean>): Record<string, boolean> {
+  for (const [name, on] of Object.entries(features)) {
+    const why = Object.hasOwn(FEATURES, name) ? FEATURES[name] : undefined;
+    if (why === undefined) throw invalid(`features: ${name} is not known`);
+    if (on && why !== null) throw invalid(`features: ${name} cannot be true: ${why}`);
+  }
+  return features;
+}
+
+/** `--ip`; null and 0.0.0.0: any address. @throws EngineError "invalid" */
+export function hostAddressOf(text: string | null): string | null {
+  if (text === null || text === "0.0.0.0") return null;
+  if (isIP(text) === 0) {
+    throw invalid(`invalid argument "${text}" for "--ip" flag: ${text} is not an ip address`);
+  }
+  return text;
+}
+
+/** At most one of each family. @throws EngineError "invalid" */
+export function hostGatewaysOf(texts: readonly string[]): readonly string[] {
+  for (const text of texts) {
+    if (isIP(text) === 0) throw invalid(`invalid host-gateway-ip: ${text} is not an ip address`);
+  }
+  for (const family of [4, 6]) {
+    const all = texts.filter((text) => isIP(text) === family);
+    if (all.length > 1) {
+      throw invalid(`only one IPv${family} host gateway IP address can be specified`);
+    }
+  }
+  return texts;
+}
