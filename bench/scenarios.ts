@@ -13,6 +13,7 @@ import {
   type Sample,
   timeCommand,
 } from "./measure.ts";
+import { buildScenarios } from "./build.ts";
 import { fileScenarios } from "./files.ts";
 import { networkScenarios } from "./network.ts";
 import { costOfWatching } from "./stats.ts";
@@ -522,4 +523,5 @@ export const scenarios: readonly Scenario[] = [
   },
   ...fileScenarios,
   ...networkScenarios,
+  ...buildScenarios,
 ];

@@ -1,6 +1,16 @@
 /** `naru build`: its ways in, what it shows, and its outputs. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
 import { type Engine, type Finished, NARU, startEngine } from "./engine.ts";
@@ -200,4 +210,84 @@ test("the build cache is pruned", async () => {
   expect(all.stdout).toMatch(/^Deleted build cache objects:\n[^]*Total reclaimed space: /);
   expect(await shown("pruned", "ls /x")).toBe("/x");
   expect(existsSync(join(engine.dataRoot, "build"))).toBe(true);
+}, 60_000);
+
+test("a folder that is built again sends only what changed, also after a kill of the daemon", async () => {
+  const many = Object.fromEntries(
+    Array.from({ length: 300 }, (_, index) => [`d${index % 7}/f${index}`, `file ${index}\n`]),
+  );
+  const folder = contextOf({
+    Dockerfile: "FROM busybox\nCOPY . /all\n",
+    big: "x".repeat(5_000_000),
+    empty: "",
+    ...many,
+  });
+  symlinkSync("big", join(folder, "link"));
+  const sent = () => {
+    const [key = ""] = readdirSync(join(engine.dataRoot, "build/kept"));
+    return statSync(join(engine.dataRoot, "build/kept", key, "data")).size;
+  };
+  const first = await built(["-q", "-t", "again", folder]);
+  const whole = sent();
+  expect(whole).toBeGreaterThan(5_000_000);
+  expect((await built(["-q", folder])).stdout).toBe(first.stdout);
+  expect(sent()).toBe(whole);
+  writeFileSync(join(folder, "d3/f3"), "changed\n");
+  rmSync(join(folder, "d4/f4"));
+  writeFileSync(join(folder, "new"), "new\n");
+  await built(["-q", "-t", "again", folder]);
+  expect(sent()).toBe(whole + "changed\nnew\n".length);
+  expect(
+    await shown(
+      "again",
+      "cd /all; cat d3/f3 new d5/f5; ls d4/f4 2>/dev/null; wc -c < link; ls -A | wc -l",
+    ),
+  ).toBe("changed\nnew\nfile 5\n5000000\n12");
+  // The docker CLI, which sends everything, means the same thing.
+  const docker = await engine.docker(["build", "-q", folder], { env: { DOCKER_BUILDKIT: "0" } });
+  expect(`${docker.stdout}`).toBe((await built(["-q", folder])).stdout);
+  await engine.restartDaemon();
+  // The same bytes under another time are sent again: only the times tell.
+  writeFileSync(join(folder, "new"), "new\n");
+  expect((await built(["-q", folder])).stdout).toBe(docker.stdout);
+  expect(sent()).toBe(whole + "changed\nnew\nnew\n".length);
+  expect((await engine.naru(["builder", "prune", "-af"])).code).toBe(0);
+  expect(readdirSync(join(engine.dataRoot, "build/kept"))).toEqual([]);
+  await built(["-q", folder]);
+}, 60_000);
+
+test("an offer of a context that is none, or is not known, is refused", async () => {
+  const offer = (key: string, body: unknown) =>
+    engine.fetch(`/build/context?key=${key}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  const key = "a".repeat(64);
+  for (const [name, body] of [
+    ["../../etc", []],
+    [key, {}],
+    [key, [["f", "x"]]],
+    [key, [["x", "x", 0, 0, 0, 0, ""]]],
+    [key, [["f", "x", -1, 0, 0, 0, ""]]],
+  ] as const) {
+    expect((await offer(name, body)).status).toBe(400);
+  }
+  const unknown = await engine.fetch("/build?offer=none", {
+    method: "POST",
+    body: new Uint8Array(1024),
+  });
+  expect([unknown.status, await unknown.text()]).toEqual([
+    409,
+    '{"message":"the offered context is not known any more"}\n',
+  ]);
+  const { id } = (await (
+    await offer(key, [["f", "../../../escape", 0o644, 0, 0, 1, "s"]])
+  ).json()) as {
+    id: string;
+  };
+  // An archive with something else than was asked for.
+  const wrong = Bun.spawnSync(["tar", "-c", "-C", "/etc", "passwd"]).stdout;
+  const refused = await engine.fetch(`/build?offer=${id}`, { method: "POST", body: wrong });
+  expect(await refused.text()).toContain("the archive holds what was not asked for");
 }, 60_000);

@@ -41,6 +41,17 @@ export async function* buildImage(
   );
 }
 
+/** One array for each thing of a folder; see `offerOf` of the CLI. */
+export type OfferedContext = readonly (readonly (string | number)[])[];
+
+/** Naru's own: which of a folder's files the engine lacks. @throws ApiError where the whole context has to be sent */
+export const offerContext = (
+  client: ApiClient,
+  key: string,
+  entries: OfferedContext,
+): Promise<{ id: string; needed: number[] }> =>
+  client.json({ method: "POST", path: "/build/context", query: { key }, json: entries });
+
 export const pruneBuildCache = (
   client: ApiClient,
   options: { all: boolean; keepStorageBytes: number; filters: Filters },

@@ -46,7 +46,11 @@ export async function receiveContext(context: Context, request: BuildRequest): P
 }
 
 async function openContext(context: Context, request: BuildRequest): Promise<RemoteTree> {
-  const { remote, signal } = request;
+  const { remote, signal, offer } = request;
+  if (offer !== "") {
+    if (request.context === null) throw invalid("no build context was given");
+    return await context.kept.receive(offer, await plainArchive(request.context), signal);
+  }
   const source = remote === "" ? null : parseGitUrl(remote);
   if (source !== null) {
     const access = gitAccessOf(request);

@@ -4,10 +4,13 @@ import type { RegistryCredentials } from "#engine/image";
 import type { Digest, Platform } from "#oci";
 
 import type { OnBuildEvent } from "./events.ts";
+import type { OfferedEntry } from "./kept-contexts.ts";
 
 export interface BuildRequest {
   /** An archive, plain or compressed; null when `remote` says where it is, or for none. */
   readonly context: ReadableStream<Uint8Array> | null;
+  /** The name of an offer that `context` completes; "" when `context` is all of it. */
+  readonly offer: string;
   /** A URL of a git repository, an archive or a Dockerfile; "" for none. */
   readonly remote: string;
   /** `--build-context`: `docker-image://…`, or the URL of a git repository or an archive, by name. */
@@ -71,7 +74,17 @@ export interface BuildPruneRequest {
   readonly kind: BuildCacheItem["kind"] | null;
 }
 
+/** One thing of a context that a client offers; names and links are byte strings. */
+export type { OfferedEntry } from "./kept-contexts.ts";
+
 export interface BuildService {
+  /**
+   * A client that has sent a folder before says what is in it now. The archive of the build that names the offer
+   * holds only the files that are needed.
+   * @param key the client's name for the folder: 64 hexadecimal digits
+   * @throws EngineError "conflict" where the whole context has to be sent
+   */
+  offerContext(key: string, entries: readonly OfferedEntry[]): { id: string; needed: number[] };
   /**
    * Builds an image. @throws EngineError: before anything was told "invalid" for a Dockerfile that cannot be read,
    * later StepFailed for a RUN that ended badly

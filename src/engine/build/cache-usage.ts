@@ -82,7 +82,9 @@ export async function pruneCache(
   const reclaimedBytes = chosen
     .filter(({ isShared }) => !isShared)
     .reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  return { deleted: [...ids], reclaimedBytes };
+  const keptBytes =
+    isEverything && request.all && request.keepBytes === null ? context.kept.prune() : 0;
+  return { deleted: [...ids], reclaimedBytes: reclaimedBytes + keptBytes };
 }
 
 function isWanted(item: BuildCacheItem, request: BuildPruneRequest): boolean {

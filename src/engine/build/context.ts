@@ -8,6 +8,7 @@ import type { SnapshotStore } from "#engine/snapshot";
 import type { Digest } from "#oci";
 
 import type { BuildCache } from "./cache.ts";
+import type { KeptContexts } from "./kept-contexts.ts";
 
 export interface BuildRooms {
   readonly images: ImageService;
@@ -30,6 +31,7 @@ export interface BuildLog {
 
 export interface Context extends BuildRooms {
   readonly cache: BuildCache;
+  readonly kept: KeptContexts;
   readonly paths: BuildPaths;
   readonly clock: Clock;
   readonly log: BuildLog;

@@ -11,6 +11,7 @@ import type { BuildService } from "./build-service.ts";
 import { BuildCache } from "./cache.ts";
 import { cacheUsage, pruneCache } from "./cache-usage.ts";
 import type { BuildLog, BuildPaths, BuildRooms, Context } from "./context.ts";
+import { KeptContexts } from "./kept-contexts.ts";
 import { solve } from "./solver.ts";
 
 export interface OpenBuildRequest extends BuildRooms {
@@ -30,6 +31,7 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
   const context: Context = {
     ...request,
     cache,
+    kept: new KeptContexts(join(paths.data, "kept")),
     clock: request.clock ?? systemClock,
     doing: new Map(),
     inUse: { folders: new Map() },
@@ -37,6 +39,7 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
   };
   return {
     build: (asked) => solve(context, asked),
+    offerContext: (key, entries) => context.kept.offer(key, entries),
     cacheUsage: () => cacheUsage(context),
     prune: (asked) => pruneCache(context, asked),
   };

@@ -17,6 +17,8 @@ export interface FileStat {
   readonly blocks: number;
   readonly mtimeSec: number;
   readonly mtimeNsec: number;
+  readonly ctimeSec: number;
+  readonly ctimeNsec: number;
   readonly rdevMajor: number;
   readonly rdevMinor: number;
   readonly devMajor: number;
@@ -43,6 +45,8 @@ function decode(): FileStat {
     blocks: Number(view.getBigUint64(48, true)),
     mtimeSec: Number(view.getBigInt64(112, true)),
     mtimeNsec: view.getUint32(120, true),
+    ctimeSec: Number(view.getBigInt64(96, true)),
+    ctimeNsec: view.getUint32(104, true),
     rdevMajor: view.getUint32(128, true),
     rdevMinor: view.getUint32(132, true),
     devMajor: view.getUint32(136, true),

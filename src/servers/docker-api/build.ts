@@ -7,6 +7,7 @@ import { readableOf, requireFilters, writeChunk } from "#wire/http";
 
 import type { Call } from "./call.ts";
 import { decodeBuild, decodeCacheSources } from "./decode/build.ts";
+import { decodeOffer } from "./decode/build-context.ts";
 import { encodeBuilt, encodeBuildEvent } from "./encode/build.ts";
 import { parseMoment } from "./instants.ts";
 import type { Routes } from "./routes.ts";
@@ -21,8 +22,14 @@ const KEPT_LINES = 1000;
 export function buildRoutes(builds: BuildService): Routes {
   return {
     "POST /build": (call) => build(call, builds),
+    "POST /build/context": (call) => offer(call, builds),
     "POST /build/prune": (call) => prune(call, builds),
   };
+}
+
+/** Naru's own: what is in a folder that this client builds, and the answer which of its files are not known here. */
+async function offer(call: Call, builds: BuildService): Promise<void> {
+  call.json(200, builds.offerContext(call.query.text("key"), decodeOffer(await call.body())));
 }
 
 async function build(call: Call, builds: BuildService): Promise<void> {

@@ -9,6 +9,7 @@ export interface QueryExtras {
   readonly dockerfile: string;
   readonly remote: string;
   readonly tags: readonly string[];
+  readonly offer: string;
 }
 
 /** Proxies of the client's configuration reach builds without being asked for, as Docker has it. */
@@ -26,6 +27,7 @@ export function buildQuery(
     add("t", tag);
   }
   add("remote", extras.remote);
+  add("offer", extras.offer);
   add("dockerfile", extras.dockerfile);
   // The events behind Docker's lines, each when it happens. Docker's own engine answers with its lines all the same.
   add("events", 1);

@@ -6,13 +6,14 @@ import { type ApiClient, buildImage } from "#clients/api-client";
 import type { AuthConfig, BuildMessage } from "#wire/docker";
 
 import { buildFlags } from "../build/flags.ts";
+import { uploadOf } from "../build/incremental.ts";
 import { liveView } from "../build/live-view.ts";
 import { checkOutputs, type Output, parseOutput, writeOutputs } from "../build/output.ts";
 import { plainView, rawView } from "../build/plain-view.ts";
 import { BuildFailed, BuildProgress, type BuildView } from "../build/progress.ts";
 import { buildQuery } from "../build/query.ts";
 import { readAgents, readSecrets } from "../build/secrets.ts";
-import { openSource, type Source, wholeArchive } from "../build/source.ts";
+import { openSource, type Source } from "../build/source.ts";
 import { credentialsFor } from "../config/credentials.ts";
 import { proxyVariables } from "../config/proxies.ts";
 import type { Session } from "../config/session.ts";
@@ -70,9 +71,10 @@ interface Work {
 async function runBuild(work: Work): Promise<{ id: string | null }> {
   const { client, session, flags, source } = work;
   const progress = new BuildProgress();
+  const upload = await contextOf(client, source);
   const messages = buildImage(client, {
-    query: queryOf(work),
-    context: contextOf(source),
+    query: queryOf(work, upload.offer),
+    context: upload.archive,
     auths: await authsOf(session),
     secrets: readSecrets(flags.list("secret"), session.environment),
     agents: readAgents(flags.list("ssh"), session.environment),
@@ -117,7 +119,7 @@ async function follow(
   return id;
 }
 
-function queryOf({ client, session, flags, source, tags }: Work): string {
+function queryOf({ client, session, flags, source, tags }: Work, offer: string): string {
   const proxies = Object.fromEntries(proxyVariables(session.config, client));
   return buildQuery(
     flags,
@@ -125,19 +127,23 @@ function queryOf({ client, session, flags, source, tags }: Work): string {
       dockerfile: source.dockerfile,
       remote: source.kind === "remote" ? source.remote : "",
       tags,
+      offer,
     },
     { environment: session.environment, proxies },
   );
 }
 
-function contextOf(source: Source): AsyncIterable<Uint8Array> | undefined {
+async function contextOf(
+  client: ApiClient,
+  source: Source,
+): Promise<{ offer: string; archive: AsyncIterable<Uint8Array> | undefined }> {
   switch (source.kind) {
     case "remote":
-      return undefined;
+      return { offer: "", archive: undefined };
     case "stream":
-      return source.stream;
+      return { offer: "", archive: source.stream };
     case "folder":
-      return wholeArchive(source);
+      return await uploadOf(client, source);
   }
 }
 

@@ -28,6 +28,7 @@ export function decodeBuild(call: Call): BuildOptions {
   refuse(call);
   const platform = query.text("platform");
   return {
+    offer: query.text("offer"),
     remote: query.text("remote"),
     contexts: decodeContexts(query.text("contexts")),
     dockerfile: query.text("dockerfile"),

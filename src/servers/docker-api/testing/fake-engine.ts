@@ -32,6 +32,7 @@ export function fakeEngine(): FakeEngine {
     logger: { error: (message) => void errors.push(message) },
     images: fakeImages(containers.signals, loaded),
     builds: {
+      offerContext: () => ({ id: "", needed: [] }),
       build: async ({ context }) => {
         await context?.cancel();
         throw notFound("no build in here");

@@ -1,0 +1,308 @@
+/**
+ * Contexts that stay: a client that builds the same folder again says what is in it, and sends only what changed.
+ *
+ *   <data>/kept/<key>/data    contents of files, one behind the other; only ever appended to
+ *   <data>/kept/<key>/index   where each path's content lies, under which stamp it came, and its digest
+ *
+ * A stamp is the client's own sign that a file is the same (inode, size, times). Digests are the engine's: taken of the
+ * bytes that arrived, so that a stamp can be wrong about its own client's folder only. Nothing is synced: an index of
+ * another boot is not believed. What is larger than the limits is sent as an archive, as ever.
+ */
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+
+import { conflict, invalid, newId } from "#base";
+import { ArchiveTree } from "#engine/build/source";
+import { LayerTree } from "#engine/layer";
+import { type TarEntryType, type TarHeader, TarParser } from "#wire/tar";
+
+/** One thing of an offered context; names and links are byte strings. */
+export interface OfferedEntry {
+  readonly path: string;
+  readonly type: Exclude<TarEntryType, "hardlink">;
+  readonly mode: number;
+  readonly mtimeSec: number;
+  readonly mtimeNsec: number;
+  readonly sizeBytes: number;
+  readonly link: string;
+  readonly stamp: string;
+  readonly devMajor: number;
+  readonly devMinor: number;
+}
+
+interface Kept {
+  readonly stamp: string;
+  readonly offset: number;
+  readonly sizeBytes: number;
+  readonly digest: string;
+  /** Names as byte strings, values in base64; null for none. */
+  readonly xattrs: readonly (readonly [string, string])[] | null;
+}
+
+interface Index {
+  readonly boot: string;
+  readonly files: Readonly<Record<string, Kept>>;
+}
+
+interface Offer {
+  readonly key: string;
+  readonly entries: readonly OfferedEntry[];
+  readonly files: Map<string, Kept>;
+  readonly needed: ReadonlySet<string>;
+  readonly sinceMs: number;
+}
+
+const OFFER_LIMIT = 16;
+const OFFER_TIMEOUT_MS = 120_000;
+const CONTEXTS_LIMIT = 32;
+const CONTEXT_LIMIT_BYTES = 2 * 1024 ** 3;
+const ALL_LIMIT_BYTES = 8 * 1024 ** 3;
+/** Contents of files that are no longer there are thrown away when they are more than what is, and more than this. */
+const DEAD_LIMIT_BYTES = 64 * 1024 ** 2;
+
+export class KeptContexts {
+  readonly #folder: string;
+  readonly #offers = new Map<string, Offer>();
+  /** How many builds read a context's data. */
+  readonly #users = new Map<string, number>();
+  readonly #receiving = new Set<string>();
+  readonly #boot: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.#boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  }
+
+  /** @returns the offer's name, and which of its entries are not here. @throws EngineError "conflict": send it whole */
+  offer(key: string, entries: readonly OfferedEntry[]): { id: string; needed: number[] } {
+    if (!/^[0-9a-f]{64}$/.test(key)) throw invalid("invalid key of a context");
+    const sizeBytes = entries.reduce((sum, entry) => sum + entry.sizeBytes, 0);
+    if (sizeBytes > CONTEXT_LIMIT_BYTES) throw conflict("the context is too large to be kept");
+    const now = performance.now();
+    for (const [id, { sinceMs }] of this.#offers) {
+      if (now - sinceMs > OFFER_TIMEOUT_MS) this.#offers.delete(id);
+    }
+    if (this.#offers.size >= OFFER_LIMIT) throw conflict("too many contexts are being sent");
+    const known = this.#known(key, sizeBytes);
+    const files = new Map<string, Kept>();
+    const needed: number[] = [];
+    for (const [index, { path, type, stamp, sizeBytes: size }] of entries.entries()) {
+      if (type !== "file") continue;
+      const kept = known[path];
+      if (kept?.stamp === stamp && kept.sizeBytes === size) files.set(path, kept);
+      else needed.push(index);
+    }
+    const id = newId();
+    const paths = new Set(needed.map((index) => entries[index]?.path ?? ""));
+    this.#offers.set(id, { key, entries, files, needed: paths, sinceMs: now });
+    return { id, needed };
+  }
+
+  /** What is kept under a key; nothing after too much of it has died. */
+  #known(key: string, liveBytes: number): Index["files"] {
+    const folder = join(this.#folder, key);
+    try {
+      const index = JSON.parse(readFileSync(join(folder, "index"), "utf8")) as Index;
+      const { size } = statSync(join(folder, "data"));
+      const isWasteful = size - liveBytes > Math.max(liveBytes, DEAD_LIMIT_BYTES);
+      if (index.boot === this.#boot && !(isWasteful && this.#isIdle(key))) {
+        return Object.assign(Object.create(null) as object, index.files);
+      }
+    } catch {
+      // Never made, or not to be read: it is sent again.
+    }
+    if (this.#isIdle(key)) rmSync(folder, { recursive: true, force: true });
+    return {};
+  }
+
+  #isIdle(key: string): boolean {
+    return !this.#receiving.has(key) && (this.#users.get(key) ?? 0) === 0;
+  }
+
+  /** Takes in what was missing. @returns the whole context; disposing says that nobody reads it any more */
+  async receive(
+    id: string,
+    archive: ReadableStream<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<{ tree: ArchiveTree } & Disposable> {
+    const offer = this.#offers.get(id);
+    this.#offers.delete(id);
+    if (offer === undefined) throw conflict("the offered context is not known any more");
+    const { key, entries, files, needed } = offer;
+    if (this.#receiving.has(key)) throw conflict("the same context is being sent by another build");
+    this.#receiving.add(key);
+    this.#users.set(key, (this.#users.get(key) ?? 0) + 1);
+    const dispose = () => this.#users.set(key, (this.#users.get(key) ?? 1) - 1);
+    try {
+      const folder = join(this.#folder, key);
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const path = join(folder, "data");
+      await append(path, { archive, files, offer, signal });
+      if (needed.size > 0 || !existsSync(join(folder, "index"))) this.#save(folder, files);
+      else utimesSync(join(folder, "index"), new Date(), new Date());
+      this.#evict(key);
+      return { tree: treeOf(path, entries, files), [Symbol.dispose]: dispose };
+    } catch (cause) {
+      dispose();
+      throw cause;
+    } finally {
+      this.#receiving.delete(key);
+    }
+  }
+
+  #save(folder: string, files: ReadonlyMap<string, Kept>): void {
+    const index: Index = { boot: this.#boot, files: Object.fromEntries(files) };
+    const path = join(folder, "index");
+    writeFileSync(`${path}.new`, JSON.stringify(index), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+
+  /** Last used first, as many as the limits let stay. */
+  #evict(current: string): void {
+    let [count, sizeBytes] = [0, 0];
+    for (const one of this.#list()) {
+      count += 1;
+      sizeBytes += one.sizeBytes;
+      const isOver = count > CONTEXTS_LIMIT || sizeBytes > ALL_LIMIT_BYTES;
+      if (isOver && one.key !== current && this.#isIdle(one.key)) this.#remove(one.key);
+    }
+  }
+
+  #list(): { key: string; sizeBytes: number; usedMs: number }[] {
+    if (!existsSync(this.#folder)) return [];
+    return readdirSync(this.#folder)
+      .map((key) => {
+        const data = statSync(join(this.#folder, key, "data"), { throwIfNoEntry: false });
+        const index = statSync(join(this.#folder, key, "index"), { throwIfNoEntry: false });
+        return { key, sizeBytes: data?.size ?? 0, usedMs: index?.mtimeMs ?? 0 };
+      })
+      .toSorted((a, b) => b.usedMs - a.usedMs);
+  }
+
+  #remove(key: string): void {
+    rmSync(join(this.#folder, key), { recursive: true, force: true });
+  }
+
+  /** Throws away what no build reads. @returns how many bytes that were */
+  prune(): number {
+    let reclaimedBytes = 0;
+    this.#offers.clear();
+    for (const { key, sizeBytes } of this.#list()) {
+      if (!this.#isIdle(key)) continue;
+      this.#remove(key);
+      reclaimedBytes += sizeBytes;
+    }
+    return reclaimedBytes;
+  }
+}
+
+interface Arriving {
+  readonly archive: ReadableStream<Uint8Array>;
+  readonly files: Map<string, Kept>;
+  readonly offer: Offer;
+  readonly signal: AbortSignal;
+}
+
+interface ArrivingFile {
+  readonly header: TarHeader;
+  readonly offset: number;
+  readonly hasher: Bun.CryptoHasher;
+}
+
+/** Writes the files of an archive behind what is there. */
+async function append(path: string, { archive, files, offer, signal }: Arriving): Promise<void> {
+  const stamps = new Map(offer.entries.map(({ path: name, stamp }) => [name, stamp]));
+  const fd = openSync(path, "a", 0o600);
+  let end = statSync(path).size;
+  const arriving: { file: ArrivingFile | null } = { file: null };
+  const finish = () => {
+    if (arriving.file === null) return;
+    const { header, offset, hasher } = arriving.file;
+    const xattrs = header.xattrs === null ? null : [...header.xattrs];
+    files.set(header.rawName, {
+      stamp: stamps.get(header.rawName) ?? "",
+      offset,
+      sizeBytes: header.sizeBytes,
+      digest: hasher.digest("hex"),
+      xattrs: xattrs?.map(([name, value]) => [name, Buffer.from(value).toString("base64")]) ?? null,
+    });
+    arriving.file = null;
+  };
+  const parser = new TarParser({
+    entry: (header) => {
+      finish();
+      if (!offer.needed.has(header.rawName) || header.type !== "file" || header.sparse !== null) {
+        throw invalid("the archive holds what was not asked for");
+      }
+      arriving.file = { header, offset: end, hasher: new Bun.CryptoHasher("sha256") };
+    },
+    data: (bytes) => {
+      arriving.file?.hasher.update(bytes);
+      for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
+      end += bytes.length;
+      if (end > 2 * CONTEXT_LIMIT_BYTES) throw invalid("the context has become too large");
+    },
+  });
+  try {
+    for await (const chunk of archive) {
+      signal.throwIfAborted();
+      parser.push(chunk);
+    }
+    parser.end();
+    finish();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A file that has vanished while it was sent is left out, as of any archive. */
+function treeOf(
+  path: string,
+  entries: readonly OfferedEntry[],
+  files: ReadonlyMap<string, Kept>,
+): ArchiveTree {
+  const tree = new LayerTree();
+  const digests = new Map<number, string>();
+  for (const entry of entries) {
+    const kept = files.get(entry.path);
+    if (entry.type === "file" && kept === undefined) continue;
+    const xattrs = kept?.xattrs?.map(([name, value]): [string, Uint8Array] => [
+      name,
+      Buffer.from(value, "base64"),
+    ]);
+    const sizeBytes = kept?.sizeBytes ?? 0;
+    tree.add({
+      rawName: entry.path,
+      rawLink: entry.link,
+      type: entry.type,
+      mode: entry.mode,
+      uid: 0,
+      gid: 0,
+      sizeBytes,
+      mtimeSec: entry.mtimeSec,
+      mtimeNsec: entry.mtimeNsec,
+      devMajor: entry.devMajor,
+      devMinor: entry.devMinor,
+      xattrs: xattrs === undefined ? null : new Map(xattrs),
+      // An empty file lies where the next one does.
+      dataOffset: kept === undefined || sizeBytes === 0 ? -1 : kept.offset,
+      storedBytes: sizeBytes,
+      sparse: null,
+    });
+    if (kept !== undefined && sizeBytes > 0) digests.set(kept.offset, kept.digest);
+  }
+  return new ArchiveTree(path, tree.root, digests);
+}

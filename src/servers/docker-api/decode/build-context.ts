@@ -1,0 +1,40 @@
+/** What `POST /build/context` says: one array for each thing of a folder. */
+import { invalid } from "#base";
+import type { OfferedEntry } from "#engine/build";
+
+const types: Readonly<Record<string, OfferedEntry["type"]>> = {
+  f: "file",
+  d: "directory",
+  l: "symlink",
+  c: "character",
+  b: "block",
+  p: "fifo",
+};
+
+const isCount = (value: unknown): value is number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+
+/** @throws EngineError "invalid" */
+export function decodeOffer(body: unknown): OfferedEntry[] {
+  if (!Array.isArray(body)) throw invalid("invalid context: no list");
+  return body.map(decodeEntry);
+}
+
+function decodeEntry(value: unknown): OfferedEntry {
+  const fields: readonly unknown[] = Array.isArray(value) ? value : [];
+  const [letter, path, mode, mtimeSec, mtimeNsec, sizeBytes, stamp, ...more] = fields;
+  const [link = "", devMajor = 0, devMinor = 0] = more;
+  const type = types[String(letter)];
+  const isText = typeof path === "string" && typeof stamp === "string" && typeof link === "string";
+  const isGood =
+    isText &&
+    isCount(mode) &&
+    isCount(mtimeNsec) &&
+    isCount(sizeBytes) &&
+    isCount(devMajor) &&
+    isCount(devMinor) &&
+    Number.isSafeInteger(mtimeSec);
+  if (type === undefined || !isGood) throw invalid("invalid context: an entry is none");
+  const time = { mtimeSec: Number(mtimeSec), mtimeNsec };
+  return { type, path, mode: mode & 0o7777, ...time, sizeBytes, stamp, link, devMajor, devMinor };
+}
