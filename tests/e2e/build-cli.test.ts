@@ -163,6 +163,13 @@ test("what fails ends with the program's code, and points at its line", async ()
   }
 }, 60_000);
 
+test("a named context stands for a stage or an image", async () => {
+  await built(["-t", "named-base", "-"], "FROM busybox\nRUN echo named > /name\n");
+  const folder = contextOf({ Dockerfile: "FROM busybox\nCOPY --from=other /name /name\n" });
+  await built(["-t", "named", "--build-context", "other=docker-image://named-base", folder]);
+  expect(await shown("named", "cat /name")).toBe("named");
+}, 60_000);
+
 test("secrets come from files and variables, and stay out of the image", async () => {
   const folder = contextOf({
     Dockerfile:

@@ -11,6 +11,15 @@ export const buildFlags: readonly FlagSpec[] = [
     usage: "Add a custom host-to-IP mapping (host:ip)",
     check: checkExtraHost,
   },
+  {
+    name: "build-context",
+    kind: "list",
+    usage: "Additional build contexts (e.g., name=docker-image://image, or a URL)",
+    check: (value) => {
+      if (/^[^=]+=./.test(value)) return value;
+      throw new Error(`invalid context value: ${value}, expected key=value`);
+    },
+  },
   { name: "build-arg", kind: "list", usage: "Set build-time variables" },
   {
     name: "cache-from",

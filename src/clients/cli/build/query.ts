@@ -38,6 +38,7 @@ export function buildQuery(
   for (const host of flags.list("add-host")) add("extrahosts", host.replace("=", ":"));
   for (const option of flags.list("security-opt")) add("securityopt", option);
   add("buildargs", jsonOf({ ...proxies, ...argumentsOf(flags.list("build-arg"), environment) }));
+  add("contexts", jsonOf(mapOf(flags.list("build-context"))));
   add("labels", jsonOf(mapOf(flags.list("label"))));
   const sources = flags.list("cache-from");
   if (sources.length > 0) add("cachefrom", JSON.stringify(sources));
