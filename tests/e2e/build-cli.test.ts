@@ -252,7 +252,7 @@ test("a folder that is built again sends only what changed, also after a kill of
   ).toBe("changed\nnew\nfile 5\n5000000\n12");
   // The docker CLI, which sends everything, means the same thing.
   const docker = await engine.docker(["build", "-q", folder], { env: { DOCKER_BUILDKIT: "0" } });
-  expect(`${docker.stdout}`).toBe((await built(["-q", folder])).stdout);
+  expect(docker.stdout).toBe((await built(["-q", folder])).stdout);
   await engine.restartDaemon();
   // The same bytes under another time are sent again: only the times tell.
   writeFileSync(join(folder, "new"), "new\n");
@@ -275,8 +275,8 @@ test("an offer of a context that is none, or is not known, is refused", async ()
     ["../../etc", []],
     [key, {}],
     [key, [["f", "x"]]],
-    [key, [["x", "x", 0, 0, 0, 0, ""]]],
-    [key, [["f", "x", -1, 0, 0, 0, ""]]],
+    [key, [["x", "x", 0, 0, 0, ""]]],
+    [key, [["f", "x", -1, 0, 0, ""]]],
   ] as const) {
     expect((await offer(name, body)).status).toBe(400);
   }
@@ -289,7 +289,7 @@ test("an offer of a context that is none, or is not known, is refused", async ()
     '{"message":"the offered context is not known any more"}\n',
   ]);
   const { id } = (await (
-    await offer(key, [["f", "../../../escape", 0o644, 0, 0, 1, "s"]])
+    await offer(key, [["f", "../../../escape", 0o644, 0, 1, "s"]])
   ).json()) as {
     id: string;
   };

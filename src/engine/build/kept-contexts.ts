@@ -35,7 +35,6 @@ export interface OfferedEntry {
   readonly type: Exclude<TarEntryType, "hardlink">;
   readonly mode: number;
   readonly mtimeSec: number;
-  readonly mtimeNsec: number;
   readonly sizeBytes: number;
   readonly link: string;
   readonly stamp: string;
@@ -293,7 +292,7 @@ function treeOf(
       gid: 0,
       sizeBytes,
       mtimeSec: entry.mtimeSec,
-      mtimeNsec: entry.mtimeNsec,
+      mtimeNsec: 0,
       devMajor: entry.devMajor,
       devMinor: entry.devMinor,
       xattrs: xattrs === undefined ? null : new Map(xattrs),

@@ -150,8 +150,8 @@ function headerOf(
     name: bytesOf(path),
     type,
     mode: stat.mode & 0o7777,
+    // Whole seconds, as Docker's client sends them: a fraction would cost a header more.
     mtimeSec: stat.mtimeSec,
-    mtimeNsec: stat.mtimeNsec,
     sizeBytes: type === "file" ? stat.sizeBytes : 0,
     xattrs,
     ...(type === "symlink" ? { link: bytesOf(link) } : {}),

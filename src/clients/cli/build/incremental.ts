@@ -51,12 +51,12 @@ export async function uploadOf(client: ApiClient, source: FolderSource): Promise
 }
 
 function offerOf({ path, type, stat, link }: ContextEntry): (string | number)[] {
-  const { mode, mtimeSec, mtimeNsec, ctimeSec, ctimeNsec, ino, devMajor, devMinor } = stat;
+  const { mode, mtimeSec, ctimeSec, ctimeNsec, ino, devMajor, devMinor } = stat;
   const size = type === "file" ? stat.sizeBytes : 0;
   // Whatever is done to a file changes this time; nobody can set it.
   const stamp =
     type === "file" ? `${devMajor}:${devMinor}:${ino}:${ctimeSec}.${ctimeNsec}:${mtimeSec}` : "";
-  const entry = [letters[type], path, mode & 0o7777, mtimeSec, mtimeNsec, size, stamp];
+  const entry = [letters[type], path, mode & 0o7777, mtimeSec, size, stamp];
   if (type === "symlink") return [...entry, link];
   if (type === "character" || type === "block") {
     return [...entry, "", stat.rdevMajor, stat.rdevMinor];
@@ -66,7 +66,7 @@ function offerOf({ path, type, stat, link }: ContextEntry): (string | number)[] 
 
 function offerOfExtra([name, content]: readonly [string, Uint8Array]): (string | number)[] {
   const digest = new Bun.CryptoHasher("sha256").update(content).digest("hex");
-  return ["f", name, 0o644, 0, 0, content.length, `sha256:${digest}`];
+  return ["f", name, 0o644, 0, content.length, `sha256:${digest}`];
 }
 
 /** The folder's name for the engine: another machine's folder of the same path is another one. */

@@ -22,19 +22,18 @@ export function decodeOffer(body: unknown): OfferedEntry[] {
 
 function decodeEntry(value: unknown): OfferedEntry {
   const fields: readonly unknown[] = Array.isArray(value) ? value : [];
-  const [letter, path, mode, mtimeSec, mtimeNsec, sizeBytes, stamp, ...more] = fields;
+  const [letter, path, mode, mtimeSec, sizeBytes, stamp, ...more] = fields;
   const [link = "", devMajor = 0, devMinor = 0] = more;
   const type = types[String(letter)];
   const isText = typeof path === "string" && typeof stamp === "string" && typeof link === "string";
   const isGood =
     isText &&
     isCount(mode) &&
-    isCount(mtimeNsec) &&
     isCount(sizeBytes) &&
     isCount(devMajor) &&
     isCount(devMinor) &&
     Number.isSafeInteger(mtimeSec);
   if (type === undefined || !isGood) throw invalid("invalid context: an entry is none");
-  const time = { mtimeSec: Number(mtimeSec), mtimeNsec };
-  return { type, path, mode: mode & 0o7777, ...time, sizeBytes, stamp, link, devMajor, devMinor };
+  const shape = { type, path, mode: mode & 0o7777, mtimeSec: Number(mtimeSec), sizeBytes };
+  return { ...shape, stamp, link, devMajor, devMinor };
 }
