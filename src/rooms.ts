@@ -171,6 +171,8 @@ const map = {
     "engine/image",
     "engine/runtime",
     "engine/container",
+    // Cache mounts that start with files are filled as new volumes are.
+    "engine/volume",
     "engine/build/dockerfile",
     "engine/build/git",
     "engine/build/source",

@@ -65,13 +65,31 @@ export interface BuildCacheItem {
 export interface BuildPruneRequest {
   /** Also what images still share. */
   readonly all: boolean;
-  /** Stop when no more than this is left; null: everything. */
-  readonly keepBytes: number | null;
+  readonly limits: PruneLimits;
   /** Only what was last used before. */
   readonly until: Date | null;
   /** Only these. */
   readonly ids: readonly string[] | null;
-  readonly kind: BuildCacheItem["kind"] | null;
+  /** Only what agrees with all of these; a text must be the whole. */
+  readonly match: Readonly<
+    Partial<{
+      parent: string;
+      type: string;
+      description: string;
+      inUse: boolean;
+      shared: boolean;
+    }>
+  >;
+}
+
+/** How much of the cache stays; with all three 0, nothing does. */
+export interface PruneLimits {
+  /** This much stays whatever the others say. */
+  readonly reservedBytes: number;
+  /** No more than this stays; 0: no such limit. */
+  readonly maxUsedBytes: number;
+  /** Until this much of the disk is free; 0: no such limit. */
+  readonly minFreeBytes: number;
 }
 
 /** One thing of a context that a client offers; names and links are byte strings. */

@@ -1,4 +1,5 @@
 /** What the build cache holds, and taking it away: `docker builder prune`, `docker system df`. */
+import { statfsSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -6,7 +7,7 @@ import { newId } from "#base";
 import { removeTree, usageOf } from "#engine/snapshot";
 import type { Digest } from "#oci";
 
-import type { BuildCacheItem, BuildPruneRequest } from "./build-service.ts";
+import type { BuildCacheItem, BuildPruneRequest, PruneLimits } from "./build-service.ts";
 import type { Context } from "./context.ts";
 
 /** Steps that only change a config are no things on disk: they go with the others, and are not shown. */
@@ -56,7 +57,22 @@ function layersOfImages({ images }: Context): Set<Digest> {
   return new Set(images.list({}, { all: true }).flatMap(({ config }) => config.rootfs.diff_ids));
 }
 
-/** Oldest use first, until no more than `keepBytes` is left. */
+/**
+ * What may stay: the smaller of what the cache may use and what leaves the disk its free space, but never less than
+ * what is reserved for it. Pure.
+ */
+export function bytesToKeep(
+  { reservedBytes, maxUsedBytes, minFreeBytes }: PruneLimits,
+  { usedBytes, freeBytes }: { usedBytes: number; freeBytes: number },
+): number {
+  const limits = [
+    ...(maxUsedBytes > 0 ? [maxUsedBytes] : []),
+    ...(minFreeBytes > 0 ? [Math.max(0, usedBytes - Math.max(0, minFreeBytes - freeBytes))] : []),
+  ];
+  return Math.max(limits.length === 0 ? 0 : Math.min(...limits), reservedBytes);
+}
+
+/** Oldest use first, until no more is left than the limits say. */
 export async function pruneCache(
   context: Context,
   request: BuildPruneRequest,
@@ -64,18 +80,22 @@ export async function pruneCache(
   const items = await cacheUsage(context);
   const byAge = items.toSorted((a, b) => a.lastUsedAt.getTime() - b.lastUsedAt.getTime());
   let left = items.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const { bavail, bsize } = statfsSync(context.paths.data);
+  const { limits } = request;
+  const keepBytes = bytesToKeep(limits, { usedBytes: left, freeBytes: bavail * bsize });
+  const isLimited = limits.reservedBytes + limits.maxUsedBytes + limits.minFreeBytes > 0;
   const chosen = byAge.filter((item) => {
     if (!isWanted(item, request)) return false;
-    if (request.keepBytes !== null && left <= request.keepBytes) return false;
+    if (isLimited && left <= keepBytes) return false;
     left -= item.sizeBytes;
     return true;
   });
   const ids = new Set(chosen.map(({ id }) => id));
   const steps = context.cache.steps();
   const gone = steps.filter(({ key, layer }) => layer !== null && ids.has(key.slice(0, 25)));
-  const isEverything = request.ids === null && request.until === null && request.kind === null;
-  const notes =
-    isEverything && request.keepBytes === null ? steps.filter(({ layer }) => layer === null) : [];
+  const isEverything =
+    request.ids === null && request.until === null && Object.keys(request.match).length === 0;
+  const notes = isEverything && !isLimited ? steps.filter(({ layer }) => layer === null) : [];
   context.cache.delete([...gone, ...notes].map(({ key }) => key));
   context.gc.release({ layers: gone.flatMap(({ layer }) => (layer === null ? [] : [layer])) });
   await dropFolders(context, ids);
@@ -88,10 +108,14 @@ export async function pruneCache(
 }
 
 function isWanted(item: BuildCacheItem, request: BuildPruneRequest): boolean {
-  const { all, until, ids, kind } = request;
+  const { all, until, ids, match } = request;
   if (item.isInUse || (item.isShared && !all)) return false;
   if (until !== null && item.lastUsedAt >= until) return false;
-  if (kind !== null && item.kind !== kind) return false;
+  const { parent = item.parent, type = item.kind, description = item.description } = match;
+  if (item.parent !== parent || item.kind !== type || item.description !== description)
+    return false;
+  const { inUse = item.isInUse, shared = item.isShared } = match;
+  if (item.isInUse !== inUse || item.isShared !== shared) return false;
   return ids === null || ids.some((id) => item.id.startsWith(id));
 }
 

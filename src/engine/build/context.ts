@@ -39,6 +39,8 @@ export interface Context extends BuildRooms {
   readonly doing: Map<string, Promise<{ layer: Digest | null; createdMs: number }>>;
   /** Cache folders that running builds use. */
   readonly inUse: { readonly folders: Map<string, number> };
+  /** Cache folders that get the files they start with. */
+  readonly filling: Map<string, Promise<void>>;
   /** The ends of queues for locked cache folders. */
   readonly locks: Map<string, Promise<void>>;
 }

@@ -35,6 +35,7 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
     clock: request.clock ?? systemClock,
     doing: new Map(),
     inUse: { folders: new Map() },
+    filling: new Map(),
     locks: new Map(),
   };
   return {

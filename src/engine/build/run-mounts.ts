@@ -2,7 +2,7 @@
  * `RUN --mount`: what is made on the host for a step, and taken away after it. Folders and mounts lie below
  * `<exec-root>/build/<step>`, scratch space below `<data-root>/build/scratch/<step>`; start-up clears both.
  */
-import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { invalid, newId } from "#base";
@@ -10,10 +10,11 @@ import type { RunMountRequest } from "#engine/build/dockerfile";
 import { RootTree, type SourceTree } from "#engine/build/source";
 import type { MountRequest } from "#engine/container";
 import { createDetachedOverlay, MNT_DETACH, moveMount, unmount } from "#linux/mount";
-import { FileDescriptor } from "#linux/path";
+import { fillAside } from "#engine/volume";
+import { FileDescriptor, O_DIRECTORY, O_PATH, openInRoot } from "#linux/path";
 import { removeTree } from "#engine/snapshot";
 import { type Digest, digestHex, digestOf } from "#oci";
-import { rawOf, textOf } from "#wire/tar";
+import { bytesOf, rawOf, textOf } from "#wire/tar";
 
 import type { Context } from "./context.ts";
 import { CopyPlan } from "./copy.ts";
@@ -85,7 +86,7 @@ export class StepMounts implements AsyncDisposable {
         return;
       }
       case "cache":
-        return await this.#cache(mount);
+        return await this.#cache(mount, sources[index] ?? null, signal);
       case "secret":
         return this.#secret(mount, secrets);
       case "ssh":
@@ -186,12 +187,17 @@ export class StepMounts implements AsyncDisposable {
     return target;
   }
 
-  async #cache(mount: RunMountRequest): Promise<void> {
-    if (mount.from !== "") throw invalid("not implemented yet: from of a cache mount");
-    const name = mount.id === "" ? mount.target : mount.id;
+  async #cache(
+    mount: RunMountRequest,
+    source: MountSource | null,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // One that starts with files is another one than one of its name that starts empty.
+    const first = source === null ? "" : ` from ${mount.from}:${mount.source}`;
+    const name = (mount.id === "" ? mount.target : mount.id) + first;
     const id = digestHex(digestOf(new TextEncoder().encode(name)));
     const { cache, inUse, clock, paths } = this.#context;
-    if (mount.sharing === "locked") await this.#lock(id);
+    if (mount.sharing === "locked") await this.#lock(id, signal);
     const busy = mount.sharing === "private" && (inUse.folders.get(id) ?? 0) > 0;
     // Its owner's other folder: whoever comes while it is used gets one of their own.
     const used = busy ? `${id}-${this.id}` : id;
@@ -203,20 +209,66 @@ export class StepMounts implements AsyncDisposable {
       chownSync(folder, mount.uid ?? 0, mount.gid ?? 0);
       chmodSync(folder, mount.mode ?? 0o755);
     }
-    this.#push(folder, mount.target, mount.readOnly);
+    const filled = source === null ? folder : await this.#filled(folder, mount, source, signal);
+    this.#push(filled, mount.target, mount.readOnly);
+  }
+
+  /** A cache folder with the files it starts with: all of them or, after a crash, none. */
+  async #filled(
+    folder: string,
+    mount: RunMountRequest,
+    source: MountSource,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const place = join(folder, "_data");
+    if (existsSync(place)) return place;
+    const found = source.tree.find(rawOf(mount.source), { follow: true });
+    if (found?.node.type !== "directory") {
+      throw invalid(`failed to mount ${mount.source}: not found`);
+    }
+    const lowers =
+      source.kind === "layers"
+        ? this.#context.snapshots.lowers(source.layers)
+        : [await this.#layerOf(source.tree, mount.source, signal)];
+    const inside = source.kind === "layers" ? found.path : "";
+    using overlay = new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
+    using top = new FileDescriptor(
+      openInRoot({
+        rootFd: overlay.fd,
+        path: inside === "" ? "." : bytesOf(inside),
+        flags: O_PATH | O_DIRECTORY,
+      }),
+    );
+    const { filling } = this.#context;
+    const fill = filling.get(folder) ?? fillAside(top, folder);
+    filling.set(folder, fill);
+    try {
+      await fill;
+    } finally {
+      filling.delete(folder);
+    }
+    return place;
   }
 
   /** One after the other. */
-  async #lock(id: string): Promise<void> {
+  async #lock(id: string, signal: AbortSignal): Promise<void> {
     const { locks } = this.#context;
     const before = locks.get(id) ?? Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
-    locks.set(
-      id,
-      before.then(() => promise),
-    );
-    this.#cleanUp.push(resolve);
-    await before;
+    const end = before.then(() => promise);
+    locks.set(id, end);
+    // Who gives up while waiting still keeps the order: the next one waits for who was before.
+    this.#cleanUp.push(() => {
+      resolve();
+      void end.then(() => locks.get(id) === end && locks.delete(id));
+    });
+    const stopped = Promise.withResolvers<void>();
+    const stop = () => stopped.resolve();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    await Promise.race([before, stopped.promise]);
+    signal.removeEventListener("abort", stop);
+    signal.throwIfAborted();
   }
 
   #secret(mount: RunMountRequest, secrets: ReadonlyMap<string, Uint8Array>): void {

@@ -7,7 +7,7 @@ import {
   type RunMountRequest,
 } from "#engine/build/dockerfile";
 import type { SourceTree } from "#engine/build/source";
-import type { NetworkMode } from "#engine/container";
+import type { NetworkMode, StepRequest } from "#engine/container";
 import { formatPlatform, type Digest } from "#oci";
 import { FrameDecoder } from "#wire/docker";
 
@@ -116,7 +116,7 @@ async function sourceOf(
   builder: StageBuilder,
   { type, from }: RunMountRequest,
 ): Promise<MountSource | null> {
-  if (type !== "bind") return null;
+  if (type !== "bind" && !(type === "cache" && from !== "")) return null;
   if (from === "") return { kind: "context", tree: builder.scope.arrived.tree };
   const { layers, tree } = await stageOrImage(builder, from);
   return layers === null ? { kind: "context", tree } : { kind: "layers", layers, tree };
@@ -182,7 +182,7 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       network: networkOf(instruction, scope.request.network),
       mounts: prepared.mounts,
       privileged: false,
-      host: scope.request.host,
+      host: withProcessLimit(scope.request.host),
       onOutput: printer(builder),
       signal,
     });
@@ -200,6 +200,15 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
   } finally {
     await context.snapshots.remove(id);
   }
+}
+
+/** A step that forks without end is stopped by its own cgroup; no compiler runs as many at once. */
+const PROCESS_LIMIT = 8192;
+
+function withProcessLimit(host: StepRequest["host"]): StepRequest["host"] {
+  const { resources } = host;
+  const pidsLimit = resources.pidsLimit ?? PROCESS_LIMIT;
+  return { ...host, resources: { ...resources, pidsLimit } };
 }
 
 function networkOf({ network }: Run, asked: NetworkMode): NetworkMode {

@@ -1,4 +1,5 @@
 /** Volumes: data that outlives containers, of the `local` driver. */
+export { fillAside } from "./fill.ts";
 export { ANONYMOUS_LABEL, checkVolumeName } from "./names.ts";
 export { volumeMigrations } from "./records.ts";
 export { openVolumeService, type OpenVolumesRequest } from "./service.ts";

@@ -1,9 +1,14 @@
 /** `POST /build` as the docker CLI without BuildKit uses it, and the build cache. */
-import { sentenceOf } from "#base";
-import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
+import { invalid, sentenceOf } from "#base";
+import {
+  type BuildEvent,
+  type BuildPruneRequest,
+  type BuildService,
+  StepFailed,
+} from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
 import type { BuildPruneReport } from "#wire/docker";
-import { readableOf, requireFilters, writeChunk } from "#wire/http";
+import { type Filters, readableOf, requireFilters, writeChunk } from "#wire/http";
 
 import type { Call } from "./call.ts";
 import { decodeBuild, decodeCacheSources } from "./decode/build.ts";
@@ -85,24 +90,65 @@ class BuildLines {
   }
 }
 
-const PRUNE_FILTERS: ReadonlySet<string> = new Set(["id", "type", "unused-for", "until"]);
+/** Of which the CLI gives one value each; "" where a name alone is meant. */
+const PRUNE_FILTERS: ReadonlySet<string> = new Set([
+  "until",
+  "unused-for",
+  "id",
+  "parent",
+  "type",
+  "description",
+  "inuse",
+  "shared",
+  "private",
+]);
 
 async function prune(call: Call, builds: BuildService): Promise<void> {
   const { query } = call;
   const asked = requireFilters(query.filters(), PRUNE_FILTERS);
-  const until = asked["until"]?.at(-1) ?? asked["unused-for"]?.at(-1);
-  const keep =
-    query.integer("reserved-space") ??
-    query.integer("max-used-space") ??
-    query.integer("keep-storage");
-  const kind = asked["type"]?.at(-1);
+  for (const values of Object.values(asked)) {
+    if (values.length > 1) throw invalid("filters expect only one value");
+  }
+  if (asked["until"] !== undefined && asked["unused-for"] !== undefined) {
+    throw invalid('conflicting filters: both "until" and "unused-for" filters are set');
+  }
+  const until = asked["until"]?.[0] ?? asked["unused-for"]?.[0];
+  const id = asked["id"]?.[0];
   const { deleted, reclaimedBytes } = await builds.prune({
     all: query.bool("all"),
-    keepBytes: keep === null || keep === 0 ? null : keep,
+    limits: {
+      reservedBytes: query.integer("reserved-space") ?? query.integer("keep-storage") ?? 0,
+      maxUsedBytes: query.integer("max-used-space") ?? 0,
+      minFreeBytes: query.integer("min-free-space") ?? 0,
+    },
     until: until === undefined ? null : parseMoment(until, new Date()),
-    ids: asked["id"] ?? null,
-    kind: kind === "exec.cachemount" || kind === "regular" ? kind : null,
+    ids: id === undefined ? null : [id],
+    match: matchOf(asked),
   });
   const report: BuildPruneReport = { CachesDeleted: deleted, SpaceReclaimed: reclaimedBytes };
   call.json(200, report);
+}
+
+function matchOf(asked: Filters): BuildPruneRequest["match"] {
+  const [parent, type, description] = ["parent", "type", "description"].map(
+    (name) => asked[name]?.[0],
+  );
+  const inUse = flagOf(asked, "inuse");
+  const isPrivate = flagOf(asked, "private");
+  const shared = flagOf(asked, "shared") ?? (isPrivate === undefined ? undefined : !isPrivate);
+  return {
+    ...(parent === undefined ? {} : { parent }),
+    ...(type === undefined ? {} : { type }),
+    ...(description === undefined ? {} : { description }),
+    ...(inUse === undefined ? {} : { inUse }),
+    ...(shared === undefined ? {} : { shared }),
+  };
+}
+
+function flagOf(asked: Filters, name: string): boolean | undefined {
+  const value = asked[name]?.[0];
+  if (value === undefined) return undefined;
+  if (/^(?:|1|t|true)$/i.test(value)) return true;
+  if (/^(?:0|f|false)$/i.test(value)) return false;
+  throw invalid(`invalid value for the filter ${name}: ${JSON.stringify(value)}`);
 }

@@ -1,0 +1,193 @@
+/** Builds that mean harm, or have bad luck: they end with a clear error, leave nothing, and the next one works. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+
+import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
+
+import { type Engine, type Finished, startEngine } from "./engine.ts";
+
+let engine: Engine;
+const folders: string[] = [];
+const MIB = 1024 * 1024;
+
+beforeAll(async () => {
+  engine = await startEngine();
+}, 60_000);
+afterAll(async () => {
+  for (const name of ["contexts", "scratch"]) {
+    const left = join(engine.dataRoot, "build", name);
+    expect(existsSync(left) ? readdirSync(left) : []).toEqual([]);
+  }
+  expect(engine.violations()).toEqual([]);
+  await engine[Symbol.asyncDispose]();
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+}, 60_000);
+
+function build(
+  files: Record<string, string | Uint8Array>,
+  args: readonly string[] = [],
+): Promise<Finished> {
+  const folder = mkdtempSync("/tmp/naru-test-build-");
+  folders.push(folder);
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  return engine.docker(["build", ...args, folder], { env: { DOCKER_BUILDKIT: "0" } });
+}
+
+async function works(): Promise<void> {
+  const finished = await build({ Dockerfile: "FROM busybox\nRUN echo fine\n" }, ["--no-cache"]);
+  expect(finished.stdout + finished.stderr).toContain("Successfully built");
+}
+
+/** A small disk in place of one of the engine's folders. */
+function smallDisk(path: string) {
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=24m", "naru-test", path]);
+  expect(mounted.status).toBe(0);
+  return { [Symbol.dispose]: () => expect(spawnSync("umount", ["-l", path]).status).toBe(0) };
+}
+
+test("a step that forks without end is held by its own cgroup, and ends with it", async () => {
+  const script = [
+    "FROM busybox",
+    "RUN cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null > /max || true",
+    "RUN bomb() { bomb | bomb & }; bomb; exit 0",
+  ].join("\n");
+  const finished = await build({ Dockerfile: script }, ["-t", "bomb", "--memory", "64m"]);
+  expect(finished.code === 0 || finished.stderr.includes("non-zero code")).toBe(true);
+  await works();
+  if (finished.code !== 0) return;
+  const max = await engine.ok(["run", "--rm", "--network", "none", "bomb", "cat", "/max"]);
+  expect(max).toBe("8192");
+}, 60_000);
+
+test("an archive that unpacks to more than the disk holds is refused, and goes", async () => {
+  const header = encodeTarHeader({ name: "zeros", sizeBytes: 64 * MIB });
+  const bomb = gzipSync(Buffer.concat([header, Buffer.alloc(64 * MIB), TAR_TRAILER]));
+  {
+    using disk = smallDisk(join(engine.dataRoot, "build", "scratch"));
+    void disk;
+    const files = { Dockerfile: "FROM busybox\nADD bomb.tar.gz /in/\n", "bomb.tar.gz": bomb };
+    const finished = await build(files);
+    expect(finished.code).not.toBe(0);
+    expect(finished.stderr).toContain("no space left on device");
+    expect(readdirSync(join(engine.dataRoot, "build", "scratch"))).toEqual([]);
+  }
+  await works();
+}, 60_000);
+
+test("a context larger than the disk is refused, and goes", async () => {
+  await works();
+  {
+    using disk = smallDisk(join(engine.dataRoot, "build", "contexts"));
+    void disk;
+    const files = { Dockerfile: "FROM busybox\n", large: Buffer.alloc(48 * MIB) };
+    const finished = await build(files);
+    expect(finished.code).not.toBe(0);
+    expect(readdirSync(join(engine.dataRoot, "build", "contexts"))).toEqual([]);
+  }
+  await works();
+}, 60_000);
+
+test("who waits for a locked cache folder and goes away waits no more, and holds up nobody", async () => {
+  const cache = "--mount=type=cache,target=/c,sharing=locked,id=held";
+  const step = (name: string, body: string) => ({
+    Dockerfile: `FROM busybox\nRUN ${cache} : ${name}; ${body}\n`,
+  });
+  const first = build(step("first", "touch /c/begun; until [ -e /c/go ]; do :; done; rm /c/go"));
+  const held = join(engine.dataRoot, "build", "caches");
+  const inside = () => readdirSync(held).map((id) => join(held, id));
+  while (!existsSync(held) || !inside().some((path) => existsSync(join(path, "begun")))) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const abort = new AbortController();
+  const waiter = fetch(`http://d/v1.51/build?events=1`, {
+    method: "POST",
+    unix: engine.socket,
+    signal: abort.signal,
+    body: archive(step("waiter", "true").Dockerfile),
+    headers: { "Content-Type": "application/x-tar" },
+  });
+  const response = await waiter;
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  // The step was not in the cache: it is made next, and waits for its folder.
+  while (!text.includes('"hit":false')) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(text);
+    text += decoder.decode(value, { stream: true });
+  }
+  abort.abort();
+  await reader.read().catch(() => undefined);
+  const [folder = ""] = inside();
+  writeFileSync(join(folder, "go"), "");
+  expect((await first).code).toBe(0);
+  expect((await build(step("third", "test -e /c/begun"))).code).toBe(0);
+}, 60_000);
+
+test("a cache folder starts with the files of a stage, once", async () => {
+  const dockerfile = (value: string) =>
+    [
+      "FROM busybox AS seed",
+      "RUN mkdir /s && echo seeded > /s/file && chown 7:8 /s/file",
+      "FROM busybox",
+      "RUN --mount=type=cache,target=/c,id=seeded,from=seed,source=/s " +
+        `cat /c/file > /out; stat -c %u:%g /c/file >> /out; echo ${value} > /c/file`,
+    ].join("\n");
+  expect((await build({ Dockerfile: dockerfile("changed") }, ["-t", "seeded"])).code).toBe(0);
+  const shown = ["run", "--rm", "--network", "none", "seeded", "cat", "/out"];
+  expect(await engine.ok(shown)).toBe("seeded\n7:8");
+  expect((await build({ Dockerfile: dockerfile("again") }, ["-t", "seeded"])).code).toBe(0);
+  expect(await engine.ok(shown)).toBe("changed\n7:8");
+}, 60_000);
+
+test("a Dockerfile that nobody wrote, and devices in a context", async () => {
+  const large = await build({ Dockerfile: `FROM busybox\n#${"x".repeat(16 * MIB)}\n` });
+  expect(large.code).not.toBe(0);
+  expect(large.stderr).toContain("Dockerfile is too large");
+  const device = Buffer.concat([
+    encodeTarHeader({ name: "disk", type: "block", devMajor: 8, devMinor: 0, sizeBytes: 0 }),
+    archive("FROM busybox\nCOPY disk /disk\nRUN stat -c %F /disk; ! head -c 1 /disk\n"),
+  ]);
+  const finished = await engine.docker(["build", "-"], {
+    env: { DOCKER_BUILDKIT: "0" },
+    stdin: device,
+  });
+  expect(finished.stdout).toContain("block special file");
+  expect(finished.code).toBe(0);
+}, 60_000);
+
+test("the cache is pruned by filters and limits, one value each", async () => {
+  await build({ Dockerfile: "FROM busybox\nRUN head -c 3000000 /dev/zero > /z; : kept\n" });
+  await build({ Dockerfile: "FROM busybox\nRUN head -c 3000000 /dev/zero > /z; : other\n" });
+  const prune = async (query: Record<string, string>) => {
+    const text = new URLSearchParams(query).toString();
+    const response = await fetch(`http://d/v1.51/build/prune?${text}`, {
+      method: "POST",
+      unix: engine.socket,
+    });
+    return (await response.json()) as { CachesDeleted: string[]; message?: string };
+  };
+  const all = "true";
+  const filters = (value: object) => JSON.stringify(value);
+  expect((await prune({ all, filters: filters({ id: ["a", "b"] }) })).message).toContain(
+    "filters expect only one value",
+  );
+  expect((await prune({ all, filters: filters({ inuse: ["true"] }) })).CachesDeleted).toEqual([]);
+  expect((await prune({ all, "min-free-space": "1" })).CachesDeleted).toEqual([]);
+  expect((await prune({ all, "reserved-space": "99999999999" })).CachesDeleted).toEqual([]);
+  const description = "RUN head -c 3000000 /dev/zero > /z; : other";
+  const one = await prune({ all, filters: filters({ description: [description] }) });
+  expect(one.CachesDeleted).toHaveLength(1);
+  const mounts = await prune({ all, filters: filters({ type: ["exec.cachemount"] }) });
+  expect(mounts.CachesDeleted.length).toBeGreaterThan(0);
+  expect((await prune({ all, "max-used-space": "1000" })).CachesDeleted.length).toBeGreaterThan(0);
+}, 60_000);
+
+function archive(dockerfile: string): Buffer {
+  const bytes = Buffer.from(dockerfile);
+  const header = encodeTarHeader({ name: "Dockerfile", sizeBytes: bytes.length });
+  return Buffer.concat([header, bytes, tarPadding(bytes.length), TAR_TRAILER]);
+}
