@@ -1,10 +1,10 @@
 /** Builds that mean harm, or have bad luck: they end with a clear error, leave nothing, and the next one works. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
+import { mount } from "#linux/mount";
 import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
 import { type Engine, type Finished, startEngine } from "./engine.ts";
@@ -42,11 +42,8 @@ async function works(): Promise<void> {
 }
 
 /** A small disk in place of one of the engine's folders. */
-function smallDisk(path: string) {
-  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=24m", "naru-test", path]);
-  expect(mounted.status).toBe(0);
-  return { [Symbol.dispose]: () => expect(spawnSync("umount", ["-l", path]).status).toBe(0) };
-}
+const smallDisk = (target: string): Disposable =>
+  mount({ target, type: "tmpfs", data: "size=24m" });
 
 test("a step that forks without end is held by its own cgroup, and ends with it", async () => {
   const script = [
