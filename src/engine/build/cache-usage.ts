@@ -102,8 +102,7 @@ export async function pruneCache(
   const reclaimedBytes = chosen
     .filter(({ isShared }) => !isShared)
     .reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const keptBytes =
-    isEverything && request.all && request.keepBytes === null ? context.kept.prune() : 0;
+  const keptBytes = isEverything && request.all && !isLimited ? context.kept.prune() : 0;
   return { deleted: [...ids], reclaimedBytes: reclaimedBytes + keptBytes };
 }
 
