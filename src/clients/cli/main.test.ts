@@ -232,7 +232,7 @@ describe("words that are wrong", () => {
       1,
       "naru: unknown command: naru rnu\n\nRun 'naru --help' for more information\n\nDid you mean this?\n\trun\n",
     ],
-    [["swarm", "init"], 1, "naru: 'swarm' is not implemented yet\n"],
+    [["checkpoint", "ls"], 1, "naru: 'checkpoint' is not implemented yet\n"],
     [
       ["run"],
       1,
