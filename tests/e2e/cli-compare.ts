@@ -43,6 +43,7 @@ function plain(text: string, makes = false): string {
       .replaceAll(/endpoint \w+ \([0-9a-f]{64}\)/g, "endpoint NAME (ID)")
       .replaceAll(/\b[Dd]ocker\b(?! Hub|\.io|\.com|\.sock|\/)/g, "naru")
       .replaceAll("Naru", "naru")
+      .replaceAll(/\u001b\[\d*m/g, "")
       .replaceAll(/\d+ seconds?( ago)?/g, "N")
       .replaceAll(/(Less than|About) a \w+( ago)?/g, "N")
       .replaceAll("\nSRun '", "\nRun '")

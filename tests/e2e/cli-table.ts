@@ -212,6 +212,9 @@ export const SAME: Readonly<Record<string, readonly string[]>> = {
     "images --no-trunc demo",
     "images demo:1",
     "images nosuch",
+    "images --tree",
+    "images --tree -q",
+    "images --tree --format json",
     "images --filter dangling=true",
     "images --filter reference=demo",
     "images --filter 'reference=b*' -q",
@@ -464,7 +467,7 @@ export const SAME: Readonly<Record<string, readonly string[]>> = {
 
 /** Commands whose help says the same: usage, description, and every flag with its sentence. */
 export const HELP: readonly string[] = [
-  ..."exec ps pull push login logout search version info attach commit cp".split(" "),
+  ..."exec images ps pull push login logout search version info attach commit cp".split(" "),
   ..."diff events export history import inspect kill load logs pause port rename restart".split(
     " ",
   ),
@@ -476,7 +479,9 @@ export const HELP: readonly string[] = [
   ..."create export import inspect ls rm show update use"
     .split(" ")
     .map((name) => `context ${name}`),
-  ..."history import inspect load prune pull push rm save tag".split(" ").map((n) => `image ${n}`),
+  ..."history import inspect load ls prune pull push rm save tag"
+    .split(" ")
+    .map((n) => `image ${n}`),
   ..."connect create disconnect inspect ls prune rm".split(" ").map((name) => `network ${name}`),
   ..."df events info prune".split(" ").map((name) => `system ${name}`),
   ..."create inspect ls prune rm update".split(" ").map((name) => `volume ${name}`),

@@ -18,12 +18,17 @@ const pathOf = (name: string, action: string): string => `/images/${encodeName(n
 
 export const listImages = (
   client: ApiClient,
-  options: { all?: boolean; digests?: boolean; filters?: Filters } = {},
+  options: { all?: boolean; digests?: boolean; manifests?: boolean; filters?: Filters } = {},
 ): Promise<ImageSummary[]> =>
   client.json({
     method: "GET",
     path: "/images/json",
-    query: { all: options.all, digests: options.digests, filters: filtersQuery(options.filters) },
+    query: {
+      all: options.all,
+      digests: options.digests,
+      manifests: options.manifests,
+      filters: filtersQuery(options.filters),
+    },
   });
 
 /** A platform here is a JSON document: `{"os":"linux","architecture":"arm64"}`. */

@@ -51,11 +51,22 @@ export const images: Command = {
     JSON_FLAG,
     { name: "no-trunc", kind: "bool", usage: "Don't truncate output" },
     { name: "quiet", shorthand: "q", kind: "bool", usage: "Only show image IDs" },
+    {
+      name: "tree",
+      kind: "bool",
+      usage: "List multi-platform images as a tree (EXPERIMENTAL)",
+    },
   ],
   async run({ flags, args, session }) {
     const filters = filtersOf(flags.list("filter"));
     const [name] = args;
     if (name !== undefined) (filters["reference"] ??= []).push(name);
+    if (flags.bool("tree")) {
+      const { checkTreeFlags, printTree } = await import("./image-tree.ts");
+      checkTreeFlags(flags);
+      await printTree(await session.client(), { all: flags.bool("all"), filters });
+      return 0;
+    }
     const quiet = flags.bool("quiet");
     const format = flags.string("format") || (quiet ? "" : (session.config.imagesFormat ?? ""));
     const digests = flags.bool("digests") || /\.Digest\b/.test(format);

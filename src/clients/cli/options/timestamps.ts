@@ -8,6 +8,8 @@ const FORMS =
 
 /** The API's form: `seconds.nanoseconds`, or the text itself when it already is. @throws EngineError "invalid" */
 export function parseTimestamp(text: string, nowMs: number): string {
+  // Docker's own exception: the beginning of time, not "no time ago".
+  if (text === "0") return text;
   try {
     const atMs = nowMs - parseDuration(text) / 1e6;
     return secondsText(Math.floor(atMs / 1000), Math.round((atMs % 1000) * 1e6));
