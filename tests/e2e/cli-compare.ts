@@ -39,11 +39,10 @@ export const comparable = ({ code, stdout, stderr }: Finished, makes = false) =>
 
 function plain(text: string, makes = false): string {
   return (
-    (makes ? text.replaceAll(/\b[0-9a-f]{64}\b/g, "ID") : text)
+    Bun.stripANSI(makes ? text.replaceAll(/\b[0-9a-f]{64}\b/g, "ID") : text)
       .replaceAll(/endpoint \w+ \([0-9a-f]{64}\)/g, "endpoint NAME (ID)")
       .replaceAll(/\b[Dd]ocker\b(?! Hub|\.io|\.com|\.sock|\/)/g, "naru")
       .replaceAll("Naru", "naru")
-      .replaceAll(/\u001b\[\d*m/g, "")
       .replaceAll(/\d+ seconds?( ago)?/g, "N")
       .replaceAll(/(Less than|About) a \w+( ago)?/g, "N")
       .replaceAll("\nSRun '", "\nRun '")
