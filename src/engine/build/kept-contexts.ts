@@ -144,7 +144,11 @@ export class KeptContexts {
     if (this.#receiving.has(key)) throw conflict("the same context is being sent by another build");
     this.#receiving.add(key);
     this.#users.set(key, (this.#users.get(key) ?? 0) + 1);
-    const dispose = () => this.#users.set(key, (this.#users.get(key) ?? 1) - 1);
+    let isRead = true;
+    const dispose = () => {
+      if (isRead) this.#users.set(key, (this.#users.get(key) ?? 1) - 1);
+      isRead = false;
+    };
     try {
       const folder = join(this.#folder, key);
       mkdirSync(folder, { recursive: true, mode: 0o700 });
