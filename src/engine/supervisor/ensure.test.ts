@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 
@@ -69,6 +70,27 @@ test("a supervisor has a session of its own, a clean environment and an image th
   // While it runs the kernel says ETXTBSY; the exploit keeps a descriptor and waits for the end.
   expect(() => openSync(`/proc/self/fd/${image}`, "r+")).toThrow("EROFS");
   closeSync(image);
+});
+
+test("what a daemon that was killed meanwhile left mounted is taken away", async () => {
+  using root = temporaryRoot();
+  // Beyond every pid that the kernel gives.
+  const stale = join(root.execRoot, "engine-99999999");
+  const living = join(root.execRoot, "engine-1");
+  for (const path of [stale, living]) writeFileSync(path, "");
+  Bun.spawnSync(["mount", "--bind", process.execPath, stale]);
+  const mounts = () => readFileSync("/proc/self/mountinfo", "utf8");
+  expect(mounts()).toContain(stale);
+  await failure(
+    ensureSupervisor({
+      execRoot: root.execRoot,
+      binary: process.execPath,
+      prefixArguments: ["-e", "process.exit(3)"],
+      onEvent: () => undefined,
+    }),
+  );
+  expect(mounts()).not.toContain(stale);
+  expect([existsSync(stale), existsSync(living)]).toEqual([false, true]);
 });
 
 test("a supervisor that cannot start says why", async () => {

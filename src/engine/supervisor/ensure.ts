@@ -7,7 +7,16 @@
  *                                /proc/<supervisor>/exe cannot be written (CVE-2019-5736)
  *   <exec-root>/supervisor.log   what it says
  */
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { EngineError, sentenceOf, unavailable } from "#base";
@@ -38,6 +47,7 @@ export interface EnsureOptions extends Omit<ConnectOptions, "socketPath"> {
 /** A connection to the living supervisor, started if there is none. @throws EngineError "unavailable" */
 export async function ensureSupervisor(options: EnsureOptions): Promise<SupervisorClient> {
   const { execRoot, ...connection } = options;
+  removeStaleImages(execRoot);
   const connect = () =>
     connectSupervisor({ ...connection, socketPath: join(execRoot, "supervisor.sock") });
   const running = await tryConnect(connect);
@@ -127,10 +137,7 @@ function spawn(binary: string, options: EnsureOptions): Bun.Subprocess {
 /** A read-only view of the binary, which nobody who joins a container can make writable. */
 function mountReadOnly(binary: string, path: string): { readonly path: string } & Disposable {
   const source = realpathSync(binary);
-  const remove = () => {
-    while (attempt("umount2", cstring(path), MNT_DETACH) === 0);
-    rmSync(path, { force: true });
-  };
+  const remove = () => removeImage(path);
   remove(); // what a crash left
   closeSync(openSync(path, "wx", 0o700));
   try {
@@ -144,6 +151,20 @@ function mountReadOnly(binary: string, path: string): { readonly path: string } 
     throw thrown;
   }
   return { path, [Symbol.dispose]: remove };
+}
+
+function removeImage(path: string): void {
+  while (attempt("umount2", cstring(path), MNT_DETACH) === 0);
+  rmSync(path, { force: true });
+}
+
+/** Of daemons that were killed at this very moment: each has its own name, so no start would come upon them. */
+function removeStaleImages(execRoot: string): void {
+  const names = existsSync(execRoot) ? readdirSync(execRoot) : [];
+  for (const name of names) {
+    const pid = /^engine-(\d+)$/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) removeImage(join(execRoot, name));
+  }
 }
 
 function logTail(execRoot: string): string {
