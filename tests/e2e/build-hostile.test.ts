@@ -17,13 +17,14 @@ beforeAll(async () => {
   engine = await startEngine();
 }, 60_000);
 afterAll(async () => {
-  for (const name of ["contexts", "scratch"]) {
-    const left = join(engine.dataRoot, "build", name);
-    expect(existsSync(left) ? readdirSync(left) : []).toEqual([]);
-  }
-  expect(engine.violations()).toEqual([]);
+  const left = ["contexts", "scratch"].flatMap((name) => {
+    const path = join(engine.dataRoot, "build", name);
+    return existsSync(path) ? readdirSync(path) : [];
+  });
+  const violations = engine.violations();
   await engine[Symbol.asyncDispose]();
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  expect({ left, violations }).toEqual({ left: [], violations: [] });
 }, 60_000);
 
 function build(
@@ -122,6 +123,21 @@ test("who waits for a locked cache folder and goes away waits no more, and holds
   writeFileSync(join(folder, "go"), "");
   expect((await first).code).toBe(0);
   expect((await build(step("third", "test -e /c/begun"))).code).toBe(0);
+}, 60_000);
+
+test("a supervisor that dies during a step leaves no build hanging, and the next one works", async () => {
+  const held = join(engine.dataRoot, "build", "caches");
+  const cache = "--mount=type=cache,target=/c,id=dying";
+  const dockerfile = `FROM busybox\nRUN ${cache} touch /c/dying; until [ -e /c/go ]; do sleep 0.1; done\n`;
+  const dying = build({ Dockerfile: dockerfile });
+  const isBegun = () =>
+    existsSync(held) && readdirSync(held).some((id) => existsSync(join(held, id, "dying")));
+  while (!isBegun()) await new Promise((resolve) => setImmediate(resolve));
+  process.kill(engine.supervisorPid(), "SIGKILL");
+  for (const id of readdirSync(held)) writeFileSync(join(held, id, "go"), "");
+  const finished = await dying;
+  expect(finished.code === 0).toBe(finished.stdout.includes("Successfully built"));
+  await works();
 }, 60_000);
 
 test("a cache folder starts with the files of a stage, once", async () => {
