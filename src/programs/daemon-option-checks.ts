@@ -6,7 +6,8 @@ import { invalid } from "#base";
 /** Features of dockerd: those that may be on here, and why the others may not. */
 const FEATURES: Readonly<Record<string, string | null>> = {
   cdi: null,
-  buildkit: "there is no BuildKit: docker build is served by the engine's own builder",
+  // Only tells clients which builder to ask for by themselves; they are told by the ping that there is no BuildKit.
+  buildkit: null,
   "containerd-snapshotter": "there is no containerd",
   "containerd-migration": "there is no containerd",
 };

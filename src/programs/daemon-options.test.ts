@@ -119,7 +119,6 @@ test("a configuration with unknown keys, wrong types or no JSON is refused", () 
     "the following directives don't match any configuration option: turbo",
   );
   refused('{"iptables": false}').toThrow("iptables cannot be false with this engine");
-  refused('{"features": {"buildkit": true}}').toThrow("buildkit cannot be true: there is no");
   refused('{"features": {"nonsense": false}}').toThrow("features: nonsense is not known");
   refused('{"ip": "nowhere"}').toThrow("nowhere is not an ip address");
   refused('{"host-gateway-ips": ["10.0.0.1", "10.0.0.2"]}').toThrow("only one IPv4 host gateway");
