@@ -1,14 +1,14 @@
 /** The build cache and what can go wrong: kills, cuts, secrets, two builds at once, hostile archives. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
+import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, startEngine } from "./engine.ts";
 
 let engine: Engine;
-const folders: string[] = [];
 
 beforeAll(async () => {
   engine = await startEngine();
@@ -16,15 +16,10 @@ beforeAll(async () => {
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }, 60_000);
 
-function contextOf(files: Record<string, string | Uint8Array>): string {
-  const folder = mkdtempSync("/tmp/naru-test-build-");
-  folders.push(folder);
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
-  return folder;
-}
+const contextOf = (files: Record<string, string | Uint8Array>): string =>
+  writeContext(engine, files);
 
 const LEGACY = { DOCKER_BUILDKIT: "0" };
 

@@ -2,8 +2,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
   existsSync,
-  mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -11,13 +9,13 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 
+import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, NARU, startEngine } from "./engine.ts";
 import { runOnTerminal } from "./pty.ts";
 
 let engine: Engine;
-const folders: string[] = [];
 
 beforeAll(async () => {
   engine = await startEngine();
@@ -25,18 +23,9 @@ beforeAll(async () => {
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }, 60_000);
 
-function contextOf(files: Record<string, string>): string {
-  const folder = mkdtempSync("/tmp/naru-test-build-");
-  folders.push(folder);
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(join(folder, dirname(name)), { recursive: true });
-    writeFileSync(join(folder, name), content);
-  }
-  return folder;
-}
+const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
 
 async function built(args: readonly string[], stdin?: string): Promise<Finished> {
   const options = stdin === undefined ? {} : { stdin };

@@ -1,16 +1,16 @@
 /** Builds that mean harm, or have bad luck: they end with a clear error, leave nothing, and the next one works. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
 import { mount } from "#linux/mount";
 import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
+import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, startEngine } from "./engine.ts";
 
 let engine: Engine;
-const folders: string[] = [];
 const MIB = 1024 * 1024;
 
 beforeAll(async () => {
@@ -23,7 +23,6 @@ afterAll(async () => {
   });
   const violations = engine.violations();
   await engine[Symbol.asyncDispose]();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   expect({ left, violations }).toEqual({ left: [], violations: [] });
 }, 60_000);
 
@@ -31,9 +30,7 @@ function build(
   files: Record<string, string | Uint8Array>,
   args: readonly string[] = [],
 ): Promise<Finished> {
-  const folder = mkdtempSync("/tmp/naru-test-build-");
-  folders.push(folder);
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  const folder = writeContext(engine, files);
   return engine.docker(["build", ...args, folder], { env: { DOCKER_BUILDKIT: "0" } });
 }
 

@@ -1,16 +1,15 @@
 /** Options of `docker build`, ADD's sources, and Dockerfiles that come by other ways than a folder. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
 import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
+import { writeContext } from "./build-context.ts";
 import { type Engine, startEngine } from "./engine.ts";
 
 let engine: Engine;
 let web: Bun.Server<undefined>;
-const folders: string[] = [];
 const LEGACY = { DOCKER_BUILDKIT: "0" };
 const TEXT = "from the web\n";
 
@@ -36,7 +35,6 @@ afterAll(async () => {
   await web.stop(true);
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }, 60_000);
 
 /** An archive with one file of somebody's. */
@@ -46,12 +44,8 @@ function packed(): Buffer {
   return Buffer.concat([header, bytes, tarPadding(bytes.length), TAR_TRAILER]);
 }
 
-function contextOf(files: Record<string, string | Uint8Array>): string {
-  const folder = mkdtempSync("/tmp/naru-test-build-");
-  folders.push(folder);
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
-  return folder;
-}
+const contextOf = (files: Record<string, string | Uint8Array>): string =>
+  writeContext(engine, files);
 
 async function built(args: readonly string[], stdin?: string | Uint8Array): Promise<string> {
   const options = stdin === undefined ? {} : { stdin };

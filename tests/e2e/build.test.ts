@@ -1,12 +1,12 @@
 /** `docker build` through the real CLI: what is printed, and what the container of the image sees. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 
+import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, startEngine } from "./engine.ts";
 
 let engine: Engine;
-const folders: string[] = [];
 
 beforeAll(async () => {
   engine = await startEngine();
@@ -14,19 +14,9 @@ beforeAll(async () => {
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }, 60_000);
 
-/** A build context; a file's content is its text. */
-function contextOf(files: Record<string, string>): string {
-  const folder = mkdtempSync("/tmp/naru-test-build-");
-  folders.push(folder);
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(join(folder, dirname(name)), { recursive: true });
-    writeFileSync(join(folder, name), content);
-  }
-  return folder;
-}
+const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
 
 const build = (context: string, args: readonly string[] = [], stdin?: string): Promise<Finished> =>
   engine.docker(["build", ...args, context], {
