@@ -8,6 +8,7 @@ import { withLimits } from "./bandwidth.ts";
 import { type Context, liveOf } from "./context.ts";
 import { refreshDns } from "./dns.ts";
 import { publishNetworkEvent } from "./happenings.ts";
+import { followLinked, HOSTS_LIMIT_BYTES } from "./linked-hosts.ts";
 import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { networksOf, portsOf } from "./start.ts";
@@ -43,6 +44,7 @@ export function connectContainer(
     });
     savePorts(context, id, connected.ports);
     addHost(context, record, connected.endpoint);
+    followLinked(context, id);
     await refreshDns(context, id);
     publishNetworkEvent(context, connected.endpoint, "connect");
   });
@@ -157,8 +159,6 @@ function addHost(context: Context, record: ContainerRecord, { link }: Endpoint):
   const lines = addressesOf(link).map((address) => `${address}\t${names}\n`);
   appendFileSync(etcPaths(context, record).hosts, lines.join(""));
 }
-
-const HOSTS_LIMIT_BYTES = 1024 * 1024;
 
 function removeHost(context: Context, record: ContainerRecord, { link }: Endpoint): void {
   const path = etcPaths(context, record).hosts;

@@ -31,7 +31,7 @@ export function hostsFile(
     readonly addresses: readonly string[];
     /** `name:address` or `name=address`; `host-gateway` stands for each of `gateways`. */
     readonly extraHosts: readonly string[];
-    readonly gateways: readonly string[];
+    readonly gateways: () => readonly string[];
     /** The host's own file, for a container in the host's network. */
     readonly hostFile: string | null;
     /** Lines of linked containers. */
@@ -46,7 +46,7 @@ export function hostsFile(
   const lines = hostFile === null ? [...LOCAL_HOSTS] : [hostFile.trimEnd()];
   for (const entry of extraHosts) {
     const { name, address } = splitExtraHost(entry);
-    const meant = address === "host-gateway" ? gateways : [address];
+    const meant = address === "host-gateway" ? gateways() : [address];
     lines.push(...meant.map((one) => `${one}\t${name}`));
   }
   lines.push(...(request.linked ?? []));

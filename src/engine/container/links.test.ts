@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 
 import { configOf, hostOf, IMAGE_ID } from "./fixture.ts";
+import { withAddress } from "./linked-hosts.ts";
 import { linkEnvironment, linkHosts, resolveLinks } from "./links.ts";
 import type { ContainerRecord } from "./records.ts";
 
@@ -51,4 +52,14 @@ test("links need a network of their own to go over", () => {
   expect(check({ mode: "host" })).toThrow("host type networking can't be used with links");
   expect(check({ mode: "container", container: "x" })).toThrow("container type network can't");
   expect(resolveLinks(undefined, { networkMode: { mode: "host" } }, records)).toEqual([]);
+});
+
+test("a link's line follows its container's address, and no other line changes", () => {
+  const before =
+    "127.0.0.1\tlocalhost\n10.0.0.2\tdb abc web\n# 10.0.0.2\tdb\n10.0.0.2\tdbx db\nweird";
+  expect(withAddress(before, "db", "10.0.0.77")).toBe(
+    "127.0.0.1\tlocalhost\n10.0.0.77\tdb abc web\n# 10.0.0.2\tdb\n10.0.0.2\tdbx db\nweird",
+  );
+  expect(withAddress(before, "nobody", "10.0.0.77")).toBe(before);
+  expect(withAddress("", "db", "10.0.0.77")).toBe("");
 });

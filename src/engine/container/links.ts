@@ -1,6 +1,6 @@
 /**
  * `--link`, the default bridge's old way to find another container: a name in /etc/hosts and variables in the
- * environment, both as they stand when the container starts. On a user's network names are the network's own work.
+ * environment as they stand when the container starts; the file follows (linked-hosts.ts). On a user's network names are the network's own work.
  */
 import { conflict, invalid, kindOf, sentenceOf } from "#base";
 

@@ -276,7 +276,7 @@ test("hosts and resolv.conf have Docker's form", () => {
     domainname: "lan",
     addresses: ["172.18.0.2"],
     extraHosts: ["gate:host-gateway", "v6=[::2]"],
-    gateways: ["172.18.0.1"],
+    gateways: () => ["172.18.0.1"],
     hostFile: null,
   });
   expect(hosts.split("\n")[0]).toBe("127.0.0.1\tlocalhost");
@@ -286,7 +286,7 @@ test("hosts and resolv.conf have Docker's form", () => {
     domainname: "",
     addresses: ["172.18.0.2"],
     extraHosts: [],
-    gateways: [],
+    gateways: () => [],
     hostFile: null,
   });
   expect(dotted).toEndWith("172.18.0.2\tweb.shop.lan web\n");

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { conflict, invalid, sentenceOf } from "#base";
+import { conflict, internal, invalid, sentenceOf } from "#base";
 import type { ContainerDns, Endpoint } from "#engine/network";
 import { readMountInfo } from "#linux/mount";
 import { ensureProfile } from "#linux/security";
@@ -69,16 +69,21 @@ export function writeEtcFiles(
         .flatMap(({ link }) => [link.address, link.ipv6?.address ?? ""])
         .filter((address) => address !== ""),
       extraHosts: host.extraHosts,
-      gateways:
-        context.options.hostGatewayIps.length > 0
-          ? context.options.hostGatewayIps
-          : [endpoints[0]?.link.gateway ?? "127.0.0.1"],
+      gateways: () => hostGateways(context),
       hostFile: inHost ? readIfThere("/etc/hosts") : null,
       linked: linkHosts(linkedContainers(context, record)),
     }),
     { mode: 0o644 },
   );
   writeFileSync(paths.resolv, resolvText(context, record, dns), { mode: 0o644 });
+}
+
+/** `host-gateway`: the default bridge's address, also for containers that are not in it. */
+function hostGateways({ options, network }: Context): readonly string[] {
+  if (options.hostGatewayIps.length > 0) return options.hostGatewayIps;
+  const { gateway } = network.resolve("bridge");
+  if (gateway !== null) return [gateway];
+  throw internal("unable to derive the IP value for host-gateway");
 }
 
 /** What /etc/resolv.conf says with this resolver inside, or with none. */

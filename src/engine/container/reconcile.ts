@@ -12,6 +12,7 @@ import { type Context, inBackground, liveOf } from "./context.ts";
 import { handleExecExit } from "./exec.ts";
 import { finishRun, scheduleRestart } from "./exit.ts";
 import { resumeHealth } from "./health-monitor.ts";
+import { followAllLinked } from "./linked-hosts.ts";
 import { dropStraySpools } from "./log-files.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
@@ -57,6 +58,7 @@ export async function reconcile(
   await orWarn(context, "give back addresses and ports", () =>
     context.network.reconcile(alive, pidOf(context)),
   );
+  if (startUp) followAllLinked(context);
   if (startUp) {
     const running = new Map(
       [...alive].map((id) => [id, volumeMounts(context.records.must(id))] as const),

@@ -111,6 +111,8 @@ export class Records {
   readonly #store: Store;
   readonly #byId = new Map<string, ContainerRecord>();
   readonly #idByName = new Map<string, string>();
+  /** Those with links of the default bridge. */
+  readonly #linking = new Set<string>();
 
   constructor(store: Store) {
     this.#store = store;
@@ -135,6 +137,11 @@ export class Records {
   /** Oldest first. */
   all(): IterableIterator<ContainerRecord> {
     return this.#byId.values();
+  }
+
+  /** Containers that were given links, running or not. */
+  *linking(): IterableIterator<ContainerRecord> {
+    for (const id of this.#linking) yield this.must(id);
   }
 
   get(id: string): ContainerRecord | undefined {
@@ -243,6 +250,7 @@ export class Records {
     }, durabilityOf(record));
     this.#byId.delete(id);
     this.#idByName.delete(record.name);
+    this.#linking.delete(id);
     volumes.done();
   }
 
@@ -259,6 +267,7 @@ export class Records {
     assert(!this.#byId.has(record.id), "a container's id is new");
     this.#byId.set(record.id, record);
     this.#idByName.set(record.name, record.id);
+    if ((record.host.links?.length ?? 0) > 0) this.#linking.add(record.id);
   }
 }
 

@@ -23,6 +23,7 @@ import { finishRun, writeOrNote } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent, publishNetworkEvents } from "./happenings.ts";
 import { resetHealth, watchHealth } from "./health-monitor.ts";
+import { followLinked } from "./linked-hosts.ts";
 import { logTargetFor } from "./log-files.ts";
 import { composeSpec, prepareMounts, writeEtcFiles } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
@@ -91,6 +92,7 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   const snapshot = context.snapshots.create({ id, layers: record.layers });
   const dns = dnsOf(context, record, attached.endpoints);
   writeEtcFiles(context, record, { endpoints: attached.endpoints, dns });
+  followLinked(context, id);
   mountSharedMemory(context, record);
   await prepareMounts(context, record, lowers);
   const born = birthMessage(context, record, {

@@ -23,7 +23,7 @@ export interface EngineOptions {
   /** Of containers that do not say. */
   readonly noNewPrivileges: boolean;
   readonly seccompUnconfined: boolean;
-  /** What `host-gateway` of extra hosts stands for; empty: the gateway of the container's network. */
+  /** What `host-gateway` of extra hosts stands for; empty: the default bridge's address. */
   readonly hostGatewayIps: readonly string[];
   readonly dns: readonly string[];
   readonly dnsSearch: readonly string[];
