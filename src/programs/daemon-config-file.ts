@@ -3,9 +3,12 @@ import { existsSync, readFileSync } from "node:fs";
 
 import { type EngineError, invalid, sentenceOf } from "#base";
 import type { EngineOptions } from "#engine/container";
+import { formatRuntimeCommand } from "#engine/runtime";
 
+import { builderOf, type CachePolicies } from "./daemon-builder.ts";
 import { checkFileValue, flagOfKey, type FlagValues, keyOfFlag } from "./daemon-flag-parser.ts";
 import { FILE_ONLY_KEYS } from "./daemon-flags.ts";
+import { isObject } from "./daemon-json.ts";
 
 const CONFIG_LIMIT_BYTES = 1024 * 1024;
 /** Groups of keys; what is in them counts as if it stood outside. */
@@ -13,11 +16,15 @@ const NESTED = new Set(["proxies"]);
 
 export interface ConfigFile {
   readonly values: FlagValues;
+  /** Name to command, see `formatRuntimeCommand`. */
   readonly runtimes: Readonly<Record<string, string>>;
   readonly ulimits: EngineOptions["defaultUlimits"];
   readonly features: Readonly<Record<string, boolean>>;
   /** `base=10.10.0.0/16,size=24`, as the flag says them. */
   readonly addressPools: readonly string[];
+  /** As it stands there. */
+  readonly networkOptions: unknown;
+  readonly cachePolicies: CachePolicies;
 }
 
 const NOTHING: ConfigFile = {
@@ -26,6 +33,8 @@ const NOTHING: ConfigFile = {
   ulimits: [],
   features: {},
   addressPools: [],
+  networkOptions: undefined,
+  cachePolicies: null,
 };
 
 /**
@@ -59,7 +68,7 @@ export function readConfigFile(path: string, given: FlagValues, asked: boolean):
   }
   refuseConflicts(given, document, wrong);
   const { runtimes, "default-ulimits": ulimits, features } = document;
-  const { "default-address-pools": pools } = document;
+  const { "default-address-pools": pools, "default-network-opts": networkOptions } = document;
   return attempt(
     () => ({
       values,
@@ -67,6 +76,8 @@ export function readConfigFile(path: string, given: FlagValues, asked: boolean):
       ulimits: ulimitsOf(ulimits),
       features: featuresOf(features),
       addressPools: addressPoolsOf(pools),
+      networkOptions,
+      cachePolicies: builderOf(document["builder"]),
     }),
     wrong,
   );
@@ -106,6 +117,7 @@ function refuseConflicts(
 ): void {
   const KEYS: Readonly<Record<string, string>> = {
     "default-address-pool": "default-address-pools",
+    "default-network-opt": "default-network-opts",
     "default-ulimit": "default-ulimits",
     feature: "features",
   };
@@ -127,22 +139,24 @@ function shown(value: unknown): string {
   return value.replace(/\/\/[^/@]*@/, "//xxxxx:xxxxx@");
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
 function runtimesOf(value: unknown): Record<string, string> {
   if (value === undefined) return {};
   if (!isObject(value)) throw invalid('"runtimes" is no object');
   return Object.fromEntries(
     Object.entries(value).map(([name, entry]) => {
-      const { path, ...others } = isObject(entry) ? entry : {};
+      const { path, runtimeArgs = [], ...others } = isObject(entry) ? entry : {};
       const [other] = Object.keys(others);
       if (other !== undefined) throw invalid(`runtime ${name}: "${other}" is not supported`);
       if (typeof path !== "string" || path === "") throw invalid(`runtime ${name}: it has no path`);
-      return [name, path];
+      if (!isStrings(runtimeArgs))
+        throw invalid(`runtime ${name}: runtimeArgs is no list of texts`);
+      return [name, formatRuntimeCommand({ path, args: runtimeArgs })];
     }),
   );
 }
+
+const isStrings = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every((each) => typeof each === "string");
 
 function ulimitsOf(value: unknown): EngineOptions["defaultUlimits"] {
   if (value === undefined) return [];

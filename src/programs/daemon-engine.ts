@@ -14,6 +14,7 @@ import {
   buildMigrations,
   type BuildService,
   type OpenBuildRequest,
+  collectCache,
   openBuildService,
 } from "#engine/build";
 import { openContentStore } from "#engine/content";
@@ -32,6 +33,7 @@ import { apparmorEnabled, capabilityNames } from "#linux/security";
 import type { HostDefaults, InspectRemote } from "#servers/docker-api";
 import { openVolumeService, volumeMigrations, type VolumeService } from "#engine/volume";
 
+import { cachePoliciesNow } from "./daemon-builder.ts";
 import { LiveOptions } from "./daemon-live.ts";
 import { identityOf, VERSION } from "./daemon-identity.ts";
 import type { DaemonLog } from "./daemon-log.ts";
@@ -92,7 +94,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   const network = openNetworkService({
     store,
     portHolder: supervisor,
-    options: networkOptions(options),
+    options: options.network,
     events,
     warn: (message) => log.warn(message),
   });
@@ -114,7 +116,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     log,
   });
   late.containers = containers;
-  const builds = openBuilds(options, log, { store, images, containers, ...files });
+  const { builds, stop } = openBuilds(options, log, { store, images, containers, ...files });
   const system = openSystemService({
     store,
     identity: () => identityOf(live.options, host),
@@ -127,7 +129,10 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   await born;
   await containers.reconcile({ startUp: true });
   collectInBackground(files.gc, log);
-  const close = () => closeAll({ containers, network, supervisor, files, events, store });
+  const close = () => {
+    stop();
+    return closeAll({ containers, network, supervisor, files, events, store });
+  };
   const rooms = { containers, images, builds, network, volumes, system, events, close };
   return { ...rooms, ...reloadable(live, { defaults, events, engineId: system.id }) };
 }
@@ -166,16 +171,22 @@ async function closeAll(open: {
   open.store[Symbol.dispose]();
 }
 
-const openBuilds = (
-  { dataRoot, execRoot }: DaemonOptions,
+/** The builds, with their cache kept within the operator's bounds. */
+function openBuilds(
+  { dataRoot, execRoot, cachePolicies }: DaemonOptions,
   log: DaemonLog,
   rooms: Omit<OpenBuildRequest, "paths" | "log">,
-) =>
-  openBuildService({
-    ...rooms,
-    paths: { data: join(dataRoot, "build"), run: join(execRoot, "build") },
-    log,
+) {
+  const paths = { data: join(dataRoot, "build"), run: join(execRoot, "build") };
+  return collectCache(openBuildService({ ...rooms, paths, log }), {
+    policies: () => cachePoliciesNow(cachePolicies, dataRoot),
+    onCollected: (outcome) => {
+      if ("failure" in outcome) {
+        log.warn("the build cache was not collected", { error: sentenceOf(outcome.failure) });
+      } else if (outcome.reclaimedBytes > 0) log.info("the build cache was collected", outcome);
+    },
   });
+}
 
 const openVolumes = (
   { dataRoot }: DaemonOptions,
@@ -236,6 +247,9 @@ function specDefaultsOf({ seccompProfile }: DaemonOptions): RuntimeDefaults {
 const hostDefaultsOf = (defaults: RuntimeDefaults, live: LiveOptions): HostDefaults => ({
   maskedPaths: defaults.maskedPaths,
   readonlyPaths: defaults.readonlyPaths,
+  get networkOptions() {
+    return live.options.defaultNetworkOptions;
+  },
   get ipcMode() {
     return live.options.modes.ipc;
   },
@@ -253,15 +267,4 @@ function readHost(): { facts: HostFacts; cgroupVersion: "1" | "2" } {
     cgroupUnified: cgroups.mode === "v2",
   });
   return { facts, cgroupVersion: cgroups.mode === "v2" ? "2" : "1" };
-}
-
-function networkOptions({ bridge }: DaemonOptions) {
-  return {
-    ...(bridge.name === null ? {} : { bridge: bridge.name }),
-    ...(bridge.address === null ? {} : { bip: bridge.address }),
-    ...(bridge.mtu === null ? {} : { mtu: bridge.mtu }),
-    ...(bridge.fixedCidr === null ? {} : { fixedCidr: bridge.fixedCidr }),
-    ...(bridge.hostAddress === null ? {} : { defaultAddress: bridge.hostAddress }),
-    defaultAddressPools: bridge.addressPools,
-  };
 }

@@ -10,10 +10,16 @@ export type FlagValues = Map<string, FlagValue>;
 const fixedFlags: readonly Flag[] = Object.entries(FIXED).map(([key, { value }]) => ({
   // dockerd's flags of lists are singular, its keys plural.
   name: Array.isArray(value) ? key.replace(/s$/, "") : key,
-  kind: Array.isArray(value) ? "list" : typeof value === "boolean" ? "flag" : "text",
+  kind: fixedKind(value),
   key,
   help: "",
 }));
+
+function fixedKind(value: unknown): FlagKind {
+  if (Array.isArray(value)) return "list";
+  if (typeof value === "number") return "number";
+  return typeof value === "boolean" ? "flag" : "text";
+}
 
 const all = [...flags, ...fixedFlags];
 const byName = new Map(all.map((each) => [each.name, each]));

@@ -30,6 +30,7 @@ const flag = (
 export const flags: readonly Flag[] = [
   flag("add-runtime", "list", "Register an OCI runtime: name=path", { key: null }),
   flag("bip", "text", "IPv4 address and prefix of the default bridge: 172.30.0.1/24"),
+  flag("bip6", "text", "IPv6 address and prefix of the default bridge: fd00:1::1/64"),
   flag("bridge", "text", "Name of the default bridge (default naru0)", { short: "b" }),
   flag(
     "cdi-spec-dir",
@@ -44,7 +45,14 @@ export const flags: readonly Flag[] = [
   flag("data-root", "text", "Where images and containers are kept (default /var/lib/naru)"),
   flag("debug", "flag", "Log what is of use to developers", { short: "D" }),
   flag("default-cgroupns-mode", "text", "Cgroup namespace of containers: host or private"),
+  flag(
+    "default-gateway",
+    "text",
+    "Gateway of the default bridge's containers (default the bridge)",
+  ),
+  flag("default-gateway-v6", "text", "The same of IPv6"),
   flag("default-ipc-mode", "text", "IPC namespace of containers: shareable or private"),
+  flag("default-network-opt", "list", "Option of new networks: driver=name=value", { key: null }),
   flag("default-runtime", "text", "Runtime of containers that ask for none (default naru)"),
   flag(
     "default-shm-size",
@@ -62,6 +70,7 @@ export const flags: readonly Flag[] = [
     key: null,
   }),
   flag("fixed-cidr", "text", "Part of the default bridge's subnet that containers are in"),
+  flag("fixed-cidr-v6", "text", "The same of IPv6"),
   flag("group", "text", "Group of the socket (default naru, else docker, else root)", {
     short: "G",
   }),
@@ -74,12 +83,19 @@ export const flags: readonly Flag[] = [
   }),
   flag("http-proxy", "text", "Proxy for plain requests to registries"),
   flag("https-proxy", "text", "Proxy for TLS requests to registries"),
+  flag("icc", "flag", "Containers of the default bridge reach each other (default true)"),
   flag("init", "flag", "Run an init in containers that do not say"),
   flag("init-path", "text", "The init program (default docker-init or tini)"),
   flag("insecure-registry", "list", "Registry that may be spoken to without TLS", {
     key: "insecure-registries",
   }),
   flag("ip", "text", "Address of the host where ports of the default bridge are published"),
+  flag(
+    "ip-masq",
+    "flag",
+    "What the default bridge's containers send out is masqueraded (default true)",
+  ),
+  flag("ipv6", "flag", "IPv6 on the default bridge"),
   flag("label", "list", "Label of the engine: key=value", { key: "labels" }),
   flag(
     "live-restore",
@@ -112,6 +128,11 @@ export const flags: readonly Flag[] = [
   flag("tlscert", "text", "TLS certificate of the API"),
   flag("tlskey", "text", "TLS key of the API"),
   flag("tlsverify", "flag", "Use TLS, and ask clients for a certificate"),
+  flag(
+    "userland-proxy",
+    "flag",
+    "Relay published ports that the kernel cannot lead: [::1] (default true)",
+  ),
   flag("validate", "flag", "Check flags and configuration, and end", { key: null }),
   flag("userns-remap", "text", "Whose subordinate ids containers have: default, or user[:group]"),
   flag("help", "flag", "Print this help", { short: "h", key: null }),
@@ -120,10 +141,15 @@ export const flags: readonly Flag[] = [
 
 /** Keys of the file that are no plain flag. */
 export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set([
+  "builder",
+  "default-network-opts",
   "runtimes",
   "default-address-pools",
   "default-ulimits",
   "features",
+  // dockerd 28 reads these two and does nothing with them.
+  "allow-nondistributable-artifacts",
+  "deprecated-key-path",
 ]);
 
 /**
@@ -133,18 +159,33 @@ export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set([
 export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly why: string }>> = {
   "allow-direct-routing": { value: false, why: "packets to container addresses are dropped" },
   "authorization-plugins": { value: [], why: "plugins are not supported" },
+  "bridge-accept-fwmark": { value: "", why: "marks of other firewalls are not looked at" },
+  containerd: { value: "", why: "there is no containerd" },
+  "containerd-namespace": { value: "moby", why: "there is no containerd" },
+  "containerd-plugin-namespace": { value: "plugins.moby", why: "there is no containerd" },
+  "containerd-plugins-namespace": { value: "plugins.moby", why: "there is no containerd" },
+  "cpu-rt-period": { value: 0, why: "the parent cgroup's real-time share is the operator's" },
+  "cpu-rt-runtime": { value: 0, why: "the parent cgroup's real-time share is the operator's" },
   "cri-containerd": { value: false, why: "there is no containerd" },
+  "default-init": { value: "docker-init", why: "init-path names the init program" },
   experimental: { value: false, why: "there are no experimental features" },
-  icc: { value: true, why: "containers of the default bridge reach each other" },
   "ip-forward": { value: true, why: "publishing ports needs it" },
   "ip-forward-no-drop": { value: true, why: "the host's FORWARD policy is never touched" },
-  "ip-masq": { value: true, why: "the default bridge is always masqueraded" },
-  ip6tables: { value: true, why: "the firewall table is always kept" },
+  ip6tables: { value: true, why: "containers' IPv6 addresses would be open to everyone" },
   iptables: { value: true, why: "published ports are elements of the engine's firewall table" },
   "metrics-addr": { value: "", why: "metrics are not served" },
+  "min-api-version": { value: "1.24", why: "every version from 1.24 is served" },
+  "network-control-plane-mtu": { value: 1500, why: "there is no swarm" },
+  "network-diagnostic-port": { value: 0, why: "there is no swarm" },
+  "node-generic-resources": { value: [], why: "there is no swarm" },
   "raw-logs": { value: true, why: "the log never has colours" },
+  "resolv-conf": { value: "", why: "the host's own file is read" },
+  restart: { value: true, why: "containers have restart policies" },
   rootless: { value: false, why: "this engine needs root" },
   "selinux-enabled": { value: false, why: "SELinux labels are not supported" },
+  "swarm-default-advertise-addr": { value: "", why: "there is no swarm" },
+  "swarm-raft-election-tick": { value: 0, why: "there is no swarm" },
+  "swarm-raft-heartbeat-tick": { value: 0, why: "there is no swarm" },
   "storage-opts": { value: [], why: "overlay2 has no options here" },
-  "userland-proxy": { value: true, why: "[::1] is served by a relay, all else by the kernel" },
+  "userland-proxy-path": { value: "", why: "the relay is part of the engine" },
 };

@@ -3,6 +3,7 @@ import { basename } from "node:path";
 
 import { type HostFacts, listCdiDevices } from "#engine/container";
 import { LOG_DRIVERS } from "#engine/log-delivery";
+import { parseRuntimeCommand } from "#engine/runtime";
 import type { EngineIdentity } from "#engine/system";
 import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
 
@@ -24,7 +25,9 @@ export function identityOf(
   const { engine } = options;
   return {
     dataRoot: options.dataRoot,
-    runtimes: engine.runtimes,
+    runtimes: new Map(
+      [...engine.runtimes].map(([name, command]) => [name, parseRuntimeCommand(command)]),
+    ),
     defaultRuntime: engine.defaultRuntime,
     securityOptions: [
       ...(host.facts.apparmor ? ["name=apparmor"] : []),
@@ -38,7 +41,7 @@ export function identityOf(
     labels: options.labels,
     cdiFolders: engine.cdiFolders,
     cdiDevices: listCdiDevices(engine.cdiFolders),
-    addressPools: options.bridge.addressPools,
+    addressPools: options.network.defaultAddressPools ?? [],
     liveRestore: options.liveRestore,
     debug: options.debug,
     loggingDriver: engine.defaultLog.driver,

@@ -60,7 +60,7 @@ test("flags are written as Docker's: long, short, joined, repeated", () => {
       { kind: "unix", path: "/b" },
     ],
     logLevel: "debug",
-    bridge: { name: "naru9", mtu: 1400 },
+    network: { bridge: "naru9", mtu: 1400 },
     insecureRegistries: ["r:5000"],
     engine: { init: false, defaultLog: { options: { "max-size": "1m" } } },
   });
@@ -164,4 +164,48 @@ test("fixed options may be said, and proxies may stand in their group", () => {
   expect(() => optionsOf("--config-file", path, "--http-proxy", "http://a:b@c")).toThrow(
     "http-proxy: (from flag: http://xxxxx:xxxxx@c, from file: http://xxxxx:xxxxx@proxy:3128)",
   );
+});
+
+test("networks are said by flag and file, the flag's words over the file's", () => {
+  const path = configFile(
+    JSON.stringify({
+      ipv6: true,
+      "fixed-cidr-v6": "fd00:1::/64",
+      "default-gateway-v6": "fd00:1::9",
+      icc: false,
+      "ip-masq": false,
+      runtimes: { worded: { path: "/bin/r", runtimeArgs: ["--x"] } },
+      builder: { gc: { defaultKeepStorage: "1GB" } },
+    }),
+  );
+  const options = optionsOf("--config-file", path, "--bip6", "fd00:1::1/64", "--userland-proxy=0");
+  expect(options.network).toMatchObject({
+    ipv6: true,
+    bip6: "fd00:1::1/64",
+    fixedCidr6: "fd00:1::/64",
+    defaultGateway6: "fd00:1::9",
+    icc: false,
+    masquerade: false,
+    relay: false,
+  });
+  expect(options.engine.runtimes.get("worded")).toBe('["/bin/r","--x"]');
+  expect(options.cachePolicies?.length).toBe(4);
+  const words = ["--default-network-opt", "bridge=a.b=c=d", "--default-network-opt=macvlan=x=1"];
+  expect(optionsOf(...words).defaultNetworkOptions).toEqual({
+    bridge: { "a.b": "c=d" },
+    macvlan: { x: "1" },
+  });
+});
+
+test("what is not of its family, or says nothing without IPv6, is refused", () => {
+  const refused = (...args: string[]) => expect(() => optionsOf(...args));
+  refused("--fixed-cidr-v6", "fd00::/64").toThrow("fixed-cidr-v6 needs ipv6");
+  refused("--bip", "fd00::1/64").toThrow("parse bip failed: invalid CIDR address: fd00::1/64");
+  refused("--bip6", "10.0.0.1/24", "--ipv6").toThrow("parse bip6 failed");
+  refused("--fixed-cidr", "nonsense").toThrow("parse fixed-cidr failed");
+  refused("--default-gateway", "fd00::1").toThrow("is not an IPv4 address");
+  refused("--default-network-opt", "x=y").toThrow("use driver=name=value");
+  for (const fixed of ["--ip6tables=false", "--containerd=/x", "--node-generic-resource=a=1"]) {
+    refused(fixed).toThrow("with this engine");
+  }
 });

@@ -5,13 +5,20 @@ import { isAbsolute, resolve } from "node:path";
 
 import { invalid, sentenceOf } from "#base";
 import type { EngineOptions } from "#engine/container";
-import { checkLogOptions } from "#engine/log-delivery";
+import { checkLogOptions, parseSize } from "#engine/log-delivery";
+import type { NetworkOptions } from "#engine/network";
 
+import type { CachePolicies } from "./daemon-builder.ts";
 import { type ConfigFile, readConfigFile } from "./daemon-config-file.ts";
-import { checkFeatures, hostAddressOf, hostGatewaysOf } from "./daemon-option-checks.ts";
+import { checkFeatures, hostGatewaysOf } from "./daemon-option-checks.ts";
 import { type FlagValues, parseFlags, refuseFixed } from "./daemon-flag-parser.ts";
 import { type Host, parseHosts, type TlsFiles } from "./daemon-hosts.ts";
 import { type LogLevel, parseLogLevel } from "./daemon-log.ts";
+import {
+  type DefaultNetworkOptions,
+  defaultNetworkOptionsOf,
+  networkOptionsOf,
+} from "./daemon-networking.ts";
 import { readUserRemap } from "./user-remap.ts";
 
 export const DEFAULT_DATA_ROOT = "/var/lib/naru";
@@ -30,15 +37,9 @@ export interface DaemonOptions {
   readonly tlsRefused: boolean;
   readonly group: string | null;
   readonly pidFile: string;
-  readonly bridge: {
-    readonly name: string | null;
-    readonly address: string | null;
-    readonly mtu: number | null;
-    readonly fixedCidr: string | null;
-    /** Where ports are published that name no address of the host. */
-    readonly hostAddress: string | null;
-    readonly addressPools: readonly string[];
-  };
+  readonly network: NetworkOptions;
+  readonly defaultNetworkOptions: DefaultNetworkOptions;
+  readonly cachePolicies: CachePolicies;
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
   readonly labels: readonly string[];
@@ -99,14 +100,15 @@ function readOptions(given: FlagValues): DaemonOptions {
     tlsRefused,
     group: textOf(values, "group"),
     pidFile: pathOf(values, "pidfile", `${execRoot}/naru.pid`),
-    bridge: {
-      name: textOf(values, "bridge"),
-      address: textOf(values, "bip"),
-      mtu: positive(values, "mtu", "default MTU", null),
-      fixedCidr: textOf(values, "fixed-cidr"),
-      hostAddress: hostAddressOf(textOf(values, "ip")),
-      addressPools: [...listOf(values, "default-address-pool"), ...file.addressPools],
-    },
+    network: networkOptionsOf(values, [
+      ...listOf(values, "default-address-pool"),
+      ...file.addressPools,
+    ]),
+    defaultNetworkOptions: defaultNetworkOptionsOf(
+      listOf(values, "default-network-opt"),
+      file.networkOptions,
+    ),
+    cachePolicies: file.cachePolicies,
     ...registryOptionsOf(values),
     labels: labelsOf(listOf(values, "label")),
     liveRestore: values.get("live-restore") !== false,
@@ -349,7 +351,7 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     defaultRuntime,
     runtimes,
     defaultLog,
-    defaultShmSizeBytes: sizeOf(textOf(values, "default-shm-size") ?? "64M"),
+    defaultShmSizeBytes: parseSize(textOf(values, "default-shm-size") ?? "64M", 1024),
     init: values.get("init") === true,
     initPath: initPathOf(textOf(values, "init-path")),
     cgroupParent: textOf(values, "cgroup-parent") ?? defaultCgroupParent(dataRoot),
@@ -370,14 +372,6 @@ function cdiFoldersOf(values: FlagValues, { features }: ConfigFile): readonly st
   if (features["cdi"] === false) return [];
   const named = listOf(values, "cdi-spec-dir");
   return named.length > 0 ? named : ["/etc/cdi", "/var/run/cdi"];
-}
-
-const UNITS: Readonly<Record<string, number>> = { "": 1, b: 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
-
-function sizeOf(text: string): number {
-  const match = /^(\d{1,12})\s*([bkmg]?)(?:i?b)?$/i.exec(text);
-  if (match === null) throw invalid(`invalid size: '${text}'`);
-  return Number(match[1]) * (UNITS[(match[2] ?? "").toLowerCase()] ?? 1);
 }
 
 /** null when none is installed: then `--init` is refused by name. @throws EngineError for a path that is not there */

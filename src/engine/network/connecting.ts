@@ -19,7 +19,7 @@ import type {
   Network,
   PortRequest,
 } from "./network-service.ts";
-import { type Placed, type PortTarget, targetOf } from "./publishing.ts";
+import { type Placed, type PortTarget, type PublishingOptions, targetOf } from "./publishing.ts";
 import type { CustomEndpoint, NetworkRecords, NewEndpoint } from "./records.ts";
 import { candidateOf, defaultRoutes } from "./routes.ts";
 import { changeLinks, linkNamesIn, removeLink } from "./sandbox/change.ts";
@@ -29,7 +29,7 @@ export interface ConnectingParts {
   readonly tools: DesignTools;
   readonly resolve: (nameOrId: string) => Network;
   /** Of published ports that name no address of the host. */
-  readonly defaultAddress: string;
+  readonly publishing: PublishingOptions;
   /** Makes the container's ports lead to `target`; null: nowhere. */
   readonly publishAnew: (
     owner: Owner,
@@ -80,7 +80,7 @@ export async function connectRunning(
     const ports = await parts.publishAnew(
       owner,
       request.ports,
-      targetOf(placedOf(parts, after), parts.defaultAddress),
+      targetOf(placedOf(parts, after), parts.publishing),
     );
     return { endpoint, ports };
   } catch (cause) {
@@ -141,7 +141,7 @@ export async function disconnectRunning(
   const ports = await parts.publishAnew(
     owner,
     request.ports,
-    targetOf(placedOf(parts, after), parts.defaultAddress),
+    targetOf(placedOf(parts, after), parts.publishing),
   );
   return { endpoint, ports };
 }

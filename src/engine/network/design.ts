@@ -345,8 +345,8 @@ function checkOverlaps(
 
 /** The subnets a network has of one family. */
 export function subnetsOf(network: Network, family: "ipv4" | "ipv6"): string[] {
-  if (network.custom === null) {
-    return family === "ipv4" && network.subnet !== null ? [network.subnet] : [];
-  }
-  return network.custom.pools.filter((pool) => pool.family === family).map(({ subnet }) => subnet);
+  const { custom, predefined } = network;
+  if (custom === null && family === "ipv4") return network.subnet === null ? [] : [network.subnet];
+  const { pools = [] } = custom ?? predefined ?? {};
+  return pools.filter((pool) => pool.family === family).map(({ subnet }) => subnet);
 }

@@ -14,12 +14,13 @@ import {
   pendingKey,
   randomMac,
 } from "./addresses/allocation.ts";
-import { contains, formatIpv4, parseCidr, parseIpv4, type Subnet } from "./addresses/ip.ts";
+import { contains, formatIpv4, parseCidr, parseIpv4 } from "./addresses/ip.ts";
 import { contains6, formatIpv6, parseCidr6, parseIpv6 } from "./addresses/ipv6.ts";
 import { bandwidthOf, bandwidthOptions, checkBandwidth, checkOwnOptions } from "./bandwidth.ts";
 import type { LinkSetting } from "./endpoint.ts";
-import type { EndpointOwner, EndpointRequest, Network } from "./network-service.ts";
+import type { AddressPool, EndpointOwner, EndpointRequest, Network } from "./network-service.ts";
 import { bridgeOptions, deviceOf, LINK_NAME, linkPrefixOf } from "./options.ts";
+import { optionsOf, poolOf } from "./parts.ts";
 import type { CustomEndpoint, NetworkRecords, NewEndpoint } from "./records.ts";
 
 const LINK_PREFIX = "naru";
@@ -41,8 +42,6 @@ export interface DesignTools {
   readonly records: NetworkRecords;
   /** Addresses given out and not recorded yet; what is decided here is added. */
   readonly pending: Set<string>;
-  /** The default bridge's part of its subnet. */
-  readonly fixedRange: Subnet | null;
   /** Frees addresses of containers that have just ended. @returns how many */
   readonly reap: () => number;
 }
@@ -87,13 +86,13 @@ function designEndpoint(
   tools: DesignTools,
   links: ReadonlySet<string>,
 ): NewEndpoint {
-  const { custom } = network;
   const mac = checkRequest(network, request);
   const address = network.subnet === null ? null : addressOf(network, request, tools);
   if (address !== null) tools.pending.add(pendingKey(network.id, formatIpv4(address)));
   let address6: string | null;
   try {
-    address6 = custom?.ipv6 ? address6Of(network, request, tools) : null;
+    const pool6 = poolOf(network, "ipv6");
+    address6 = pool6 === null ? null : address6Of({ network, pool: pool6 }, request, tools);
   } catch (thrown) {
     if (address !== null) tools.pending.delete(pendingKey(network.id, formatIpv4(address)));
     throw thrown;
@@ -180,8 +179,13 @@ function addressOf(network: Network, { ipv4 }: EndpointRequest, tools: DesignToo
   );
 }
 
-function address6Of(network: Network, { ipv6 }: EndpointRequest, tools: DesignTools): string {
-  const range = range6Of(network, tools);
+interface NetworkPool {
+  readonly network: Network;
+  readonly pool: AddressPool;
+}
+
+function address6Of(of: NetworkPool, { ipv6 }: EndpointRequest, tools: DesignTools): string {
+  const range = range6Of(of, tools);
   const asked = ipv6 === undefined ? null : parseIpv6(ipv6);
   const text = asked === null ? null : formatIpv6(asked);
   return orReap(tools, () => chooseAddress6(tools.records, range, text));
@@ -199,15 +203,15 @@ function orReap<T>({ reap }: DesignTools, choose: () => T): T {
 
 const NOBODY: ReadonlySet<number> = new Set();
 
-function rangeOf(network: Network, { pending, fixedRange }: DesignTools): AddressRange {
+function rangeOf(network: Network, { pending }: DesignTools): AddressRange {
   const { subnet } = parseCidr(network.subnet ?? "");
-  const pool = network.custom?.pools.find(({ family }) => family === "ipv4");
+  const pool = poolOf(network, "ipv4");
   const ipRange = pool?.ipRange ? parseCidr(pool.ipRange).subnet : null;
   return {
     networkId: network.id,
     networkName: network.name,
     subnet,
-    range: ipRange ?? (network.custom === null ? fixedRange : null) ?? subnet,
+    range: ipRange ?? subnet,
     gateway: parseIpv4(network.gateway ?? "") ?? -1,
     auxiliary: pool
       ? new Set(Object.values(pool.auxiliary).map((address) => parseIpv4(address) ?? -1))
@@ -216,17 +220,16 @@ function rangeOf(network: Network, { pending, fixedRange }: DesignTools): Addres
   };
 }
 
-function range6Of(network: Network, { pending }: DesignTools): AddressRange6 {
-  const pool = network.custom?.pools.find(({ family }) => family === "ipv6");
-  const { subnet } = parseCidr6(pool?.subnet ?? "");
+function range6Of({ network, pool }: NetworkPool, { pending }: DesignTools): AddressRange6 {
+  const { subnet } = parseCidr6(pool.subnet);
   const normal = (address: string) => formatIpv6(parseIpv6(address) ?? 0n);
   return {
     networkId: network.id,
     networkName: network.name,
     subnet,
-    range: pool?.ipRange ? parseCidr6(pool.ipRange).subnet : subnet,
-    gateway: pool?.gateway ? normal(pool.gateway) : null,
-    auxiliary: new Set(Object.values(pool?.auxiliary ?? {}).map(normal)),
+    range: pool.ipRange ? parseCidr6(pool.ipRange).subnet : subnet,
+    gateway: pool.gateway ? normal(pool.gateway) : null,
+    auxiliary: new Set(Object.values(pool.auxiliary).map(normal)),
     pending,
   };
 }
@@ -254,11 +257,11 @@ function linkNameOf(
 function customOf({ network, request }: Wish, owner: Owner): CustomEndpoint | null {
   const { custom } = network;
   const { network: _, ...wishes } = request;
-  if (custom === null && Object.keys(wishes).length === 0) return null;
+  const isolated = network.driver === "bridge" && !bridgeOptions(optionsOf(network)).icc;
+  if (custom === null && !isolated && Object.keys(wishes).length === 0) return null;
   const limits = bandwidthOptions({ ...custom?.options, ...request.driverOptions });
   const bandwidth = bandwidthOf(limits);
   const device = deviceOf(network.driver, custom?.options ?? {});
-  const isolated = network.driver === "bridge" && !bridgeOptions(custom?.options ?? {}).icc;
   const sysctls = sysctlsOf(request);
   return {
     request: {

@@ -5,6 +5,7 @@
 export { bandwidthOptions, checkBandwidth } from "./bandwidth.ts";
 export type { ContainerDns, DnsNetwork } from "./dns/container-dns.ts";
 export { DnsServers } from "./dns/servers.ts";
+export { checkCidr } from "./addresses/check.ts";
 export type * from "./endpoint.ts";
 export type * from "./network-service.ts";
 export { networkMigrations } from "./migrations.ts";

@@ -36,6 +36,17 @@ export interface Network {
   readonly mtu: number;
   /** What a user's network has beyond the three predefined ones. */
   readonly custom: CustomNetwork | null;
+  /** What the operator made of the default bridge; only there. */
+  readonly predefined?: PredefinedBridge;
+}
+
+/** The default bridge as flags and configuration file want it. */
+export interface PredefinedBridge {
+  readonly pools: readonly AddressPool[];
+  /** As a user's network has them: icc, masquerading. */
+  readonly options: Readonly<Record<string, string>>;
+  /** Where its containers' default routes lead instead of to the bridge's own addresses. */
+  readonly gateways: { readonly ipv4: string | null; readonly ipv6: string | null };
 }
 
 export interface CustomNetwork {

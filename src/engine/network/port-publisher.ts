@@ -43,7 +43,7 @@ export class PortPublisher {
       const bound = await this.#portHolder.reserve({
         id: containerId,
         ports: asked,
-        target: target.ipv4 ?? target.ipv6,
+        target: target.relay ? (target.ipv4 ?? target.ipv6) : null,
       });
       return [...bound, ...direct];
     } catch (cause) {

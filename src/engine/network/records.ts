@@ -4,7 +4,14 @@ import type { Store } from "#engine/store";
 import { formatIpv4, parseCidr } from "./addresses/ip.ts";
 import { parseCidr6 } from "./addresses/ipv6.ts";
 import type { BridgeEndpoint, PortBinding, PortProtocol } from "./endpoint.ts";
-import type { CustomNetwork, Endpoint, EndpointRequest, Network } from "./network-service.ts";
+import type {
+  CustomNetwork,
+  Endpoint,
+  EndpointRequest,
+  Network,
+  PredefinedBridge,
+} from "./network-service.ts";
+import { gatewayOf, poolOf } from "./parts.ts";
 
 interface NetworkRow {
   readonly id: string;
@@ -97,14 +104,14 @@ export class NetworkRecords {
 
   /** Adds a network, or changes the one with this id. */
   saveNetwork(network: Network): void {
-    const { id, name, driver, createdAt, bridge, subnet, gateway, mtu, custom } = network;
+    const { id, name, driver, createdAt, bridge, subnet, gateway, mtu } = network;
     this.#networks = null;
     this.#store
       .query(
         `INSERT INTO networks (id, name, driver, created_at, bridge, subnet, gateway, mtu, custom)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET bridge = excluded.bridge, subnet = excluded.subnet,
-           gateway = excluded.gateway, mtu = excluded.mtu`,
+           gateway = excluded.gateway, mtu = excluded.mtu, custom = excluded.custom`,
       )
       .run(
         id,
@@ -116,7 +123,7 @@ export class NetworkRecords {
         subnet,
         gateway,
         mtu,
-        custom && JSON.stringify({ ...custom, ...(driver === "bridge" ? {} : { parent: bridge }) }),
+        extraOf(network),
       );
   }
 
@@ -304,7 +311,7 @@ export class NetworkRecords {
         macAddress: row.mac_address,
         address: row.address === null ? "" : formatIpv4(row.address),
         prefixLength: network?.subnet ? parseCidr(network.subnet).subnet.prefixLength : 32,
-        gateway: network?.custom?.internal === true ? null : (network?.gateway ?? null),
+        gateway: network ? gatewayOf(network, "ipv4") : null,
         mtu: network?.mtu ?? 1500,
         ...(ipv6 && { ipv6 }),
         ...custom?.link,
@@ -316,17 +323,25 @@ export class NetworkRecords {
 }
 
 function ipv6Of(network: Network, address: string): NonNullable<BridgeEndpoint["ipv6"]> | null {
-  const pool = network.custom?.pools.find(({ family }) => family === "ipv6");
+  const pool = poolOf(network, "ipv6");
   if (!pool) return null;
   const { prefixLength } = parseCidr6(pool.subnet).subnet;
-  return { address, prefixLength, gateway: network.custom?.internal ? null : pool.gateway };
+  return { address, prefixLength, gateway: gatewayOf(network, "ipv6") };
 }
 
+/** JSON of what a row has no columns for. */
+function extraOf({ custom, predefined, driver, bridge }: Network): string | null {
+  if (custom === null) return predefined === undefined ? null : JSON.stringify({ predefined });
+  return JSON.stringify({ ...custom, ...(driver === "bridge" ? {} : { parent: bridge }) });
+}
+
+type Extra =
+  | { readonly predefined: PredefinedBridge }
+  | (CustomNetwork & { readonly predefined?: never; readonly parent?: string | null });
+
 function networkOf(row: NetworkRow): Network {
-  const custom =
-    row.custom === null
-      ? null
-      : (JSON.parse(row.custom) as CustomNetwork & { readonly parent?: string | null });
+  const extra = row.custom === null ? null : (JSON.parse(row.custom) as Extra);
+  const custom = extra === null || extra.predefined !== undefined ? null : extra;
   return {
     id: row.id,
     name: row.name,
@@ -337,6 +352,7 @@ function networkOf(row: NetworkRow): Network {
     bridge: custom?.parent === undefined ? row.bridge : custom.parent,
     mtu: row.mtu,
     custom,
+    ...(extra?.predefined && { predefined: extra.predefined }),
   };
 }
 

@@ -1,6 +1,7 @@
 /** Which of a container's networks its default routes lead to: pure. */
 import type { BridgeEndpoint } from "./endpoint.ts";
 import type { EndpointRequest, Network } from "./network-service.ts";
+import { gatewayOf } from "./parts.ts";
 
 /** What decides: an endpoint, or one that is about to be. */
 export interface Candidate {
@@ -18,14 +19,11 @@ export function candidateOf({
   network: Network;
   request: EndpointRequest;
 }): Candidate {
-  const { custom, gateway, name } = network;
-  const internal = custom?.internal ?? false;
-  const pool6 = custom?.pools.find(({ family }) => family === "ipv6");
   return {
-    networkName: name,
+    networkName: network.name,
     priority: request.gatewayPriority ?? 0,
-    gateway4: !internal && gateway !== null,
-    gateway6: !internal && pool6 !== undefined && pool6.gateway !== null,
+    gateway4: gatewayOf(network, "ipv4") !== null,
+    gateway6: gatewayOf(network, "ipv6") !== null,
   };
 }
 

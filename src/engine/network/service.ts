@@ -9,10 +9,11 @@ import { type Netlink, openNetlink } from "#linux/netlink";
 import { type Nftables, openNftables } from "#linux/nftables";
 
 import { pendingKey } from "./addresses/allocation.ts";
-import { contains, formatIpv4, parseCidr, type Subnet } from "./addresses/ip.ts";
+import { formatIpv4 } from "./addresses/ip.ts";
 import { DOCKER_POOLS, parseDefaultPool } from "./addresses/pools.ts";
 import { ensurePorts } from "./bridge/bridge.ts";
 import { DefaultBridge } from "./bridge/default-bridge.ts";
+import type { DefaultBridgeOptions } from "./bridge/default-design.ts";
 import { Forwarding } from "./bridge/forwarding.ts";
 import {
   connectRunning,
@@ -46,23 +47,19 @@ import type {
   NetworkService,
   PortHolder,
 } from "./network-service.ts";
+import { poolOf } from "./parts.ts";
 import { NetworkRecords, type NewEndpoint } from "./records.ts";
 import { PortPublisher } from "./port-publisher.ts";
-import { type Placed, publishedOf, targetOf } from "./publishing.ts";
+import { type Placed, publishedOf, type PublishingOptions, targetOf } from "./publishing.ts";
 import { candidateOf, defaultRoutes } from "./routes.ts";
 import { UserNetworks } from "./user-networks.ts";
 import { SPARE_PREFIX } from "./sandbox/spares.ts";
 
-export interface NetworkOptions {
-  /** The default bridge's link; "naru0". Another name also names another firewall table. */
-  readonly bridge?: string;
-  /** Address and prefix of the bridge, `172.30.0.1/24`; else a free subnet is chosen, once. */
-  readonly bip?: string;
-  /** The part of the subnet that containers get addresses from. */
-  readonly fixedCidr?: string;
-  readonly mtu?: number;
+export interface NetworkOptions extends DefaultBridgeOptions {
   /** The host's address of published ports of the default bridge that name none; any of them if not given. */
   readonly defaultAddress?: string;
+  /** Relays published ports that the kernel cannot lead, those of [::1] among them; true. */
+  readonly relay?: boolean;
   /** `base=10.10.0.0/16,size=24`: where subnets come from that nobody named. Docker's if not given. */
   readonly defaultAddressPools?: readonly string[];
 }
@@ -112,8 +109,7 @@ class BridgeNetworkService implements OpenedNetworkService {
   readonly #forwarding: Forwarding;
   readonly #warn: (message: string) => void;
   readonly #events: Pick<EventBus, "publish">;
-  readonly #fixedRange: Subnet | null;
-  readonly #defaultAddress: string;
+  readonly #publishing: PublishingOptions;
   readonly #tools: DesignTools;
   #reapTimer: Timer | null = null;
   #verifyTimer: Timer | null = null;
@@ -138,12 +134,11 @@ class BridgeNetworkService implements OpenedNetworkService {
       : [...asked, ...DOCKER_POOLS];
     const [records, own] = [this.#records, this.#netlink];
     this.#default = new DefaultBridge({ records, netlink: own, options, pools });
-    this.#defaultAddress = options.defaultAddress ?? "";
-    this.#fixedRange = options.fixedCidr === undefined ? null : parseCidr(options.fixedCidr).subnet;
+    const { defaultAddress = "", relay = true } = options;
+    this.#publishing = { defaultAddress, relay };
     this.#tools = {
       records,
       pending: new Set(),
-      fixedRange: this.#fixedRange,
       reap: () => this.#reap(),
     };
     this.#forwarding = new Forwarding({ records, netlink: own });
@@ -168,12 +163,13 @@ class BridgeNetworkService implements OpenedNetworkService {
 
   ensure(): Promise<void> {
     this.#default.decide();
-    this.#checkRange();
-    this.#forwarding.decide("ipv4");
+    const hasIpv6 = poolOf(this.#default.network(), "ipv6") !== null;
+    const families = hasIpv6 ? (["ipv4", "ipv6"] as const) : (["ipv4"] as const);
+    for (const family of families) this.#forwarding.decide(family);
     // The table first: route_localnet and forwarding must never be on without its rules.
     this.#firewall.ensure();
     this.#default.ensure();
-    this.#forwarding.start("ipv4");
+    for (const family of families) this.#forwarding.start(family);
     this.#users.ensure();
     ensurePorts(this.#netlink, this.#records.allEndpoints());
     this.#verifyTimer ??= setInterval(() => {
@@ -358,7 +354,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     return {
       records: this.#records,
       tools: this.#tools,
-      defaultAddress: this.#defaultAddress,
+      publishing: this.#publishing,
       resolve: (nameOrId) => this.resolve(nameOrId),
       publishAnew: (owner, ports, target) => this.#ports.publishAnew(owner, ports, target),
       guard: (endpoints) => this.#guards.add(endpoints),
@@ -384,9 +380,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     const decided = withRoutes(wishes, designEndpoints(wishes, request, this.#tools));
     try {
       const target =
-        request.ports.length === 0
-          ? null
-          : targetOf(placedOf(wishes, decided), this.#defaultAddress);
+        request.ports.length === 0 ? null : targetOf(placedOf(wishes, decided), this.#publishing);
       const bound = target === null ? [] : await this.#ports.reserve(decided, target, request);
       try {
         // One transaction for all: what the supervisor holds without a record, `reconcile` lets go.
@@ -409,13 +403,6 @@ class BridgeNetworkService implements OpenedNetworkService {
     } finally {
       releasePending(decided, this.#tools.pending);
     }
-  }
-
-  #checkRange(): void {
-    const subnet = this.#default.network().subnet ?? "";
-    const range = this.#fixedRange;
-    if (!range || contains(parseCidr(subnet).subnet, range.base)) return;
-    throw invalid(`--fixed-cidr ${formatIpv4(range.base)} is not in the bridge's subnet ${subnet}`);
   }
 
   /** One transaction for all records, one for all elements. Links follow, see `#reap`. */

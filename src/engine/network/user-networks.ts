@@ -5,16 +5,7 @@
 import { assert, conflict, forbidden, sentenceOf, shortId } from "#base";
 import type { Netlink } from "#linux/netlink";
 
-import { formatSubnet, parseCidr, type Subnet } from "./addresses/ip.ts";
-import { formatSubnet6, parseCidr6, type Subnet6 } from "./addresses/ipv6.ts";
-import {
-  chooseSubnet,
-  chooseSubnet6,
-  type DefaultPool,
-  newUniqueLocalPool,
-  usedSubnets,
-  usedSubnets6,
-} from "./addresses/pools.ts";
+import type { DefaultPool } from "./addresses/pools.ts";
 import type { Forwarding } from "./bridge/forwarding.ts";
 import {
   ensureUserLink,
@@ -22,14 +13,14 @@ import {
   removeUserLink,
   userLinkName,
 } from "./bridge/user-links.ts";
-import { designNetwork, subnetsOf } from "./design.ts";
+import { designNetwork } from "./design.ts";
 import type { Firewall } from "./firewall/firewall.ts";
 import type { BridgeRules } from "./firewall/table.ts";
 import type { Network, NetworkRequest } from "./network-service.ts";
 import { bridgeOptions } from "./options.ts";
+import { optionsOf, poolOf } from "./parts.ts";
 import type { NetworkRecords } from "./records.ts";
-
-const UNIQUE_LOCAL = "unique-local";
+import { subnetChooser } from "./subnet-choice.ts";
 
 export interface UserNetworksRequest {
   readonly records: NetworkRecords;
@@ -56,7 +47,7 @@ export class UserNetworks {
     const networks = records.networks();
     const designed = designNetwork(request, {
       networks,
-      chooser: this.#chooser(networks),
+      chooser: subnetChooser(this.#parts),
       linkNameOf: (id) => userLinkName(this.#prefix, id),
     });
     const network = this.#withForeign(designed);
@@ -164,46 +155,14 @@ export class UserNetworks {
     if (forwarding.decide("ipv6")) firewall.ensure();
     forwarding.start("ipv6");
   }
-
-  #chooser(networks: readonly Network[]) {
-    const { netlink, pools } = this.#parts;
-    const choose4 = (): string => {
-      const used: Subnet[] = usedSubnets(netlink, "");
-      for (const network of networks) {
-        for (const subnet of subnetsOf(network, "ipv4")) used.push(parseCidr(subnet).subnet);
-      }
-      return formatSubnet(chooseSubnet(used, pools));
-    };
-    const choose6 = (): string => {
-      const used: Subnet6[] = usedSubnets6(netlink);
-      for (const network of networks) {
-        for (const subnet of subnetsOf(network, "ipv6")) used.push(parseCidr6(subnet).subnet);
-      }
-      const own = pools.filter(({ family }) => family === "ipv6");
-      return formatSubnet6(chooseSubnet6(used, own.length > 0 ? own : [this.#uniqueLocal()]));
-    };
-    return { choose4, choose6 };
-  }
-
-  #uniqueLocal(): DefaultPool {
-    const { records } = this.#parts;
-    const recorded = records.hostFact(UNIQUE_LOCAL);
-    if (recorded !== null) {
-      return { family: "ipv6", base: parseCidr6(recorded).subnet, prefixLength: 64 };
-    }
-    const pool = newUniqueLocalPool();
-    assert(pool.family === "ipv6", "a unique local pool is of IPv6");
-    records.transact(() => records.setHostFact(UNIQUE_LOCAL, formatSubnet6(pool.base)));
-    return pool;
-  }
 }
 
 /** null for a network that is no bridge. */
 export function rulesOf(network: Network): BridgeRules | null {
   const { bridge, subnet, custom, driver } = network;
   if (driver !== "bridge" || bridge === null) return null;
-  const options = bridgeOptions(custom?.options ?? {});
-  const pool6 = custom?.pools.find(({ family }) => family === "ipv6");
+  const options = bridgeOptions(optionsOf(network));
+  const pool6 = poolOf(network, "ipv6");
   return {
     bridge,
     internal: custom?.internal ?? false,

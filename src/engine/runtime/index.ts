@@ -1,6 +1,7 @@
 /** Runtime drivers: spec in, process out. */
 export * from "./driver.ts";
 export * from "./identity.ts";
+export { formatRuntimeCommand, parseRuntimeCommand, type RuntimeCommand } from "./oci/command.ts";
 export { openOciDriver, type OciDriverOptions } from "./oci/driver.ts";
 export {
   type NativeDriver,

@@ -37,7 +37,7 @@ function open(path: string) {
     store,
     identity: () => ({
       dataRoot: "/data",
-      runtimes: new Map([["naru", "native"]]),
+      runtimes: new Map([["naru", { path: "native", args: [] }]]),
       defaultRuntime: "naru",
       securityOptions: [],
       insecureRegistries: [],

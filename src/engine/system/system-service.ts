@@ -31,7 +31,10 @@ export interface SystemInfo {
   readonly hostname: string;
   readonly dataRoot: string;
   /** Names, and what they run: a path, or a name found by PATH. */
-  readonly runtimes: ReadonlyMap<string, string>;
+  readonly runtimes: ReadonlyMap<
+    string,
+    { readonly path: string; readonly args: readonly string[] }
+  >;
   readonly defaultRuntime: string;
   readonly securityOptions: readonly string[];
   readonly insecureRegistries: readonly string[];

@@ -1,20 +1,15 @@
 /** `POST /build` as the docker CLI without BuildKit uses it, and the build cache. */
 import { invalid, sentenceOf } from "#base";
-import {
-  type BuildEvent,
-  type BuildPruneRequest,
-  type BuildService,
-  StepFailed,
-} from "#engine/build";
+import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
 import type { BuildPruneReport } from "#wire/docker";
-import { type Filters, readableOf, requireFilters, writeChunk } from "#wire/http";
+import { readableOf, writeChunk } from "#wire/http";
 
 import type { Call } from "./call.ts";
+import { decodeBuildPrune } from "./decode/build-prune.ts";
 import { decodeBuild, decodeCacheSources } from "./decode/build.ts";
 import { decodeOffer } from "./decode/build-context.ts";
 import { encodeBuilt, encodeBuildEvent } from "./encode/build.ts";
-import { parseMoment } from "./instants.ts";
 import type { Routes } from "./routes.ts";
 
 /** Docker takes images that it cannot use as a cache for a miss; here it is said that none is asked. */
@@ -90,65 +85,18 @@ class BuildLines {
   }
 }
 
-/** Of which the CLI gives one value each; "" where a name alone is meant. */
-const PRUNE_FILTERS: ReadonlySet<string> = new Set([
-  "until",
-  "unused-for",
-  "id",
-  "parent",
-  "type",
-  "description",
-  "inuse",
-  "shared",
-  "private",
-]);
-
 async function prune(call: Call, builds: BuildService): Promise<void> {
   const { query } = call;
-  const asked = requireFilters(query.filters(), PRUNE_FILTERS);
-  for (const values of Object.values(asked)) {
-    if (values.length > 1) throw invalid("filters expect only one value");
-  }
-  if (asked["until"] !== undefined && asked["unused-for"] !== undefined) {
-    throw invalid('conflicting filters: both "until" and "unused-for" filters are set');
-  }
-  const until = asked["until"]?.[0] ?? asked["unused-for"]?.[0];
-  const id = asked["id"]?.[0];
-  const { deleted, reclaimedBytes } = await builds.prune({
+  const wanted = decodeBuildPrune({
     all: query.bool("all"),
+    filters: query.filters(),
     limits: {
       reservedBytes: query.integer("reserved-space") ?? query.integer("keep-storage") ?? 0,
       maxUsedBytes: query.integer("max-used-space") ?? 0,
       minFreeBytes: query.integer("min-free-space") ?? 0,
     },
-    until: until === undefined ? null : parseMoment(until, new Date()),
-    ids: id === undefined ? null : [id],
-    match: matchOf(asked),
   });
+  const { deleted, reclaimedBytes } = await builds.prune(wanted);
   const report: BuildPruneReport = { CachesDeleted: deleted, SpaceReclaimed: reclaimedBytes };
   call.json(200, report);
-}
-
-function matchOf(asked: Filters): BuildPruneRequest["match"] {
-  const [parent, type, description] = ["parent", "type", "description"].map(
-    (name) => asked[name]?.[0],
-  );
-  const inUse = flagOf(asked, "inuse");
-  const isPrivate = flagOf(asked, "private");
-  const shared = flagOf(asked, "shared") ?? (isPrivate === undefined ? undefined : !isPrivate);
-  return {
-    ...(parent === undefined ? {} : { parent }),
-    ...(type === undefined ? {} : { type }),
-    ...(description === undefined ? {} : { description }),
-    ...(inUse === undefined ? {} : { inUse }),
-    ...(shared === undefined ? {} : { shared }),
-  };
-}
-
-function flagOf(asked: Filters, name: string): boolean | undefined {
-  const value = asked[name]?.[0];
-  if (value === undefined) return undefined;
-  if (/^(?:|1|t|true)$/i.test(value)) return true;
-  if (/^(?:0|f|false)$/i.test(value)) return false;
-  throw invalid(`invalid value for the filter ${name}: ${JSON.stringify(value)}`);
 }

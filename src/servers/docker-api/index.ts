@@ -32,6 +32,7 @@ import { volumeRoutes } from "./volumes.ts";
 
 export type { InspectRemote } from "./distribution.ts";
 export type { Login } from "./auth.ts";
+export { decodeBuildPrune } from "./decode/build-prune.ts";
 export type { HostDefaults } from "./encode/host-config.ts";
 export type { ListenTarget, TlsIdentity } from "./listener.ts";
 export type { ApiLogger, ApiServer } from "./server.ts";
@@ -79,7 +80,7 @@ export function createApiServer(services: ApiServices): ApiServer {
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
     buildRoutes(services.builds),
-    networkRoutes({ networks, containers }),
+    networkRoutes({ networks, containers, defaults }),
     volumeRoutes(services.volumes),
     eventRoutes(events, listeners),
   );

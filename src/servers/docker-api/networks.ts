@@ -9,6 +9,7 @@ import type { Call } from "./call.ts";
 import { networkConnectShape, networkDisconnectShape } from "./decode/network-shapes.ts";
 import { decodeEndpoint, decodeNetworkCreate } from "./decode/networking.ts";
 import { decodeShape } from "./decode/shape.ts";
+import type { HostDefaults } from "./encode/host-config.ts";
 import { encodeNetwork, type NamedEndpoint } from "./encode/network-inspect.ts";
 import { parseMoment } from "./instants.ts";
 import type { Routes } from "./routes.ts";
@@ -21,6 +22,7 @@ export type Networks = Pick<
 interface Services {
   readonly networks: Networks;
   readonly containers: Pick<ContainerService, "resolve" | "connect" | "disconnect">;
+  readonly defaults: HostDefaults;
 }
 
 const NETWORK_FILTERS: ReadonlySet<string> = new Set([
@@ -34,7 +36,7 @@ const NETWORK_FILTERS: ReadonlySet<string> = new Set([
 ]);
 const PRUNE_FILTERS: ReadonlySet<string> = new Set(["label", "label!", "until"]);
 
-export function networkRoutes({ networks, containers }: Services): Routes {
+export function networkRoutes({ networks, containers, defaults }: Services): Routes {
   const inUse = (network: Network): boolean => networks.endpointsIn(network.id).length > 0;
   return {
     "GET /networks": (call) => {
@@ -48,7 +50,8 @@ export function networkRoutes({ networks, containers }: Services): Routes {
     },
     "GET /networks/:id": (call) => inspect(call, { networks, containers }),
     "POST /networks/create": async (call) => {
-      const { id } = await networks.create(decodeNetworkCreate(await call.requireBody()));
+      const asked = decodeNetworkCreate(await call.requireBody(), defaults.networkOptions);
+      const { id } = await networks.create(asked);
       call.json(201, { Id: id, Warning: "" });
     },
     "DELETE /networks/:id": async (call) => {
@@ -93,7 +96,7 @@ export function networkRoutes({ networks, containers }: Services): Routes {
   };
 }
 
-function inspect(call: Call, { networks, containers }: Services): void {
+function inspect(call: Call, { networks, containers }: Omit<Services, "defaults">): void {
   const verbose = call.query.text("verbose");
   if (verbose !== "") flagOf("verbose", verbose);
   const network = networks.resolve(call.param("id"));

@@ -42,17 +42,21 @@ export function ensureBridge(netlink: Netlink, facts: BridgeFacts): void {
 /** Turns IPv6 on for a link, and gives it its address; null: a link-local one is enough. */
 export function ensureIpv6(
   netlink: Netlink,
-  wanted: { link: string; address: string | null; prefixLength: number },
+  wanted: { link: string; address: string | null; prefixLength: number; keepAddresses?: boolean },
 ): void {
-  const { link, address, prefixLength } = wanted;
+  const { link, address, prefixLength, keepAddresses = false } = wanted;
   // A container that sends advertisements must not change the host's routes (CVE-2020-13401).
   writeSetting(`ipv6/conf/${link}/accept_ra`, "0");
   writeSetting(`ipv6/conf/${link}/disable_ipv6`, "0");
   if (address === null) return;
-  const present = netlink
-    .listAddresses("ipv6")
-    .some((other) => other.link === link && other.address === address);
-  if (!present) netlink.addAddress({ link, address, prefixLength });
+  let isPresent = false;
+  for (const present of netlink.listAddresses("ipv6")) {
+    if (present.link !== link) continue;
+    if (present.address === address) isPresent = true;
+    // The kernel's own link-local one stays.
+    else if (!keepAddresses && !present.address.startsWith("fe80:")) netlink.deleteAddress(present);
+  }
+  if (!isPresent) netlink.addAddress({ link, address, prefixLength });
 }
 
 /** A bridge that was deleted and made again has lost its ports: running containers get back in. */

@@ -9,6 +9,7 @@ import { parseCidr } from "../addresses/ip.ts";
 import { parseCidr6 } from "../addresses/ipv6.ts";
 import type { Network } from "../network-service.ts";
 import { bridgeOptions } from "../options.ts";
+import { optionsOf, poolOf } from "../parts.ts";
 import { ensureBridge, ensureIpv6, routeLocalhost } from "./bridge.ts";
 
 const LINK_NAME_LIMIT = 15;
@@ -33,18 +34,19 @@ export function ensureUserLink(
 ): { existed: boolean } {
   const link = network.bridge ?? "";
   const existed = netlink.getLink(link) !== null;
-  if (network.driver === "bridge") ensureUserBridge(netlink, network);
+  if (network.driver === "bridge") ensureNetworkBridge(netlink, network);
   else ensureParent(netlink, network, { existed, prefix });
   return { existed };
 }
 
-function ensureUserBridge(netlink: Netlink, network: Network): void {
+/** A bridge network's link with its addresses. */
+export function ensureNetworkBridge(netlink: Netlink, network: Network): void {
   const { custom, mtu, gateway, subnet } = network;
   const bridge = network.bridge ?? "";
-  const options = bridgeOptions(custom?.options ?? {});
+  const options = bridgeOptions(optionsOf(network));
   const isIsolated = options.gatewayMode4 === "isolated" || options.inhibitIpv4;
-  const pool6 = custom?.pools.find(({ family }) => family === "ipv6");
-  const ipv6 = pool6 !== undefined && options.gatewayMode6 !== "isolated";
+  const pool6 = poolOf(network, "ipv6");
+  const ipv6 = pool6 !== null && options.gatewayMode6 !== "isolated";
   ensureBridge(netlink, {
     bridge,
     mtu,
@@ -57,7 +59,12 @@ function ensureUserBridge(netlink: Netlink, network: Network): void {
   });
   if (ipv6) {
     const { prefixLength } = parseCidr6(pool6.subnet).subnet;
-    ensureIpv6(netlink, { link: bridge, address: pool6.gateway, prefixLength });
+    ensureIpv6(netlink, {
+      link: bridge,
+      address: pool6.gateway,
+      prefixLength,
+      keepAddresses: custom?.foreignLink === true,
+    });
   }
   routeLocalhost(bridge);
 }

@@ -7,6 +7,7 @@ import { limitEgress, limitIngress } from "../bandwidth.ts";
 import type { BridgeEndpoint } from "../endpoint.ts";
 
 const DEFAULT_MTU = 1500;
+const SMALLEST_IPV6_MTU = 1280;
 /** What addresses of the link itself (169.254.0.0/16, fe80::/64) are part of. */
 const LINK_LOCAL_PREFIX = { ipv4: 16, ipv6: 64 } as const;
 
@@ -108,13 +109,14 @@ function defaultRouteOf(endpoint: BridgeEndpoint, family: "ipv4" | "ipv6") {
 
 /** The host's end of a veth. */
 export function raisePort(outside: Netlink, endpoint: BridgeEndpoint): void {
-  const { hostLink, bridge, isolated, device } = endpoint;
+  const { hostLink, bridge, isolated, device, mtu } = endpoint;
   if (device) return;
   limitIngress(outside, endpoint);
   outside.setLink(hostLink, {
     up: true,
     hairpin: true,
-    withoutIpv6Address: true,
+    // The kernel has no IPv6 at all on a link with less, and refuses to be asked.
+    withoutIpv6Address: mtu >= SMALLEST_IPV6_MTU,
     ...(isolated ? { isolated } : {}),
   });
   outside.settleLink(hostLink);

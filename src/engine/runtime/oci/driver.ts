@@ -38,11 +38,12 @@ import {
   RuntimeError,
 } from "../driver.ts";
 import { type ResolvedIdentity, resolveIdentity } from "../identity.ts";
+import { parseRuntimeCommand } from "./command.ts";
 import { type ConsoleSocket, listenForConsole } from "./console.ts";
 import { createError, errorOf, execError } from "./sentences.ts";
 
 export interface OciDriverOptions {
-  /** The runtime's program, by name or path: "runc". */
+  /** The runtime's program, by name or path: "runc"; with words of its own, see command.ts. */
   readonly command: string;
 }
 
@@ -252,7 +253,8 @@ async function runtime(
   const log = join(scratch, "oci.log");
   rmSync(log, { force: true });
   const global = ["--root", join(scratch, "state"), "--log", log, "--log-format", "json"];
-  const words = [...hybridPrefix(command), command, ...global, ...args];
+  const { path, args: own } = parseRuntimeCommand(command);
+  const words = [...hybridPrefix(path), path, ...own, ...global, ...args];
   const streams: [number | "ignore", number | "ignore", number | "ignore"] =
     stdio.type === "pipes"
       ? [stdio.stdin, stdio.stdout, stdio.stderr]
@@ -262,7 +264,7 @@ async function runtime(
   try {
     child = Bun.spawn(words, { cwd: scratch, stdio: streams, env });
   } catch (cause) {
-    throw new RuntimeError("failed", `exec: "${command}": executable file not found in $PATH`, {
+    throw new RuntimeError("failed", `exec: "${path}": executable file not found in $PATH`, {
       cause,
     });
   }

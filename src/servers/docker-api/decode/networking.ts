@@ -5,6 +5,7 @@ import type { EndpointRequest, NetworkRequest } from "#engine/network";
 import type { ContainerCreateRequest, EndpointSettings } from "#wire/docker";
 import type * as wire from "#wire/docker";
 
+import type { HostDefaults } from "../encode/host-config.ts";
 import { decodeNetworkMode } from "./modes.ts";
 import { networkCreateShape } from "./network-shapes.ts";
 import { decodeShape } from "./shape.ts";
@@ -101,7 +102,10 @@ export function decodeEndpoint(
 }
 
 /** `POST /networks/create`. @throws EngineError "invalid" */
-export function decodeNetworkCreate(body: unknown): NetworkRequest {
+export function decodeNetworkCreate(
+  body: unknown,
+  defaults: HostDefaults["networkOptions"] = {},
+): NetworkRequest {
   const asked = decodeShape<wire.NetworkCreateRequest>(body, networkCreateShape);
   const refuse = (what: string): never => {
     throw invalid(what);
@@ -120,15 +124,39 @@ export function decodeNetworkCreate(body: unknown): NetworkRequest {
     ipRange: pool.IPRange ?? "",
     auxiliary: pool.AuxiliaryAddresses ?? {},
   }));
+  const driver = asked.Driver ?? "";
+  const options: Record<string, string> = {
+    ...defaults[driver === "" ? "bridge" : driver],
+    ...asked.Options,
+  };
   return {
     name: asked.Name ?? "",
-    driver: asked.Driver ?? "",
-    ipv4: asked.EnableIPv4 ?? true,
-    ipv6: asked.EnableIPv6 ?? false,
+    driver,
+    ipv4: familyOf("ipv4", asked.EnableIPv4 ?? null, options) ?? true,
+    ipv6: familyOf("ipv6", asked.EnableIPv6 ?? null, options) ?? false,
     internal: asked.Internal ?? false,
     attachable: asked.Attachable ?? false,
     labels: asked.Labels ?? {},
-    options: asked.Options ?? {},
+    options,
     ipam: { driver: ipam?.Driver ?? "", options: ipam?.Options ?? {}, pools },
   };
+}
+
+/** As the request says; else as its options do, or the operator's defaults among them. */
+function familyOf(
+  family: "ipv4" | "ipv6",
+  asked: boolean | null,
+  options: Record<string, string>,
+): boolean | null {
+  const name = `com.docker.network.enable_${family}`;
+  const text = options[name];
+  if (asked !== null) {
+    // It would not be true in inspect's answer.
+    delete options[name];
+    return asked;
+  }
+  if (text === undefined) return null;
+  if (/^(1|t|true)$/i.test(text)) return true;
+  if (/^(0|f|false)$/i.test(text)) return false;
+  throw invalid(`driver-opt "${name}" is not a valid bool`);
 }

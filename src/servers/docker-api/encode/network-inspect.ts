@@ -13,7 +13,7 @@ export function encodeNetwork(
   network: Network,
   containers: readonly NamedEndpoint[],
 ): NetworkInspect {
-  const { custom, driver } = network;
+  const { custom, predefined, driver } = network;
   return {
     Name: network.name,
     Id: network.id,
@@ -21,11 +21,11 @@ export function encodeNetwork(
     Scope: "local",
     Driver: driver,
     EnableIPv4: custom?.ipv4 ?? true,
-    EnableIPv6: custom?.ipv6 ?? false,
+    EnableIPv6: custom?.ipv6 ?? predefined?.pools.some(({ family }) => family === "ipv6") ?? false,
     IPAM: {
       Driver: custom?.ipam.driver ?? "default",
       Options: custom ? { ...custom.ipam.options } : null,
-      Config: custom ? custom.pools.map(encodePool) : predefinedPools(network),
+      Config: (custom ?? predefined)?.pools.map(encodePool) ?? [],
     },
     Internal: custom?.internal ?? false,
     Attachable: custom?.attachable ?? false,
@@ -45,9 +45,6 @@ const encodePool = ({ subnet, ipRange, gateway, auxiliary }: AddressPool): IpamP
   ...(Object.keys(auxiliary).length === 0 ? {} : { AuxiliaryAddresses: { ...auxiliary } }),
 });
 
-const predefinedPools = ({ subnet, gateway }: Network): IpamPool[] =>
-  subnet === null ? [] : [{ Subnet: subnet, ...(gateway === null ? {} : { Gateway: gateway }) }];
-
 const encodeContainer = ({ endpoint, name }: NamedEndpoint) => {
   const { id, containerId, link } = endpoint;
   const { ipv6 } = link;
@@ -63,10 +60,11 @@ const encodeContainer = ({ endpoint, name }: NamedEndpoint) => {
   ] as const;
 };
 
-function predefinedOptions({ bridge, mtu }: Network): Record<string, string> {
+function predefinedOptions({ bridge, mtu, predefined }: Network): Record<string, string> {
   if (bridge === null) return {};
   return {
     "com.docker.network.bridge.default_bridge": "true",
+    ...predefined?.options,
     "com.docker.network.bridge.name": bridge,
     "com.docker.network.driver.mtu": String(mtu),
   };

@@ -98,7 +98,12 @@ export function encodeInfo(
     Labels: [...info.labels],
     ExperimentalBuild: false,
     ServerVersion: context.version,
-    Runtimes: Object.fromEntries([...info.runtimes].map(([name, path]) => [name, { path }])),
+    Runtimes: Object.fromEntries(
+      [...info.runtimes].map(([name, { path, args }]) => [
+        name,
+        { path, ...(args.length === 0 ? {} : { runtimeArgs: [...args] }) },
+      ]),
+    ),
     DefaultRuntime: info.defaultRuntime,
     Swarm: NO_SWARM,
     LiveRestoreEnabled: info.liveRestore,

@@ -147,6 +147,19 @@ export function fakeNetworks(): Pick<
   NetworkService,
   "list" | "resolve" | "endpointsIn" | "create" | "remove" | "prune"
 > {
+  const predefined: NonNullable<Network["predefined"]> = {
+    pools: [
+      {
+        family: "ipv4",
+        subnet: "172.18.0.0/16",
+        gateway: "172.18.0.1",
+        ipRange: null,
+        auxiliary: {},
+      },
+    ],
+    options: {},
+    gateways: { ipv4: null, ipv6: null },
+  };
   const of = (name: Network["name"], driver: Network["driver"]): Network => ({
     id: newId(),
     name,
@@ -157,6 +170,7 @@ export function fakeNetworks(): Pick<
     bridge: driver === "bridge" ? "naru0" : null,
     mtu: 1500,
     custom: null,
+    ...(driver === "bridge" ? { predefined } : {}),
   });
   const all = [of("bridge", "bridge"), of("host", "host"), of("none", "null")];
   return {
@@ -207,7 +221,7 @@ export const fakeSystem = (): SystemService => ({
       memoryBytes: 1_000_000,
       hostname: "host",
       dataRoot: "/var/lib/naru",
-      runtimes: new Map([["naru", "native"]]),
+      runtimes: new Map([["naru", { path: "native", args: [] }]]),
       defaultRuntime: "native",
       securityOptions: ["name=seccomp,profile=builtin"],
       insecureRegistries: ["127.0.0.0/8", "registry.local:5000"],

@@ -1,0 +1,56 @@
+import { expect, test } from "bun:test";
+
+import { builderOf, cachePoliciesNow } from "./daemon-builder.ts";
+
+const GB = 2 ** 30;
+
+test("without a word the cache is kept as Docker keeps it, by the size of the disk", () => {
+  expect(builderOf(undefined)).toBeNull();
+  expect(builderOf({ gc: { enabled: true } })).toBeNull();
+  const policies = cachePoliciesNow(null, "/tmp");
+  expect(policies.map(({ all }) => all)).toEqual([false, false, false, true]);
+  expect(policies[0]?.match).toEqual({ type: "exec.cachemount" });
+  for (const { limits } of policies.slice(1)) expect(limits.reservedBytes).toBeGreaterThan(0);
+});
+
+test("collecting can be off, and bounded by sizes in either spelling", () => {
+  expect(builderOf({ gc: { enabled: false, defaultKeepStorage: "20GB" } })).toEqual([]);
+  for (const key of ["defaultKeepStorage", "DefaultReservedSpace"]) {
+    expect(builderOf({ GC: { [key]: "20GB" } })?.[3]?.limits).toEqual({
+      reservedBytes: 20 * GB,
+      maxUsedBytes: 0,
+      minFreeBytes: 0,
+    });
+  }
+});
+
+test("policies have limits and filters, as a list or in the older form", () => {
+  const policy = [
+    { keepStorage: "1GB", filter: ["unused-for=2200h"] },
+    { maxUsedSpace: "2GB", all: true, filter: { type: { regular: true } } },
+  ];
+  const read = builderOf({ gc: { policy } });
+  const [first, second] = cachePoliciesNow(read, "/tmp");
+  expect(first).toMatchObject({ all: false, limits: { reservedBytes: GB } });
+  expect(Math.round((Date.now() - Number(first?.until)) / 3_600_000)).toBe(2200);
+  expect(second).toMatchObject({
+    all: true,
+    limits: { maxUsedBytes: 2 * GB },
+    match: { type: "regular" },
+  });
+});
+
+test("what would be ignored is refused by name", () => {
+  const refused = (value: unknown) => expect(() => builderOf(value));
+  refused([]).toThrow("builder is no object");
+  refused({ gcc: {} }).toThrow("builder.gcc is not supported");
+  refused({ gc: { enabled: "yes" } }).toThrow("builder.gc.enabled is neither true nor false");
+  refused({ gc: { defaultKeepStorage: "much" } }).toThrow("failed to parse defaultkeepstorage");
+  refused({ gc: { policy: {} } }).toThrow("builder.gc.policy is no list");
+  refused({ gc: { policy: [{ filter: ["colour=red"] }] } }).toThrow("colour");
+  refused({ gc: { policy: [{ filter: [1] }] } }).toThrow("its entries are texts");
+  refused({ gc: { policy: [{ age: "1h" }] } }).toThrow("builder.gc.age is not supported");
+  refused({ history: { maxEntries: 3 } }).toThrow("builder.history is not supported");
+  refused({ entitlements: { "security-insecure": true } }).toThrow("security-insecure cannot be");
+  expect(builderOf({ entitlements: { "network-host": true } })).toBeNull();
+});
