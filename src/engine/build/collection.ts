@@ -20,7 +20,7 @@ const INTERVAL_MS = 60_000;
 export function collectCache(
   builds: BuildService,
   { policies, onCollected }: CollectionRequest,
-): { readonly builds: BuildService; stop(): void } {
+): { readonly builds: BuildService; readonly stop: () => void } {
   let timer: Timer | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
   let stopped = false;

@@ -1,5 +1,5 @@
 /** `POST /build` as the docker CLI without BuildKit uses it, and the build cache. */
-import { invalid, sentenceOf } from "#base";
+import { sentenceOf } from "#base";
 import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
 import type { BuildPruneReport } from "#wire/docker";
