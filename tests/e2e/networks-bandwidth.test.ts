@@ -4,7 +4,8 @@
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { type Engine, startEngine } from "./engine.ts";
+import { type Engine, run, startEngine } from "./engine.ts";
+import { tracesOf } from "./traces.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -78,6 +79,47 @@ test("an endpoint's egress is limited, its neighbours' is not, also after restar
   await ready("e1");
   expect(await isLimited("e2", "e1")).toBe(true);
 });
+
+const queues = (): string[] => tracesOf(engine.tag).links.filter((name) => name.endsWith("q"));
+const limits = async (link: string): Promise<string> =>
+  (await run(["tc", "qdisc", "show", "dev", link])).stdout;
+/** The daemon looks for itself, every ten seconds. */
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 40_000;
+  while (!(await holds()) && performance.now() < end) await Bun.sleep(100);
+  expect(await holds()).toBe(true);
+}
+
+test("neither the container nor another program lifts a limit for long, and its queue goes with it", async () => {
+  // Of a container that has just ended there may still be one.
+  const others = new Set(queues());
+  const own = () => queues().filter((name) => !others.has(name));
+  const limited = `name=plain,driver-opt=naru.egress=${RATE},driver-opt=naru.ingress=${RATE}`;
+  await serving("w1", "--network", limited, "--cap-add", "NET_ADMIN");
+  await engine.ok(["run", "-d", "--name", "w2", "--network", "plain", ...SLEEP]);
+  const [queue = ""] = own();
+  expect(await limits(queue)).toContain("tbf");
+  const link = queue.slice(0, -1);
+  const pid = await inspect("w1", "{{.State.Pid}}");
+  // With all that NET_ADMIN allows it, the container has nothing to take away.
+  for (const command of ["del dev eth0 root", "del dev eth0 ingress", "del dev eth0 clsact"]) {
+    await run(["nsenter", "-t", pid, "-n", "tc", "qdisc", ...command.split(" ")]);
+  }
+  expect(await isLimited("w2", "w1")).toBe(true);
+  await run(["tc", "qdisc", "del", "dev", queue, "root"]);
+  await run(["tc", "qdisc", "del", "dev", link, "root"]);
+  await run(["tc", "qdisc", "del", "dev", link, "ingress"]);
+  await until(async () => (await limits(link)).includes("ingress"));
+  expect(await limits(queue)).toContain("tbf");
+  expect(await limits(link)).toContain("tbf");
+  expect(await isLimited("w2", "w1")).toBe(true);
+  await engine.ok(["network", "disconnect", "plain", "w1"]);
+  expect(own()).toEqual([]);
+  await engine.ok(["network", "connect", "--driver-opt", `naru.egress=${RATE}`, "plain", "w1"]);
+  expect(own()).toHaveLength(1);
+  await engine.ok(["rm", "-f", "w1", "w2"]);
+  await until(() => Promise.resolve(own().length === 0));
+}, 60_000);
 
 test("a network's limit is every endpoint's, as long as one does not say otherwise", async () => {
   await serving("n1", "--network", "name=slow,driver-opt=naru.ingress=10gbit");

@@ -43,6 +43,15 @@ const mountsOf = (tag: string): string[] =>
     .map((line) => line.split(" ")[4] ?? "")
     .filter((target) => target.includes(`/naru-test-${tag}/`));
 
+/** The queue of a container's link, which is a port of no bridge, is noted with its bridge. */
+function noteOf(link: string): string {
+  try {
+    return readFileSync(`/sys/class/net/${link}/ifalias`, "utf8").trim();
+  } catch {
+    return ""; // it is gone meanwhile
+  }
+}
+
 /** The bridges, of users' networks too (`narut<tag>-…`), and every link enslaved to them. */
 function linksOf(tag: string): string[] {
   const bridge = `narut${tag}`;
@@ -51,6 +60,7 @@ function linksOf(tag: string): string[] {
   return links.filter(
     (name) =>
       bridges.includes(name) ||
+      (/^naru.*q$/.test(name) && noteOf(name).startsWith(bridge)) ||
       // Of a namespace made ahead: it is gone with the supervisor.
       (!name.startsWith("narusp") &&
         bridges.some((one) => existsSync(`/sys/class/net/${one}/brif/${name}`))),

@@ -1,10 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { RecordingNetlink } from "#linux/netlink";
-
 import { bandwidthOf, bandwidthOptions, checkBandwidth, checkOwnOptions } from "./bandwidth.ts";
-import { limitEgress, limitIngress } from "./bandwidth.ts";
-import type { BridgeEndpoint } from "./endpoint.ts";
 
 const egress = (text: string) => bandwidthOf({ "naru.egress": text })?.egressBytesPerSecond;
 
@@ -47,28 +43,4 @@ test("what arrives can be limited only where the link has an end on the host", (
 test("a name of ours that means nothing is refused, a stranger's is kept", () => {
   checkOwnOptions({ "com.example.x": "1", "naru.egress": "1mbit" });
   expect(() => checkOwnOptions({ "naru.egres": "1mbit" })).toThrow("naru.egres is not known");
-});
-
-test("each direction is limited at the end that sends, and a burst holds a whole frame", () => {
-  const endpoint: BridgeEndpoint = {
-    bridge: "b",
-    hostLink: "h0",
-    containerLink: "eth0",
-    macAddress: "",
-    address: "",
-    prefixLength: 24,
-    gateway: null,
-    mtu: 65_535,
-    bandwidth: { egressBytesPerSecond: 1000, ingressBytesPerSecond: 12_500_000 },
-  };
-  using netlink = new RecordingNetlink();
-  for (const name of ["h0", "eth0"]) netlink.addLink({ kind: "dummy", name });
-  netlink.calls.length = 0;
-  limitEgress(netlink, endpoint);
-  limitIngress(netlink, { ...endpoint, mtu: 1500 });
-  limitEgress(netlink, { ...endpoint, bandwidth: {} });
-  expect(netlink.calls).toEqual([
-    ["limitLink", "eth0", { bytesPerSecond: 1000, burstBytes: 65_599, queueBytes: 65_649 }],
-    ["limitLink", "h0", { bytesPerSecond: 12_500_000, burstBytes: 50_000, queueBytes: 675_000 }],
-  ]);
 });

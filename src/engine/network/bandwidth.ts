@@ -1,12 +1,11 @@
 /**
  * Limits of what an endpoint sends and receives, which Docker does not have: `naru.egress` and `naru.ingress`, as seen
  * from the container. They are driver options of an endpoint, else labels of the container, else options of the network.
- * The kernel's token buckets keep them: one on the container's end of a link, one on the host's.
+ * How the kernel keeps them is `sandbox/limits.ts`'s.
  */
 import { invalid } from "#base";
-import type { LinkRate, Netlink } from "#linux/netlink";
 
-import type { Bandwidth, BridgeEndpoint } from "./endpoint.ts";
+import type { Bandwidth } from "./endpoint.ts";
 
 type Options = Readonly<Record<string, string>>;
 
@@ -24,12 +23,6 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 /** Less would hold up a single packet for seconds; more no bridge carries. */
 const SMALLEST_BITS = 8e3;
 const LARGEST_BITS = 1e11;
-/** What may pass at once after a pause, beyond one packet: 4 ms of the rate. */
-const BURST_SECONDS = 0.004;
-const SMALLEST_BURST_BYTES = 16_384;
-const FRAME_BYTES = 64;
-/** What waits longer is dropped, and TCP slows down. */
-const QUEUE_SECONDS = 0.05;
 
 /** Only what limits bandwidth, in the words it was asked for. */
 export const bandwidthOptions = (options: Options): Record<string, string> =>
@@ -80,26 +73,4 @@ function rateOf(options: Options, name: string): number | null {
     throw invalid(`invalid ${name} ${text}: a rate is between 8kbit and 100gbit`);
   }
   return Math.floor(bits / 8);
-}
-
-/** What the container sends; by a socket of its namespace. */
-export function limitEgress(inside: Netlink, endpoint: BridgeEndpoint): void {
-  const rate = endpoint.bandwidth?.egressBytesPerSecond;
-  if (rate !== undefined) inside.limitLink(endpoint.containerLink, bucketOf(rate, endpoint));
-}
-
-/** What it receives, as the host's end sends it. */
-export function limitIngress(outside: Netlink, endpoint: BridgeEndpoint): void {
-  const rate = endpoint.bandwidth?.ingressBytesPerSecond;
-  if (rate !== undefined) outside.limitLink(endpoint.hostLink, bucketOf(rate, endpoint));
-}
-
-function bucketOf(bytesPerSecond: number, { mtu }: BridgeEndpoint): LinkRate {
-  const burstBytes = Math.max(
-    Math.ceil(bytesPerSecond * BURST_SECONDS),
-    SMALLEST_BURST_BYTES,
-    mtu + FRAME_BYTES,
-  );
-  const queueBytes = burstBytes + Math.ceil(bytesPerSecond * QUEUE_SECONDS);
-  return { bytesPerSecond, burstBytes, queueBytes };
 }

@@ -211,6 +211,11 @@ export class NetworkRecords {
     return this.#endpoints("leaving = 0");
   }
 
+  /** Those whose bandwidth is limited, and maybe more. */
+  limitedEndpoints(): Endpoint[] {
+    return this.#endpoints("leaving = 0 AND instr(custom, '\"bandwidth\"') > 0");
+  }
+
   /** The containers that have endpoints or ports. */
   containers(): string[] {
     return this.#store
@@ -234,12 +239,15 @@ export class NetworkRecords {
     this.#store.query("UPDATE endpoints SET leaving = 1 WHERE container_id = ?").run(containerId);
   }
 
-  /** The host's ends of links whose containers are gone. */
-  leavingLinks(): string[] {
+  /** The host's ends of links whose containers are gone, and whether each may have a queue of its own. */
+  leavingLinks(): { readonly hostLink: string; readonly hasQueue: boolean }[] {
     return this.#store
-      .query<{ host_link: string }>("SELECT host_link FROM endpoints WHERE leaving = 1")
+      .query<{ host_link: string; has_queue: number }>(
+        `SELECT host_link, coalesce(instr(custom, '"bandwidth"') > 0, 0) AS has_queue
+         FROM endpoints WHERE leaving = 1`,
+      )
       .all()
-      .map(({ host_link }) => host_link);
+      .map((row) => ({ hostLink: row.host_link, hasQueue: row.has_queue === 1 }));
   }
 
   /** Their addresses are free. */

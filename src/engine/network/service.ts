@@ -34,6 +34,7 @@ import {
 import type { NetworkAttachment, PortBinding } from "./endpoint.ts";
 import { Firewall } from "./firewall/firewall.ts";
 import { Guards } from "./firewall/guards.ts";
+import { HostLinks } from "./host-links.ts";
 import type {
   Connected,
   ConnectRequest,
@@ -53,7 +54,6 @@ import { PortPublisher } from "./port-publisher.ts";
 import { type Placed, publishedOf, type PublishingOptions, targetOf } from "./publishing.ts";
 import { candidateOf, defaultRoutes } from "./routes.ts";
 import { UserNetworks } from "./user-networks.ts";
-import { SPARE_PREFIX } from "./sandbox/spares.ts";
 
 export interface NetworkOptions extends DefaultBridgeOptions {
   /** The host's address of published ports of the default bridge that name none; any of them if not given. */
@@ -86,9 +86,8 @@ export interface OpenedNetworkService extends NetworkService, Disposable {
 
 /** A container's link may still be there when it has ended: this long the kernel has to remove it. */
 const LINK_GRACE_MS = 2500;
-/** How often a wiped firewall is looked for: 0.3 ms each. */
+/** How often a wiped firewall is looked for, and queues of links that are limited: 0.3 ms each. */
 const VERIFY_INTERVAL_MS = 10_000;
-const LINK_PREFIX = "naru";
 
 /** The service; nothing touches the kernel before `ensure`. */
 export const openNetworkService = (request: NetworkServiceRequest): OpenedNetworkService =>
@@ -104,6 +103,7 @@ class BridgeNetworkService implements OpenedNetworkService {
   readonly #firewall: Firewall;
   readonly #default: DefaultBridge;
   readonly #users: UserNetworks;
+  readonly #links: HostLinks;
   readonly #ports: PortPublisher;
   readonly #guards: Guards;
   readonly #forwarding: Forwarding;
@@ -157,6 +157,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     const { firewall, forwarding } = { firewall: this.#firewall, forwarding: this.#forwarding };
     const parts = { records, netlink: own, firewall, forwarding };
     this.#guards = new Guards({ records, firewall });
+    this.#links = new HostLinks({ records, netlink: own, bridge });
     this.#ports = new PortPublisher({ records, firewall, portHolder, warn });
     this.#users = new UserNetworks({ ...parts, bridge, pools, warn });
   }
@@ -175,6 +176,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     this.#verifyTimer ??= setInterval(() => {
       try {
         if (this.verify()) this.#warn("the firewall table was gone, and is restored");
+        this.#restoreLimits();
       } catch (thrown) {
         this.#warn(sentenceOf(thrown));
       }
@@ -336,9 +338,10 @@ class BridgeNetworkService implements OpenedNetworkService {
     await this.#releaseAll(this.#records.containers().filter((id) => !alive.has(id)));
     for (const id of alive) finishDisconnects(this.#connecting(), id, pidOf(id));
     this.#reap();
-    this.#removeStrangers();
+    this.#links.removeStrangers();
     this.#users.removeStrangers();
     this.#repairLinks(alive, pidOf);
+    this.#restoreLimits();
     await this.#ports.reconcile(alive);
   }
 
@@ -348,6 +351,11 @@ class BridgeNetworkService implements OpenedNetworkService {
     [this.#reapTimer, this.#verifyTimer] = [null, null];
     this.#netlink[Symbol.dispose]();
     this.#firewall[Symbol.dispose]();
+  }
+
+  #restoreLimits(): void {
+    const count = this.#links.restoreLimits();
+    if (count > 0) this.#warn(`bandwidth limits of ${count} links were gone, and are restored`);
   }
 
   #connecting(): ConnectingParts {
@@ -427,39 +435,12 @@ class BridgeNetworkService implements OpenedNetworkService {
     await Promise.all(Array.from(holders, (id) => this.#portHolder.release(id)));
   }
 
-  /**
-   * Frees the addresses of containers that ended. Their links die with their namespaces, by the kernel; what is
-   * left is deleted here, all at once. @returns how many addresses became free
-   */
   #reap(): number {
     if (this.#reapTimer) clearTimeout(this.#reapTimer);
     this.#reapTimer = null;
-    const leaving = this.#records.leavingLinks();
-    if (leaving.length === 0) return 0;
-    const present = leaving.filter((name) => this.#netlink.getLink(name) !== null);
-    if (present.length > 0) this.#netlink.deleteLinks(present);
-    this.#records.transactInUse(() => this.#records.forgetLinks(leaving));
-    return leaving.length;
-  }
-
-  /** Ports of our bridge that no record knows: the records are older than they, or were lost. */
-  #removeStrangers(): void {
-    const bridge = this.#netlink.getLink(this.#default.bridge);
-    if (!bridge) return;
-    const ours = new Set(this.#records.allEndpoints().map(({ link }) => link.hostLink));
-    const strangers = this.#netlink
-      .listLinks()
-      .filter(({ kind, master, name }) => {
-        const isPort = kind === "veth" && master === bridge.index;
-        return isPort && isContainers(name) && !ours.has(name);
-      })
-      .map(({ name }) => name);
-    if (strangers.length > 0) this.#netlink.deleteLinks(strangers);
+    return this.#links.reap();
   }
 }
-
-const isContainers = (name: string): boolean =>
-  name.startsWith(LINK_PREFIX) && !name.startsWith(SPARE_PREFIX);
 
 const placedOf = (wishes: readonly Wish[], endpoints: readonly NewEndpoint[]): Placed[] =>
   endpoints.flatMap(({ address, address6 }, index) => {

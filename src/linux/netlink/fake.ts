@@ -19,6 +19,8 @@ export class RecordingNetlink implements Netlink {
   /** Every change asked for, in order: `["setLink", "naru0", { up: true }]`. */
   readonly calls: (readonly unknown[])[] = [];
   readonly #links = new Map<string, Link>();
+  readonly #limits = new Map<string, number>();
+  readonly #redirects = new Map<string, string>();
   #addresses: LinkAddress[] = [];
   #routes: Route[] = [];
   #nextIndex = 1;
@@ -48,12 +50,15 @@ export class RecordingNetlink implements Netlink {
       ...(mtu === undefined ? {} : { mtu }),
       ...(macAddress === undefined ? {} : { macAddress }),
       ...(changes.master === undefined ? {} : { master }),
+      ...(changes.alias === undefined ? {} : { alias: changes.alias }),
     });
   }
 
   deleteLink(name: string): boolean {
     this.calls.push(["deleteLink", name]);
     this.#addresses = this.#addresses.filter(({ link }) => link !== name);
+    this.#limits.delete(name);
+    this.#redirects.delete(name);
     return this.#links.delete(name);
   }
 
@@ -73,6 +78,21 @@ export class RecordingNetlink implements Netlink {
   limitLink(name: string, rate: LinkRate): void {
     this.calls.push(["limitLink", name, rate]);
     this.#known(name);
+    this.#limits.set(name, rate.bytesPerSecond);
+  }
+
+  listLimits(): Map<string, number> {
+    return new Map([...this.#limits].filter(([name]) => this.#links.has(name)));
+  }
+
+  redirectArrivals(name: string, target: string): void {
+    this.calls.push(["redirectArrivals", name, target]);
+    for (const link of [name, target]) this.#known(link);
+    this.#redirects.set(name, target);
+  }
+
+  isRedirected(name: string, target: string): boolean {
+    return this.#redirects.get(name) === target && this.#links.has(name) && this.#links.has(target);
   }
 
   listLinks(): Link[] {
@@ -133,6 +153,7 @@ export class RecordingNetlink implements Netlink {
       mtu: mtu ?? 1500,
       up: false,
       master,
+      alias: null,
     });
   }
 

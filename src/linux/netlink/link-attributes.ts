@@ -46,6 +46,7 @@ export function writeKind(info: MessageWriter, link: NewLink): void {
   switch (link.kind) {
     case "bridge":
     case "dummy":
+    case "ifb":
       return;
     case "veth":
       return writePeer(info, link.peer);

@@ -176,3 +176,39 @@ test("a link's limit is taken more than once, at small and at large rates", () =
   );
   netlink.deleteLink("narut0");
 });
+
+test("what arrives at a link passes another one's queue, until somebody takes that off", () => {
+  const tc = (...words: string[]) => Bun.spawnSync(["tc", ...words]);
+  netlink.addLink({ kind: "bridge", name: "narut0" });
+  netlink.addLink({ kind: "ifb", name: "narut1" });
+  netlink.setLink("narut1", { up: true, alias: "of narut0" });
+  expect(netlink.getLink("narut1")).toMatchObject({ kind: "ifb", alias: "of narut0" });
+  expect(netlink.isRedirected("narut0", "narut1")).toBe(false);
+  expect(netlink.isRedirected("narut0", "narut9")).toBe(false);
+  // The second time takes the place of the first.
+  for (const _ of [1, 2]) netlink.redirectArrivals("narut0", "narut1");
+  expect(netlink.isRedirected("narut0", "narut1")).toBe(true);
+  expect(netlink.isRedirected("narut0", "lo")).toBe(false);
+  const shown = tc("filter", "show", "dev", "narut0", "ingress").stdout.toString();
+  expect(shown.match(/Redirect to device narut1/g)).toHaveLength(1);
+  tc("filter", "del", "dev", "narut0", "ingress");
+  expect(netlink.isRedirected("narut0", "narut1")).toBe(false);
+  netlink.redirectArrivals("narut0", "narut1");
+  netlink.deleteLink("narut1");
+  netlink.addLink({ kind: "ifb", name: "narut1" });
+  expect(netlink.isRedirected("narut0", "narut1")).toBe(false);
+  netlink.deleteLinks(["narut0", "narut1"]);
+});
+
+test("limits are listed by link, with small and with large rates", () => {
+  netlink.addLink({ kind: "bridge", name: "narut0" });
+  const rate = { burstBytes: 16_384, queueBytes: 100_000 };
+  expect(netlink.listLimits()).toEqual(new Map());
+  for (const bytesPerSecond of [1000, 12_500_000_000]) {
+    netlink.limitLink("narut0", { ...rate, bytesPerSecond });
+    expect(netlink.listLimits()).toEqual(new Map([["narut0", bytesPerSecond]]));
+  }
+  Bun.spawnSync(["tc", "qdisc", "del", "dev", "narut0", "root"]);
+  expect(netlink.listLimits()).toEqual(new Map());
+  netlink.deleteLink("narut0");
+});

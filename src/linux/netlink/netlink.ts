@@ -14,6 +14,8 @@ export interface Link {
   readonly up: boolean;
   /** The index of the bridge it is a port of, or null. */
   readonly master: number | null;
+  /** What somebody noted about it. */
+  readonly alias: string | null;
 }
 
 export interface NewLinkCommon {
@@ -35,6 +37,8 @@ export type NewLink = NewLinkCommon &
         readonly peer: NewLinkCommon & { readonly namespace?: PeerNamespace };
       }
     | { readonly kind: "dummy" }
+    /** A queue that other links' packets are sent through. */
+    | { readonly kind: "ifb" }
     | { readonly kind: "vlan"; readonly parent: string; readonly vlanId: number }
     /** Made in `namespace` at once: it never is on the host. */
     | {
@@ -63,6 +67,8 @@ export interface LinkChanges {
   /** A bridge's name; null leaves the bridge. */
   readonly master?: string | null;
   readonly name?: string;
+  /** A note for whoever finds the link. */
+  readonly alias?: string;
   /** Bridge port: frames may leave where they came in. Only for a link that is a port already. */
   readonly hairpin?: boolean;
   /** Bridge port: nothing passes between it and other isolated ports. Only for a link that is a port already. */
@@ -119,6 +125,15 @@ export interface Netlink extends Disposable {
   settleLink(name: string): void;
   /** What leaves the link, leaves it no faster. A second limit takes the first one's place. */
   limitLink(name: string, rate: LinkRate): void;
+  /** The limits there are, of all links, in bytes per second by the link's name. */
+  listLimits(): Map<string, number>;
+  /**
+   * Everything that arrives at a link passes `target`'s queue before anything else sees it; `target` is of kind
+   * "ifb". Takes the place of other redirects of the link.
+   */
+  redirectArrivals(name: string, target: string): void;
+  /** Whether what arrives at a link passes `target`'s queue. */
+  isRedirected(name: string, target: string): boolean;
   listLinks(): Link[];
   addAddress(address: LinkAddress): void;
   deleteAddress(address: LinkAddress): void;

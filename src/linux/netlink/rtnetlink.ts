@@ -35,7 +35,7 @@ import type {
   NewLink,
   Route,
 } from "./netlink.ts";
-import { RTM_NEWQDISC, writeTokenBucket } from "./queue-attributes.ts";
+import * as queues from "./queue-attributes.ts";
 import { NetlinkError, NetlinkSocket } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;
@@ -53,6 +53,7 @@ const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
+const IFLA_IFALIAS = 20;
 const IFLA_AF_SPEC = 26;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
@@ -86,6 +87,10 @@ const SIOCGIFINDEX = 0x8933;
 const IFNAMSIZ = 16;
 const ESRCH = 3;
 const ENODEV = 19;
+const ENOENT = 2;
+const EEXIST = 17;
+const EINVAL = 22;
+const UNKNOWN: ReadonlySet<number> = new Set([ENOENT, ENODEV, EINVAL]);
 
 /** Opens a socket in the network namespace of the calling thread, for good. */
 export function openNetlink(): Netlink {
@@ -134,6 +139,7 @@ class Rtnetlink implements Netlink {
     this.#change("link set", name, { type: RTM_NEWLINK, flags: 0 }, (message) => {
       message.fixed(info).text(IFLA_IFNAME, changes.name ?? name);
       if (mtu !== undefined) message.u32(IFLA_MTU, mtu);
+      if (changes.alias !== undefined) message.text(IFLA_IFALIAS, changes.alias);
       if (macAddress !== undefined) message.attribute(IFLA_ADDRESS, macBytes(macAddress));
       if (changes.master !== undefined) message.u32(IFLA_MASTER, master);
       writePortSettings(message, changes);
@@ -186,8 +192,61 @@ class Rtnetlink implements Netlink {
 
   limitLink(name: string, rate: LinkRate): void {
     const index = this.#indexOf(name);
-    const header = { type: RTM_NEWQDISC, flags: NLM_F_CREATE | NLM_F_REPLACE };
-    this.#change("link limit", name, header, (message) => writeTokenBucket(message, index, rate));
+    const header = { type: queues.RTM_NEWQDISC, flags: NLM_F_CREATE | NLM_F_REPLACE };
+    this.#change("link limit", name, header, (message) =>
+      queues.writeTokenBucket(message, index, rate),
+    );
+  }
+
+  listLimits(): Map<string, number> {
+    const names = this.#linkNames();
+    const operation = { name: "limit list", subject: "all" };
+    const limits = new Map<string, number>();
+    for (const { body } of this.#socket.dump(
+      operation,
+      queues.RTM_GETQDISC,
+      queues.writeAllQueues,
+    )) {
+      const bucket = queues.readTokenBucket(body);
+      const name = names.get(bucket?.index ?? 0);
+      if (bucket !== null && name !== undefined) limits.set(name, bucket.bytesPerSecond);
+    }
+    return limits;
+  }
+
+  redirectArrivals(name: string, target: string): void {
+    const [index, to] = [this.#indexOf(name), this.#indexOf(target)];
+    const change = (type: number, flags: number, write: (message: MessageWriter) => void) => {
+      try {
+        this.#change("link redirect", name, { type, flags }, write);
+      } catch (thrown) {
+        // Nothing was redirected before, or someone else has done the same at the same time.
+        const { errno } = thrown as NetlinkError;
+        const isThere = flags !== 0 && errno === EEXIST;
+        const isGone = flags === 0 && (errno === ENOENT || errno === EINVAL);
+        if (!isThere && !isGone) throw thrown;
+      }
+    };
+    const added = NLM_F_CREATE | NLM_F_EXCL;
+    change(queues.RTM_DELQDISC, 0, (message) => queues.writeArrivals(message, index));
+    change(queues.RTM_NEWQDISC, added, (message) => queues.writeArrivals(message, index));
+    change(queues.RTM_NEWTFILTER, added, (message) => queues.writeRedirect(message, index, to));
+  }
+
+  isRedirected(name: string, target: string): boolean {
+    try {
+      const [index, to] = [this.#indexOf(name), this.#indexOf(target)];
+      const operation = { name: "redirect list", subject: name };
+      return this.#socket
+        .dump(operation, queues.RTM_GETTFILTER, (message) =>
+          queues.writeArrivalFilters(message, index),
+        )
+        .some(({ body }) => queues.readRedirect(body) === to);
+    } catch (thrown) {
+      // Neither link nor queue: nothing is redirected.
+      if (thrown instanceof NetlinkError && UNKNOWN.has(thrown.errno)) return false;
+      throw thrown;
+    }
   }
 
   listLinks(): Link[] {
@@ -381,6 +440,7 @@ function linkOf({ body }: ReceivedMessage): Link {
     mtu: readU32(attributes.get(IFLA_MTU)) ?? 0,
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     master: readU32(attributes.get(IFLA_MASTER)),
+    alias: readText(attributes.get(IFLA_IFALIAS)),
   };
 }
 

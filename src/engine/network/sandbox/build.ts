@@ -11,6 +11,7 @@ import { NetlinkError, openNetlink } from "#linux/netlink";
 
 import type { BridgeEndpoint, NetworkAttachment } from "../endpoint.ts";
 import { type SpareNamespace, useSpare } from "./spares.ts";
+import { linksOf } from "./limits.ts";
 import { configureLink, createLink, prepareLink, raisePort } from "./link.ts";
 
 export interface BuildRequest {
@@ -53,7 +54,7 @@ const leaving = new Set<string>();
 export function removeLinks(endpoints: readonly BridgeEndpoint[]): void {
   if (endpoints.length === 0) return;
   if (leaving.size === 0) setTimeout(removeLeaving, LINK_GRACE_MS).unref();
-  for (const { hostLink } of endpoints) leaving.add(hostLink);
+  for (const name of endpoints.flatMap(linksOf)) leaving.add(name);
 }
 
 function removeLeaving(): void {

@@ -13,6 +13,7 @@ import {
   raisePort,
   removeDefaultRoute,
 } from "./link.ts";
+import { linksOf } from "./limits.ts";
 
 const FAMILIES = ["ipv4", "ipv6"] as const;
 
@@ -48,7 +49,7 @@ export function changeLinks({ pid, added, removed, stayed }: LinkChange): void {
     }
     if (removed) {
       if (removed.device) inside.deleteLink(removed.containerLink);
-      else outside.deleteLink(removed.hostLink);
+      else outside.deleteLinks(linksOf(removed));
     }
     if (added) {
       configureLink(inside, added);
@@ -72,7 +73,7 @@ const leads = ({ defaultRoute }: BridgeEndpoint, family: "ipv4" | "ipv6"): boole
 export function removeLink(pid: number, endpoint: BridgeEndpoint): void {
   if (!endpoint.device) {
     using outside = openNetlink();
-    outside.deleteLink(endpoint.hostLink);
+    outside.deleteLinks(linksOf(endpoint));
     return;
   }
   const namespace = openNamespace(pid, "net");

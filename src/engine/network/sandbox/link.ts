@@ -3,8 +3,8 @@ import { closeSync, openSync, writeSync } from "node:fs";
 
 import { type Netlink, NetlinkError } from "#linux/netlink";
 
-import { limitEgress, limitIngress } from "../bandwidth.ts";
 import type { BridgeEndpoint } from "../endpoint.ts";
+import { limitInside, limitOutside } from "./limits.ts";
 
 const DEFAULT_MTU = 1500;
 const SMALLEST_IPV6_MTU = 1280;
@@ -40,6 +40,8 @@ function createVeth(outside: Netlink, fd: number, endpoint: BridgeEndpoint): voi
     outside.deleteLink(hostLink);
     add();
   }
+  // Before it is up: nothing passes unlimited.
+  limitOutside(outside, endpoint);
 }
 
 /** With this thread in the container's namespace, before the link is up. */
@@ -65,7 +67,7 @@ export function configureLink(inside: Netlink, endpoint: BridgeEndpoint): void {
 /** Addresses and default routes of a link that is up, and its limit before there is anything to send. */
 export function addressLink(inside: Netlink, endpoint: BridgeEndpoint): void {
   const { containerLink: link, address, prefixLength, ipv6, linkLocal = [] } = endpoint;
-  limitEgress(inside, endpoint);
+  limitInside(inside, endpoint);
   if (address !== "") inside.addAddress({ link, address, prefixLength });
   if (ipv6) inside.addAddress({ link, address: ipv6.address, prefixLength: ipv6.prefixLength });
   for (const extra of linkLocal) {
@@ -111,7 +113,6 @@ function defaultRouteOf(endpoint: BridgeEndpoint, family: "ipv4" | "ipv6") {
 export function raisePort(outside: Netlink, endpoint: BridgeEndpoint): void {
   const { hostLink, bridge, isolated, device, mtu } = endpoint;
   if (device) return;
-  limitIngress(outside, endpoint);
   outside.setLink(hostLink, {
     up: true,
     hairpin: true,

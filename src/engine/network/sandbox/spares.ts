@@ -10,8 +10,8 @@ import { attempt } from "#linux/ffi";
 import { inNetworkNamespace, newNetworkNamespace } from "#linux/namespace";
 import { type Netlink, NetlinkError, openNetlink } from "#linux/netlink";
 
-import { limitIngress } from "../bandwidth.ts";
 import type { BridgeEndpoint, NetworkAttachment } from "../endpoint.ts";
+import { limitOutside } from "./limits.ts";
 import { addressLink, createLink, prepareLink, raisePort } from "./link.ts";
 
 /** What makes two spares alike. */
@@ -144,7 +144,7 @@ export function useSpare(spare: SpareNamespace, endpoint: BridgeEndpoint): void 
     rename();
     raisePort(outside, endpoint);
   }
-  limitIngress(outside, endpoint);
+  limitOutside(outside, endpoint);
   inside.batch(() => {
     inside.setLink(endpoint.containerLink, { macAddress });
     addressLink(inside, endpoint);
