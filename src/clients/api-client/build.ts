@@ -1,7 +1,7 @@
 /** The endpoints of builds. */
 import type { AuthConfig, BuildMessage, BuildPruneReport } from "#wire/docker";
 
-import type { ApiClient } from "./client.ts";
+import type { ApiClient, ApiResponse } from "./client.ts";
 import { filtersQuery, type Filters } from "./containers.ts";
 import { jsonLines } from "./json-lines.ts";
 
@@ -51,6 +51,33 @@ export const offerContext = (
   entries: OfferedContext,
 ): Promise<{ id: string; needed: number[] }> =>
   client.json({ method: "POST", path: "/build/context", query: { key }, json: entries });
+
+/** Naru's own: a piece of a cache that a build wants, by the name that it gave. */
+export const answerWanted = (
+  client: ApiClient,
+  id: string,
+  body: AsyncIterable<Uint8Array>,
+): Promise<void> =>
+  client.send({
+    method: "POST",
+    path: `/build/cache/${id}`,
+    body,
+    contentType: "application/octet-stream",
+  });
+
+/** Naru's own: there is no such piece, and why. */
+export const refuseWanted = (client: ApiClient, id: string, error: string): Promise<void> =>
+  client.send({ method: "POST", path: `/build/cache/${id}`, query: { error } });
+
+/** Naru's own: a piece of the cache that a build offers. */
+export const fetchOffered = (
+  client: ApiClient,
+  { id, digest }: { id: string; digest: string },
+): Promise<ApiResponse> => client.request({ method: "GET", path: `/build/cache/${id}/${digest}` });
+
+/** Naru's own: all pieces are here, or why they are not. */
+export const endOffered = (client: ApiClient, id: string, error = ""): Promise<void> =>
+  client.send({ method: "DELETE", path: `/build/cache/${id}`, query: { error } });
 
 export const pruneBuildCache = (
   client: ApiClient,

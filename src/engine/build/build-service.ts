@@ -1,7 +1,7 @@
 /** The contract of the build room. */
 import type { NetworkMode, StepRequest } from "#engine/container";
 import type { RegistryCredentials } from "#engine/image";
-import type { Digest, Platform } from "#oci";
+import type { Descriptor, Digest, Platform } from "#oci";
 
 import type { OnBuildEvent } from "./events.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
@@ -35,6 +35,8 @@ export interface BuildRequest {
   readonly agents: ReadonlyMap<string, string>;
   /** For a registry's domain. */
   readonly credentials: (domain: string) => RegistryCredentials | undefined;
+  readonly cacheFrom: readonly CacheSource[];
+  readonly cacheTo: readonly CacheTarget[];
   /** Only look at the Dockerfile. */
   readonly checkOnly: boolean;
   readonly signal: AbortSignal;
@@ -46,6 +48,41 @@ export interface BuildRequest {
 export interface BuildResult {
   /** null when only checked. */
   readonly id: Digest | null;
+}
+
+/** A cache of elsewhere: `--cache-from`. */
+export type CacheSource =
+  /** An image that has one in it, here or at a registry; or a cache at a registry. */
+  | { readonly kind: "registry"; readonly reference: string }
+  /** What a client has in a folder; asked for piece by piece. */
+  | {
+      readonly kind: "given";
+      readonly name: string;
+      manifest(signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
+      blob(digest: Digest, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
+    };
+
+/** Where a build's cache goes: `--cache-to`. `min`: with the image's own layers only. */
+export type CacheTarget =
+  | { readonly kind: "inline" }
+  | ({ readonly kind: "registry"; readonly reference: string } & CacheTargetOptions)
+  | ({
+      readonly kind: "given";
+      readonly name: string;
+      write(written: WrittenCache): Promise<void>;
+    } & CacheTargetOptions);
+
+export interface CacheTargetOptions {
+  readonly mode: "min" | "max";
+  readonly ignoreError: boolean;
+}
+
+/** A cache as it is given to a client. */
+export interface WrittenCache {
+  readonly manifest: Uint8Array<ArrayBuffer>;
+  readonly config: Uint8Array<ArrayBuffer>;
+  readonly blobs: ReadonlyMap<Descriptor, () => ReadableStream<Uint8Array>>;
+  readonly signal: AbortSignal;
 }
 
 /** What `docker builder prune` and `system df` show. */

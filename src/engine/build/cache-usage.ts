@@ -97,6 +97,7 @@ export async function pruneCache(
     request.ids === null && request.until === null && Object.keys(request.match).length === 0;
   const notes = isEverything && !isLimited ? steps.filter(({ layer }) => layer === null) : [];
   context.cache.delete([...gone, ...notes].map(({ key }) => key));
+  if (isEverything && !isLimited) context.cache.deleteInputs();
   context.gc.release({ layers: gone.flatMap(({ layer }) => (layer === null ? [] : [layer])) });
   await dropFolders(context, ids);
   const reclaimedBytes = chosen

@@ -4,6 +4,7 @@
  *
  *   build_steps   a step's key and its layer; `slot` is its place in a Dockerfile, to tell what changed there
  *   build_caches  folders of `RUN --mount=type=cache`
+ *   build_inputs  digests of what was read from layers, by which layers and what: they never change
  */
 import type { Migration, Store } from "#engine/store";
 import type { Digest } from "#oci";
@@ -37,7 +38,22 @@ export const buildMigrations: readonly Migration[] = [
         uses INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;`,
   },
+  {
+    id: "build/2",
+    sql: `
+      CREATE TABLE build_inputs (
+        asked TEXT PRIMARY KEY,
+        digest TEXT NOT NULL,
+        -- JSON: the files that were read, to tell later what changed
+        files TEXT NOT NULL,
+        created_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX build_inputs_by_age ON build_inputs (created_ms);`,
+  },
 ];
+
+/** Digests of inputs that are remembered: each saves reading files, none is needed. */
+const INPUT_LIMIT = 2000;
 
 /** What a step's key is made of, by name. */
 export interface StepReads {
@@ -137,6 +153,38 @@ export class BuildCache {
       )
       .get(slot);
     return row === null ? null : (JSON.parse(row.reads) as StepReads);
+  }
+
+  /** What was found by reading layers before. */
+  input(asked: string): { digest: string; files: readonly InputFile[] } | null {
+    const row = this.#store
+      .query<{ digest: string; files: string }>(
+        "SELECT digest, files FROM build_inputs WHERE asked = ?",
+      )
+      .get(asked);
+    return row && { digest: row.digest, files: JSON.parse(row.files) as InputFile[] };
+  }
+
+  putInput(
+    asked: string,
+    { digest, files }: { digest: string; files: readonly InputFile[] },
+    nowMs: number,
+  ): void {
+    this.#store.transact(() => {
+      this.#store
+        .query("INSERT OR REPLACE INTO build_inputs VALUES (?, ?, ?, ?)")
+        .run(asked, digest, JSON.stringify(files), nowMs);
+      this.#store
+        .query(
+          `DELETE FROM build_inputs WHERE created_ms <
+           (SELECT created_ms FROM build_inputs ORDER BY created_ms DESC LIMIT 1 OFFSET ?)`,
+        )
+        .run(INPUT_LIMIT);
+    }, "process");
+  }
+
+  deleteInputs(): void {
+    this.#store.query("DELETE FROM build_inputs").run();
   }
 
   steps(): CachedStep[] {

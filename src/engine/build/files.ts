@@ -14,9 +14,10 @@ import { archiveIn } from "./archives.ts";
 import { CopyPlan, type ModeChange, type Owner } from "./copy.ts";
 import { type Download, fetchSource, isRemote } from "./download.ts";
 import { InputDigest, type Match, matchSources } from "./inputs.ts";
+import { type Inputs, questionOf, recallInputs, rememberInputs } from "./layer-inputs.ts";
 import { parseMode } from "./mode.ts";
 import { findRepositories, openRepository, type Repository } from "./repositories.ts";
-import { stageOrImage } from "./run.ts";
+import { type FromFiles, filesFrom } from "./run.ts";
 import { rootOf } from "./run-mounts.ts";
 import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.ts";
 import { environmentOf, type StageState } from "./stage-state.ts";
@@ -41,15 +42,76 @@ export async function copyFiles(
   state: StageState,
   written: Files,
 ): Promise<LayerStep> {
-  const { scope } = builder;
   const instruction = expanded(builder, state, written);
-  const { kind, destination, chown, chmod, link } = instruction;
+  const { kind, destination, chmod } = instruction;
   const mode = parseMode(chmod);
-  const gathered = await gather(builder, state, instruction);
-  checkDestination(instruction, gathered);
   const isExcluded = excluder(instruction.exclude);
+  const place = rawOf(absolutePath(destination, state, true));
+  const from = kind === "copy" ? instruction.from : "";
+  const files = from === "" ? contextFiles(builder) : await filesFrom(builder, from);
+  const factsOf = (digest: string) => copyFacts(builder, state, { instruction, place, digest });
+  const gatherAll = () => gather(builder, state, instruction, files);
+  const question = questionAbout(instruction, files);
+  const known =
+    question === null
+      ? null
+      : recallInputs(builder, question, (digest) =>
+          builder.isCached({ facts: factsOf(digest), files: [] }),
+        );
+  const gathered = known === null ? await gatherAll() : null;
+  const inputs = known ?? inputsOf(instruction, gathered, isExcluded);
+  if (known === null && question !== null) rememberInputs(builder, question, inputs);
+  const sources = [...instruction.sources, ...instruction.heredocs.map(({ name }) => `<<${name}`)];
+  return {
+    description: written.original,
+    createdBy: `${kind.toUpperCase()} ${flagText(instruction, from)}${sources.join(" ")} ${destination} # buildkit`,
+    reads: { facts: factsOf(inputs.digest), files: inputs.files },
+    make: async (signal) => {
+      const all = gathered ?? (await gatherAll());
+      const order = { state, instruction, gathered: all, place, mode, isExcluded, signal };
+      return await write(builder, order);
+    },
+  };
+}
+
+const contextFiles = ({ scope }: StageBuilder): FromFiles => ({
+  layers: null,
+  tree: () => Promise.resolve(scope.arrived.tree),
+});
+
+/** What decides about a copy's layer. */
+function copyFacts(
+  { scope }: StageBuilder,
+  state: StageState,
+  { instruction, place, digest }: { instruction: Files; place: string; digest: string },
+): Record<string, string> {
+  const { kind, chown, chmod, link, exclude } = instruction;
   const keepOwner = kind === "add" && instruction.unpack !== false;
+  const option = kind === "copy" ? instruction.parents : instruction.unpack;
+  return {
+    parent: link ? "link" : parentFact(state),
+    instruction: JSON.stringify([kind, place, chown, chmod, link, exclude]),
+    options: JSON.stringify([option, keepOwner]),
+    files: digest,
+    ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
+  };
+}
+
+/** What is asked of another stage's layers; null where something else counts too. */
+function questionAbout(instruction: Files, { layers }: FromFiles): string | null {
+  if (layers === null || instruction.kind !== "copy" || instruction.heredocs.length > 0)
+    return null;
+  const { sources, exclude, parents } = instruction;
+  return questionOf(layers, ["copy", sources, exclude, parents]);
+}
+
+function inputsOf(
+  { kind }: Files,
+  gathered: Gathered | null,
+  isExcluded: ((path: string) => boolean) | null,
+): Inputs {
   const digest = new InputDigest();
+  if (gathered === null) throw new Error(`broken invariant: what ${kind} reads was looked at`);
   for (const { found, parents } of gathered.matches) {
     const name = found.path.slice(found.path.lastIndexOf("/") + 1);
     const as =
@@ -59,27 +121,7 @@ export async function copyFiles(
   for (const { name, content } of gathered.heredocs) digest.text(`${name}\n${content}`);
   for (const { fact } of gathered.repositories) digest.text(fact);
   for (const { name, digest: known } of gathered.downloads) digest.text(`${name}\n${known}`);
-  const place = rawOf(absolutePath(destination, state, true));
-  const from = kind === "copy" ? instruction.from : "";
-  const facts = {
-    parent: link ? "link" : parentFact(state),
-    instruction: JSON.stringify([kind, place, chown, chmod, link, instruction.exclude]),
-    options: JSON.stringify([
-      kind === "copy" ? instruction.parents : instruction.unpack,
-      keepOwner,
-    ]),
-    files: digest.hex(),
-    ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
-  };
-  const sources = [...instruction.sources, ...gathered.heredocs.map(({ name }) => `<<${name}`)];
-  const name = kind.toUpperCase();
-  return {
-    description: written.original,
-    createdBy: `${name} ${flagText(instruction, from)}${sources.join(" ")} ${destination} # buildkit`,
-    reads: { facts, files: digest.files },
-    make: (signal) =>
-      write(builder, { state, instruction, gathered, place, mode, isExcluded, signal }),
-  };
+  return { digest: digest.hex(), files: digest.files };
 }
 
 function flagText({ chown, chmod, link }: Files, from: string): string {
@@ -111,15 +153,16 @@ function excluder(patterns: readonly string[]): ((path: string) => boolean) | nu
   return (path) => matcher.matches(textOf(path));
 }
 
+/** @throws EngineError "invalid" for what is not there, or cannot be copied where it shall */
 async function gather(
   builder: StageBuilder,
   state: StageState,
   instruction: Files,
+  files: FromFiles,
 ): Promise<Gathered> {
   const { scope } = builder;
   const name = instruction.kind.toUpperCase();
-  const from = instruction.kind === "copy" ? instruction.from : "";
-  const tree = from === "" ? scope.arrived.tree : (await stageOrImage(builder, from)).tree;
+  const tree = await files.tree();
   const parents = instruction.kind === "copy" && instruction.parents;
   const repositories = await findRepositories(scope, instruction);
   const isGit = new Set(repositories.map(({ written }) => written));
@@ -139,7 +182,9 @@ async function gather(
     const checksum = instruction.kind === "add" ? instruction.checksum : "";
     downloads.push(await fetchSource(scope, url, checksum));
   }
-  return { tree, matches, heredocs, downloads, repositories };
+  const gathered = { tree, matches, heredocs, downloads, repositories };
+  checkDestination(instruction, gathered);
+  return gathered;
 }
 
 function checkDestination(

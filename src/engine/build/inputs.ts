@@ -135,6 +135,12 @@ export class InputDigest {
     this.#hasher.update(`${text.length}:${text}\n`);
   }
 
+  /** What was digested before, with its files. */
+  inner({ digest, files }: { digest: string; files: readonly InputFile[] }): void {
+    this.text(digest);
+    this.files.push(...files.slice(0, REMEMBERED_FILES - this.files.length));
+  }
+
   hex(): string {
     return this.#hasher.digest("hex");
   }

@@ -19,11 +19,17 @@ import { bytesOf, rawOf, textOf } from "#wire/tar";
 import type { Context } from "./context.ts";
 import { CopyPlan } from "./copy.ts";
 import { InputDigest } from "./inputs.ts";
+import { type Inputs, questionOf, recallInputs, rememberInputs } from "./layer-inputs.ts";
+import type { FromFiles } from "./run.ts";
+import type { StageBuilder } from "./stage-builder.ts";
 
 /** Where a mount's source comes from. */
 export type MountSource =
   | { readonly kind: "context"; readonly tree: SourceTree }
-  | { readonly kind: "layers"; readonly layers: readonly Digest[]; readonly tree: SourceTree };
+  | { readonly kind: "layers"; readonly layers: readonly Digest[]; readonly files: FromFiles };
+
+const treeOf = async (source: MountSource): Promise<SourceTree> =>
+  source.kind === "context" ? source.tree : await source.files.tree();
 
 export interface MountInputs {
   readonly sources: readonly (MountSource | null)[];
@@ -32,25 +38,47 @@ export interface MountInputs {
   readonly signal: AbortSignal;
 }
 
-/** What a mount's source says about the step's result. Secrets, caches and agents say nothing. */
-export function digestMounts(
+/** What mounts' sources say about the step's result. Secrets, caches and agents say nothing. */
+export async function digestMounts(
+  builder: StageBuilder,
   mounts: readonly RunMountRequest[],
   sources: readonly (MountSource | null)[],
-  digest: InputDigest,
-): string {
-  return mounts
-    .map((mount, index) => {
-      const source = sources[index] ?? null;
-      if (mount.type === "bind" && source !== null) {
-        const found = source.tree.find(rawOf(mount.source), { follow: true });
-        if (found === null) throw invalid(`failed to mount ${mount.source}: not found`);
-        digest.add(source.tree, found, { as: "", isExcluded: null, keepOwner: true });
-      }
-      const { type, target, readOnly, id, env } = mount;
-      const place = source?.kind === "context" ? "context" : "";
-      return JSON.stringify([type, target, readOnly, id, env, mount.source, place]);
-    })
-    .join("\n");
+  { digest, useGiven }: { digest: InputDigest; useGiven: boolean },
+): Promise<string> {
+  const lines: string[] = [];
+  for (const [index, mount] of mounts.entries()) {
+    const source = sources[index] ?? null;
+    if (mount.type === "bind" && source !== null) {
+      if (source.kind === "context") addTree(digest, source.tree, mount);
+      else digest.inner(await layerInputs(builder, source, mount, useGiven));
+    }
+    const { type, target, readOnly, id, env } = mount;
+    const place = source?.kind === "context" ? "context" : "";
+    lines.push(JSON.stringify([type, target, readOnly, id, env, mount.source, place]));
+  }
+  return lines.join("\n");
+}
+
+function addTree(digest: InputDigest, tree: SourceTree, { source }: RunMountRequest): void {
+  const found = tree.find(rawOf(source), { follow: true });
+  if (found === null) throw invalid(`failed to mount ${source}: not found`);
+  digest.add(tree, found, { as: "", isExcluded: null, keepOwner: true });
+}
+
+async function layerInputs(
+  builder: StageBuilder,
+  { layers, files }: Extract<MountSource, { kind: "layers" }>,
+  mount: RunMountRequest,
+  useGiven: boolean,
+): Promise<Inputs> {
+  const question = questionOf(layers, ["mount", mount.source]);
+  const known = recallInputs(builder, question, () => useGiven);
+  if (known !== null) return known;
+  const digest = new InputDigest();
+  addTree(digest, await files.tree(), mount);
+  const inputs = { digest: digest.hex(), files: digest.files };
+  rememberInputs(builder, question, inputs);
+  return inputs;
 }
 
 export class StepMounts implements AsyncDisposable {
@@ -137,13 +165,14 @@ export class StepMounts implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<void> {
     if (source === null) throw invalid(`failed to mount ${mount.target}: no source`);
-    const found = source.tree.find(rawOf(mount.source), { follow: true });
+    const tree = await treeOf(source);
+    const found = tree.find(rawOf(mount.source), { follow: true });
     if (found === null) throw invalid(`failed to mount ${mount.source}: not found`);
     const isFolder = found.node.type === "directory";
     const lowers =
       source.kind === "layers"
         ? this.#context.snapshots.lowers(source.layers)
-        : [await this.#layerOf(source.tree, mount.source, signal)];
+        : [await this.#layerOf(tree, mount.source, signal)];
     // Of the context only what is mounted was made a layer.
     const inside = source.kind === "layers" ? textOf(found.path) : isFolder ? "" : "file";
     const top = this.#attach(lowers, !mount.readOnly);
@@ -222,14 +251,15 @@ export class StepMounts implements AsyncDisposable {
   ): Promise<string> {
     const place = join(folder, "_data");
     if (existsSync(place)) return place;
-    const found = source.tree.find(rawOf(mount.source), { follow: true });
+    const tree = await treeOf(source);
+    const found = tree.find(rawOf(mount.source), { follow: true });
     if (found?.node.type !== "directory") {
       throw invalid(`failed to mount ${mount.source}: not found`);
     }
     const lowers =
       source.kind === "layers"
         ? this.#context.snapshots.lowers(source.layers)
-        : [await this.#layerOf(source.tree, mount.source, signal)];
+        : [await this.#layerOf(tree, mount.source, signal)];
     const inside = source.kind === "layers" ? found.path : "";
     using overlay = new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
     using top = new FileDescriptor(

@@ -16,6 +16,7 @@ import { StepFailed } from "./context.ts";
 import { InputDigest } from "./inputs.ts";
 import { mountStubs } from "./mount-stubs.ts";
 import { digestMounts, type MountSource, rootOf, StepMounts } from "./run-mounts.ts";
+import type { StepReads } from "./cache.ts";
 import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.ts";
 import { environmentOf, shellOf, type StageState } from "./stage-state.ts";
 
@@ -39,28 +40,35 @@ export async function runCommand(
   const sources = await Promise.all(mounts.map((mount) => sourceOf(builder, mount)));
   const command = commandOf(state, instruction);
   const args = declaredArguments(state);
-  const digest = new InputDigest();
-  const mounted = digestMounts(mounts, sources, digest);
-  const facts = {
-    parent: parentFact(state),
-    command: JSON.stringify([command.argv, command.script?.content ?? null]),
-    environment: JSON.stringify([...(state.config.Env ?? [])].toSorted()),
-    arguments: JSON.stringify(args.toSorted()),
-    user: state.config.User ?? "",
-    directory: state.config.WorkingDir ?? "/",
-    mounts: mounted,
-    files: digest.hex(),
-    network: `${instruction.network} ${networkText(scope.request.network)}`,
-    security: instruction.security,
-    platform: formatPlatform(state.platform),
-    hosts: scope.request.host.extraHosts.join(" "),
-    ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
+  const readsWith = async (useGiven: boolean): Promise<StepReads> => {
+    const digest = new InputDigest();
+    const mounted = await digestMounts(builder, mounts, sources, { digest, useGiven });
+    const facts = {
+      parent: parentFact(state),
+      command: JSON.stringify([command.argv, command.script?.content ?? null]),
+      environment: JSON.stringify([...(state.config.Env ?? [])].toSorted()),
+      arguments: JSON.stringify(args.toSorted()),
+      user: state.config.User ?? "",
+      directory: state.config.WorkingDir ?? "/",
+      mounts: mounted,
+      files: digest.hex(),
+      network: `${instruction.network} ${networkText(scope.request.network)}`,
+      security: instruction.security,
+      platform: formatPlatform(state.platform),
+      hosts: scope.request.host.extraHosts.join(" "),
+      ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
+    };
+    return { facts, files: digest.files };
   };
+  const given = await readsWith(true);
+  // What another engine read in layers only counts where it leads to a cached step.
+  const isGiven = mounts.length === 0 || builder.isCached(given);
+  const reads = isGiven ? given : await readsWith(false);
   const prefix = args.length === 0 ? "" : `|${args.length} ${args.toSorted().join(" ")} `;
   return {
     description: instruction.original,
     createdBy: `RUN ${prefix}${command.argv.join(" ")} # buildkit`,
-    reads: { facts, files: digest.files },
+    reads,
     make: (signal) => make(builder, { state, instruction, mounts, sources, command, args, signal }),
   };
 }
@@ -118,27 +126,41 @@ async function sourceOf(
 ): Promise<MountSource | null> {
   if (type !== "bind" && !(type === "cache" && from !== "")) return null;
   if (from === "") return { kind: "context", tree: builder.scope.arrived.tree };
-  const { layers, tree } = await stageOrImage(builder, from);
-  return layers === null ? { kind: "context", tree } : { kind: "layers", layers, tree };
+  const files = await filesFrom(builder, from);
+  const { layers } = files;
+  return layers === null
+    ? { kind: "context", tree: await files.tree() }
+    : { kind: "layers", layers, files };
 }
 
-/** The files that `--from` or `from=` names; their layers, unless they are a named context's. */
-export async function stageOrImage(
-  builder: StageBuilder,
-  from: string,
-): Promise<{ layers: readonly Digest[] | null; tree: SourceTree }> {
+export interface FromFiles {
+  /** null for a named context. */
+  readonly layers: readonly Digest[] | null;
+  /** Opens them; layers that are only known of are fetched first. */
+  tree(): Promise<SourceTree>;
+}
+
+/** The files that `--from` or `from=` names. */
+export async function filesFrom(builder: StageBuilder, from: string): Promise<FromFiles> {
   const { scope } = builder;
   const named = await scope.named(from);
-  if (named?.kind === "tree") return { layers: null, tree: named.tree };
+  if (named?.kind === "tree") return { layers: null, tree: () => Promise.resolve(named.tree) };
   const name = named?.name ?? from;
   const index = named === null ? scope.plan.find(name) : null;
-  if (name === "scratch") return { layers: [], tree: scope.root([]) };
-  const layers =
-    index === null
-      ? (await findImage(scope, name, { platform: scope.request.platform, builder })).config.rootfs
-          .diff_ids
-      : (await scope.stage(index)).layers;
-  return { layers, tree: scope.root(layers) };
+  const layersOf = async (): Promise<readonly Digest[]> => {
+    if (name === "scratch") return [];
+    if (index !== null) return (await scope.stage(index)).layers;
+    const image = await findImage(scope, name, { platform: scope.request.platform, builder });
+    return image.config.rootfs.diff_ids;
+  };
+  const layers = await layersOf();
+  return {
+    layers,
+    tree: async () => {
+      await scope.ensure(layers, (message) => void builder.progress(message));
+      return scope.root(layers);
+    },
+  };
 }
 
 interface MakeRequest {

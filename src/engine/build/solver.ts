@@ -11,16 +11,20 @@ import {
 } from "#engine/build/dockerfile";
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
+import type { OnProgress } from "#engine/image";
 import { type Digest, hostPlatform, formatPlatform, type Platform } from "#oci";
 
 import { type Arrived, receiveContext } from "./arrival.ts";
 import type { BuildRequest, BuildResult } from "./build-service.ts";
+import { exportCache, exportedLayers, TakenSteps } from "./cache-export.ts";
+import { ImportedCaches, LayersLost } from "./cache-import.ts";
 import type { Context } from "./context.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
 import { type BuildPlan, planBuild, type PlannedStage } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
+import { inlineMember, type SharedCache } from "./shared-cache.ts";
 import { imageConfigOf, type StageState } from "./stage-state.ts";
 import { StageBuilder } from "./stage-builder.ts";
 
@@ -40,6 +44,10 @@ export interface BuildScope extends Disposable {
   /** Keys that were found, to be marked as used together. */
   readonly hits: string[];
   readonly consumed: Set<string>;
+  readonly imports: ImportedCaches;
+  readonly taken: TakenSteps;
+  /** Makes layers be here that so far are only known. @throws LayersLost */
+  ensure(layers: readonly Digest[], onProgress: OnProgress): Promise<void>;
   /** A stage's end, by its place in the file. */
   stage(index: number): Promise<StageState>;
   /** What `--build-context` has under a name, opened once; null for a name it has not. */
@@ -63,11 +71,41 @@ export async function solve(context: Context, request: BuildRequest): Promise<Bu
     contexts: request.contexts,
   });
   if (request.checkOnly) return { id: null };
+  const imports = await ImportedCaches.open(context, request);
+  const parts = { arrived, file, plan, platform, globals, imports };
+  try {
+    return await runAgain(context, request, parts);
+  } finally {
+    imports.release();
+  }
+}
+
+/**
+ * A layer that a cache promised and nobody has is found out late: when somebody reads it. Then the build begins again
+ * and knows that; what it has made meanwhile is in the cache.
+ */
+async function runAgain(context: Context, request: BuildRequest, parts: Parts) {
+  for (;;) {
+    try {
+      return await runOnce(context, request, parts);
+    } catch (cause) {
+      request.signal.throwIfAborted();
+      if (!(cause instanceof LayersLost)) throw cause;
+      await request.onEvent({ type: "notice", text: `[Warning] ${cause.message}\n` });
+    }
+  }
+}
+
+async function runOnce(
+  context: Context,
+  request: BuildRequest,
+  parts: Parts,
+): Promise<BuildResult> {
   const abort = new AbortController();
   const stop = () => abort.abort(request.signal.reason);
   request.signal.addEventListener("abort", stop, { once: true });
   if (request.signal.aborted) stop();
-  const run = new Run(context, request, { arrived, file, plan, platform, globals, abort });
+  const run = new Run(context, request, { ...parts, abort });
   try {
     return await run.finish();
   } finally {
@@ -128,7 +166,7 @@ interface Parts {
   readonly plan: BuildPlan;
   readonly platform: Platform;
   readonly globals: Readonly<Record<string, string>>;
-  readonly abort: AbortController;
+  readonly imports: ImportedCaches;
 }
 
 class Run implements BuildScope {
@@ -143,6 +181,8 @@ class Run implements BuildScope {
   readonly globals: Readonly<Record<string, string>>;
   readonly hits: string[] = [];
   readonly consumed = new Set<string>();
+  readonly imports: ImportedCaches;
+  readonly taken = new TakenSteps();
   readonly #abort: AbortController;
   readonly #events: OrderedEvents;
   readonly #stages = new Map<number, Promise<StageState>>();
@@ -150,7 +190,11 @@ class Run implements BuildScope {
   readonly #named = new Map<string, Promise<NamedContext>>();
   readonly #owned: (() => void)[] = [];
 
-  constructor(context: Context, request: BuildRequest, parts: Parts) {
+  constructor(
+    context: Context,
+    request: BuildRequest,
+    parts: Parts & { readonly abort: AbortController },
+  ) {
     this.context = context;
     this.request = request;
     this.arrived = parts.arrived;
@@ -158,6 +202,7 @@ class Run implements BuildScope {
     this.plan = parts.plan;
     this.platform = parts.platform;
     this.globals = parts.globals;
+    this.imports = parts.imports;
     this.#abort = parts.abort;
     this.lease = context.gc.lease();
     this.epochSec = epochOf(request, parts);
@@ -199,6 +244,11 @@ class Run implements BuildScope {
 
   tell(stage: number, event: BuildEvent): Promise<void> {
     return this.#events.tell(stage, event);
+  }
+
+  ensure(layers: readonly Digest[], onProgress: OnProgress): Promise<void> {
+    const { lease, signal } = this;
+    return this.imports.ensure(layers, { lease, signal, onProgress });
   }
 
   own(undo: () => void): void {
@@ -262,7 +312,7 @@ class Run implements BuildScope {
   }
 
   async #keep(state: StageState): Promise<Digest> {
-    const { request, context, file } = this;
+    const { request, context, file, plan } = this;
     const unused = Object.keys(request.buildArgs).filter(
       (name) => !this.consumed.has(name) && !isPredefined(name),
     );
@@ -270,10 +320,34 @@ class Run implements BuildScope {
       const text = `[Warning] One or more build-args [${unused.join(" ")}] were not consumed\n`;
       await request.onEvent({ type: "notice", text });
     }
-    return await context.images.addBuilt({
-      config: imageConfigOf(state, request.labels),
+    const tell = (message: object) =>
+      void request.onEvent({ type: "progress", step: plan.total, message });
+    await this.ensure(state.layers, tell);
+    const cache = this.taken.cache(this.epochSec);
+    const isInline =
+      isTrue(request.buildArgs["BUILDKIT_INLINE_CACHE"]) ||
+      request.cacheTo.some(({ kind }) => kind === "inline");
+    const id = await context.images.addBuilt({
+      config: {
+        ...imageConfigOf(state, request.labels),
+        ...(isInline ? inlineMember(cache) : {}),
+      },
       references: request.tags,
     });
+    await this.#shareCache(cache, state.layers);
+    return id;
+  }
+
+  async #shareCache(cache: SharedCache, imageLayers: readonly Digest[]): Promise<void> {
+    const { request, context, signal } = this;
+    const mark = { lease: this.lease, signal, onProgress: () => undefined };
+    for (const target of request.cacheTo) {
+      if (target.kind === "inline") continue;
+      const exported = { cache, imageLayers, signal };
+      // What came from another cache and was not needed here is passed on all the same.
+      await this.imports.ensure(exportedLayers(exported, target.mode), mark).catch(() => undefined);
+      await exportCache(context, request, target, exported);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -283,6 +357,8 @@ class Run implements BuildScope {
     this.lease[Symbol.dispose]();
   }
 }
+
+const isTrue = (text: string | null | undefined): boolean => /^(?:1|t|true)$/i.test(text ?? "");
 
 const PREDEFINED = /^(?:(?:http|https|ftp|no|all)_proxy|BUILDKIT_\w+|SOURCE_DATE_EPOCH)$/i;
 export const isPredefined = (name: string): boolean => PREDEFINED.test(name);

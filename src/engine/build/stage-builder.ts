@@ -19,7 +19,7 @@ import {
   type StageState,
   timeText,
 } from "./stage-state.ts";
-import { keyOf, type StepDone, takeStep } from "./steps.ts";
+import { isKnown, keyOf, type StepDone, takeStep } from "./steps.ts";
 import { makeWorkingDirectory } from "./workdir.ts";
 
 /** What a step does to the stage. */
@@ -220,6 +220,18 @@ export class StageBuilder {
     });
   }
 
+  /** Whether a step that reads this would be found. */
+  isCached(reads: StepReads): boolean {
+    const { scope } = this;
+    const key = keyOf(reads);
+    return !this.#noCache && (isKnown(scope.context, key) || scope.imports.find(key) !== null);
+  }
+
+  get #noCache(): boolean {
+    const { noCache, noCacheStages } = this.scope.request;
+    return noCache || noCacheStages.includes(this.planned.stage.name);
+  }
+
   async #take(state: StageState, step: LayerStep): Promise<StepDone> {
     const { scope, planned } = this;
     const { request } = scope;
@@ -231,13 +243,18 @@ export class StageBuilder {
       description: step.description,
       parent: state.layers.at(-1) ?? "",
       reads: step.reads,
-      noCache: request.noCache || request.noCacheStages.includes(name),
-      make: step.make,
+      noCache: this.#noCache,
+      imported: (key) => scope.imports.find(key),
+      make: async (signal) => {
+        await scope.ensure(state.layers, (message) => void this.progress(message));
+        return await step.make(signal);
+      },
       signal: scope.signal,
       lease: scope.lease,
       onCache: (hit, why) => this.tell({ type: "cache", step: this.#step, hit, why }),
     });
     if (done.hit) scope.hits.push(done.key);
+    scope.taken.add(done.key, { layer: done.layer, createdMs: done.createdMs });
     return done;
   }
 

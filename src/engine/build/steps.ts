@@ -3,7 +3,7 @@ import { sentenceOf } from "#base";
 import type { Lease } from "#engine/gc";
 import { type Digest, digestHex, digestOf } from "#oci";
 
-import { type StepReads, whyMissed } from "./cache.ts";
+import { type CachedStep, type StepReads, whyMissed } from "./cache.ts";
 import type { Context } from "./context.ts";
 
 export interface StepOrder {
@@ -12,6 +12,8 @@ export interface StepOrder {
   readonly parent: string;
   readonly reads: StepReads;
   readonly noCache: boolean;
+  /** What a cache of elsewhere has under a key. */
+  readonly imported: (key: string) => { layer: Digest | null; createdMs: number } | null;
   /** Makes the layer; null for a step that needs none. */
   readonly make: (signal: AbortSignal) => Promise<Digest | null>;
   readonly signal: AbortSignal;
@@ -35,19 +37,32 @@ export function keyOf({ facts }: StepReads): string {
   return hexOf(JSON.stringify(sorted));
 }
 
+/** A step that was done here, and whose layer is still there. */
+function cached({ cache, layers }: Context, key: string): CachedStep | null {
+  const known = cache.get(key);
+  return known !== null && (known.layer === null || layers.has(known.layer)) ? known : null;
+}
+
+export const isKnown = (context: Context, key: string): boolean => cached(context, key) !== null;
+
 export async function takeStep(context: Context, order: StepOrder): Promise<StepDone> {
   const key = keyOf(order.reads);
-  const { cache, layers } = context;
   order.signal.throwIfAborted();
-  const known = order.noCache ? null : cache.get(key);
-  if (known !== null && (known.layer === null || layers.has(known.layer))) {
+  const known = order.noCache ? null : cached(context, key);
+  if (known !== null) {
     if (known.layer !== null) order.lease.keep({ layers: [known.layer] });
     await order.onCache(true, "");
     return { key, layer: known.layer, createdMs: known.createdMs, hit: true };
   }
+  const given = order.noCache ? null : order.imported(key);
+  if (given !== null) {
+    if (given.layer !== null) order.lease.keep({ layers: [given.layer] });
+    await order.onCache(true, "");
+    return { key, ...given, hit: true };
+  }
   const why = order.noCache
     ? "the cache was not to be used"
-    : whyMissed(order.reads, cache.lastReads(order.slot));
+    : whyMissed(order.reads, context.cache.lastReads(order.slot));
   await order.onCache(false, why);
   const { layer, createdMs } = await shared(context, key, order);
   return { key, layer, createdMs, hit: false };

@@ -1,5 +1,5 @@
 /** The contract of the image room: names to images, and how images come and go. */
-import type { Descriptor, Digest, ImageConfig, ImageRunConfig, Platform } from "#oci";
+import type { Descriptor, Digest, ImageConfig, ImageRunConfig, Manifest, Platform } from "#oci";
 
 /** One image: an image config with its layers present. Its id is the config's digest. */
 export interface Image {
@@ -141,8 +141,39 @@ export interface ImageService {
   manifestOf(image: Image): ImageUsage;
   /** A build's result: all its layers are here, and held. References are whole. */
   addBuilt(request: { config: ImageConfig; references: readonly string[] }): Promise<Digest>;
+  /** What is under a name at a registry, an image or a build's cache; nothing of it is stored. */
+  fetchDocuments(
+    request: RemoteRequest,
+  ): Promise<{ readonly manifest: Manifest; readonly config: Uint8Array }>;
+  /** One layer into the store; held by the caller. @throws EngineError "invalid" for other bytes than promised */
+  fetchLayer(
+    request: RemoteRequest & {
+      descriptor: Descriptor;
+      diffId: Digest;
+      onProgress: OnProgress;
+    },
+  ): Promise<void>;
+  /** Layers that are here and held, and a manifest that names them, to a registry. @returns the manifest's digest */
+  pushCache(
+    request: RemoteRequest & {
+      diffIds: readonly Digest[];
+      /** @param layers in the order of `diffIds` */
+      encode: (layers: readonly Descriptor[]) => {
+        manifest: Uint8Array<ArrayBuffer>;
+        config: Uint8Array<ArrayBuffer>;
+      };
+      onProgress: OnProgress;
+    },
+  ): Promise<Digest>;
   /** @throws EngineError "notFound" when the parent is gone */
   commit(request: ImageCommitRequest): Promise<Digest>;
+}
+
+/** Something at a registry. */
+export interface RemoteRequest {
+  readonly reference: string;
+  readonly credentials?: RegistryCredentials;
+  readonly signal: AbortSignal;
 }
 
 /** A container's changes as a new image. */

@@ -1,16 +1,9 @@
-/**
- * `docker push`. Compressed layers are not kept, only what their bytes were and where: a layer that the registry
- * has under a known digest is not sent, one that a neighbour repository has is mounted, others are compressed anew.
- */
-import { createGzip } from "node:zlib";
-import { Duplex } from "node:stream";
-
-import { IMAGE_CONFIG_LIMIT_BYTES, invalid, MANIFEST_LIMIT_BYTES, notFound, shortId } from "#base";
+/** `docker push`: an image's layers, its config, and the manifest that names them. */
+import { IMAGE_CONFIG_LIMIT_BYTES, invalid, MANIFEST_LIMIT_BYTES, notFound } from "#base";
 import type { Repository } from "#engine/registry-client";
 import {
   type Descriptor,
   type Digest,
-  digestHex,
   familiarName,
   familiarReference,
   isConfigType,
@@ -24,13 +17,7 @@ import {
 
 import { announce, type ImageContext } from "./context.ts";
 import type { Image, ImageService, OnProgress } from "./image-service.ts";
-import { type LayerProgress, layerProgress } from "./progress.ts";
-import type { LayerBlob } from "./records.ts";
-
-/** Other repositories asked to give a layer. */
-const MOUNT_SOURCES = 3;
-/** Fast enough not to be the network's bottleneck, within a few percent of gzip -6. */
-const GZIP_LEVEL = 4;
+import { mountSources, uploadLayers } from "./layer-uploads.ts";
 
 type PushRequest = Parameters<ImageService["push"]>[0];
 
@@ -57,24 +44,13 @@ export async function push(context: ImageContext, request: PushRequest): Promise
         domain,
         path,
         actions: "pull,push",
-        alsoRead: mountSources(context, image, named),
+        alsoRead: mountSources(context, image.config.rootfs.diff_ids, named),
         signal,
         ...(credentials ? { credentials } : {}),
       },
       (repository) => new Push(context, { repository, reference, image, signal, onProgress }).run(),
     );
   }
-}
-
-/** Paths of other repositories of the same registry that are known to have some of the image's layers. */
-function mountSources({ records }: ImageContext, image: Image, to: Reference): string[] {
-  const prefix = `${to.domain}/`;
-  const paths = image.config.rootfs.diff_ids
-    .flatMap((diffId) => records.layerBlobs(diffId))
-    .map(({ repository }) => repository)
-    .filter((repository) => repository.startsWith(prefix) && repository !== repositoryOf(to))
-    .map((repository) => repository.slice(prefix.length));
-  return [...new Set(paths)].slice(0, MOUNT_SOURCES);
 }
 
 interface OnePush {
@@ -89,19 +65,19 @@ class Push {
   readonly #context: ImageContext;
   readonly #request: OnePush;
   readonly #name: string;
-  readonly #cancelled = new AbortController();
   readonly #signal: AbortSignal;
 
   constructor(context: ImageContext, request: OnePush) {
     this.#context = context;
     this.#request = request;
     this.#name = repositoryOf(request.reference);
-    this.#signal = AbortSignal.any([request.signal, this.#cancelled.signal]);
+    this.#signal = request.signal;
   }
 
   async run(): Promise<void> {
     const { repository, reference, image, onProgress } = this.#request;
-    const layers = await this.#layers();
+    const { diff_ids: diffIds } = image.config.rootfs;
+    const layers = await uploadLayers(this.#context, { ...this.#request, diffIds });
     const config = await this.#config();
     const { bytes, mediaType } = this.#manifest(config, layers);
     const tag = reference.tag ?? "";
@@ -117,89 +93,6 @@ class Push {
       name: familiarName(reference),
       imageId: image.id,
     });
-  }
-
-  /** All layers at the registry, bottom first; a few at a time. */
-  async #layers(): Promise<Descriptor[]> {
-    const diffIds = this.#request.image.config.rootfs.diff_ids;
-    const work = [...new Set(diffIds)].map((diffId) => {
-      const progress = layerProgress(this.#request.onProgress, shortId(digestHex(diffId)));
-      progress.status("Preparing");
-      return { diffId, progress };
-    });
-    const { uploads } = this.#context.concurrency;
-    for (const { progress } of work.slice(uploads)) progress.status("Waiting");
-    const descriptors = new Map<Digest, Descriptor>();
-    const run = async () => {
-      for (let next = work.shift(); next; next = work.shift()) {
-        descriptors.set(next.diffId, await this.#layer(next.diffId, next.progress));
-      }
-    };
-    const workers = Array.from({ length: uploads }, () =>
-      run().catch((cause: unknown) => {
-        this.#cancelled.abort(cause);
-        throw cause;
-      }),
-    );
-    await Promise.allSettled(workers);
-    if (this.#cancelled.signal.aborted) throw this.#cancelled.signal.reason;
-    return diffIds.map((diffId) => {
-      const descriptor = descriptors.get(diffId);
-      if (!descriptor) throw new Error(`broken invariant: layer ${diffId} was pushed`);
-      return descriptor;
-    });
-  }
-
-  async #layer(diffId: Digest, progress: LayerProgress): Promise<Descriptor> {
-    const { repository } = this.#request;
-    const known = this.#context.records.layerBlobs(diffId);
-    for (const { descriptor } of known) {
-      const { digest, size } = descriptor;
-      if ((await repository.blobSize(digest, this.#signal)) !== size) continue;
-      progress.status("Layer already exists");
-      return this.#sent(diffId, descriptor);
-    }
-    const mounted = await this.#mounted(known);
-    if (mounted) {
-      progress.status(`Mounted from ${mounted.from}`);
-      return this.#sent(diffId, mounted.descriptor);
-    }
-    const { layers } = this.#context;
-    const total = layers.info(diffId)?.tarSizeBytes ?? 0;
-    const uploaded = await repository.upload({
-      open: () => compressed(layers.tar(diffId), (done) => progress.bar("Pushing", done, total)),
-      signal: this.#signal,
-    });
-    progress.status("Pushed");
-    return this.#sent(diffId, {
-      digest: uploaded.digest,
-      size: uploaded.sizeBytes,
-      mediaType: MEDIA_TYPE.dockerLayerGzip,
-    });
-  }
-
-  /** Asks the registry to take the layer from another of its repositories. */
-  async #mounted(
-    known: readonly LayerBlob[],
-  ): Promise<{ from: string; descriptor: LayerBlob["descriptor"] } | null> {
-    const { repository, reference } = this.#request;
-    const prefix = `${reference.domain}/`;
-    const sources = known.filter(
-      (blob) => blob.repository.startsWith(prefix) && blob.repository !== this.#name,
-    );
-    for (const { repository: source, descriptor } of sources.slice(0, MOUNT_SOURCES)) {
-      const from = source.slice(prefix.length);
-      const signal = this.#signal;
-      if (await repository.mount({ digest: descriptor.digest, from, signal })) {
-        return { from, descriptor };
-      }
-    }
-    return null;
-  }
-
-  #sent(diffId: Digest, descriptor: LayerBlob["descriptor"]): Descriptor {
-    this.#context.records.addLayerBlob({ diffId, repository: this.#name, descriptor });
-    return { ...descriptor };
   }
 
   async #config(): Promise<Descriptor> {
@@ -247,26 +140,4 @@ class Push {
       manifest.layers.every((layer, index) => layer.digest === layers[index]?.digest);
     return isSame ? { bytes, mediaType } : null;
   }
-}
-
-/** The tar as gzip, compressed off the main thread; progress counts the plain bytes, as Docker's does. */
-function compressed(
-  tar: ReadableStream<Uint8Array>,
-  onProgress: (doneBytes: number) => void,
-): ReadableStream<Uint8Array> {
-  let done = 0;
-  const counted = tar.pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform: (chunk, controller) => {
-        done += chunk.length;
-        onProgress(done);
-        controller.enqueue(chunk);
-      },
-    }),
-  );
-  const gzip = Duplex.toWeb(createGzip({ level: GZIP_LEVEL })) as unknown as ReadableWritablePair<
-    Uint8Array,
-    Uint8Array
-  >;
-  return counted.pipeThrough(gzip);
 }

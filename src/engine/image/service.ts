@@ -30,6 +30,7 @@ import { pull } from "./pull.ts";
 import { push } from "./push.ts";
 import { ImageRecords } from "./records.ts";
 import { removeImage } from "./remove.ts";
+import { fetchDocuments, fetchLayer, pushCache } from "./remote-cache.ts";
 import { resolveImage } from "./resolve.ts";
 import { save } from "./save.ts";
 import { searchImages } from "./search.ts";
@@ -151,6 +152,18 @@ class Images implements ImageService {
 
   async addBuilt(request: Parameters<ImageService["addBuilt"]>[0]): Promise<Digest> {
     return await addBuilt(this.#context, request);
+  }
+
+  async fetchDocuments(request: Parameters<ImageService["fetchDocuments"]>[0]) {
+    return await fetchDocuments(this.#context, request);
+  }
+
+  async fetchLayer(request: Parameters<ImageService["fetchLayer"]>[0]): Promise<void> {
+    await fetchLayer(this.#context, request);
+  }
+
+  async pushCache(request: Parameters<ImageService["pushCache"]>[0]): Promise<Digest> {
+    return await pushCache(this.#context, request);
   }
 
   async importTar(request: Parameters<ImageService["importTar"]>[0]): Promise<Digest> {

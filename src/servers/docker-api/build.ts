@@ -2,26 +2,26 @@
 import { sentenceOf } from "#base";
 import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
-import type { BuildPruneReport } from "#wire/docker";
+import type { BuildMessage, BuildPruneReport } from "#wire/docker";
 import { readableOf, writeChunk } from "#wire/http";
 
 import type { Call } from "./call.ts";
+import { CacheTransfers } from "./cache-transfers.ts";
 import { decodeBuildPrune } from "./decode/build-prune.ts";
-import { decodeBuild, decodeCacheSources } from "./decode/build.ts";
+import { decodeBuild } from "./decode/build.ts";
+import type { ClientCaches } from "./decode/build-cache.ts";
 import { decodeOffer } from "./decode/build-context.ts";
 import { encodeBuilt, encodeBuildEvent } from "./encode/build.ts";
 import type { Routes } from "./routes.ts";
-
-/** Docker takes images that it cannot use as a cache for a miss; here it is said that none is asked. */
-const CACHE_FROM_UNUSED =
-  "[Warning] --cache-from is not needed and was not used: the cache knows steps by what they read\n";
 
 /** What a quiet build keeps, to tell when it fails. */
 const KEPT_LINES = 1000;
 
 export function buildRoutes(builds: BuildService): Routes {
+  const transfers = new CacheTransfers();
   return {
-    "POST /build": (call) => build(call, builds),
+    ...transfers.routes(),
+    "POST /build": (call) => build(call, builds, transfers),
     "POST /build/context": (call) => offer(call, builds),
     "POST /build/prune": (call) => prune(call, builds),
   };
@@ -32,12 +32,12 @@ async function offer(call: Call, builds: BuildService): Promise<void> {
   call.json(200, builds.offerContext(call.query.text("key"), decodeOffer(await call.body())));
 }
 
-async function build(call: Call, builds: BuildService): Promise<void> {
-  const options = decodeBuild(call);
+async function build(call: Call, builds: BuildService, transfers: CacheTransfers): Promise<void> {
   const isQuiet = call.query.bool("q");
   // Naru's own: the events themselves, for a client that shows more than lines.
   const isRaw = call.query.bool("events");
   const lines = new BuildLines(call);
+  const options = decodeBuild(call, isRaw && !isQuiet ? cachesOf(transfers, lines) : null);
   const kept: object[] = [];
   const onEvent = async (event: BuildEvent) => {
     const encoded = isRaw ? [{ naru: event }] : encodeBuildEvent(event);
@@ -46,9 +46,6 @@ async function build(call: Call, builds: BuildService): Promise<void> {
     kept.splice(0, kept.length - KEPT_LINES);
   };
   try {
-    if (decodeCacheSources(call.query.text("cachefrom")).length > 0) {
-      await onEvent({ type: "notice", text: CACHE_FROM_UNUSED });
-    }
     const { signal } = call;
     const context = options.remote === "" ? readableOf(call.request) : null;
     const { id } = await builds.build({ ...options, context, signal, inOrder: !isRaw, onEvent });
@@ -62,6 +59,28 @@ async function build(call: Call, builds: BuildService): Promise<void> {
     await lines.write([...kept, { errorDetail: { ...code, message }, error: message }]);
   }
   lines.end();
+}
+
+/** Folders of the client's, by way of its build's own stream. */
+function cachesOf(transfers: CacheTransfers, lines: BuildLines): ClientCaches {
+  const want = (cache: number, digest: string, signal: AbortSignal) =>
+    transfers.want(
+      { cache, digest },
+      (piece) => lines.write([{ naruCache: { type: "wanted", ...piece } } satisfies BuildMessage]),
+      signal,
+    );
+  return {
+    source: (index) => ({
+      manifest: (signal) => want(index, "", signal),
+      blob: (digest, signal) => want(index, digest, signal),
+    }),
+    target: (index) => ({
+      write: (written) =>
+        transfers.offer(index, written, (offered) =>
+          lines.write([{ naruCache: { type: "offered", ...offered } } satisfies BuildMessage]),
+        ),
+    }),
+  };
 }
 
 /** JSON lines, no faster than the client reads them: what a step prints waits in its pipe. */

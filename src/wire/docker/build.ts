@@ -39,7 +39,30 @@ export type BuildEventMessage =
   | { type: "warning"; rule: string; message: string; line: number }
   | { type: "notice"; text: string };
 
+/** What a build needs of a client that has caches in folders of its own. */
+export type CacheMessage =
+  /** A piece of a cache that the client has: to be sent to `/build/cache/ID`. */
+  | ({ type: "wanted" } & WantedPiece)
+  /** A cache for the client to keep: its pieces are at `/build/cache/ID/DIGEST` until it says that it has them. */
+  | ({ type: "offered" } & OfferedCache);
+
+/** `cache` counts the `--cache-from` of the request; "" for the manifest. */
+export interface WantedPiece {
+  id: string;
+  cache: number;
+  digest: string;
+}
+
+/** `cache` counts the `--cache-to` of the request; the pieces hold the manifest and its config as well. */
+export interface OfferedCache {
+  id: string;
+  cache: number;
+  manifest: { mediaType: string; digest: string; size: number };
+  pieces: { digest: string; size: number }[];
+}
+
 /** One line of `POST /build`. */
 export interface BuildMessage extends JsonMessage {
   naru?: BuildEventMessage;
+  naruCache?: CacheMessage;
 }

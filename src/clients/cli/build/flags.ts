@@ -23,8 +23,13 @@ export const buildFlags: readonly FlagSpec[] = [
   { name: "build-arg", kind: "list", usage: "Set build-time variables" },
   {
     name: "cache-from",
-    kind: "strings",
-    usage: "Images to consider as cache sources (not needed: the cache knows steps by content)",
+    kind: "list",
+    usage: 'External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")',
+  },
+  {
+    name: "cache-to",
+    kind: "list",
+    usage: 'Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")',
   },
   { name: "cgroup-parent", kind: "string", usage: "Set the parent cgroup for RUN instructions" },
   { name: "check", kind: "bool", usage: "Only check the Dockerfile" },

@@ -4,12 +4,15 @@ import { parseUlimit } from "../options/checks.ts";
 import { mapOf } from "../options/files.ts";
 import { parseReference } from "../options/reference.ts";
 import type { Environment } from "../config/session.ts";
+import { type CacheEntry, encodeCacheEntries } from "./cache-options.ts";
 
 export interface QueryExtras {
   readonly dockerfile: string;
   readonly remote: string;
   readonly tags: readonly string[];
   readonly offer: string;
+  readonly cacheFrom: readonly CacheEntry[];
+  readonly cacheTo: readonly CacheEntry[];
 }
 
 /** Proxies of the client's configuration reach builds without being asked for, as Docker has it. */
@@ -40,8 +43,8 @@ export function buildQuery(
   add("buildargs", jsonOf({ ...proxies, ...argumentsOf(flags.list("build-arg"), environment) }));
   add("contexts", jsonOf(mapOf(flags.list("build-context"))));
   add("labels", jsonOf(mapOf(flags.list("label"))));
-  const sources = flags.list("cache-from");
-  if (sources.length > 0) add("cachefrom", JSON.stringify(sources));
+  add("cachefrom", encodeCacheEntries(extras.cacheFrom));
+  add("cacheto", encodeCacheEntries(extras.cacheTo));
   const limits = flags.list("ulimit").map(parseUlimit);
   if (limits.length > 0) add("ulimits", JSON.stringify(limits));
   return pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");

@@ -6,7 +6,9 @@ import { type ApiClient, buildImage } from "#clients/api-client";
 import type { AuthConfig, BuildMessage } from "#wire/docker";
 
 import { buildFlags } from "../build/flags.ts";
+import { type CacheEntry, parseCacheEntry } from "../build/cache-options.ts";
 import { uploadOf } from "../build/incremental.ts";
+import { sendPiece, takeCache } from "../build/local-cache.ts";
 import { liveView } from "../build/live-view.ts";
 import { checkOutputs, type Output, parseOutput, writeOutputs } from "../build/output.ts";
 import { plainView, rawView } from "../build/plain-view.ts";
@@ -30,6 +32,10 @@ export const build: Command = {
     const [context = ""] = args;
     const outputs = flags.list("output").map(parseOutput);
     checkOutputs(outputs);
+    const caches = {
+      cacheFrom: flags.list("cache-from").map(parseCacheEntry),
+      cacheTo: flags.list("cache-to").map(parseCacheEntry),
+    };
     const iidFile = flags.string("iidfile");
     // A file of an earlier build must not be taken for this one's.
     if (iidFile !== "") rmSync(iidFile, { force: true });
@@ -37,7 +43,7 @@ export const build: Command = {
     const source = await openSource(context, flags.string("file"));
     const tags = [...flags.list("tag"), ...outputs.flatMap(namesOf)];
     try {
-      const { id } = await runBuild({ client, session, flags, source, tags });
+      const { id } = await runBuild({ client, session, flags, source, tags, caches });
       if (id === null) return 0;
       if (iidFile !== "") writeFileSync(iidFile, id);
       writeMetadata(flags.string("metadata-file"), id, tags);
@@ -66,10 +72,16 @@ interface Work {
   readonly flags: Flags;
   readonly source: Source;
   readonly tags: readonly string[];
+  readonly caches: Caches;
+}
+
+interface Caches {
+  readonly cacheFrom: readonly CacheEntry[];
+  readonly cacheTo: readonly CacheEntry[];
 }
 
 async function runBuild(work: Work): Promise<{ id: string | null }> {
-  const { client, session, flags, source } = work;
+  const { client, session, flags, source, caches } = work;
   const progress = new BuildProgress();
   const upload = await contextOf(client, source);
   const messages = buildImage(client, {
@@ -88,7 +100,7 @@ async function runBuild(work: Work): Promise<{ id: string | null }> {
   process.on("SIGTERM", interrupted);
   let failed = true;
   try {
-    const id = await follow(messages, progress, view);
+    const id = await follow(messages, { client, progress, view, caches });
     failed = false;
     return { id };
   } finally {
@@ -99,13 +111,21 @@ async function runBuild(work: Work): Promise<{ id: string | null }> {
   }
 }
 
+interface Followed {
+  readonly client: ApiClient;
+  readonly progress: BuildProgress;
+  readonly view: BuildView;
+  readonly caches: Caches;
+}
+
 /** @returns the image's id, null of a build that only looked */
 async function follow(
   messages: AsyncIterable<BuildMessage>,
-  progress: BuildProgress,
-  view: BuildView,
+  followed: Followed,
 ): Promise<string | null> {
+  const { progress, view } = followed;
   let id: string | null = null;
+  const failures: unknown[] = [];
   for await (const message of messages) {
     const failure = message.errorDetail?.message ?? message.error;
     if (failure !== undefined && failure !== "") {
@@ -113,13 +133,30 @@ async function follow(
     }
     const told = (message.aux as { ID?: string } | undefined)?.ID;
     if (told !== undefined) id = told;
+    const carried = carry(followed, message.naruCache);
+    if (carried !== null) {
+      // The build goes on meanwhile, and ends when it has what it wants.
+      carried.catch((cause: unknown) => failures.push(cause));
+      continue;
+    }
     if (message.naru !== undefined) progress.take(message.naru);
     view.take(message);
   }
+  if (failures.length > 0) throw failures[0];
   return id;
 }
 
-function queryOf({ client, session, flags, source, tags }: Work, offer: string): string {
+/** Pieces of caches in folders of this host; null for all other events. */
+function carry(
+  { client, caches }: Followed,
+  event: BuildMessage["naruCache"],
+): Promise<void> | null {
+  if (event?.type === "wanted") return sendPiece(client, caches.cacheFrom, event);
+  if (event?.type === "offered") return takeCache(client, caches.cacheTo, event);
+  return null;
+}
+
+function queryOf({ client, session, flags, source, tags, caches }: Work, offer: string): string {
   const proxies = Object.fromEntries(proxyVariables(session.config, client));
   return buildQuery(
     flags,
@@ -128,6 +165,7 @@ function queryOf({ client, session, flags, source, tags }: Work, offer: string):
       remote: source.kind === "remote" ? source.remote : "",
       tags,
       offer,
+      ...caches,
     },
     { environment: session.environment, proxies },
   );

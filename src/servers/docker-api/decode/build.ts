@@ -12,6 +12,7 @@ import {
 import { parseJson } from "#wire/http";
 
 import type { Call } from "../call.ts";
+import { type ClientCaches, decodeCacheSources, decodeCacheTargets } from "./build-cache.ts";
 import { decodeNetworkMode } from "./modes.ts";
 import { decodeCredentials } from "./registry-auth.ts";
 
@@ -23,7 +24,7 @@ const SECRETS_LIMIT_BYTES = 1024 * 1024;
 const HUB_KEY = "https://index.docker.io/v1/";
 
 /** @throws EngineError "invalid" or "notImplemented" */
-export function decodeBuild(call: Call): BuildOptions {
+export function decodeBuild(call: Call, caches: ClientCaches | null): BuildOptions {
   const { query } = call;
   refuse(call);
   const platform = query.text("platform");
@@ -52,6 +53,8 @@ export function decodeBuild(call: Call): BuildOptions {
     secrets: decodeSecrets(call.header("x-naru-build-secrets")),
     agents: decodeAgents(call.header("x-naru-build-agents")),
     credentials: decodeRegistryConfig(call.header("x-registry-config")),
+    cacheFrom: decodeCacheSources(query.text("cachefrom"), caches),
+    cacheTo: decodeCacheTargets(query.text("cacheto"), caches),
     checkOnly: query.bool("check"),
   };
 }
@@ -78,13 +81,6 @@ function decodeOutputs(text: string): { Type: string }[] {
     const { Type: type } = (output ?? {}) as { Type?: unknown };
     return { Type: typeof type === "string" ? type : "" };
   });
-}
-
-/** @throws EngineError "invalid" for what is no list */
-export function decodeCacheSources(text: string): readonly unknown[] {
-  const parsed = text === "" ? [] : (parseJson(text) ?? []);
-  if (!Array.isArray(parsed)) throw invalid("invalid cachefrom");
-  return parsed;
 }
 
 function decodeTag(text: string): string {

@@ -63,6 +63,9 @@ function resolveImage(name: string): Image {
 const fakeUsage = {
   search: () => Promise.resolve([]),
   prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
+  fetchDocuments: () => Promise.reject(new Error("no registry")),
+  fetchLayer: () => Promise.reject(new Error("no registry")),
+  pushCache: () => Promise.reject(new Error("no registry")),
   usage: () => ({ layersSizeBytes: 1, sharedSizeBytes: new Map() }),
   manifestOf: () => ({
     descriptor: {
