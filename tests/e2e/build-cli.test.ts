@@ -129,7 +129,9 @@ test("what fails ends with the program's code, and points at its line", async ()
   ]);
   expect(failing).toMatchObject({ code: 7, stdout: "" });
   expect(failing.stderr).toContain("why\n");
-  expect(failing.stderr).toMatch(/#2 ERROR\nERROR: The command .* returned a non-zero code: 7\n$/);
+  expect(failing.stderr).toContain("#2 ERROR\n------\n > [0 2/2] RUN echo why; exit 7:\nwhy\n");
+  expect(failing.stderr).toContain("   2 | >>> RUN echo why; exit 7\n");
+  expect(failing.stderr).toMatch(/-\nERROR: The command .* returned a non-zero code: 7\n$/);
   const folder = contextOf({ Dockerfile: "FROM busybox\nRUN true\nCOPPY a b\n" });
   const wrong = await engine.naru(["build", folder]);
   expect(wrong.code).toBe(1);

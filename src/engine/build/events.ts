@@ -36,7 +36,18 @@ export type BuildEvent =
       readonly message: string;
       readonly line: number;
     }
-  | { readonly type: "notice"; readonly text: string };
+  | { readonly type: "notice"; readonly text: string }
+  /** The build has failed here; nothing comes after it. */
+  | {
+      readonly type: "failed";
+      /** null when no step had begun. */
+      readonly step: number | null;
+      readonly file: string;
+      readonly startLine: number;
+      readonly endLine: number;
+      /** The lines of the file, as people read them. */
+      readonly excerpt: string;
+    };
 
 export type OnBuildEvent = (event: BuildEvent) => Promise<void> | void;
 

@@ -6,6 +6,7 @@ import { invalid } from "#base";
 import {
   type Dockerfile,
   expandWord,
+  FaultyLine,
   type Instruction,
   parseMount,
   type Stage,
@@ -58,7 +59,7 @@ export function planBuild(
     if (one === undefined || state.get(index) === "done") return;
     if (state.get(index) === "open") {
       const name = one.stage.name === "" ? String(index) : one.stage.name;
-      throw invalid(`circular dependency detected on stage: ${name}`);
+      throw new FaultyLine(one.stage.location, `circular dependency detected on stage: ${name}`);
     }
     state.set(index, "open");
     for (const needed of needsOf(one, find)) visit(needed);
@@ -85,19 +86,20 @@ function planStage(
   index: number,
   globals: Readonly<Record<string, string>>,
 ): PlannedStage & { readonly name: string } {
-  const line = stage.location.startLine;
+  const { location } = stage;
   const expand = (text: string): string => {
     try {
       return expandWord(text, globals, file.escape).text;
     } catch (cause) {
-      throw invalid(
-        `dockerfile parse error on line ${line}: failed to process ${JSON.stringify(text)}: ${(cause as Error).message}`,
+      throw new FaultyLine(
+        location,
+        `dockerfile parse error on line ${location.startLine}: failed to process ${JSON.stringify(text)}: ${(cause as Error).message}`,
       );
     }
   };
   const name = expand(stage.base);
   if (name === "") {
-    throw invalid(`base name (${stage.base}) should not be blank`);
+    throw new FaultyLine(location, `base name (${stage.base}) should not be blank`);
   }
   const before = file.stages.slice(0, index);
   const found = before.findLastIndex(

@@ -6,6 +6,7 @@ import { EngineError, invalid, kindOf, sentenceOf } from "#base";
 import {
   type Dockerfile,
   expandWord,
+  FaultyLine,
   lintDockerfile,
   parseDockerfile,
 } from "#engine/build/dockerfile";
@@ -21,6 +22,7 @@ import { ImportedCaches, LayersLost } from "./cache-import.ts";
 import type { Context } from "./context.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
+import { drawFault, type Fault, Faults } from "./fault.ts";
 import { type BuildPlan, planBuild, type PlannedStage } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
@@ -33,6 +35,7 @@ export interface BuildScope extends Disposable {
   readonly context: Context;
   readonly request: BuildRequest;
   readonly arrived: Arrived;
+  readonly faults: Faults;
   readonly file: Dockerfile;
   readonly plan: BuildPlan;
   readonly lease: Lease;
@@ -61,6 +64,31 @@ export interface BuildScope extends Disposable {
 
 export async function solve(context: Context, request: BuildRequest): Promise<BuildResult> {
   using arrived = await receiveContext(context, request);
+  const faults = new Faults();
+  try {
+    return await solveFile(context, request, { arrived, faults });
+  } catch (cause) {
+    await tellFault(request, arrived, faults.of(cause));
+    throw cause;
+  }
+}
+
+async function tellFault(
+  { onEvent, signal }: BuildRequest,
+  { dockerfile, name: file }: Arrived,
+  fault: Fault | null,
+): Promise<void> {
+  if (fault === null || signal.aborted) return;
+  const { location, step } = fault;
+  const excerpt = drawFault({ file, lines: dockerfile.split(/\r?\n/) }, location);
+  await onEvent({ type: "failed", step, file, ...location, excerpt });
+}
+
+async function solveFile(
+  context: Context,
+  request: BuildRequest,
+  { arrived, faults }: Pick<Parts, "arrived" | "faults">,
+): Promise<BuildResult> {
   const file = parseDockerfile(arrived.dockerfile);
   await warn(file, request);
   const platform = request.platform ?? hostPlatform();
@@ -72,7 +100,7 @@ export async function solve(context: Context, request: BuildRequest): Promise<Bu
   });
   if (request.checkOnly) return { id: null };
   const imports = await ImportedCaches.open(context, request);
-  const parts = { arrived, file, plan, platform, globals, imports };
+  const parts = { arrived, faults, file, plan, platform, globals, imports };
   try {
     return await runAgain(context, request, parts);
   } finally {
@@ -123,7 +151,9 @@ async function warn(file: Dockerfile, { onEvent, buildArgs }: BuildRequest): Pro
     file.check.error || /error=true/.test(buildArgs["BUILDKIT_DOCKERFILE_CHECK"] ?? "");
   if (isError && warnings.length > 0) {
     const [first] = warnings;
-    throw invalid(`lint violation found for rules: ${first?.rule ?? ""}`);
+    const rules = [...new Set(warnings.map(({ rule }) => rule))].join(", ");
+    const message = `lint violation found for rules: ${rules}`;
+    throw new FaultyLine(first?.location ?? { startLine: 1, endLine: 1 }, message);
   }
 }
 
@@ -162,6 +192,7 @@ const platformValues = (prefix: string, platform: Platform): Record<string, stri
 
 interface Parts {
   readonly arrived: Arrived;
+  readonly faults: Faults;
   readonly file: Dockerfile;
   readonly plan: BuildPlan;
   readonly platform: Platform;
@@ -173,6 +204,7 @@ class Run implements BuildScope {
   readonly context: Context;
   readonly request: BuildRequest;
   readonly arrived: Arrived;
+  readonly faults: Faults;
   readonly file: Dockerfile;
   readonly plan: BuildPlan;
   readonly lease: Lease;
@@ -198,6 +230,7 @@ class Run implements BuildScope {
     this.context = context;
     this.request = request;
     this.arrived = parts.arrived;
+    this.faults = parts.faults;
     this.file = parts.file;
     this.plan = parts.plan;
     this.platform = parts.platform;
@@ -304,6 +337,7 @@ class Run implements BuildScope {
       const base = await resolveBase(this, planned, builder);
       return await builder.build(base);
     } catch (cause) {
+      builder.blame(cause, planned.stage.location);
       this.#abort.abort(cause);
       throw cause;
     } finally {

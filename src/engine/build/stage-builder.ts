@@ -1,5 +1,11 @@
 /** One stage, instruction by instruction: config steps here, RUN in run.ts, COPY and ADD in files.ts. */
-import { expandWord, expandWords, type Instruction, parseTrigger } from "#engine/build/dockerfile";
+import {
+  expandWord,
+  expandWords,
+  type Instruction,
+  type Location,
+  parseTrigger,
+} from "#engine/build/dockerfile";
 import type { ProgressMessage } from "#engine/image";
 import { type Digest, digestOf } from "#oci";
 
@@ -53,6 +59,11 @@ export class StageBuilder {
 
   async tell(event: BuildEvent): Promise<void> {
     await this.scope.tell(this.#order, event);
+  }
+
+  /** Says of an error that it came up at these lines, in the step that goes on. */
+  blame(cause: unknown, location: Location): void {
+    if (!this.scope.signal.aborted) this.scope.faults.blame(cause, { location, step: this.#step });
   }
 
   async tellFrom(): Promise<void> {
@@ -122,7 +133,10 @@ export class StageBuilder {
     try {
       return await this.#dispatch(state, instruction);
     } catch (cause) {
-      throw atLine(cause, instruction.location.startLine);
+      const { location } = instruction;
+      const located = atLine(cause, location.startLine);
+      this.blame(located, location);
+      throw located;
     }
   }
 

@@ -1,5 +1,5 @@
 /** `POST /build` as the docker CLI without BuildKit uses it, and the build cache. */
-import { sentenceOf } from "#base";
+import { EngineError, kindOf, sentenceOf } from "#base";
 import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
 import type { BuildMessage, BuildPruneReport } from "#wire/docker";
@@ -39,7 +39,11 @@ async function build(call: Call, builds: BuildService, transfers: CacheTransfers
   const lines = new BuildLines(call);
   const options = decodeBuild(call, isRaw && !isQuiet ? cachesOf(transfers, lines) : null);
   const kept: object[] = [];
+  let excerpt = "";
   const onEvent = async (event: BuildEvent) => {
+    const isFirst = !call.begun && kept.length === 0;
+    // The answer is an error with a status, then: the lines go into its sentence.
+    if (event.type === "failed" && isFirst && !isRaw) return void (excerpt = event.excerpt);
     const encoded = isRaw ? [{ naru: event }] : encodeBuildEvent(event);
     if (!isQuiet) return await lines.write(encoded);
     kept.push(...encoded);
@@ -53,7 +57,7 @@ async function build(call: Call, builds: BuildService, transfers: CacheTransfers
     if (id !== null) await lines.write(isQuiet ? [{ stream: `${id}\n` }] : encodeBuilt(id, names));
   } catch (error) {
     if (call.signal.aborted) return call.destroy();
-    if (!call.begun && kept.length === 0) throw error;
+    if (!call.begun && kept.length === 0) throw excerpt === "" ? error : withLines(error, excerpt);
     const message = sentenceOf(error);
     const code = error instanceof StepFailed ? { code: error.exitCode } : {};
     await lines.write([...kept, { errorDetail: { ...code, message }, error: message }]);
@@ -82,6 +86,10 @@ function cachesOf(transfers: CacheTransfers, lines: BuildLines): ClientCaches {
     }),
   };
 }
+
+/** Docker's sentence first: clients match on it. */
+const withLines = (error: unknown, excerpt: string): EngineError =>
+  new EngineError(kindOf(error), `${sentenceOf(error)}\n${excerpt}`, { cause: error });
 
 /** JSON lines, no faster than the client reads them: what a step prints waits in its pipe. */
 class BuildLines {

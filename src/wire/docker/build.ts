@@ -37,7 +37,15 @@ export type BuildEventMessage =
       processId: string | null;
     }
   | { type: "warning"; rule: string; message: string; line: number }
-  | { type: "notice"; text: string };
+  | { type: "notice"; text: string }
+  | {
+      type: "failed";
+      step: number | null;
+      file: string;
+      startLine: number;
+      endLine: number;
+      excerpt: string;
+    };
 
 /** What a build needs of a client that has caches in folders of its own. */
 export type CacheMessage =

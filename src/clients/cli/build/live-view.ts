@@ -8,6 +8,7 @@ import type { WindowSize } from "../terminal/tty.ts";
 import {
   type BuildProgress,
   type BuildView,
+  failureText,
   secondsOf,
   type StepState,
   titleOf,
@@ -48,12 +49,20 @@ export function drawBuild({ progress, nowMs, size, coloured, ended }: DrawReques
   return [fit(head, size.columns), ...shown];
 }
 
+const WORDS = {
+  running: "",
+  cached: "CACHED ",
+  done: "",
+  failed: "ERROR ",
+  canceled: "CANCELED ",
+} as const satisfies Record<StepState["status"], string>;
+
 function stepLine(
   state: StepState,
   { nowMs, size, coloured }: Pick<DrawRequest, "nowMs" | "size" | "coloured">,
 ): string {
   const { status } = state;
-  const word = status === "cached" ? "CACHED " : status === "failed" ? "ERROR " : "";
+  const word = WORDS[status];
   const elapsed = status === "running" ? nowMs - state.startedMs : state.durationMs;
   const time = ` ${secondsOf(elapsed)}`;
   const title = fit(` => ${word}${titleOf(state)}`, Math.max(1, size.columns - time.length - 1));
@@ -117,21 +126,10 @@ export function liveView(progress: BuildProgress, options: LiveViewOptions): Bui
       if (progress.steps.size > 0) draw();
       write(SHOW_CURSOR);
       if (explain) write(reasonsOf(progress));
-      if (failed) write(failureOf(progress));
       if (progress.warnings.length > 0) write(`\n${progress.warnings.join("\n")}\n`);
+      if (failed) write(failureText(progress));
     },
   };
-}
-
-/** What the steps that failed have printed. */
-function failureOf(progress: BuildProgress): string {
-  return [...progress.steps.values()]
-    .filter(({ status, log, partial }) => status === "failed" && (log.length > 0 || partial !== ""))
-    .map((state) => {
-      const lines = state.partial === "" ? state.log : [...state.log, state.partial];
-      return `------\n > ${titleOf(state)}:\n${lines.slice(-20).join("\n")}\n------\n`;
-    })
-    .join("");
 }
 
 function reasonsOf(progress: BuildProgress): string {

@@ -1,7 +1,7 @@
 /** Views for pipes and machines: lines in order, nothing redrawn. */
 import type { BuildMessage } from "#wire/docker";
 
-import { type BuildProgress, type BuildView, secondsOf, titleOf } from "./progress.ts";
+import { type BuildProgress, type BuildView, failureText, secondsOf, titleOf } from "./progress.ts";
 
 /** One JSON document a line, as the engine told it. */
 export const rawView = (write: (text: string) => void): BuildView => ({
@@ -24,7 +24,8 @@ export function plainView(
   return {
     take({ naru: event, stream, status }: BuildMessage) {
       if (event === undefined) return write(stream ?? (status === undefined ? "" : `${status}\n`));
-      const state = "step" in event ? progress.steps.get(event.step) : undefined;
+      const state =
+        "step" in event && event.step !== null ? progress.steps.get(event.step) : undefined;
       switch (event.type) {
         case "step":
           if (state !== undefined) write(`#${event.step} ${titleOf(state)}\n`);
@@ -50,6 +51,7 @@ export function plainView(
           return write(`WARN: ${event.rule}: ${event.message} (line ${event.line})\n`);
         case "notice":
           return write(event.text);
+        case "failed":
         case "progress":
         case "running":
           return;
@@ -60,7 +62,9 @@ export function plainView(
       if (!failed) return;
       for (const { step, status } of progress.steps.values()) {
         if (status === "failed") write(`#${step} ERROR\n`);
+        if (status === "canceled") write(`#${step} CANCELED\n`);
       }
+      write(failureText(progress));
     },
   };
 }

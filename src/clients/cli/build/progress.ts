@@ -10,7 +10,7 @@ export interface StepState {
   readonly stage: string;
   readonly text: string;
   readonly startedMs: number;
-  status: "running" | "cached" | "done" | "failed";
+  status: "running" | "cached" | "done" | "failed" | "canceled";
   durationMs: number;
   /** Why it was not in the cache; "" when it was, or nothing was said. */
   why: string;
@@ -29,6 +29,8 @@ const PULL_COLUMNS = 80;
 export class BuildProgress {
   readonly steps = new Map<number, StepState>();
   readonly warnings: string[] = [];
+  /** The lines of the Dockerfile that failed; "" when it was nobody's, or went well. */
+  fault = "";
   readonly startedMs: number;
   readonly #now: () => number;
 
@@ -53,6 +55,12 @@ export class BuildProgress {
       case "notice":
         this.warnings.push(event.text.trimEnd());
         return;
+      case "failed": {
+        this.fault = event.excerpt;
+        const state = event.step === null ? undefined : this.steps.get(event.step);
+        if (state !== undefined) this.#end(state, "failed");
+        return;
+      }
       case "cache":
       case "running":
       case "output":
@@ -66,7 +74,7 @@ export class BuildProgress {
 
   #inStep(
     state: StepState,
-    event: Exclude<BuildEventMessage, { type: "step" | "warning" | "notice" }>,
+    event: Exclude<BuildEventMessage, { type: "step" | "warning" | "notice" | "failed" }>,
   ): void {
     switch (event.type) {
       case "cache":
@@ -95,13 +103,17 @@ export class BuildProgress {
     }
   }
 
-  /** The build has ended badly: what was going on has failed or was given up. */
+  /** The build has ended badly: what was going on was given up, or has failed where that is not known. */
   fail(): void {
+    const isKnown = [...this.steps.values()].some(({ status }) => status === "failed");
     for (const state of this.steps.values()) {
-      if (state.status !== "running") continue;
-      state.status = "failed";
-      state.durationMs = this.#now() - state.startedMs;
+      if (state.status === "running") this.#end(state, isKnown ? "canceled" : "failed");
     }
+  }
+
+  #end(state: StepState, status: "failed" | "canceled"): void {
+    state.status = status;
+    state.durationMs = this.#now() - state.startedMs;
   }
 }
 
@@ -118,6 +130,21 @@ export const titleOf = ({ stage, step, total, text }: StepState): string => {
   const oneLine = text.replaceAll(/\s*\\?\n\s*/g, " ");
   return `[${stage === "" ? "" : `${stage} `}${step}/${total}] ${oneLine}`;
 };
+
+/** The last lines of a step that are shown again when it fails. */
+const SHOWN_LOG_LINES = 20;
+
+/** What the step that failed has printed last, and the lines of the Dockerfile that it stands on; "" for neither. */
+export function failureText(progress: BuildProgress): string {
+  const printed = [...progress.steps.values()]
+    .filter(({ status, log, partial }) => status === "failed" && (log.length > 0 || partial !== ""))
+    .map((state) => {
+      const lines = state.partial === "" ? state.log : [...state.log, state.partial];
+      const last = lines.slice(-SHOWN_LOG_LINES).join("\n");
+      return `------\n > ${titleOf(state)}:\n${last}\n------\n`;
+    });
+  return printed.join("") + (progress.fault === "" ? "" : `${progress.fault}\n`);
+}
 
 /** A build that failed, with the exit code of its program. */
 export class BuildFailed extends EngineError {

@@ -24,8 +24,8 @@ export interface FolderSource {
   readonly tree: ContextTree;
   /** In the context. */
   readonly dockerfile: string;
-  /** For pointing at its lines in errors. */
-  readonly text: string;
+  /** Its name for the person who gave it. */
+  readonly shown: string;
   /** Files that are sent though they are not in the folder. */
   readonly extra: ReadonlyMap<string, Uint8Array>;
 }
@@ -67,6 +67,7 @@ function fromFolder(context: string, file: string): FolderSource {
   const common = readTextFile(`${folder}/${IGNORE_FILE}`);
   const patterns = readIgnoreFile(own ?? common ?? "");
   const keep = new Set([name, `${name}.dockerignore`, IGNORE_FILE]);
+  const shown = isInside ? name : file === "-" ? "Dockerfile" : file;
   const tree = new ContextTree(folder, patterns, keep);
   const extra = new Map<string, Uint8Array>();
   if (!isInside) {
@@ -75,7 +76,7 @@ function fromFolder(context: string, file: string): FolderSource {
     const rules = `${own ?? common ?? ""}\n${name}\n${name}.dockerignore\n`;
     extra.set(`${name}.dockerignore`, Buffer.from(rules));
   }
-  return { kind: "folder", folder, tree, dockerfile: name, text, extra };
+  return { kind: "folder", folder, tree, dockerfile: name, shown, extra };
 }
 
 function folderAt(context: string): string {

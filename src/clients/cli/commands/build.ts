@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from "node:fs";
 
 import { sentenceOf } from "#base";
 import { type ApiClient, buildImage } from "#clients/api-client";
-import type { AuthConfig, BuildMessage } from "#wire/docker";
+import type { AuthConfig, BuildEventMessage, BuildMessage } from "#wire/docker";
 
 import { buildFlags } from "../build/flags.ts";
 import { type CacheEntry, parseCacheEntry } from "../build/cache-options.ts";
@@ -12,7 +12,7 @@ import { sendPiece, takeCache } from "../build/local-cache.ts";
 import { liveView } from "../build/live-view.ts";
 import { checkOutputs, type Output, parseOutput, writeOutputs } from "../build/output.ts";
 import { plainView, rawView } from "../build/plain-view.ts";
-import { BuildFailed, BuildProgress, type BuildView } from "../build/progress.ts";
+import { BuildFailed, BuildProgress, type BuildView, failureText } from "../build/progress.ts";
 import { buildQuery } from "../build/query.ts";
 import { readAgents, readSecrets } from "../build/secrets.ts";
 import { openSource, type Source } from "../build/source.ts";
@@ -51,7 +51,6 @@ export const build: Command = {
       if (isQuiet(flags)) printLine(id);
       return 0;
     } catch (cause) {
-      if (cause instanceof Error) pointAtLine(cause.message, source);
       if (!(cause instanceof BuildFailed)) throw cause;
       throw new ExitError(cause.exitCode, `ERROR: ${cause.message}`);
     } finally {
@@ -100,7 +99,7 @@ async function runBuild(work: Work): Promise<{ id: string | null }> {
   process.on("SIGTERM", interrupted);
   let failed = true;
   try {
-    const id = await follow(messages, { client, progress, view, caches });
+    const id = await follow(messages, { client, source, progress, view, caches });
     failed = false;
     return { id };
   } finally {
@@ -113,6 +112,7 @@ async function runBuild(work: Work): Promise<{ id: string | null }> {
 
 interface Followed {
   readonly client: ApiClient;
+  readonly source: Source;
   readonly progress: BuildProgress;
   readonly view: BuildView;
   readonly caches: Caches;
@@ -139,6 +139,7 @@ async function follow(
       carried.catch((cause: unknown) => failures.push(cause));
       continue;
     }
+    if (message.naru?.type === "failed") nameAsGiven(message.naru, followed.source);
     if (message.naru !== undefined) progress.take(message.naru);
     view.take(message);
   }
@@ -154,6 +155,13 @@ function carry(
   if (event?.type === "wanted") return sendPiece(client, caches.cacheFrom, event);
   if (event?.type === "offered") return takeCache(client, caches.cacheTo, event);
   return null;
+}
+
+/** A Dockerfile from elsewhere was sent under a name that nobody has seen. */
+function nameAsGiven(event: Extract<BuildEventMessage, { type: "failed" }>, source: Source): void {
+  if (source.kind !== "folder" || event.file !== source.dockerfile) return;
+  event.excerpt = source.shown + event.excerpt.slice(event.file.length);
+  event.file = source.shown;
 }
 
 function queryOf({ client, session, flags, source, tags, caches }: Work, offer: string): string {
@@ -205,7 +213,10 @@ async function authsOf({ config }: Session): Promise<Record<string, AuthConfig>>
 function viewOf(flags: Flags, progress: BuildProgress, session: Session): BuildView {
   const write = (text: string) => writeAll(STDERR, text);
   const explain = flags.bool("explain");
-  if (isQuiet(flags)) return { take: () => undefined, end: () => undefined };
+  if (isQuiet(flags)) {
+    const end = (failed: boolean) => failed && write(failureText(progress));
+    return { take: () => undefined, end };
+  }
   const asked = flags.string("progress");
   if (asked === "rawjson") return rawView(write);
   const isLive = asked === "tty" || (asked === "auto" && isTerminal(STDERR));
@@ -226,22 +237,4 @@ function writeMetadata(path: string, id: string, tags: readonly string[]): void 
     ...(tags.length > 0 ? { "image.name": tags.join(",") } : {}),
   };
   writeFileSync(path, `${JSON.stringify(metadata, null, 2)}\n`);
-}
-
-const LINES_AROUND = 2;
-
-/** The lines of the Dockerfile that an error is about. */
-function pointAtLine(message: string, source: Source): void {
-  const line = Number(/parse error on line (\d+)/.exec(message)?.[1] ?? 0);
-  if (line === 0 || source.kind !== "folder") return;
-  const lines = source.text.split("\n");
-  const first = Math.max(1, line - LINES_AROUND);
-  const shown = lines.slice(first - 1, line + LINES_AROUND).map((text, index) => {
-    const number = first + index;
-    const mark = number === line ? ">>>" : "   ";
-    return `${String(number).padStart(4)} | ${mark} ${text}`;
-  });
-  warn(
-    `${source.dockerfile}:${line}\n--------------------\n${shown.join("\n")}\n--------------------`,
-  );
 }

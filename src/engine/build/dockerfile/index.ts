@@ -6,6 +6,7 @@ export {
   expandWords,
   type Expansion,
 } from "./expand.ts";
+export { FaultyLine } from "./faulty-line.ts";
 export type * from "./instruction.ts";
 export { type LintWarning, lintDockerfile } from "./lint.ts";
 export { parseDockerfile, parseTrigger } from "./parse.ts";

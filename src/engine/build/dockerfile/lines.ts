@@ -4,6 +4,7 @@
  */
 import { invalid } from "#base";
 
+import { FaultyLine } from "./faulty-line.ts";
 import type { CheckDirective, Heredoc, Location } from "./instruction.ts";
 import { splitQuoted } from "./words.ts";
 
@@ -31,8 +32,10 @@ export interface Lines {
 }
 
 /** An error that points at its lines. */
-export const errorOnLine = (line: number, why: string): Error =>
-  invalid(`dockerfile parse error on line ${line}: ${why}`);
+export const errorAt = (location: Location, why: string): FaultyLine =>
+  new FaultyLine(location, `dockerfile parse error on line ${location.startLine}: ${why}`);
+const errorOnLine = (line: number, why: string): FaultyLine =>
+  errorAt({ startLine: line, endLine: line }, why);
 
 const DIRECTIVE = /^#[ \t]*([a-zA-Z][a-zA-Z0-9]*)[ \t]*=[ \t]*(.+?)[ \t]*$/;
 const COMMENT = /^[ \t\v\f\r]*#/;

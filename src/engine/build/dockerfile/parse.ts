@@ -16,7 +16,7 @@ import type {
   Pair,
   Stage,
 } from "./instruction.ts";
-import { errorOnLine, type LogicalLine, openedBy, readLines } from "./lines.ts";
+import { errorAt, type LogicalLine, openedBy, readLines } from "./lines.ts";
 import { suggestion } from "./suggest.ts";
 import { jsonWords, splitQuoted } from "./words.ts";
 
@@ -35,7 +35,7 @@ export function parseDockerfile(text: string): Dockerfile {
     const instruction = onLine(line, () => parseInstruction(line, escape));
     if (stage !== undefined) stage.instructions.push(instruction);
     else if (instruction.kind === "arg") globalArguments.push(instruction);
-    else throw errorOnLine(line.location.startLine, "no build stage in current context");
+    else throw errorAt(line.location, "no build stage in current context");
   }
   if (stages.length === 0) throw invalid("dockerfile contains no stages to build");
   return { escape, syntax, check, globalArguments, stages, emptyContinuations, lines: physical };
@@ -58,7 +58,7 @@ function onLine<T>(line: LogicalLine, parse: () => T): T {
     return parse();
   } catch (cause) {
     if (!(cause instanceof EngineError)) throw cause;
-    throw errorOnLine(line.location.startLine, sentenceOf(cause));
+    throw errorAt(line.location, sentenceOf(cause));
   }
 }
 

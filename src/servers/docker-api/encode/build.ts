@@ -32,6 +32,8 @@ export function encodeBuildEvent(event: BuildEvent): object[] {
       return [stream(`[Warning] ${event.rule}: ${event.message} (line ${event.line})\n`)];
     case "notice":
       return [stream(event.text)];
+    case "failed":
+      return [stream(`${event.excerpt}\n`)];
   }
 }
 
