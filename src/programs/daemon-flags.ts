@@ -74,10 +74,15 @@ export const flags: readonly Flag[] = [
   flag("group", "text", "Group of the socket (default naru, else docker, else root)", {
     short: "G",
   }),
-  flag("host", "list", "Where to listen: unix:///path, tcp://address:port, fd:// for systemd's", {
-    short: "H",
-    key: "hosts",
-  }),
+  flag(
+    "host",
+    "list",
+    "Where to listen: unix:///path, tcp://address:port, fd:// or fd://3 for systemd's",
+    {
+      short: "H",
+      key: "hosts",
+    },
+  ),
   flag("host-gateway-ip", "list", "Addresses that host-gateway of --add-host stands for", {
     key: "host-gateway-ips",
   }),

@@ -8,6 +8,11 @@ import { attempt, cstring } from "#linux/ffi";
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOL_SOCKET = 1;
+const SO_ACCEPTCONN = 30;
+const SO_DOMAIN = 39;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const CLOCK_MONOTONIC = 1;
@@ -44,14 +49,63 @@ export function removePidFile(path: string): void {
   }
 }
 
-/** The listening sockets that systemd opened for this process; their numbers are not handed on. */
-export function takeActivationSockets(): number[] {
+/** A listening socket that was open before this process began. */
+export type InheritedSocket =
+  | { readonly fd: number; readonly network: "unix" }
+  | { readonly fd: number; readonly network: "tcp"; readonly loopback: boolean };
+
+/**
+ * The listening sockets that systemd opened for this process; their numbers are not handed on.
+ * @throws EngineError "unavailable" for one that nobody can connect to
+ */
+export function takeActivationSockets(): InheritedSocket[] {
   const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
   delete process.env["LISTEN_PID"];
   delete process.env["LISTEN_FDS"];
   delete process.env["LISTEN_FDNAMES"];
   if (pid !== String(process.pid) || count === undefined || !/^\d{1,3}$/.test(count)) return [];
-  return Array.from({ length: Number(count) }, (_, index) => LISTEN_FDS_START + index);
+  return Array.from({ length: Number(count) }, (_, index) => inherited(LISTEN_FDS_START + index));
+}
+
+function inherited(fd: number): InheritedSocket {
+  const option = (name: number): number => {
+    const [value, length] = [new Int32Array(new ArrayBuffer(4)), new Int32Array([4])];
+    const done = attempt("getsockopt", fd, SOL_SOCKET, name, bytesOf(value), bytesOf(length));
+    return done < 0 ? -1 : (value[0] ?? -1);
+  };
+  const family = option(SO_DOMAIN);
+  if (option(SO_ACCEPTCONN) !== 1) {
+    throw unavailable(`failed to listen on systemd activated file: fd ${fd}: nobody listens on it`);
+  }
+  if (family === AF_UNIX) return { fd, network: "unix" };
+  if (family !== AF_INET && family !== AF_INET6) {
+    throw unavailable(`failed to listen on systemd activated file: fd ${fd}: it is no TCP socket`);
+  }
+  const address = new Uint8Array(new ArrayBuffer(28));
+  const length = new Int32Array([address.length]);
+  attempt("getsockname", fd, address, bytesOf(length));
+  const isLoopback6 = address.subarray(8, 23).every((byte) => byte === 0) && address[23] === 1;
+  return { fd, network: "tcp", loopback: family === AF_INET ? address[4] === 127 : isLoopback6 };
+}
+
+const bytesOf = (words: Int32Array<ArrayBuffer>): Uint8Array => new Uint8Array(words.buffer);
+
+/** Those that a host of the options means. @throws EngineError "unavailable" in Docker's words */
+export function chooseSockets(
+  sockets: readonly InheritedSocket[],
+  asked: number | null,
+): readonly InheritedSocket[] {
+  if (sockets.length === 0) {
+    throw unavailable(
+      "no sockets found via socket activation: make sure the service was started by systemd",
+    );
+  }
+  if (asked === null) return sockets;
+  const chosen = sockets.filter(({ fd }) => fd === asked);
+  if (chosen.length === 0) {
+    throw unavailable("too few socket activated files passed in by systemd");
+  }
+  return chosen;
 }
 
 /** Tells systemd how it stands (`READY=1`, `STOPPING=1`); without systemd it does nothing. */

@@ -7,8 +7,8 @@ import type { TlsIdentity } from "#servers/docker-api";
 
 export type Host =
   | { readonly kind: "unix"; readonly path: string }
-  /** Every socket that systemd opened. */
-  | { readonly kind: "activation" }
+  /** A socket that systemd opened; null: every one. */
+  | { readonly kind: "activation"; readonly fd: number | null }
   | { readonly kind: "tcp"; readonly address: string; readonly port: number };
 
 const DEFAULT_PORT = 2375;
@@ -34,12 +34,11 @@ function parseHost(text: string, { tls, byDefault }: { tls: boolean; byDefault: 
       if (!isAbsolute(rest)) throw invalid(`invalid bind address (${text}): path must be absolute`);
       return { kind: "unix", path: rest };
     case "fd":
-      if (rest !== "" && rest !== "*") {
-        throw invalid(
-          `invalid bind address (${text}): only fd:// (every socket of systemd) is known`,
-        );
+      if (rest === "" || rest === "*") return { kind: "activation", fd: null };
+      if (!/^\d{1,4}$/.test(rest)) {
+        throw invalid(`failed to parse systemd fd address: should be a number: ${rest}`);
       }
-      return { kind: "activation" };
+      return { kind: "activation", fd: Number(rest) };
     case "tcp":
       return parseTcp(text, rest, tls);
     default:
@@ -66,7 +65,7 @@ export function nameOfHost(host: Host): string {
     case "unix":
       return `unix://${host.path}`;
     case "activation":
-      return "fd://";
+      return `fd://${host.fd ?? ""}`;
     case "tcp":
       return `tcp://${host.address.includes(":") ? `[${host.address}]` : host.address}:${host.port}`;
   }

@@ -12,6 +12,7 @@ import { type Engine, openEngine } from "./daemon-engine.ts";
 import { COMMIT, VERSION } from "./daemon-identity.ts";
 import { helpText } from "./daemon-flag-parser.ts";
 import {
+  chooseSockets,
   giveToGroup,
   lockFolder,
   notifyReloading,
@@ -148,12 +149,13 @@ async function listen({ options, tls, engine, log }: ListenRequest): Promise<Api
         await server.listen({ host: host.address, port: host.port, tls });
         break;
       case "activation":
-        if (activated.length === 0) {
-          throw unavailable(
-            "fd:// was asked for, but systemd opened no socket: start naru.socket first",
-          );
+        for (const socket of chooseSockets(activated, host.fd)) {
+          if (socket.network === "unix") await server.listen({ ...socket, tls: null });
+          else {
+            warnOfOpenPort(`fd://${socket.fd}`, socket.loopback, { options, log });
+            await server.listen({ fd: socket.fd, network: "tcp", tls });
+          }
         }
-        for (const fd of activated) await server.listen({ fd });
     }
     log.info(`API listen on ${nameOfHost(host)}`);
   }
@@ -165,24 +167,31 @@ async function listen({ options, tls, engine, log }: ListenRequest): Promise<Api
  * does; elsewhere Docker waits 16 seconds and opens the port all the same: here somebody must have asked for it.
  */
 function warnOfOpenPorts(options: DaemonOptions, log: DaemonLog): void {
-  if (options.tls !== null && options.tls.clientAuthority !== null) return;
   for (const host of options.hosts) {
     if (host.kind !== "tcp") continue;
-    const name = nameOfHost(host);
-    if (!isLoopback(host.address) && !options.tlsRefused) {
-      throw unavailable(
-        `${name}: binding to an IP address without --tlsverify gives root access on this machine to everyone who can reach it. Use --tlsverify with certificates, or say --tls=false or --tlsverify=false to do it all the same`,
-      );
-    }
-    log.warn(
-      "Binding to IP address without --tlsverify is insecure and gives root access on this machine to everyone who has access to your network.",
-      { host: name },
-    );
-    log.warn(
-      "Binding to an IP address, even on localhost, can also give access to scripts run in a browser. Be safe out there!",
-      { host: name },
+    warnOfOpenPort(nameOfHost(host), isLoopback(host.address), { options, log });
+  }
+}
+
+function warnOfOpenPort(
+  name: string,
+  loopback: boolean,
+  { options, log }: { options: DaemonOptions; log: DaemonLog },
+): void {
+  if (options.tls !== null && options.tls.clientAuthority !== null) return;
+  if (!loopback && !options.tlsRefused) {
+    throw unavailable(
+      `${name}: binding to an IP address without --tlsverify gives root access on this machine to everyone who can reach it. Use --tlsverify with certificates, or say --tls=false or --tlsverify=false to do it all the same`,
     );
   }
+  log.warn(
+    "Binding to IP address without --tlsverify is insecure and gives root access on this machine to everyone who has access to your network.",
+    { host: name },
+  );
+  log.warn(
+    "Binding to an IP address, even on localhost, can also give access to scripts run in a browser. Be safe out there!",
+    { host: name },
+  );
 }
 
 const isLoopback = (address: string): boolean =>

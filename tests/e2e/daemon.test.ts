@@ -309,6 +309,76 @@ test("systemd's socket is taken over, and systemd hears that it is served", asyn
   await engine.startDaemon();
 });
 
+/** What systemd does: opens sockets, sets the variables, and becomes the program. */
+const ACTIVATE = `
+import os,socket,sys
+path,*ports=sys.argv[1].split(",")
+unix=socket.socket(socket.AF_UNIX); unix.bind(path); unix.listen(8)
+opened=[unix]
+for port in ports:
+    s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)
+    host,number=port.split(":"); s.bind((host,int(number))); s.listen(8); opened.append(s)
+# First above where they go: no number is taken twice.
+high=[os.dup(s.fileno()) for s in opened]
+for index,fd in enumerate(high): os.dup2(os.dup(fd),50+index)
+for index in range(len(opened)):
+    os.dup2(50+index,3+index); os.set_inheritable(3+index,True)
+os.environ.update(LISTEN_PID=str(os.getpid()),LISTEN_FDS=str(len(opened)))
+os.execv(sys.argv[2],sys.argv[2:])
+`;
+
+test("of systemd's sockets TCP ones ask for certificates as ports of our own do, and Unix ones for none", async () => {
+  await endDaemon();
+  configure(tlsOptions());
+  const [first, second] = [freePort(), freePort()];
+  const path = join(engine.root, "several.sock");
+  const sockets = `${path},127.0.0.1:${first},127.0.0.1:${second}`;
+  await engine.startDaemon(NARU, ["-H", "fd://"], ["python3", "-c", ACTIVATE, sockets]);
+  expect(await (await fetch("http://engine/_ping", { unix: path })).text()).toBe("OK");
+  for (const number of [first, second]) {
+    const docker = (...words: string[]) => run(["docker", "-H", `127.0.0.1:${number}`, ...words]);
+    const echoed = [...tls("client"), "run", "-i", "--rm", "busybox", "sh", "-c", "cat; exit 3"];
+    const done = await run(["docker", "-H", `127.0.0.1:${number}`, ...echoed], {
+      stdin: "through TLS",
+    });
+    expect(done).toMatchObject({ code: 3, stdout: "through TLS" });
+    expect((await docker(...tls("stranger"), "version")).code).not.toBe(0);
+    expect((await docker("version")).code).not.toBe(0);
+    await expect(fetch(`http://127.0.0.1:${number}/_ping`)).rejects.toThrow();
+  }
+  // One that never shakes hands keeps nobody from ending.
+  const silent = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: first,
+    socket: { data: () => undefined },
+  });
+  await endDaemon();
+  silent.end();
+  configure({});
+});
+
+test("fd://4 serves the second of systemd's sockets alone; one open to the world needs certificates", async () => {
+  const number = freePort();
+  const path = join(engine.root, "unserved.sock");
+  const prefix = ["python3", "-c", ACTIVATE, `${path},127.0.0.1:${number}`];
+  await engine.startDaemon(NARU, ["-H", "fd://4"], prefix);
+  expect(await (await fetch(`http://127.0.0.1:${number}/_ping`)).text()).toBe("OK");
+  const foreign = await fetch(`http://127.0.0.1:${number}/_ping`, {
+    headers: { Host: "evil.example.com" },
+  });
+  expect(foreign.status).toBe(403);
+  await endDaemon();
+  const fails = (sockets: string, host: string) =>
+    engine.tryDaemon(["-H", host], ["python3", "-c", ACTIVATE, sockets]);
+  const world = `${join(engine.root, "u1.sock")},0.0.0.0:${freePort()}`;
+  expect(await fails(world, "fd://")).toContain("without --tlsverify gives root access");
+  expect(await fails(join(engine.root, "u2.sock"), "fd://9")).toContain("too few socket activated");
+  expect(await engine.tryDaemon(["-H", "fd://"])).toContain(
+    "no sockets found via socket activation",
+  );
+  await engine.startDaemon();
+});
+
 test("--validate tells what is wrong, and starts nothing", async () => {
   const file = join(engine.root, "check.json");
   const check = async (text: string) => {

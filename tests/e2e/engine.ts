@@ -88,7 +88,7 @@ export interface Engine extends AsyncDisposable {
     prefix?: readonly string[],
   ): Promise<void>;
   /** A start that has to fail: what the daemon said. */
-  tryDaemon(flags: readonly string[]): Promise<string>;
+  tryDaemon(flags: readonly string[], prefix?: readonly string[]): Promise<string>;
   /** Resolves when the daemon has ended by itself. */
   daemonEnded(): Promise<void>;
   restartDaemon(): Promise<void>;
@@ -233,8 +233,8 @@ class TestEngine implements Engine {
     await this.#waitUntilServed();
   }
 
-  async tryDaemon(flags: readonly string[]): Promise<string> {
-    this.#spawn({ binary: NARU, flags, prefix: [] });
+  async tryDaemon(flags: readonly string[], prefix: readonly string[] = []): Promise<string> {
+    this.#spawn({ binary: NARU, flags, prefix });
     await this.#daemon?.exited;
     return this.daemonLog();
   }

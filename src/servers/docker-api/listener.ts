@@ -8,6 +8,7 @@ import {
   type Server as NetServer,
   type Socket,
 } from "node:net";
+import { createServer as createSecureServer } from "node:tls";
 
 import { conflict } from "#base";
 
@@ -23,7 +24,7 @@ export type ListenTarget =
   /** A Unix socket, made here. A stale one is replaced; one that answers is another engine's, and stays. */
   | { readonly path: string; readonly mode?: number }
   /** A listening socket that is open already: systemd's. */
-  | { readonly fd: number }
+  | { readonly fd: number; readonly network: "unix" | "tcp"; readonly tls: TlsIdentity | null }
   /** Port 0 is any that is free. */
   | { readonly host: string; readonly port: number; readonly tls: TlsIdentity | null };
 
@@ -37,6 +38,7 @@ const SOCKET_MODE = 0o660;
 /** Who sends its head byte by byte holds a connection no longer than this. */
 const HEADERS_TIMEOUT_MS = 60_000;
 const HEADERS_CHECK_MS = 5000;
+const HANDSHAKE_TIMEOUT_MS = 20_000;
 /** A head larger than this is an attack: clients send authorizations of a few kilobytes. */
 const HEADERS_LIMIT_BYTES = 256 * 1024;
 const HEADER_COUNT_LIMIT = 500;
@@ -44,6 +46,8 @@ const HEADER_COUNT_LIMIT = 500;
 export class Listener {
   readonly #server: Server;
   #gate: NetServer | null = null;
+  /** Connections of the gate, those in their handshake among them. */
+  readonly #handed = new Set<Socket>();
 
   constructor(target: ListenTarget, handlers: Handlers) {
     // Attach, events and uploads last as long as they last; idle connections are the client's to close.
@@ -69,10 +73,25 @@ export class Listener {
     if ("port" in target) {
       return listening(this.#server, () => this.#server.listen(target.port, target.host));
     }
-    // Bun's HTTP server cannot listen on a descriptor; its net server can, and hands connections over.
-    const gate = createNetServer({ allowHalfOpen: true }, (socket) =>
-      this.#server.emit("connection", socket),
-    );
+    // Bun's HTTP server cannot listen on a descriptor; its net and TLS servers can, and hand connections over.
+    const handOver = (socket: Socket): void => void this.#server.emit("connection", socket);
+    const gate =
+      target.tls === null
+        ? createNetServer({ allowHalfOpen: true }, handOver)
+        : createSecureServer(
+            {
+              ...tlsOptions(target.tls),
+              handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+              allowHalfOpen: true,
+            },
+            handOver,
+          );
+    // Whoever shows no certificate is gone before there is anything to answer.
+    gate.on("tlsClientError", (_: Error, socket: Socket) => socket.destroy());
+    gate.on("connection", (socket: Socket) => {
+      this.#handed.add(socket);
+      socket.once("close", () => this.#handed.delete(socket));
+    });
     this.#gate = gate;
     return listening(gate, () => gate.listen({ fd: target.fd }));
   }
@@ -85,6 +104,7 @@ export class Listener {
 
   async close(): Promise<void> {
     this.#server.closeAllConnections();
+    for (const socket of this.#handed) socket.destroy();
     for (const one of [this.#gate, this.#server]) {
       if (one?.listening === true) await new Promise((resolve) => one.close(resolve));
     }

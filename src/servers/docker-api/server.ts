@@ -62,15 +62,9 @@ export function serve(options: ServeOptions): ApiServer {
 
 /** What systemd opened may be TCP as well: then each request is looked at, as on a port of our own. */
 function guardOf(target: ListenTarget): Guard | null {
-  if ("path" in target) return null;
-  if ("port" in target) {
-    const anyHost = target.tls !== null && target.tls.clientAuthority !== null;
-    return openGuard({ names: [target.host], anyHost });
-  }
-  const guard = openGuard({ names: [], anyHost: false });
-  return (request) => {
-    if (request.socket.remoteAddress !== undefined) guard(request);
-  };
+  if ("path" in target || ("fd" in target && target.network === "unix")) return null;
+  const anyHost = target.tls !== null && target.tls.clientAuthority !== null;
+  return openGuard({ names: "port" in target ? [target.host] : [], anyHost });
 }
 
 async function dispatch(

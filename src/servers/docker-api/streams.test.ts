@@ -381,7 +381,7 @@ test("a descriptor that listens already serves requests and hijacked streams ali
   const path = join(folder, "systemd.sock");
   const local = fakeEngine();
   const second = createApiServer(local);
-  await second.listen({ fd: listeningDescriptor(path) });
+  await second.listen({ fd: listeningDescriptor(path), network: "unix", tls: null });
   const post = (page: string, body = "") =>
     fetch(`http://localhost${page}`, {
       unix: path,
