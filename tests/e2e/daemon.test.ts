@@ -344,7 +344,8 @@ test("of systemd's sockets TCP ones ask for certificates as ports of our own do,
     expect(done).toMatchObject({ code: 3, stdout: "through TLS" });
     expect((await docker(...tls("stranger"), "version")).code).not.toBe(0);
     expect((await docker("version")).code).not.toBe(0);
-    await expect(fetch(`http://127.0.0.1:${number}/_ping`)).rejects.toThrow();
+    const plain = await fetch(`http://127.0.0.1:${number}/_ping`).catch(() => null);
+    expect(plain).toBeNull();
   }
   // One that never shakes hands keeps nobody from ending.
   const silent = await Bun.connect({
