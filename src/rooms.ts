@@ -57,12 +57,14 @@ const map = {
   ],
   "engine/registry-client": ["base", "oci"],
   "engine/build/dockerfile": ["base"],
-  // A context is an archive that stays one; a stage's root is a mount that is attached nowhere.
+  // A context is an archive that stays one; a stage's root is a mount that is attached nowhere; one layer alone is
+  // looked at for what it hides, which overlayfs keeps in an attribute.
   "engine/build/source": [
     "base",
     "wire/tar",
     "linux/ffi",
     "linux/path",
+    "linux/xattr",
     "linux/tree",
     "linux/mount",
     "engine/layer",

@@ -65,6 +65,7 @@ export const flags: readonly Flag[] = [
   flag("dns-search", "list", "DNS search domains of containers"),
   flag("exec-opt", "list", "native.cgroupdriver=cgroupfs", { key: "exec-opts" }),
   flag("exec-root", "text", "Where sockets and runtime state are kept (default /run/naru)"),
+  flag("experimental", "flag", "Let clients use what Docker calls experimental: build --squash"),
   flag("feature", "map", "Turn a feature on or off: name=true", { key: null }),
   flag("default-address-pool", "list", "Where networks get subnets: base=10.10.0.0/16,size=24", {
     key: null,
@@ -173,7 +174,6 @@ export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly 
   "cpu-rt-runtime": { value: 0, why: "the parent cgroup's real-time share is the operator's" },
   "cri-containerd": { value: false, why: "there is no containerd" },
   "default-init": { value: "docker-init", why: "init-path names the init program" },
-  experimental: { value: false, why: "there are no experimental features" },
   "ip-forward": { value: true, why: "publishing ports needs it" },
   "ip-forward-no-drop": { value: true, why: "the host's FORWARD policy is never touched" },
   ip6tables: { value: true, why: "containers' IPv6 addresses would be open to everyone" },

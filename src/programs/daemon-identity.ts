@@ -55,6 +55,7 @@ export function identityOf(
       version: VERSION,
       apiVersion: API_VERSION,
       minApiVersion: MIN_API_VERSION,
+      isExperimental: options.experimental,
       gitCommit: COMMIT,
       buildTime: BUILT,
     },

@@ -31,6 +31,7 @@ test("without flags it is the system's engine", () => {
     hosts: [{ kind: "unix", path: "/run/naru/naru.sock" }],
     tls: null,
     liveRestore: true,
+    experimental: false,
     shutdownTimeoutSeconds: 15,
     maxConcurrentDownloads: 3,
     pidFile: "/run/naru/naru.pid",

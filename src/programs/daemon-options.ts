@@ -44,6 +44,7 @@ export interface DaemonOptions {
   readonly registryMirrors: readonly string[];
   readonly labels: readonly string[];
   readonly liveRestore: boolean;
+  readonly experimental: boolean;
   /** Negative: for ever. */
   readonly shutdownTimeoutSeconds: number;
   readonly maxConcurrentDownloads: number;
@@ -112,6 +113,7 @@ function readOptions(given: FlagValues): DaemonOptions {
     ...registryOptionsOf(values),
     labels: labelsOf(listOf(values, "label")),
     liveRestore: values.get("live-restore") !== false,
+    experimental: values.get("experimental") === true,
     shutdownTimeoutSeconds: numberOf(values, "shutdown-timeout") ?? DEFAULT_SHUTDOWN_SECONDS,
     features: featuresOf(values, file),
     seccompProfile: seccompProfileOf(textOf(values, "seccomp-profile")),

@@ -35,6 +35,8 @@ export interface BuildRequest {
   readonly agents: ReadonlyMap<string, string>;
   /** For a registry's domain. */
   readonly credentials: (domain: string) => RegistryCredentials | undefined;
+  /** One layer on top of the target stage's base. */
+  readonly squash: boolean;
   readonly cacheFrom: readonly CacheSource[];
   readonly cacheTo: readonly CacheTarget[];
   /** Only look at the Dockerfile. */

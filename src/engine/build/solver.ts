@@ -26,6 +26,7 @@ import { drawFault, type Fault, Faults } from "./fault.ts";
 import { type BuildPlan, planBuild, type PlannedStage } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
+import { squash } from "./squash.ts";
 import { inlineMember, type SharedCache } from "./shared-cache.ts";
 import { imageConfigOf, type StageState } from "./stage-state.ts";
 import { StageBuilder } from "./stage-builder.ts";
@@ -218,6 +219,7 @@ class Run implements BuildScope {
   readonly #abort: AbortController;
   readonly #events: OrderedEvents;
   readonly #stages = new Map<number, Promise<StageState>>();
+  readonly #bases = new Map<number, StageState>();
   readonly #roots = new Map<string, RootTree>();
   readonly #named = new Map<string, Promise<NamedContext>>();
   readonly #owned: (() => void)[] = [];
@@ -304,7 +306,7 @@ class Run implements BuildScope {
       const states = await Promise.all(all);
       const last = states.at(-1);
       if (last === undefined) throw invalid("dockerfile contains no stages to build");
-      return { id: await this.#keep(last) };
+      return { id: await this.#keep(await this.#finished(last)) };
     } catch (cause) {
       this.#abort.abort(cause);
       this.#events.end();
@@ -335,6 +337,7 @@ class Run implements BuildScope {
     const builder = new StageBuilder(this, planned, { order, first: start });
     try {
       const base = await resolveBase(this, planned, builder);
+      this.#bases.set(planned.index, base.state);
       return await builder.build(base);
     } catch (cause) {
       builder.blame(cause, planned.stage.location);
@@ -345,8 +348,19 @@ class Run implements BuildScope {
     }
   }
 
+  /** The target stage with all its layers here, squashed where that was asked. */
+  async #finished(state: StageState): Promise<StageState> {
+    const { plan, request } = this;
+    await this.ensure(
+      state.layers,
+      (message) => void request.onEvent({ type: "progress", step: plan.total, message }),
+    );
+    const base = this.#bases.get(plan.stages.at(-1)?.index ?? -1);
+    return request.squash && base !== undefined ? await squash(this, { base, state }) : state;
+  }
+
   async #keep(state: StageState): Promise<Digest> {
-    const { request, context, file, plan } = this;
+    const { request, context, file } = this;
     const unused = Object.keys(request.buildArgs).filter(
       (name) => !this.consumed.has(name) && !isPredefined(name),
     );
@@ -354,9 +368,6 @@ class Run implements BuildScope {
       const text = `[Warning] One or more build-args [${unused.join(" ")}] were not consumed\n`;
       await request.onEvent({ type: "notice", text });
     }
-    const tell = (message: object) =>
-      void request.onEvent({ type: "progress", step: plan.total, message });
-    await this.ensure(state.layers, tell);
     const cache = this.taken.cache(this.epochSec);
     const isInline =
       isTrue(request.buildArgs["BUILDKIT_INLINE_CACHE"]) ||

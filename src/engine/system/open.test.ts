@@ -59,6 +59,7 @@ function open(path: string) {
         version: "1.2.3",
         apiVersion: "1.51",
         minApiVersion: "1.24",
+        isExperimental: false,
         gitCommit: "abc",
         buildTime: "",
       },

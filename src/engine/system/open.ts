@@ -39,7 +39,7 @@ export interface EngineIdentity extends Pick<
 > {
   readonly version: Pick<
     VersionInfo,
-    "version" | "apiVersion" | "minApiVersion" | "gitCommit" | "buildTime"
+    "version" | "apiVersion" | "minApiVersion" | "gitCommit" | "buildTime" | "isExperimental"
   >;
 }
 

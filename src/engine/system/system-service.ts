@@ -65,6 +65,8 @@ export interface VersionInfo {
   readonly version: string;
   readonly apiVersion: string;
   readonly minApiVersion: string;
+  /** Clients may have what Docker calls experimental: `build --squash`. */
+  readonly isExperimental: boolean;
   readonly gitCommit: string;
   readonly bunVersion: string;
   readonly os: string;

@@ -1,5 +1,5 @@
 /** `POST /build` as the docker CLI without BuildKit uses it, and the build cache. */
-import { EngineError, kindOf, sentenceOf } from "#base";
+import { EngineError, invalid, kindOf, sentenceOf } from "#base";
 import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
 import type { BuildMessage, BuildPruneReport } from "#wire/docker";
@@ -17,11 +17,19 @@ import type { Routes } from "./routes.ts";
 /** What a quiet build keeps, to tell when it fails. */
 const KEPT_LINES = 1000;
 
-export function buildRoutes(builds: BuildService): Routes {
+/** @param isExperimental whether clients that ask may have what Docker calls experimental */
+export function buildRoutes(builds: BuildService, isExperimental: () => boolean): Routes {
   const transfers = new CacheTransfers();
   return {
     ...transfers.routes(),
-    "POST /build": (call) => build(call, builds, transfers),
+    "POST /build": (call) => {
+      // Our own client knows that the engine can: it asks for events.
+      const { query } = call;
+      if (query.bool("squash") && !query.bool("events") && !isExperimental()) {
+        throw invalid("squash is only supported with experimental mode");
+      }
+      return build(call, builds, transfers);
+    },
     "POST /build/context": (call) => offer(call, builds),
     "POST /build/prune": (call) => prune(call, builds),
   };

@@ -79,15 +79,15 @@ export function createApiServer(services: ApiServices): ApiServer {
       builds: services.builds,
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
-    buildRoutes(services.builds),
+    buildRoutes(services.builds, () => system.version().isExperimental),
     networkRoutes({ networks, containers, defaults }),
     volumeRoutes(services.volumes),
     eventRoutes(events, listeners),
   );
-  const { version, os } = system.version();
+  const { version, os, isExperimental } = system.version();
   const headers = {
     "Api-Version": API_VERSION,
-    "Docker-Experimental": "false",
+    "Docker-Experimental": String(isExperimental),
     Ostype: os,
     Server: `Naru/${version} (${os})`,
   };

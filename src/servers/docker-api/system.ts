@@ -23,8 +23,9 @@ export function systemRoutes(system: SystemService, listeners: Listeners): Route
     "GET /version": (call) => call.json(200, encodeVersion(system.version())),
     "GET /info": async (call) => {
       const info = await system.info();
-      const { version } = system.version();
-      call.json(200, encodeInfo(info, { version, listeners: listeners.count }));
+      const { version, isExperimental } = system.version();
+      const listening = listeners.count;
+      call.json(200, encodeInfo(info, { version, isExperimental, listeners: listening }));
     },
   };
 }

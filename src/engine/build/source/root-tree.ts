@@ -30,9 +30,12 @@ const MISSING = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
 export class RootTree implements SourceTree, Disposable {
   readonly #root: FileDescriptor;
 
-  /** @param lowers mounted layers, topmost first */
-  constructor(lowers: readonly string[]) {
-    this.#root = new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
+  /** @param lowers mounted layers, topmost first; or a detached mount, which is the tree's from now on */
+  constructor(lowers: readonly string[] | FileDescriptor) {
+    this.#root =
+      lowers instanceof FileDescriptor
+        ? lowers
+        : new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
   }
 
   get fd(): number {

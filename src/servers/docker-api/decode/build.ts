@@ -55,6 +55,7 @@ export function decodeBuild(call: Call, caches: ClientCaches | null): BuildOptio
     credentials: decodeRegistryConfig(call.header("x-registry-config")),
     cacheFrom: decodeCacheSources(query.text("cachefrom"), caches),
     cacheTo: decodeCacheTargets(query.text("cacheto"), caches),
+    squash: query.bool("squash"),
     checkOnly: query.bool("check"),
   };
 }
@@ -65,7 +66,6 @@ function refuse({ query }: Call): void {
       "not implemented yet: builds of BuildKit's client sessions: set DOCKER_BUILDKIT=0",
     );
   }
-  if (query.bool("squash")) throw invalid("squash is only supported with experimental mode");
   for (const { Type: type } of decodeOutputs(query.text("outputs"))) {
     if (type !== "image" && type !== "docker") {
       throw notImplemented(`not implemented yet: the build output "${type}" here`);

@@ -17,7 +17,7 @@ export function encodeVersion(version: VersionInfo): wire.SystemVersion {
           ApiVersion: apiVersion,
           Arch: architecture,
           BuildTime: buildTime,
-          Experimental: "false",
+          Experimental: String(version.isExperimental),
           GitCommit: gitCommit,
           // The CLI prints this line under its own name: the runtime is Bun, not Go.
           GoVersion: `bun${version.bunVersion}`,
@@ -36,6 +36,7 @@ export function encodeVersion(version: VersionInfo): wire.SystemVersion {
     Arch: architecture,
     KernelVersion: kernelVersion,
     BuildTime: buildTime,
+    ...(version.isExperimental ? { Experimental: true } : {}),
   };
 }
 
@@ -53,7 +54,7 @@ const HUB = "docker.io";
 
 export function encodeInfo(
   info: SystemInfo,
-  context: { version: string; listeners: number },
+  context: { version: string; isExperimental: boolean; listeners: number },
 ): wire.SystemInfo {
   const { containers } = info;
   return {
@@ -96,7 +97,7 @@ export function encodeInfo(
     NoProxy: info.proxies.none,
     Name: info.hostname,
     Labels: [...info.labels],
-    ExperimentalBuild: false,
+    ExperimentalBuild: context.isExperimental,
     ServerVersion: context.version,
     Runtimes: Object.fromEntries(
       [...info.runtimes].map(([name, { path, args }]) => [

@@ -248,6 +248,7 @@ export const fakeSystem = (): SystemService => ({
     version: "0.1.0",
     apiVersion: "1.51",
     minApiVersion: "1.24",
+    isExperimental: false,
     gitCommit: "abc",
     bunVersion: "1.4.5",
     os: "linux",
