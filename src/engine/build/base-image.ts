@@ -87,7 +87,7 @@ export async function findImage(
   { platform, builder }: { platform: Platform | null; builder: StageBuilder },
 ): Promise<Image> {
   const { request, context, signal } = scope;
-  const here = request.pull ? null : localImage(scope, name);
+  const here = request.pull ? null : localImage(scope, name, platform);
   const suits = (image: Image) =>
     platform === null || platformRank(platform, image.config) !== null;
   if (here !== null && suits(here)) return keep(scope, here);
@@ -100,7 +100,7 @@ export async function findImage(
     signal,
     onProgress: (message) => void builder.progress(message),
   });
-  const image = context.images.resolve(name);
+  const image = localImage(scope, name, platform) ?? context.images.resolve(name);
   if (suits(image)) return keep(scope, image);
   throw invalid(
     `image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${platform === null ? "" : formatPlatform(platform)})`,
@@ -112,9 +112,13 @@ function keep({ lease }: BuildScope, image: Image): Image {
   return image;
 }
 
-function localImage({ context }: BuildScope, name: string): Image | null {
+function localImage(
+  { context }: BuildScope,
+  name: string,
+  platform: Platform | null,
+): Image | null {
   try {
-    return context.images.resolve(name);
+    return context.images.resolve(name, platform);
   } catch (cause) {
     if (kindOf(cause) === "notFound") return null;
     throw cause;

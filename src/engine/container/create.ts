@@ -4,10 +4,10 @@
  */
 import { statSync } from "node:fs";
 
-import { invalid, kindOf, newId, notFound, sentenceOf, shortId } from "#base";
+import { invalid, kindOf, newId, sentenceOf, shortId } from "#base";
 import { checkHealth } from "#engine/health";
-import type { Image } from "#engine/image";
 import type { VolumeChange } from "#engine/volume";
+import { parsePlatform } from "#oci";
 
 import { checkLimits } from "./bandwidth.ts";
 import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
@@ -37,8 +37,11 @@ export function createContainer(
   const { resources, warnings } = checkResources(host.resources, facts);
   warnings.push(...networkWarnings(host, facts.ipv4Forwarding));
   if (request.config.healthcheck) checkHealth(request.config.healthcheck);
-  const image = context.images.resolve(request.config.image);
-  checkPlatform(request, image);
+  const { platform } = request;
+  const image = context.images.resolve(
+    request.config.image,
+    platform === null || platform === "" ? null : parsePlatform(platform),
+  );
   const id = newId();
   const merged = mergeImageConfig(request.config, image.config.config ?? {});
   stopSignalOf(merged);
@@ -162,22 +165,6 @@ function networkWarnings({ networkMode, ports }: HostConfig, forwarding: boolean
     warnings.push("Published ports are discarded when using host network mode");
   }
   return warnings;
-}
-
-/** @throws EngineError "notFound", as Docker says it of an image for another machine */
-function checkPlatform({ platform, config }: CreateRequest, image: Image): void {
-  if (platform === null || platform === "") return;
-  const [os = "", architecture, variant] = platform.toLowerCase().split("/");
-  const actual = image.config;
-  const matches =
-    os === actual.os &&
-    (architecture === undefined || architecture === actual.architecture) &&
-    (variant === undefined || actual.variant === undefined || variant === actual.variant);
-  if (matches) return;
-  throw notFound(
-    `image with reference ${config.image} was found but its platform (${actual.os}/${actual.architecture}) ` +
-      `does not match the specified platform (${platform})`,
-  );
 }
 
 /** Who shares a network shares its name, as far as that container is known by now. */

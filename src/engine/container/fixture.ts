@@ -422,6 +422,7 @@ const image = (run: ImageRunConfig): Image => ({
   sizeBytes: 1,
   lastTagged: null,
   parent: null,
+  indexes: [],
 });
 
 export function openFixture(run: ImageRunConfig = { Cmd: ["sh"] }): Fixture {

@@ -1,14 +1,13 @@
 /** Which images an archive holds: Docker's manifest.json first, else the index of an OCI layout. */
-import { invalid, notFound } from "#base";
+import { invalid, kindOf, notFound } from "#base";
 import {
-  chooseManifest,
   type Descriptor,
   type Digest,
   digestOf,
   formatPlatform,
   formatReference,
-  hostPlatform,
   type ImageConfig,
+  type Index,
   isIndexType,
   isManifestType,
   parseImageConfig,
@@ -21,6 +20,8 @@ import {
 } from "#oci";
 
 import type { ArchivedLayer, ImageArchive } from "./archive.ts";
+import { attestedBy, documentsOf, isPseudo } from "./attestations.ts";
+import { bestFor } from "./platforms.ts";
 
 const IMAGES_LIMIT = 4096;
 const INDEX_DEPTH_LIMIT = 4;
@@ -29,19 +30,35 @@ const INDEX_DEPTH_LIMIT = 4;
 export interface ArchivedImage {
   readonly configBytes: Uint8Array;
   readonly config: ImageConfig;
-  /** Whole names with tags. */
-  readonly names: readonly string[];
   /** Its manifest's bytes, where the archive has one. */
   readonly manifest: Uint8Array | null;
 }
 
-/** @param platform whose images are meant; null: all of Docker's list, or this host's of a layout */
-export async function imagesIn(
+/** What names of an archive stand for: an image, or those platforms of an index that are in it. */
+export interface ArchivedEntry {
+  /** Whole names with tags. */
+  readonly names: readonly string[];
+  /** At least one. */
+  readonly images: readonly ArchivedImage[];
+  /** The index, and the documents of the attestations in it. */
+  readonly index: {
+    readonly bytes: Uint8Array;
+    readonly documents: readonly Uint8Array[];
+  } | null;
+}
+
+/**
+ * An index in the archive is read before Docker's list, which knows one platform of it only.
+ * @param platform whose images are meant; null: all
+ */
+export async function entriesIn(
   archive: ImageArchive,
   platform: Platform | null = null,
-): Promise<ArchivedImage[]> {
-  if (archive.has("manifest.json")) return await dockerImages(archive, platform);
-  if (archive.has("index.json")) return await layoutImages(archive, platform ?? hostPlatform());
+): Promise<ArchivedEntry[]> {
+  const layout = archive.has("index.json") ? parseIndex(archive.document("index.json")) : null;
+  const hasIndexes = layout?.manifests.some(({ mediaType }) => isIndexType(mediaType)) ?? false;
+  if (archive.has("manifest.json") && !hasIndexes) return await dockerImages(archive, platform);
+  if (layout) return await layoutEntries(archive, layout, platform);
   throw invalid("open manifest.json: no such file or directory: this is not an image archive");
 }
 
@@ -74,8 +91,8 @@ function dockerEntries(bytes: Uint8Array): DockerEntry[] {
 async function dockerImages(
   archive: ImageArchive,
   platform: Platform | null,
-): Promise<ArchivedImage[]> {
-  const images: ArchivedImage[] = [];
+): Promise<ArchivedEntry[]> {
+  const entries: ArchivedEntry[] = [];
   const others: string[] = [];
   for (const entry of dockerEntries(archive.document("manifest.json"))) {
     const configBytes = archive.document(entry.Config);
@@ -88,14 +105,14 @@ async function dockerImages(
     for (const name of entry.Layers) layers.push(await archive.layer(name));
     checkLayers(config, layers);
     const names = entry.RepoTags.map((tag) => formatReference(withDefaultTag(parseReference(tag))));
-    images.push({ configBytes, config, names, manifest: null });
+    entries.push({ names, images: [{ configBytes, config, manifest: null }], index: null });
   }
-  if (platform !== null && images.length === 0 && others.length > 0) {
+  if (platform !== null && entries.length === 0 && others.length > 0) {
     throw notFound(
       `no image in the archive matches the requested platform (${formatPlatform(platform)}): it holds ${others.join(", ")}`,
     );
   }
-  return images;
+  return entries;
 }
 
 function checkLayers(config: ImageConfig, layers: readonly ArchivedLayer[]): void {
@@ -112,50 +129,112 @@ function checkLayers(config: ImageConfig, layers: readonly ArchivedLayer[]): voi
   }
 }
 
-/** A manifest of the layout and what its index calls it. */
+async function layoutEntries(
+  archive: ImageArchive,
+  layout: Index,
+  platform: Platform | null,
+): Promise<ArchivedEntry[]> {
+  const entries = new Map<Digest, ArchivedEntry>();
+  for (const descriptor of layout.manifests) {
+    const names = namesOf(descriptor);
+    const before = entries.get(descriptor.digest);
+    if (before) {
+      entries.set(descriptor.digest, { ...before, names: [...before.names, ...names] });
+      continue;
+    }
+    if (isPseudo(descriptor)) continue;
+    const entry = await entryOf(archive, descriptor, platform);
+    if (entry) {
+      const all = [...new Set([...names, ...entry.names])];
+      entries.set(descriptor.digest, { ...entry, names: all });
+    }
+  }
+  if (entries.size === 0 && platform !== null) {
+    throw notFound(`no matching manifest for ${formatPlatform(platform)} in the archive's index`);
+  }
+  return [...entries.values()];
+}
+
+/** null for what is no image, or none for the platform. */
+async function entryOf(
+  archive: ImageArchive,
+  descriptor: Descriptor,
+  platform: Platform | null,
+): Promise<ArchivedEntry | null> {
+  const { mediaType, digest } = descriptor;
+  if (!isIndexType(mediaType)) {
+    const image = isManifestType(mediaType) ? await imageOf(archive, descriptor) : null;
+    const images = image ? meantBy(platform, [image]) : [];
+    return images.length === 0 ? null : { names: [], images, index: null };
+  }
+  const found = manifestsUnder(archive, descriptor);
+  const whole: { found: Found; image: ArchivedImage }[] = [];
+  for (const one of found) {
+    if (isPseudo(one.descriptor) || attestedBy(one.descriptor) !== null) continue;
+    const image = await imageOf(archive, one.descriptor);
+    if (image) whole.push({ found: one, image });
+  }
+  const images = meantBy(
+    platform,
+    whole.map(({ image }) => image),
+  );
+  if (images.length === 0) return null;
+  const kept = new Set(
+    whole.flatMap(({ found: one, image }) => (images.includes(image) ? one.descriptor.digest : [])),
+  );
+  const documents = found.flatMap((one) => {
+    const subject = attestedBy(one.descriptor);
+    return subject !== null && kept.has(subject) ? documentsIn(archive, one.descriptor) : [];
+  });
+  const names = found.flatMap((one) => (kept.has(one.descriptor.digest) ? one.names : []));
+  return { names, images, index: { bytes: archive.documentOf(digest), documents } };
+}
+
+/** All, or what suits a platform best. */
+function meantBy(platform: Platform | null, images: ArchivedImage[]): ArchivedImage[] {
+  if (platform === null) return images;
+  const best = bestFor(platform, images);
+  return best ? [best] : [];
+}
+
+/** All documents of an attestation; none when one is missing. */
+function documentsIn(archive: ImageArchive, descriptor: Descriptor): Uint8Array[] {
+  try {
+    const bytes = archive.documentOf(descriptor.digest);
+    const document = parseManifestDocument(bytes, descriptor.mediaType);
+    if (document.kind !== "manifest") return [];
+    const parts = documentsOf(document.manifest);
+    return [bytes, ...parts.map(({ digest }) => archive.documentOf(digest))];
+  } catch (thrown) {
+    if (kindOf(thrown) === "notFound" || kindOf(thrown) === "invalid") return [];
+    throw thrown;
+  }
+}
+
+/** A manifest somewhere under an index, and what the indexes call it. */
 interface Found {
   readonly descriptor: Descriptor;
   readonly names: readonly string[];
 }
 
-async function layoutImages(archive: ImageArchive, wanted: Platform): Promise<ArchivedImage[]> {
-  const index = parseIndex(archive.document("index.json"));
-  const found = index.manifests.flatMap((descriptor) =>
-    manifestsOf({ archive, wanted }, descriptor, 1),
-  );
-  const byDigest = new Map<Digest, Found>();
-  for (const { descriptor, names } of found) {
-    if (descriptor.platform && platformRank(wanted, descriptor.platform) === null) continue;
-    const before = byDigest.get(descriptor.digest)?.names ?? [];
-    byDigest.set(descriptor.digest, { descriptor, names: [...before, ...names] });
-  }
-  if (byDigest.size === 0) {
-    throw notFound(`no matching manifest for ${formatPlatform(wanted)} in the archive's index`);
-  }
-  const images: ArchivedImage[] = [];
-  for (const one of byDigest.values()) images.push(await layoutImage(archive, one));
-  return images;
-}
-
-/** The manifests a descriptor leads to: itself, or the best of the index it names. */
-function manifestsOf(
-  search: { archive: ImageArchive; wanted: Platform },
-  descriptor: Descriptor,
-  depth: number,
-): Found[] {
-  const { archive, wanted } = search;
-  const names = namesOf(descriptor);
-  if (isManifestType(descriptor.mediaType)) return [{ descriptor, names }];
-  if (!isIndexType(descriptor.mediaType)) return [];
-  if (depth > INDEX_DEPTH_LIMIT) throw invalid("invalid index: nested too deeply");
-  const { manifests } = parseIndex(archive.documentOf(descriptor.digest));
-  const best = chooseManifest(manifests, wanted);
-  // An index of an index, or entries that name no platform: each is followed.
-  const next = best ? [best] : manifests.filter(({ platform }) => platform === undefined);
-  return next
-    .filter(({ digest }) => archive.has(`blobs/sha256/${digest.slice("sha256:".length)}`))
-    .flatMap((inner) => manifestsOf(search, inner, depth + 1))
-    .map((inner) => ({ ...inner, names: [...names, ...inner.names] }));
+/** The manifests under an index that are in the archive, through indexes in it; each document is read once. */
+function manifestsUnder(archive: ImageArchive, top: Descriptor): Found[] {
+  const found = new Map<Digest, Found>();
+  const seen = new Set<Digest>();
+  const walk = ({ digest }: Descriptor, depth: number): void => {
+    if (depth > INDEX_DEPTH_LIMIT) throw invalid("invalid index: nested too deeply");
+    if (seen.has(digest)) return;
+    seen.add(digest);
+    for (const entry of parseIndex(archive.documentOf(digest)).manifests) {
+      if (!archive.has(`blobs/sha256/${entry.digest.slice("sha256:".length)}`)) continue;
+      if (isIndexType(entry.mediaType)) walk(entry, depth + 1);
+      if (!isManifestType(entry.mediaType) || found.has(entry.digest)) continue;
+      found.set(entry.digest, { descriptor: entry, names: namesOf(entry) });
+      if (found.size > IMAGES_LIMIT) throw invalid("invalid index: too many manifests");
+    }
+  };
+  walk(top, 1);
+  return [...found.values()];
 }
 
 const NAME_ANNOTATIONS = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
@@ -174,10 +253,20 @@ function namesOf({ annotations }: Descriptor): string[] {
   return [];
 }
 
-async function layoutImage(
+/** null when a part of it is not in the archive, as with the platforms that were not saved. */
+async function imageOf(
   archive: ImageArchive,
-  { descriptor, names }: Found,
-): Promise<ArchivedImage> {
+  descriptor: Descriptor,
+): Promise<ArchivedImage | null> {
+  try {
+    return await wholeImage(archive, descriptor);
+  } catch (thrown) {
+    if (kindOf(thrown) === "notFound") return null;
+    throw thrown;
+  }
+}
+
+async function wholeImage(archive: ImageArchive, descriptor: Descriptor): Promise<ArchivedImage> {
   const bytes = archive.documentOf(descriptor.digest);
   const document = parseManifestDocument(bytes, descriptor.mediaType);
   if (document.kind !== "manifest") throw invalid("invalid manifest: it is not an image manifest");
@@ -188,5 +277,5 @@ async function layoutImage(
   const layers: ArchivedLayer[] = [];
   for (const layer of manifest.layers) layers.push(await archive.layerOf(layer.digest));
   checkLayers(config, layers);
-  return { configBytes, config, names: [...new Set(names)], manifest: bytes };
+  return { configBytes, config, manifest: bytes };
 }

@@ -14,6 +14,8 @@ export interface Image {
   /** When a name was last given to it here, or null. */
   readonly lastTagged: Date | null;
   readonly parent: Digest | null;
+  /** The indexes that it is a platform of. */
+  readonly indexes: readonly Digest[];
 }
 
 /** Docker's progress messages of pull, load, import and push, as its JSON lines say them. */
@@ -63,22 +65,48 @@ export interface ImageHistoryEntry {
   readonly comment: string;
 }
 
-/** An image's manifest, what its documents take beside its layers, and who uses it. */
+/** One manifest of an image: its only one, or one of its index, whether it is here or not. */
+export interface ManifestSummary {
+  readonly descriptor: Descriptor;
+  readonly kind: "image" | "attestation" | "unknown";
+  readonly isAvailable: boolean;
+  /** Config, manifest and other documents; layers are kept once, in the form that containers mount. */
+  readonly contentBytes: number;
+  /** Of an image. */
+  readonly platform?: Platform;
+  readonly unpackedBytes: number;
+  readonly containerIds: readonly string[];
+  /** The manifest that an attestation is of. */
+  readonly attested?: Digest;
+}
+
+/** What an image or a whole index consists of, and who uses it. */
 export interface ImageUsage {
   readonly descriptor: Descriptor;
-  /** Config and manifest; layers are kept once, in the form that containers mount. */
-  readonly contentBytes: number;
+  readonly manifests: readonly ManifestSummary[];
   readonly containerIds: readonly string[];
 }
 
 export interface ImageService {
-  /** By name, digest, whole id or unique prefix of one. @throws EngineError "notFound": `No such image: …` */
-  resolve(nameOrId: string): Image;
-  list(filters?: ImageFilters, options?: { all?: boolean }): Image[];
-  history(nameOrId: string): ImageHistoryEntry[];
+  /**
+   * By name, digest, whole id or unique prefix of one; of several platforms the one that is asked for, or this host's.
+   * @throws EngineError "notFound": `No such image: …`, or that it is not for this platform
+   */
+  resolve(nameOrId: string, platform?: Platform | null): Image;
+  /** True when a name means this image, or an index that it is a platform of. */
+  isCalled(id: Digest, name: string): boolean;
+  /** @param options.byIndex an image whose names stand for several indexes comes once for each */
+  list(filters?: ImageFilters, options?: { all?: boolean; byIndex?: boolean }): Image[];
+  history(nameOrId: string, platform?: Platform | null): ImageHistoryEntry[];
   tag(request: { source: string; repository: string; tag: string }): void;
   /** `docker rmi`. @throws EngineError "conflict" in Docker's words when containers or several names hold it */
-  remove(request: { name: string; force: boolean; prune: boolean }): Promise<DeletedImage[]>;
+  remove(request: {
+    name: string;
+    force: boolean;
+    prune: boolean;
+    /** Only these platforms of an index. */
+    platforms?: readonly Platform[];
+  }): Promise<DeletedImage[]>;
   pull(request: {
     reference: string;
     platform?: Platform;
@@ -89,6 +117,7 @@ export interface ImageService {
   }): Promise<void>;
   push(request: {
     reference: string;
+    platform?: Platform;
     credentials?: RegistryCredentials;
     signal: AbortSignal;
     onProgress: OnProgress;
@@ -138,7 +167,8 @@ export interface ImageService {
     readonly layersSizeBytes: number;
     readonly sharedSizeBytes: ReadonlyMap<Digest, number>;
   };
-  manifestOf(image: Image): ImageUsage;
+  /** @param name what it was asked by, where that may say which index is meant */
+  usageOf(image: Image, name?: string): ImageUsage;
   /** A build's result: all its layers are here, and held. References are whole. */
   addBuilt(request: { config: ImageConfig; references: readonly string[] }): Promise<Digest>;
   /** What is under a name at a registry, an image or a build's cache; nothing of it is stored. */

@@ -1,22 +1,17 @@
 /** `docker images` and `docker history`. */
 import { EngineError } from "#base";
-import {
-  type Digest,
-  familiarName,
-  familiarReference,
-  type ImageConfig,
-  parseReference,
-} from "#oci";
+import { familiarName, familiarReference, type ImageConfig, parseReference } from "#oci";
 
-import type { ImageContext } from "./context.ts";
+import { type ImageContext, sizeOfLayers } from "./context.ts";
 import type { Image, ImageFilters, ImageHistoryEntry } from "./image-service.ts";
+import { imagesOf } from "./platforms.ts";
 import { resolveImage } from "./resolve.ts";
 
 /** Newest first. An image whose config is damaged is left out: pulling or loading it again repairs it. */
 export function listImages(
   context: ImageContext,
   filters: ImageFilters,
-  options: { all?: boolean },
+  options: { all?: boolean; byIndex?: boolean },
 ): Image[] {
   const { records } = context;
   const bound = (name: string): number =>
@@ -26,33 +21,61 @@ export function listImages(
   const until = filters.until?.getTime() ?? Number.POSITIVE_INFINITY;
   return records
     .ids()
-    .flatMap((id) => readable(context, id))
+    .flatMap((id) => records.getReadable(id) ?? [])
     .filter(({ config }) => {
       const created = createdMs(config);
       return created < before && created > since && created < until;
     })
     .filter(({ config }) => hasLabels(config, filters.labels ?? []))
     .filter((image) => isShown(context, image, { all: options.all ?? false, filters }))
+    .flatMap((image) => (options.byIndex === true ? perIndex(context, image) : [image]))
+    .map((image) => withSizeOfIndex(context, image))
     .flatMap((image) => withMatchingNames(image, filters.references))
     .sort((left, right) => createdMs(right.config) - createdMs(left.config));
 }
 
-function readable({ records }: ImageContext, id: Digest): Image[] {
-  try {
-    return [records.get(id)];
-  } catch (thrown) {
-    if (thrown instanceof EngineError) return [];
-    throw thrown;
-  }
+/** True for a platform of an index whose names mean another one. */
+const isPlatformOnly = (records: ImageContext["records"], image: Image): boolean =>
+  image.indexes.length > 0 &&
+  image.repoDigests.every((name) => records.indexes.indexOfName(name) === null);
+
+/** An image whose names stand for several indexes, once for each. */
+function perIndex({ records }: ImageContext, image: Image): Image[] {
+  if (image.indexes.length === 0) return [image];
+  const groups = Map.groupBy([...image.references, ...image.repoDigests], (name) =>
+    records.indexes.indexOfName(name),
+  );
+  const alone = groups.get(null) ?? [];
+  groups.delete(null);
+  if (groups.size < 2) return [image];
+  return [...groups].map(([index, own], position) => {
+    const names = position === 0 ? [...own, ...alone] : own;
+    return {
+      ...image,
+      indexes: index === null ? [] : [index],
+      references: names.filter((name) => !name.includes("@")),
+      repoDigests: names.filter((name) => name.includes("@")),
+    };
+  });
 }
 
-/** Intermediate images (unnamed, with children) are for `--all` only. */
+/** Its index's name is listed once, with what all of its platforms take; a shared layer counts once. */
+function withSizeOfIndex(context: ImageContext, image: Image): Image {
+  if (image.indexes.length === 0) return image;
+  const members = image.indexes.flatMap((index) => imagesOf(context, index));
+  if (members.length < 2) return image;
+  const diffIds = new Set(members.flatMap(({ config }) => config.rootfs.diff_ids));
+  return { ...image, sizeBytes: sizeOfLayers(context, [...diffIds]) };
+}
+
+/** Intermediate images (unnamed, with children) are for `--all` only; a platform is listed with its index. */
 function isShown(
   { records }: ImageContext,
   image: Image,
   { all, filters }: { all: boolean; filters: ImageFilters },
 ): boolean {
   const isNamed = image.references.length > 0;
+  if (!isNamed && isPlatformOnly(records, image)) return false;
   if (filters.dangling === true && isNamed) return false;
   if (filters.dangling === false && !isNamed) return false;
   const isUnnamed = !isNamed && image.repoDigests.length === 0;
@@ -117,9 +140,7 @@ export function createdMs({ created }: Pick<ImageConfig, "created">): number {
 }
 
 /** What an image was made of, newest first. */
-export function historyOf(context: ImageContext, nameOrId: string): ImageHistoryEntry[] {
-  const { records, layers } = context;
-  const image = records.get(resolveImage(records, nameOrId));
+export function historyOf({ layers }: ImageContext, image: Image): ImageHistoryEntry[] {
   const diffIds = [...image.config.rootfs.diff_ids];
   const entries = (image.config.history ?? []).map((entry): ImageHistoryEntry => {
     const diffId = entry.empty_layer === true ? undefined : diffIds.shift();

@@ -2,10 +2,11 @@
 import { notFound, shortId } from "#base";
 import { type Digest, digestHex, digestOf, familiarReference, parseReference } from "#oci";
 
-import { type ArchivedImage, imagesIn } from "./archive-images.ts";
+import { type ArchivedEntry, entriesIn } from "./archive-images.ts";
 import { readArchive } from "./archive.ts";
 import { announce, type ImageContext, sizeOfLayers } from "./context.ts";
 import type { ImageService, OnProgress } from "./image-service.ts";
+import type { IndexMember } from "./index-records.ts";
 import { layerProgress } from "./progress.ts";
 
 type LoadRequest = Parameters<ImageService["load"]>[0];
@@ -27,9 +28,9 @@ export async function load(context: ImageContext, request: LoadRequest): Promise
       },
       onWritten: (diffId) => arrived.push(diffId),
     });
-    const images = await imagesIn(archive, request.platform ?? null);
-    if (images.length === 0) throw notFound("no image in the archive");
-    for (const image of images) await keep(context, image, onProgress);
+    const entries = await entriesIn(archive, request.platform ?? null);
+    if (entries.length === 0) throw notFound("no image in the archive");
+    for (const entry of entries) await keep(context, entry, onProgress);
   } finally {
     // What no image came to need goes when the hold ends.
     context.gc.release({ layers: arrived });
@@ -43,23 +44,39 @@ const layerLabel = (name: string): string =>
 
 async function keep(
   context: ImageContext,
-  image: ArchivedImage,
+  { names, images, index }: ArchivedEntry,
   onProgress: OnProgress,
 ): Promise<void> {
   const { records, content, clock } = context;
-  const { config, configBytes, names, manifest } = image;
-  const id = digestOf(configBytes);
-  await content.writeDocument(configBytes);
-  const manifestDigest = manifest ? (await content.writeDocument(manifest)).digest : null;
+  const members: IndexMember[] = [];
+  for (const { configBytes, manifest } of images) {
+    const imageId = (await content.writeDocument(configBytes)).digest;
+    if (manifest)
+      members.push({ manifest: (await content.writeDocument(manifest)).digest, imageId });
+  }
+  const documents = index ? [index.bytes, ...index.documents] : [];
+  const [indexDigest = null, ...blobs] = await Promise.all(
+    documents.map(async (bytes) => (await content.writeDocument(bytes)).digest),
+  );
+  const ids = images.map(({ configBytes }) => digestOf(configBytes));
   const renamed = names.flatMap((name) => {
     const before = records.idOfName(name);
-    return before && before !== id ? [{ name, before }] : [];
+    const isSame = before === null || ids.includes(before) || isOf(context, name, indexDigest);
+    return isSame ? [] : [{ name, before }];
   });
   records.transact(() => {
-    const diffIds = config.rootfs.diff_ids;
-    const sizeBytes = sizeOfLayers(context, diffIds);
-    records.add({ id, diffIds, sizeBytes, parent: null, manifest: manifestDigest });
-    for (const name of names) records.setName(name, id, clock.now());
+    for (const [position, { config, manifest }] of images.entries()) {
+      const id = ids[position];
+      const diffIds = config.rootfs.diff_ids;
+      const sizeBytes = sizeOfLayers(context, diffIds);
+      const manifestDigest = manifest ? digestOf(manifest) : null;
+      if (id) records.add({ id, diffIds, sizeBytes, parent: null, manifest: manifestDigest });
+    }
+    const [first] = ids;
+    // Without a name nobody could ask for the index: each of its images is one by itself.
+    if (!first || names.length === 0) return;
+    for (const name of names) records.setName(name, first, clock.now(), indexDigest);
+    if (indexDigest) records.addToIndex(indexDigest, { members, blobs });
   });
   for (const { name, before } of renamed) {
     onProgress({
@@ -69,6 +86,11 @@ async function keep(
   for (const name of names) {
     onProgress({ stream: `Loaded image: ${familiarReference(parseReference(name))}\n` });
   }
-  if (names.length === 0) onProgress({ stream: `Loaded image ID: ${id}\n` });
-  announce(context, { action: "load", actorId: id, name: id, imageId: id });
+  for (const id of ids) {
+    if (names.length === 0) onProgress({ stream: `Loaded image ID: ${id}\n` });
+    announce(context, { action: "load", actorId: id, name: id, imageId: id });
+  }
 }
+
+const isOf = ({ records }: ImageContext, name: string, index: Digest | null): boolean =>
+  index !== null && records.indexes.indexOfName(name) === index;

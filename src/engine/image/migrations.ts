@@ -40,4 +40,25 @@ export const imageMigrations: readonly Migration[] = [
         PRIMARY KEY (diff_id, repository, digest)
       ) WITHOUT ROWID;`,
   },
+  {
+    id: "image/2",
+    sql: `
+      -- The index a name stands for, where it stands for several platforms; image_id is the one that suits this host.
+      ALTER TABLE image_names ADD COLUMN index_digest TEXT;
+      CREATE INDEX image_names_by_index ON image_names (index_digest) WHERE index_digest IS NOT NULL;
+      -- The platforms of an index that are here.
+      CREATE TABLE index_images (
+        index_digest TEXT NOT NULL,
+        manifest TEXT NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        PRIMARY KEY (index_digest, manifest)
+      ) WITHOUT ROWID;
+      CREATE INDEX index_images_by_image ON index_images (image_id);
+      -- Whole documents of an index that are no images, as they came: attestations and what they consist of.
+      CREATE TABLE index_blobs (
+        index_digest TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (index_digest, digest)
+      ) WITHOUT ROWID;`,
+  },
 ];

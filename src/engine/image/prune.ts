@@ -25,7 +25,7 @@ export async function pruneImages(
     const deleted: DeletedImage[] = [];
     for (const id of context.records.ids()) {
       request.signal.throwIfAborted();
-      const image = readable(context, id);
+      const image = context.records.getReadable(id);
       if (image === null || !isMeant(context, image, request)) continue;
       const { references, repoDigests } = image;
       const names = [...references, ...repoDigests];
@@ -69,20 +69,12 @@ function chainSizes({ records, layers }: ImageContext): Map<Digest, number> {
   return sizes;
 }
 
-/** null when it went with another, or is damaged: an image nobody can read is nobody's to prune. */
-function readable({ records }: ImageContext, id: Digest): Image | null {
-  try {
-    return records.has(id) ? records.get(id) : null;
-  } catch (error) {
-    if (error instanceof EngineError) return null;
-    throw error;
-  }
-}
-
 function isMeant({ records }: ImageContext, image: Image, request: PruneRequest): boolean {
   const { danglingOnly, until, labels, withoutLabels } = request;
   const isUnnamed = image.references.length + image.repoDigests.length === 0;
   if (isUnnamed && records.children(image.id).length > 0) return false;
+  // A platform of an index goes with the index's names.
+  if (isUnnamed && image.indexes.length > 0) return false;
   if (danglingOnly && image.references.length > 0) return false;
   if (until !== null && createdMs(image.config) > until.getTime()) return false;
   if (!hasLabels(image.config, labels)) return false;

@@ -19,6 +19,7 @@ import {
   formatReference,
   hostPlatform,
   type ImageConfig,
+  type Index,
   isConfigType,
   isLayerType,
   type Manifest,
@@ -33,6 +34,7 @@ import {
   withDefaultTag,
 } from "#oci";
 
+import { attestationsOf, fetchAttestations } from "./attestations.ts";
 import { announce, type ImageContext, sizeOfLayers } from "./context.ts";
 import type { ImageService, OnProgress } from "./image-service.ts";
 import { layerProgress } from "./progress.ts";
@@ -69,12 +71,15 @@ interface OnePull {
   readonly onProgress: OnProgress;
 }
 
-/** A manifest of one platform, and the digest people know it by: its index's, if it came from one. */
+/** A manifest of one platform, and the index it came from, if it did. */
 interface Chosen {
   readonly manifest: Manifest;
   readonly document: FetchedManifest;
-  readonly shownDigest: Digest;
+  readonly index: { readonly fetched: FetchedManifest; readonly content: Index } | null;
 }
+
+/** The digest people know it by. */
+const shownDigest = ({ document, index }: Chosen): Digest => (index?.fetched ?? document).digest;
 
 async function pullOne(context: ImageContext, request: OnePull): Promise<void> {
   const { reference, onProgress } = request;
@@ -86,7 +91,7 @@ async function pullOne(context: ImageContext, request: OnePull): Promise<void> {
   const { manifest } = chosen;
   checkTypes(manifest);
   using lease = context.gc.lease();
-  lease.keep({ blobs: [manifest.config.digest, chosen.document.digest] });
+  lease.keep({ blobs: [manifest.config.digest, chosen.document.digest, shownDigest(chosen)] });
   const configBytes = await configOf(context, request, manifest.config);
   const config = parseImageConfig(configBytes);
   checkConfig(config, { manifest, request });
@@ -94,8 +99,15 @@ async function pullOne(context: ImageContext, request: OnePull): Promise<void> {
   await fetchLayers(context, { request, manifest, config });
   await context.content.writeDocument(configBytes);
   await context.content.writeDocument(chosen.document.bytes);
-  const isNew = record(context, { reference, chosen, config });
-  onProgress({ status: `Digest: ${chosen.shownDigest}` });
+  if (chosen.index) await context.content.writeDocument(chosen.index.fetched.bytes);
+  const attestations = await fetchAttestations(context, {
+    repository,
+    attestations: chosen.index ? attestationsOf(chosen.index.content, chosen.document.digest) : [],
+    lease,
+    signal,
+  });
+  const isNew = record(context, { reference, chosen, config, attestations });
+  onProgress({ status: `Digest: ${shownDigest(chosen)}` });
   const verdict = isNew ? "Downloaded newer image for" : "Image is up to date for";
   onProgress({ status: `Status: ${verdict} ${familiarReference(reference)}` });
   announce(context, {
@@ -111,11 +123,7 @@ async function choose(request: OnePull, fetched: FetchedManifest): Promise<Chose
   const { reference, repository, signal, platform = hostPlatform() } = request;
   const document = parseManifestDocument(fetched.bytes, fetched.mediaType);
   if (document.kind !== "index") {
-    return {
-      manifest: manifestIn(document, reference),
-      document: fetched,
-      shownDigest: fetched.digest,
-    };
+    return { manifest: manifestIn(document, reference), document: fetched, index: null };
   }
   const descriptor = chooseManifest(document.index.manifests, platform);
   if (!descriptor) {
@@ -127,7 +135,7 @@ async function choose(request: OnePull, fetched: FetchedManifest): Promise<Chose
   const inner = await repository.manifest(descriptor.digest, { signal, sizeBytes });
   const innerDocument = parseManifestDocument(inner.bytes, descriptor.mediaType);
   const manifest = manifestIn(innerDocument, reference);
-  return { manifest, document: inner, shownDigest: fetched.digest };
+  return { manifest, document: inner, index: { fetched, content: document.index } };
 }
 
 function manifestIn(document: ManifestDocument, reference: Reference): Manifest {
@@ -218,25 +226,45 @@ async function fetchLayers(
 /** Makes the image and its names visible at once. False when the name meant this image already. */
 function record(
   context: ImageContext,
-  request: { reference: Reference; chosen: Chosen; config: ImageConfig },
+  request: {
+    reference: Reference;
+    chosen: Chosen;
+    config: ImageConfig;
+    attestations: readonly Digest[];
+  },
 ): boolean {
-  const { reference, chosen, config } = request;
+  const { reference, chosen, config, attestations } = request;
   const { records, clock } = context;
-  const { manifest, document, shownDigest } = chosen;
+  const { manifest, document } = chosen;
   const id = manifest.config.digest;
   const diffIds = config.rootfs.diff_ids;
   const repository = repositoryOf(reference);
   const name = storedName(reference);
-  const isNew = records.idOfName(name) !== id;
+  const index = chosen.index?.fetched.digest ?? null;
+  const isNew = !isHere(context, { name, id, index });
   records.transact(() => {
     const sizeBytes = sizeOfLayers(context, diffIds);
     records.add({ id, diffIds, sizeBytes, parent: null, manifest: document.digest });
-    for (const [index, descriptor] of manifest.layers.entries()) {
-      const diffId = diffIds[index];
+    for (const [position, descriptor] of manifest.layers.entries()) {
+      const diffId = diffIds[position];
       if (diffId) records.addLayerBlob({ diffId, repository, descriptor });
     }
-    records.setName(`${repository}@${shownDigest}`, id, clock.now());
-    if (reference.digest === null) records.setName(name, id, clock.now());
+    records.setName(`${repository}@${shownDigest(chosen)}`, id, clock.now(), index);
+    if (reference.digest === null) records.setName(name, id, clock.now(), index);
+    if (index !== null) {
+      const members = [{ manifest: document.digest, imageId: id }];
+      records.addToIndex(index, { members, blobs: attestations });
+    }
   });
   return isNew;
+}
+
+/** True when a name stands for this image already: by itself, or as a platform of the same index. */
+function isHere(
+  { records }: ImageContext,
+  { name, id, index }: { name: string; id: Digest; index: Digest | null },
+): boolean {
+  if (records.idOfName(name) === id) return true;
+  if (index === null || records.indexes.indexOfName(name) !== index) return false;
+  return records.indexes.members(index).some(({ imageId }) => imageId === id);
 }

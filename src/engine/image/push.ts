@@ -1,23 +1,30 @@
-/** `docker push`: an image's layers, its config, and the manifest that names them. */
-import { IMAGE_CONFIG_LIMIT_BYTES, invalid, MANIFEST_LIMIT_BYTES, notFound } from "#base";
+/**
+ * `docker push`: an image by its manifest; an index whole if all of it is here, else, as Docker does, the one
+ * platform that is meant. What had to be compressed anew has another digest, so an index may be written anew too.
+ */
+import { conflict, invalid, notFound } from "#base";
 import type { Repository } from "#engine/registry-client";
 import {
   type Descriptor,
   type Digest,
+  digestOf,
   familiarName,
   familiarReference,
-  isConfigType,
-  type Manifest,
-  MEDIA_TYPE,
-  parseManifestDocument,
+  hostPlatform,
+  type Index,
   parseReference,
+  type Platform,
   type Reference,
   repositoryOf,
 } from "#oci";
 
+import { attestationHere, attestationsOf, attestedBy, attesting } from "./attestations.ts";
 import { announce, type ImageContext } from "./context.ts";
 import type { Image, ImageService, OnProgress } from "./image-service.ts";
-import { mountSources, uploadLayers } from "./layer-uploads.ts";
+import { mountSources } from "./layer-uploads.ts";
+import { readIndex, type StoredIndex } from "./manifests.ts";
+import { bestFor, imageFor, imagesOf, isExactly, isMissing } from "./platforms.ts";
+import { pushImage, type PushedManifest } from "./push-image.ts";
 
 type PushRequest = Parameters<ImageService["push"]>[0];
 
@@ -27,117 +34,197 @@ export async function push(context: ImageContext, request: PushRequest): Promise
   const named = parseReference(request.reference);
   if (named.digest !== null) throw invalid("cannot push a digest reference");
   const name = repositoryOf(named);
-  const references = (named.tag === null ? records.tagsOf(name) : [`${name}:${named.tag}`])
-    .map((tag) => ({ reference: parseReference(tag), id: records.idOfName(tag) }))
-    .filter((entry): entry is { reference: Reference; id: Digest } => entry.id !== null);
-  if (references.length === 0) {
+  const tags = (named.tag === null ? records.tagsOf(name) : [`${name}:${named.tag}`]).filter(
+    (tag) => records.idOfName(tag) !== null,
+  );
+  if (tags.length === 0) {
     throw notFound(`An image does not exist locally with the tag: ${familiarName(named)}`);
   }
   onProgress({ status: `The push refers to repository [${name}]` });
-  for (const { reference, id } of references) {
-    const image = records.get(id);
+  for (const tag of tags) {
+    const plan = planOf(context, tag, request.platform ?? null);
+    const diffIds = plan.images.flatMap(({ config }) => config.rootfs.diff_ids);
     using lease = context.gc.lease();
-    lease.keep({ blobs: [id], layers: image.config.rootfs.diff_ids });
+    lease.keep({ blobs: plan.images.map(({ id }) => id), layers: diffIds });
+    const reference = parseReference(tag);
     const { domain, path } = reference;
     await registry.withRepository(
       {
         domain,
         path,
         actions: "pull,push",
-        alsoRead: mountSources(context, image.config.rootfs.diff_ids, named),
+        alsoRead: mountSources(context, diffIds, named),
         signal,
         ...(credentials ? { credentials } : {}),
       },
-      (repository) => new Push(context, { repository, reference, image, signal, onProgress }).run(),
+      (repository) => pushTag(context, { repository, reference, plan, signal, onProgress }),
     );
   }
 }
 
-interface OnePush {
+/** What is sent under a tag. */
+interface Plan {
+  readonly images: readonly [Image, ...Image[]];
+  /** Sent whole. */
+  readonly index: StoredIndex | null;
+  /** The manifests that the images are known by. */
+  readonly manifests: ReadonlyMap<Digest, Digest>;
+  /** The index that one image of it is sent instead of. */
+  readonly insteadOf: StoredIndex | null;
+}
+
+/** @throws EngineError "notFound" for a platform that is not here; "conflict" where Docker will not choose */
+function planOf(context: ImageContext, tag: string, platform: Platform | null): Plan {
+  const { records } = context;
+  const digest = records.indexes.indexOfName(tag);
+  const stored = digest === null ? null : readIndex(context, digest);
+  if (stored === null) {
+    const image = imageFor(context, tag, platform);
+    const manifest = records.factsOf(image.id).manifest;
+    const manifests = new Map(manifest === null ? [] : [[image.id, manifest] as const]);
+    return { images: [image], index: null, insteadOf: null, manifests };
+  }
+  const members = records.indexes.members(stored.descriptor.digest);
+  const manifests = new Map(members.map(({ manifest, imageId }) => [imageId, manifest] as const));
+  const [first, ...others] = imagesOf(context, stored.descriptor.digest);
+  if (!first) throw notFound(`tag does not exist: ${familiarReference(parseReference(tag))}`);
+  const images: Plan["images"] = [first, ...others];
+  const one = (image: Image, insteadOf: StoredIndex | null): Plan => ({
+    images: [image],
+    index: null,
+    manifests,
+    insteadOf,
+  });
+  if (platform !== null) {
+    const exact = images.find(({ config }) => isExactly(platform, config));
+    if (!exact) throw isMissing(familiarReference(parseReference(tag)), platform);
+    return one(exact, null);
+  }
+  if (isWhole(context, stored, new Set(members.map(({ manifest }) => manifest)))) {
+    return { images, index: stored, manifests, insteadOf: null };
+  }
+  const chosen = others.length === 0 ? first : bestFor(hostPlatform(), images);
+  if (chosen) return one(chosen, stored);
+  throw conflict("multiple matching manifests found but no specific platform requested");
+}
+
+/** True when everything that an index lists is here. */
+const isWhole = (
+  context: ImageContext,
+  { index }: StoredIndex,
+  here: ReadonlySet<Digest>,
+): boolean =>
+  index.manifests.every(
+    (descriptor) => here.has(descriptor.digest) || attestationHere(context, descriptor) !== null,
+  );
+
+interface TagPush {
   readonly repository: Repository;
   readonly reference: Reference;
-  readonly image: Image;
+  readonly plan: Plan;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
 
-class Push {
-  readonly #context: ImageContext;
-  readonly #request: OnePush;
-  readonly #name: string;
-  readonly #signal: AbortSignal;
-
-  constructor(context: ImageContext, request: OnePush) {
-    this.#context = context;
-    this.#request = request;
-    this.#name = repositoryOf(request.reference);
-    this.#signal = request.signal;
+async function pushTag(context: ImageContext, push: TagPush): Promise<void> {
+  const { records, clock } = context;
+  const { repository, reference, plan, signal, onProgress } = push;
+  const pushed: PushedManifest[] = [];
+  for (const image of plan.images) {
+    const request = { repository, reference, image, signal, onProgress };
+    pushed.push(await pushImage(context, request, plan.manifests.get(image.id) ?? null));
   }
-
-  async run(): Promise<void> {
-    const { repository, reference, image, onProgress } = this.#request;
-    const { diff_ids: diffIds } = image.config.rootfs;
-    const layers = await uploadLayers(this.#context, { ...this.#request, diffIds });
-    const config = await this.#config();
-    const { bytes, mediaType } = this.#manifest(config, layers);
-    const tag = reference.tag ?? "";
-    const signal = this.#signal;
-    const digest = await repository.putManifest({ tagOrDigest: tag, bytes, mediaType, signal });
-    const { records, clock } = this.#context;
-    records.setName(`${this.#name}@${digest}`, image.id, clock.now());
-    onProgress({ status: `${tag}: digest: ${digest} size: ${bytes.length}` });
-    onProgress({ aux: { Tag: tag, Digest: digest, Size: bytes.length } });
-    announce(this.#context, {
-      action: "push",
-      actorId: familiarReference(reference),
-      name: familiarName(reference),
-      imageId: image.id,
+  const [first] = pushed;
+  if (!first) throw notFound(`tag does not exist: ${familiarReference(reference)}`);
+  const target = plan.index
+    ? await pushIndex(context, { ...push, index: plan.index, pushed })
+    : first;
+  const tag = reference.tag ?? "";
+  const { mediaType, digest, size } = target.descriptor;
+  await repository.putManifest({ tagOrDigest: tag, bytes: target.bytes, mediaType, signal });
+  const name = repositoryOf(reference);
+  // The tag may mean something else by now.
+  const [{ id }] = plan.images;
+  const meant = plan.index ? (records.idOfName(`${name}:${tag}`) ?? id) : id;
+  const index = plan.index?.descriptor.digest ?? null;
+  records.setName(`${name}@${digest}`, meant, clock.now(), index);
+  onProgress({ status: `${tag}: digest: ${digest} size: ${size}` });
+  onProgress({ aux: { Tag: tag, Digest: digest, Size: size } });
+  if (plan.insteadOf) {
+    onProgress({
+      aux: {
+        manifestPushedInsteadOfIndex: true,
+        originalIndex: plan.insteadOf.descriptor,
+        selectedManifest: target.descriptor,
+      },
     });
   }
+  announce(context, {
+    action: "push",
+    actorId: familiarReference(reference),
+    name: familiarName(reference),
+    imageId: id,
+  });
+}
 
-  async #config(): Promise<Descriptor> {
-    const { repository, image } = this.#request;
-    const bytes = this.#context.content.readDocument(image.id, IMAGE_CONFIG_LIMIT_BYTES);
-    if ((await repository.blobSize(image.id, this.#signal)) === null) {
-      const open = () => new Blob([bytes]).stream();
-      await repository.upload({ open, signal: this.#signal });
+/** Sends what an index lists, by digest. @returns the index as it is, or with the new digests of what changed */
+async function pushIndex(
+  context: ImageContext,
+  request: TagPush & { index: StoredIndex; pushed: readonly PushedManifest[] },
+): Promise<PushedManifest> {
+  const { repository, plan, signal, index: stored, pushed } = request;
+  const replaced = new Map<Digest, Descriptor>();
+  for (const [position, { bytes, descriptor }] of pushed.entries()) {
+    const { mediaType, digest: tagOrDigest } = descriptor;
+    await repository.putManifest({ tagOrDigest, bytes, mediaType, signal });
+    const image = plan.images[position];
+    const before = image ? plan.manifests.get(image.id) : undefined;
+    if (before) replaced.set(before, descriptor);
+  }
+  for (const subject of replaced.keys()) {
+    for (const descriptor of attestationsOf(stored.index, subject)) {
+      await pushAttestation(context, request, descriptor);
     }
-    return { mediaType: MEDIA_TYPE.dockerConfig, digest: image.id, size: bytes.length };
   }
+  return withDigests(stored, replaced);
+}
 
-  /** The manifest the image came by, if it still says the truth; else one in Docker's form, as Docker pushes. */
-  #manifest(
-    config: Descriptor,
-    layers: readonly Descriptor[],
-  ): { bytes: Uint8Array<ArrayBuffer>; mediaType: string } {
-    const kept = this.#keptManifest(layers);
-    if (kept) return kept;
-    const isOci = layers.some(({ mediaType }) => mediaType.startsWith("application/vnd.oci."));
-    const mediaType = isOci ? MEDIA_TYPE.ociManifest : MEDIA_TYPE.dockerManifest;
-    const manifest: Manifest = {
-      schemaVersion: 2,
-      mediaType,
-      config: isOci ? { ...config, mediaType: MEDIA_TYPE.ociConfig } : config,
-      layers: layers.map(({ digest, size, mediaType }) => ({ mediaType, size, digest })),
-    };
-    const text = JSON.stringify(manifest, null, 3);
-    return { bytes: new TextEncoder().encode(text), mediaType };
+async function pushAttestation(
+  context: ImageContext,
+  { repository, signal }: TagPush,
+  descriptor: Descriptor,
+): Promise<void> {
+  const here = attestationHere(context, descriptor);
+  if (!here) throw notFound(`content ${descriptor.digest}: not found`);
+  for (const { digest, size } of here.documents) {
+    if ((await repository.blobSize(digest, signal)) === size) continue;
+    const open = () => Bun.file(context.content.pathOf(digest)).stream();
+    await repository.upload({ open, signal });
   }
+  const { mediaType, digest: tagOrDigest } = descriptor;
+  await repository.putManifest({ tagOrDigest, bytes: here.bytes, mediaType, signal });
+}
 
-  #keptManifest(
-    layers: readonly Descriptor[],
-  ): { bytes: Uint8Array<ArrayBuffer>; mediaType: string } | null {
-    const { records, content } = this.#context;
-    const digest = records.factsOf(this.#request.image.id).manifest;
-    if (digest === null || content.sizeOf(digest) === null) return null;
-    const bytes = content.readDocument(digest, MANIFEST_LIMIT_BYTES);
-    const document = parseManifestDocument(bytes);
-    if (document.kind !== "manifest") return null;
-    const { manifest, mediaType } = document;
-    const isSame =
-      isConfigType(manifest.config.mediaType) &&
-      manifest.layers.length === layers.length &&
-      manifest.layers.every((layer, index) => layer.digest === layers[index]?.digest);
-    return isSame ? { bytes, mediaType } : null;
+/** An index whose entries name what took their place; the same bytes where nothing changed. */
+function withDigests(
+  { descriptor, index, bytes }: StoredIndex,
+  replaced: ReadonlyMap<Digest, Descriptor>,
+): PushedManifest {
+  if ([...replaced].every(([before, { digest }]) => before === digest)) {
+    return { bytes, descriptor };
   }
+  const manifests = index.manifests.map((entry) => {
+    const now = replaced.get(entry.digest);
+    if (now) return { ...entry, ...now };
+    const subject = attestedBy(entry);
+    const attested = subject === null ? undefined : replaced.get(subject);
+    return attested ? attesting(entry, attested.digest) : entry;
+  });
+  const content: Index = { ...index, mediaType: descriptor.mediaType, manifests };
+  const written = new TextEncoder().encode(JSON.stringify(content));
+  const { mediaType } = descriptor;
+  return {
+    bytes: written,
+    descriptor: { mediaType, digest: digestOf(written), size: written.length },
+  };
 }

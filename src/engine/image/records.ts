@@ -2,12 +2,21 @@
  * The image room's records: which images there are, what they are called, what they are made of.
  * A whole change (image, layers, names) is one transaction, so nothing half-made is ever visible.
  */
-import { IMAGE_CONFIG_LIMIT_BYTES, notFound, sentenceOf, wrap } from "#base";
+import { EngineError, IMAGE_CONFIG_LIMIT_BYTES, notFound, sentenceOf, wrap } from "#base";
 import type { ContentStore } from "#engine/content";
 import type { Store } from "#engine/store";
-import { chainIdOf, type Descriptor, type Digest, type ImageConfig, parseImageConfig } from "#oci";
+import {
+  chainIdOf,
+  type Descriptor,
+  type Digest,
+  hostPlatform,
+  type ImageConfig,
+  parseImageConfig,
+} from "#oci";
 
 import type { Image } from "./image-service.ts";
+import { IndexRecords } from "./index-records.ts";
+import { bestFor } from "./platforms.ts";
 
 /** Parsed configs kept in memory; a config is a few kilobytes. */
 const CACHED_IMAGES = 2048;
@@ -36,6 +45,7 @@ interface ImageRow {
 }
 
 export class ImageRecords {
+  readonly indexes: IndexRecords;
   readonly #store: Store;
   readonly #content: ContentStore;
   readonly #cache = new Map<Digest, Image>();
@@ -43,6 +53,7 @@ export class ImageRecords {
   constructor(request: { store: Store; content: ContentStore }) {
     this.#store = request.store;
     this.#content = request.content;
+    this.indexes = new IndexRecords(request.store);
   }
 
   transact<T>(work: () => T): T {
@@ -65,6 +76,16 @@ export class ImageRecords {
     if (this.#cache.size >= CACHED_IMAGES) this.#cache.clear();
     this.#cache.set(id, image);
     return image;
+  }
+
+  /** null for an image that is gone, or whose config is damaged: pulling or loading it again repairs it. */
+  getReadable(id: Digest): Image | null {
+    try {
+      return this.has(id) ? this.get(id) : null;
+    } catch (thrown) {
+      if (thrown instanceof EngineError) return null;
+      throw thrown;
+    }
   }
 
   ids(): Digest[] {
@@ -153,23 +174,36 @@ export class ImageRecords {
 
   /** Whose name it is; null when nobody's. */
   idOfName(name: string): Digest | null {
-    const row = this.#store
-      .query<{ image_id: Digest }>("SELECT image_id FROM image_names WHERE name = ?")
-      .get(name);
-    return row?.image_id ?? null;
+    return this.meantBy(name)?.id ?? null;
   }
 
-  /** Gives a name to an image, taking it from another. */
-  setName(name: string, id: Digest, now: Date): void {
-    const before = this.idOfName(name);
+  /** What a name stands for: an image, and the index that it is the default platform of. */
+  meantBy(name: string): { readonly id: Digest; readonly index: Digest | null } | null {
+    const row = this.#store
+      .query<{ image_id: Digest; index_digest: Digest | null }>(
+        "SELECT image_id, index_digest FROM image_names WHERE name = ?",
+      )
+      .get(name);
+    return row ? { id: row.image_id, index: row.index_digest } : null;
+  }
+
+  /**
+   * Gives a name to an image, taking it from another.
+   * @param index what the name stands for, where the image is one platform of several
+   */
+  setName(name: string, id: Digest, now: Date, index: Digest | null = null): void {
+    const { id: before = null, index: indexBefore = null } = this.meantBy(name) ?? {};
     const isDigest = name.includes("@");
     this.#store.transact(() => {
       this.#store
         .query(
-          `INSERT INTO image_names (name, image_id, is_digest) VALUES (?, ?, ?)
-           ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id`,
+          `INSERT INTO image_names (name, image_id, is_digest, index_digest) VALUES (?, ?, ?, ?)
+           ON CONFLICT (name) DO UPDATE SET
+             image_id = excluded.image_id, index_digest = excluded.index_digest`,
         )
-        .run(name, id, isDigest ? 1 : 0);
+        .run(name, id, isDigest ? 1 : 0, index);
+      // Its images stay, each by itself, as an image stays that lost its last name.
+      if (indexBefore !== null && indexBefore !== index) this.indexes.forgetUnnamed(indexBefore);
       if (!isDigest) {
         this.#store
           .query("UPDATE images SET last_tagged_ms = ? WHERE id = ?")
@@ -178,6 +212,40 @@ export class ImageRecords {
     });
     this.#cache.delete(id);
     if (before) this.#cache.delete(before);
+    if (indexBefore !== null && indexBefore !== index) this.#cache.clear();
+  }
+
+  /** Adds what is here of an index, and lets its names mean the platform that suits this host best. */
+  addToIndex(index: Digest, here: Parameters<IndexRecords["add"]>[1]): void {
+    this.#store.transact(() => {
+      this.indexes.add(index, here);
+      this.#chooseDefault(index);
+    });
+    this.#cache.clear();
+  }
+
+  /** Takes a platform out of an index; a name that meant it means another one. */
+  removeFromIndex(index: Digest, imageId: Digest): void {
+    this.#store.transact(() => {
+      this.indexes.removeMember(index, imageId);
+      this.#chooseDefault(index);
+    });
+    this.#cache.clear();
+  }
+
+  /** Forgets an index that has lost its last name. */
+  forgetUnnamedIndex(index: Digest): ReturnType<IndexRecords["forgetUnnamed"]> {
+    const forgotten = this.indexes.forgetUnnamed(index);
+    if (forgotten !== null) this.#cache.clear();
+    return forgotten;
+  }
+
+  #chooseDefault(index: Digest): void {
+    const images = this.indexes
+      .members(index)
+      .flatMap(({ imageId }) => this.getReadable(imageId) ?? []);
+    const best = bestFor(hostPlatform(), images) ?? images[0];
+    if (best) this.indexes.setDefault(index, best.id);
   }
 
   removeName(name: string): void {
@@ -247,7 +315,7 @@ export class ImageRecords {
       .query<{ digest: Digest }>("SELECT DISTINCT diff_id AS digest FROM image_layers")
       .all();
     return {
-      blobs: blobs.map(({ digest }) => digest),
+      blobs: [...blobs.map(({ digest }) => digest), ...this.indexes.needed()],
       layers: layers.map(({ digest }) => digest),
     };
   }
@@ -262,6 +330,7 @@ export class ImageRecords {
       sizeBytes: row.size_bytes,
       lastTagged: row.last_tagged_ms === null ? null : new Date(row.last_tagged_ms),
       parent: row.parent,
+      indexes: this.indexes.containing(row.id),
     };
   }
 

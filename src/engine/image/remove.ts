@@ -2,13 +2,16 @@
  * `docker rmi`, step for step as Docker does it: a name is removed first, the image with its last name, its
  * unnamed parents if asked. What users and other names forbid is said in Docker's words.
  */
-import { conflict, type EngineError, shortId } from "#base";
-import { type Digest, digestHex, familiarReference, parseReference } from "#oci";
+import { conflict, type EngineError, invalid, shortId } from "#base";
+import { type Digest, digestHex, familiarReference, parseReference, type Platform } from "#oci";
 
+import { attestationHere, attestationsOf } from "./attestations.ts";
 import { imageEvent, type ImageContext, type ImageEvent } from "./context.ts";
 import type { DeletedImage, ImageService } from "./image-service.ts";
+import { readIndex } from "./manifests.ts";
+import { imageFor, imagesOf, isExactly, isMissing } from "./platforms.ts";
 import { chainOf } from "./records.ts";
-import { isIdPrefix, resolveImage, storedName } from "./resolve.ts";
+import { isIdPrefix, resolveNamed, storedName } from "./resolve.ts";
 
 type RemoveRequest = Parameters<ImageService["remove"]>[0];
 
@@ -24,12 +27,42 @@ export function removeImage(context: ImageContext, request: RemoveRequest): Dele
   const { records } = context;
   const removal = new Removal(context, request.force);
   records.transact(() => {
-    const id = resolveImage(records, request.name);
+    const { id, index } = resolveNamed(records, request.name);
+    const platforms = request.platforms ?? [];
+    if (platforms.length > 0 && index !== null) {
+      if (!request.force) throw invalid(FORCE_PLATFORMS);
+      const meant = platforms.map((platform) =>
+        memberFor(context, { ...request, index, platform }),
+      );
+      // Without its last platform an index is nothing: its names go with it.
+      if (records.indexes.members(index).some(({ imageId }) => !meant.includes(imageId))) {
+        for (const member of new Set(meant)) removal.platform(index, member);
+        return;
+      }
+    } else {
+      // As Docker without several platforms.
+      if (platforms.length > 1) throw invalid("multiple platforms are not supported");
+      for (const platform of platforms) imageFor(context, request.name, platform);
+    }
     if (isIdPrefix(id, request.name)) removal.byId(id, request.prune);
     else removal.byName(id, request.name, request.prune);
   });
   removal.finish();
   return removal.deleted;
+}
+
+/** Letter for letter, with Docker's own dash. */
+const FORCE_PLATFORMS =
+  "Content will be removed from all images referencing this variant. Use —-force to force delete.";
+
+function memberFor(
+  context: ImageContext,
+  request: { name: string; index: Digest; platform: Platform },
+): Digest {
+  const { name, index, platform } = request;
+  const found = imagesOf(context, index).find(({ config }) => isExactly(platform, config));
+  if (!found) throw isMissing(name, platform);
+  return found.id;
 }
 
 class Removal {
@@ -39,6 +72,8 @@ class Removal {
   readonly #blobs: Digest[] = [];
   readonly #layers: Digest[] = [];
   readonly #events: ImageEvent[] = [];
+  /** Images that may have lost their last name with an index. */
+  readonly #orphans = new Set<Digest>();
 
   constructor(context: ImageContext, force: boolean) {
     this.#context = context;
@@ -46,14 +81,13 @@ class Removal {
   }
 
   byName(id: Digest, asked: string, prune: boolean): void {
-    const { users } = this.#context;
-    const [user] = users.usersOf(id);
-    if (!this.#force && user && isSingleName(this.#names(id))) {
+    const name = storedName(parseReference(asked));
+    const used = this.#usedBy(id, name);
+    if (!this.#force && used && isSingleName(this.#names(id))) {
       throw conflict(
-        `conflict: unable to remove repository reference ${JSON.stringify(asked)} (must force) - container ${shortId(user.id)} is using its referenced image ${shortId(digestHex(id))}`,
+        `conflict: unable to remove repository reference ${JSON.stringify(asked)} (must force) - container ${shortId(used.by)} is using its referenced image ${shortId(digestHex(used.id))}`,
       );
     }
-    const name = storedName(parseReference(asked));
     this.#untag(id, name);
     const repository = repositoryPart(name);
     const ofRepository = this.#names(id).filter((other) => repositoryPart(other) === repository);
@@ -61,7 +95,60 @@ class Removal {
     if (!name.includes("@") && ofRepository.every((other) => other.includes("@"))) {
       for (const other of ofRepository) this.#untag(id, other);
     }
+    for (const orphan of this.#orphans) {
+      const own = this.#names(orphan);
+      const isOfRepository = own.every((other) => other.startsWith(`${repository}@`));
+      if (isOfRepository) for (const other of own) this.#untag(orphan, other);
+    }
     if (this.#names(id).length === 0) this.#delete(id, { prune, quiet: true, force: this.#force });
+    this.#deleteOrphans(id);
+  }
+
+  /** The first container of an image, or of another platform of what its name stands for. */
+  #usedBy(id: Digest, name: string): { readonly id: Digest; readonly by: string } | null {
+    const { records, users } = this.#context;
+    const index = records.indexes.indexOfName(name);
+    const members = index === null ? [] : records.indexes.members(index);
+    for (const candidate of [id, ...members.map(({ imageId }) => imageId)]) {
+      const [user] = users.usersOf(candidate);
+      if (user) return { id: candidate, by: user.id };
+    }
+    return null;
+  }
+
+  /** One platform of an index, whose names go on to stand for the others. */
+  platform(index: Digest, id: Digest): void {
+    const { records, users } = this.#context;
+    const running = users.usersOf(id).find((user) => user.running);
+    if (running) {
+      const sentence = `image is being used by running container ${shortId(running.id)}`;
+      throw conflictError(id, { isHard: true, isUse: true, sentence });
+    }
+    const gone = records.indexes.members(index).filter(({ imageId }) => imageId === id);
+    this.#forgetAttestations(index, gone);
+    // As Docker: all indexes lose it, which is why it has to be forced.
+    for (const one of records.indexes.containing(id)) {
+      const isLast = records.indexes.members(one).every(({ imageId }) => imageId === id);
+      if (!isLast) records.removeFromIndex(one, id);
+    }
+    for (const { manifest } of gone) this.deleted.push({ deleted: manifest });
+    this.#blobs.push(...gone.map(({ manifest }) => manifest));
+    if (this.#names(id).length === 0) {
+      this.#delete(id, { prune: false, quiet: true, force: this.#force });
+    }
+  }
+
+  #forgetAttestations(index: Digest, gone: readonly { readonly manifest: Digest }[]): void {
+    const stored = readIndex(this.#context, index);
+    const descriptors = gone.flatMap(({ manifest }) =>
+      stored ? attestationsOf(stored.index, manifest) : [],
+    );
+    const digests = descriptors.flatMap((descriptor) => {
+      const here = attestationHere(this.#context, descriptor);
+      return [descriptor.digest, ...(here?.documents ?? []).map(({ digest }) => digest)];
+    });
+    this.#context.records.indexes.removeBlobs(index, digests);
+    this.#blobs.push(...digests);
   }
 
   byId(id: Digest, prune: boolean): void {
@@ -72,6 +159,17 @@ class Removal {
       for (const name of names) this.#untag(id, name);
     }
     this.#delete(id, { prune, quiet: false, force: this.#force });
+    this.#deleteOrphans(id);
+  }
+
+  /** The other platforms of an index that lost its last name, unless something else needs them. */
+  #deleteOrphans(removed: Digest): void {
+    const { records } = this.#context;
+    for (const id of this.#orphans) {
+      const isNeeded = id === removed || !records.has(id) || this.#names(id).length > 0;
+      if (isNeeded || records.indexes.containing(id).length > 0) continue;
+      this.#delete(id, { prune: false, quiet: true, force: this.#force });
+    }
   }
 
   /** After the records are committed: the events, and the files, which a crash leaves for the next sweep. */
@@ -89,7 +187,12 @@ class Removal {
   }
 
   #untag(id: Digest, name: string): void {
-    this.#context.records.removeName(name);
+    const { records } = this.#context;
+    const index = records.indexes.indexOfName(name);
+    records.removeName(name);
+    const forgotten = index === null ? null : records.forgetUnnamedIndex(index);
+    this.#blobs.push(...(forgotten?.blobs ?? []));
+    for (const { imageId } of forgotten?.members ?? []) this.#orphans.add(imageId);
     this.deleted.push({ untagged: familiarReference(parseReference(name)) });
     this.#tell("untag", id);
   }

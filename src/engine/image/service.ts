@@ -6,7 +6,14 @@ import type { GarbageCollector } from "#engine/gc";
 import type { LayerStore } from "#engine/layer";
 import type { RegistryClient } from "#engine/registry-client";
 import type { Store } from "#engine/store";
-import { type Digest, familiarReference, formatReference, parseReference, parseTag } from "#oci";
+import {
+  type Digest,
+  familiarReference,
+  formatReference,
+  parseReference,
+  parseTag,
+  type Platform,
+} from "#oci";
 
 import { commitImage } from "./commit.ts";
 import { addBuilt } from "./add-built.ts";
@@ -30,11 +37,13 @@ import { pull } from "./pull.ts";
 import { push } from "./push.ts";
 import { ImageRecords } from "./records.ts";
 import { removeImage } from "./remove.ts";
+import { imageFor } from "./platforms.ts";
 import { fetchDocuments, fetchLayer, pushCache } from "./remote-cache.ts";
-import { resolveImage } from "./resolve.ts";
+import { resolveNamed } from "./resolve.ts";
 import { save } from "./save.ts";
 import { searchImages } from "./search.ts";
-import { manifestOf, usageOfImages } from "./usage.ts";
+import { usageOf } from "./manifests.ts";
+import { usageOfImages } from "./usage.ts";
 
 export interface ImageServiceOptions {
   /** Opened with `imageMigrations`. */
@@ -82,17 +91,23 @@ class Images implements ImageService {
     this.#context = context;
   }
 
-  resolve(nameOrId: string): Image {
-    const { records } = this.#context;
-    return records.get(resolveImage(records, nameOrId));
+  resolve(nameOrId: string, platform?: Platform | null): Image {
+    return imageFor(this.#context, nameOrId, platform);
   }
 
-  list(filters: ImageFilters = {}, options: { all?: boolean } = {}): Image[] {
+  isCalled(id: Digest, name: string): boolean {
+    const { records } = this.#context;
+    const resolved = resolveNamed(records, name);
+    if (resolved.id === id) return true;
+    return resolved.index !== null && records.indexes.containing(id).includes(resolved.index);
+  }
+
+  list(filters: ImageFilters = {}, options: { all?: boolean; byIndex?: boolean } = {}): Image[] {
     return listImages(this.#context, filters, options);
   }
 
-  history(nameOrId: string): ImageHistoryEntry[] {
-    return historyOf(this.#context, nameOrId);
+  history(nameOrId: string, platform?: Platform | null): ImageHistoryEntry[] {
+    return historyOf(this.#context, imageFor(this.#context, nameOrId, platform));
   }
 
   tag(request: { source: string; repository: string; tag: string }): void {
@@ -100,14 +115,14 @@ class Images implements ImageService {
     const target = parseReference(request.repository);
     if (target.digest !== null) throw invalid("refusing to create a tag with a digest reference");
     const tag = request.tag === "" ? (target.tag ?? "latest") : parseTag(request.tag);
-    const id = resolveImage(records, request.source);
+    const { id, index } = resolveNamed(records, request.source);
     const name = formatReference({ ...target, tag });
-    records.setName(name, id, clock.now());
+    records.setName(name, id, clock.now(), index);
     const shown = familiarReference({ ...target, tag });
     announce(this.#context, { action: "tag", actorId: id, name: shown, imageId: id });
   }
 
-  async remove(request: { name: string; force: boolean; prune: boolean }): Promise<DeletedImage[]> {
+  async remove(request: Parameters<ImageService["remove"]>[0]): Promise<DeletedImage[]> {
     return removeImage(this.#context, request);
   }
 
@@ -142,8 +157,8 @@ class Images implements ImageService {
     return usageOfImages(this.#context);
   }
 
-  manifestOf(image: Image): ImageUsage {
-    return manifestOf(this.#context, image);
+  usageOf(image: Image, name?: string): ImageUsage {
+    return usageOf(this.#context, image, name);
   }
 
   async commit(request: Parameters<ImageService["commit"]>[0]): Promise<Digest> {

@@ -7,7 +7,7 @@ import type {
   ListRequest,
   WaitCondition,
 } from "#engine/container";
-import type { Image, ImageService } from "#engine/image";
+import type { ImageService } from "#engine/image";
 import type { NetworkService } from "#engine/network";
 import { atLeast, type ContainerSummary, type ContainerWait } from "#wire/docker";
 import { type Filters, parseInteger, requireFilters } from "#wire/http";
@@ -21,7 +21,7 @@ import type { Routes } from "./routes.ts";
 
 interface Services {
   readonly containers: ContainerService;
-  readonly images: Pick<ImageService, "resolve">;
+  readonly images: Pick<ImageService, "resolve" | "isCalled">;
   readonly networks: Pick<NetworkService, "resolve">;
   readonly defaults: HostDefaults;
 }
@@ -210,23 +210,21 @@ function listRequest(call: Call): ListRequest {
 
 /** The name a container's image was asked by, while it still means that image; then its id. */
 function imageNames(images: Services["images"]): (container: Container) => string {
-  const meant = new Map<string, string>();
+  const meant = new Map<string, boolean>();
   return ({ config: { image }, imageId }) => {
-    let id = meant.get(image);
-    if (id === undefined) {
-      id = imageOf(images, image)?.id ?? "";
-      meant.set(image, id);
-    }
-    return id === imageId || isId(image) ? image : imageId;
+    const key = `${imageId} ${image}`;
+    const isMeant = meant.get(key) ?? isCalled(images, imageId, image);
+    meant.set(key, isMeant);
+    return isMeant || isId(image) ? image : imageId;
   };
 }
 
-/** null for what is untagged or removed since. */
-function imageOf(images: Services["images"], name: string): Image | null {
+/** False for what is untagged or removed since. */
+function isCalled(images: Services["images"], id: Container["imageId"], name: string): boolean {
   try {
-    return images.resolve(name);
+    return images.isCalled(id, name);
   } catch {
-    return null;
+    return false;
   }
 }
 

@@ -19,7 +19,7 @@ const isKind = (text: string): text is Kind => KINDS.some((kind) => kind === tex
 interface Services {
   readonly containers: Pick<ContainerService, "list">;
   readonly volumes: Pick<VolumeService, "usage">;
-  readonly images: Pick<ImageService, "list" | "usage" | "manifestOf">;
+  readonly images: Pick<ImageService, "list" | "usage" | "usageOf">;
   readonly builds: Pick<BuildService, "cacheUsage">;
   /** As `GET /containers/json` tells them. */
   readonly summaries: (
@@ -53,7 +53,7 @@ function imagesOf(
   const all = images.list({}, { all: true }).map((image) =>
     encodeImageSummary(image, call.version, {
       sharedSizeBytes: sharedSizeBytes.get(image.id) ?? 0,
-      containers: images.manifestOf(image).containerIds.length,
+      containers: images.usageOf(image).containerIds.length,
     }),
   );
   return { LayersSize: layersSizeBytes, Images: all };

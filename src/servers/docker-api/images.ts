@@ -1,14 +1,7 @@
 /** Images: list and look, and everything that brings them in or takes them out. */
-import { invalid, noSuch, notFound } from "#base";
-import type { DeletedImage, Image, ImageFilters, ImageService } from "#engine/image";
-import {
-  formatPlatform,
-  parsePlatform,
-  type Platform,
-  parseReference,
-  platformRank,
-  repositoryOf,
-} from "#oci";
+import { invalid } from "#base";
+import type { DeletedImage, ImageFilters, ImageService } from "#engine/image";
+import { parsePlatform, type Platform, parseReference, repositoryOf } from "#oci";
 import {
   atLeast,
   type ImageDeleteItem,
@@ -37,7 +30,8 @@ export function imageRoutes(images: ImageService): Routes {
     "GET /images/json": (call) => list(call, images),
     "GET /images/**:name/json": (call) => inspect(call, images),
     "GET /images/**:name/history": (call) => {
-      call.json(200, images.history(resolve(call, images).id).map(encodeHistory));
+      const history = images.history(call.param("name"), askedPlatform(call));
+      call.json(200, history.map(encodeHistory));
     },
     "POST /images/**:name/tag": (call) => {
       const { domain, path, tag } = parseReference(call.query.text("repo"));
@@ -62,12 +56,13 @@ export function imageRoutes(images: ImageService): Routes {
 
 function list(call: Call, images: ImageService): void {
   const { query, version } = call;
-  const listed = images.list(imageFilters(call), { all: query.bool("all") });
   const shared =
     atLeast(version, "1.42") && query.bool("shared-size") ? images.usage().sharedSizeBytes : null;
   const withManifests = atLeast(version, "1.47") && query.bool("manifests");
+  const all = query.bool("all");
+  const listed = images.list(imageFilters(call), { all, byIndex: withManifests });
   const told = listed.map((image) => {
-    const usage = withManifests ? images.manifestOf(image) : null;
+    const usage = withManifests ? images.usageOf(image) : null;
     return encodeImageSummary(image, version, {
       ...(shared === null ? {} : { sharedSizeBytes: shared.get(image.id) ?? 0 }),
       ...(usage === null ? {} : { usage, containers: usage.containerIds.length }),
@@ -82,10 +77,11 @@ function inspect(call: Call, images: ImageService): void {
   if (withManifests && query.text("platform") !== "") {
     throw invalid("conflicting options: manifests and platform options cannot both be set");
   }
-  const image = resolve(call, images);
+  const name = call.param("name");
+  const image = images.resolve(name, askedPlatform(call));
   call.json(200, {
     ...encodeImage(image, version),
-    ...(withManifests ? encodeManifests(image, images.manifestOf(image)) : {}),
+    ...(withManifests ? encodeManifests(images.usageOf(image, name)) : {}),
   });
 }
 
@@ -156,24 +152,6 @@ const encodeDeleted = (deleted: readonly DeletedImage[]): ImageDeleteItem[] =>
     ...(item.deleted === undefined ? {} : { Deleted: item.deleted }),
   }));
 
-/** The image of the path, if it is for the platform that was asked. */
-function resolve(call: Call, images: ImageService): Image {
-  const name = call.param("name");
-  const image = images.resolve(name);
-  const asked = askedPlatform(call);
-  if (asked !== undefined) requireFor(name, image, asked);
-  return image;
-}
-
-/** @throws EngineError "notFound" for an image of another platform */
-function requireFor(name: string, image: Image, asked: Platform): void {
-  if (platformRank(asked, image.config) !== null) return;
-  throw noSuch(
-    "image",
-    `${name}: image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${formatPlatform(asked)})`,
-  );
-}
-
 /** `linux/arm64`, or since API 1.48 the JSON of OCI. @throws EngineError "invalid" */
 function askedPlatform({ query }: Call): Platform | undefined {
   const text = query.text("platform");
@@ -227,31 +205,18 @@ function booleanFilter(name: string, value: string): boolean {
   throw invalid(`invalid filter '${name}=${value}'`);
 }
 
-/** An image has one platform here: asking for it is asking for the image. */
-function requirePlatform(call: Call, images: ImageService): void {
-  const asked = askedPlatform(call);
-  if (asked === undefined) return;
-  const tag = call.query.text("tag");
-  const name = call.param("name");
-  const image = images.resolve(tag === "" ? name : `${name}:${tag}`);
-  if (platformRank(asked, image.config) !== null) return;
-  throw notFound(
-    `image with reference ${name} was found but does not provide the specified platform (${formatPlatform(asked)})`,
-  );
-}
+/** More than any image has. */
+const PLATFORMS_LIMIT = 100;
 
 async function remove(call: Call, images: ImageService): Promise<void> {
   const { query, version } = call;
   const platforms = atLeast(version, "1.50") ? query.all("platforms") : [];
-  const [platform = ""] = platforms;
-  // As Docker without containerd's store, where an image is one platform, too.
-  if (platforms.length > 1) throw invalid("multiple platforms are not supported");
-  const name = call.param("name");
-  if (platform !== "") requireFor(name, images.resolve(name), parseAskedPlatform(platform));
+  if (platforms.length > PLATFORMS_LIMIT) throw invalid("too many platforms");
   const removed = await images.remove({
-    name,
+    name: call.param("name"),
     force: query.bool("force"),
     prune: !query.bool("noprune"),
+    platforms: platforms.filter((text) => text !== "").map(parseAskedPlatform),
   });
   call.json(200, encodeDeleted(removed));
 }
@@ -279,15 +244,18 @@ function pull(call: Call, images: ImageService): Promise<void> {
 }
 
 function push(call: Call, images: ImageService): Promise<void> {
-  requirePlatform(call, images);
   const name = call.param("name");
   const tag = call.query.text("tag");
   const reference = tag === "" ? name : `${name}:${tag}`;
   parseReference(reference);
+  const platform = platformOption(call);
+  // What cannot be pushed still has a status.
+  if (platform.platform) images.resolve(reference, platform.platform);
   const credentials = decodeCredentials(call.header("x-registry-auth"));
   return answerProgress(call, (onProgress, signal) =>
     images.push({
       reference,
+      ...platform,
       ...(credentials === undefined ? {} : { credentials }),
       signal,
       onProgress,

@@ -24,13 +24,21 @@ export interface ImageSummary {
   Descriptor?: ImageDescriptor;
 }
 
+export interface ImagePlatform {
+  architecture: string;
+  os: string;
+  variant?: string;
+}
+
 export interface ImageDescriptor {
   mediaType: string;
   digest: string;
   size: number;
+  annotations?: Record<string, string>;
+  platform?: ImagePlatform;
 }
 
-/** One of an image's manifests: here always the one that its layers are. */
+/** One of an image's manifests: its only one, or one of its index, whether it is here or not. */
 export interface ImageManifestSummary {
   ID: string;
   Descriptor: ImageDescriptor;
@@ -38,10 +46,11 @@ export interface ImageManifestSummary {
   Size: { Content: number; Total: number };
   Kind: "image" | "attestation" | "unknown";
   ImageData?: {
-    Platform: { architecture: string; os: string; variant?: string };
+    Platform: ImagePlatform;
     Containers: string[];
     Size: { Unpacked: number };
   };
+  AttestationData?: { For: string };
 }
 
 /** `GET /images/{name}/json`. */

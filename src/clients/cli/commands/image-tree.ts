@@ -35,7 +35,7 @@ function linesOf(image: ImageSummary): string {
   const [last = UNTAGGED, ...others] = (image.RepoTags ?? []).toReversed();
   const names = others.toReversed().map((name) => `${name}\n`);
   const manifests = (image.Manifests ?? []).filter(({ Kind: kind }) => kind === "image");
-  const content = manifests.reduce((all, { Size }) => all + Size.Content, 0);
+  const content = (image.Manifests ?? []).reduce((all, { Size }) => all + Size.Content, 0);
   const isUsed = manifests.some(({ ImageData: data }) => (data?.Containers.length ?? 0) > 0);
   const own = rowOf(last, {
     id: image.Id,

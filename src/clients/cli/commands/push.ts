@@ -1,6 +1,7 @@
 /** `naru push`. */
 import { invalid } from "#base";
 import { pushImage } from "#clients/api-client";
+import type { JsonMessage } from "#wire/docker";
 
 import { credentialsFor } from "../config/credentials.ts";
 import { authKey, familiarName, parseReference } from "../options/reference.ts";
@@ -43,8 +44,37 @@ Image index won't be pushed, meaning that other manifests, including attestation
       platform: platformDocument(flags.string("platform")),
       auth: await credentialsFor(session.config, authKey(domain)),
     });
-    await showProgress(messages, { fd: STDOUT, quiet });
+    const notes: string[] = [];
+    await showProgress(withNotes(messages, notes), { fd: STDOUT, quiet });
     if (quiet) printLine(`${domain}/${path}${allTags ? "" : `:${tag ?? "latest"}`}`);
+    for (const note of notes)
+      printLine(`\n${HEAD}${note.replaceAll("\n", `\n${" ".repeat(HEAD.length)}`)}`);
     return 0;
   },
 };
+
+const HEAD = " Info -> ";
+
+/** The same messages; what the engine says beside them goes into `notes`. */
+async function* withNotes(
+  messages: AsyncIterable<JsonMessage>,
+  notes: string[],
+): AsyncGenerator<JsonMessage> {
+  for await (const message of messages) {
+    const aux = message.aux as Partial<PushedInstead> | undefined;
+    if (aux?.manifestPushedInsteadOfIndex === true) {
+      const [from, to] = [aux.originalIndex?.digest ?? "", aux.selectedManifest?.digest ?? ""];
+      notes.push(
+        `Not all multiplatform-content is present and only the available single-platform image was pushed\n${from} -> ${to}`,
+      );
+    }
+    yield message;
+  }
+}
+
+/** What the engine says of an index of which it sent one platform. */
+interface PushedInstead {
+  readonly manifestPushedInsteadOfIndex: true;
+  readonly originalIndex: { readonly digest: string };
+  readonly selectedManifest: { readonly digest: string };
+}

@@ -1,12 +1,20 @@
 /** Images as Docker shows them: familiar names, seconds since 1970. */
-import type { Image, ImageHistoryEntry, ImageUsage } from "#engine/image";
-import { familiarName, familiarReference, type ImageRunConfig, parseReference } from "#oci";
+import type { Image, ImageHistoryEntry, ImageUsage, ManifestSummary } from "#engine/image";
+import {
+  type Descriptor,
+  familiarName,
+  familiarReference,
+  type ImageRunConfig,
+  parseReference,
+  type Platform,
+} from "#oci";
 import {
   atLeast,
   type ImageDescriptor,
   type ImageHistoryItem,
   type ImageInspect,
   type ImageManifestSummary,
+  type ImagePlatform,
   type ImageSummary,
   ZERO_TIME,
 } from "#wire/docker";
@@ -53,34 +61,54 @@ export function encodeImageSummary(
     ...(atLeast(apiVersion, "1.44") ? {} : { VirtualSize: image.sizeBytes }),
     Labels: { ...image.config.config?.Labels },
     Containers: containers,
-    ...(usage === undefined ? {} : encodeManifests(image, usage)),
+    ...(usage === undefined ? {} : encodeManifests(usage)),
   };
 }
 
-/** The one manifest an image has here, in the list that multi-platform clients read. */
-export function encodeManifests(
-  { config, sizeBytes }: Image,
-  { descriptor, contentBytes, containerIds }: ImageUsage,
-): { Descriptor: ImageDescriptor; Manifests: ImageManifestSummary[] } {
-  const { mediaType, digest, size } = descriptor;
-  const told = { mediaType, digest, size };
-  const { architecture, os, variant } = config;
+/** Every manifest of an image, in the list that multi-platform clients read. */
+export const encodeManifests = ({
+  descriptor,
+  manifests,
+}: ImageUsage): { Descriptor: ImageDescriptor; Manifests: ImageManifestSummary[] } => ({
+  Descriptor: encodeDescriptor(descriptor),
+  Manifests: manifests.map(encodeManifest),
+});
+
+function encodeManifest(summary: ManifestSummary): ImageManifestSummary {
+  const { descriptor, kind, isAvailable, contentBytes, unpackedBytes, platform } = summary;
   return {
-    Descriptor: told,
-    Manifests: [
-      {
-        ID: digest,
-        Descriptor: told,
-        Available: true,
-        Size: { Content: contentBytes, Total: contentBytes + sizeBytes },
-        Kind: "image",
-        ImageData: {
-          Platform: { architecture, os, ...(variant === undefined ? {} : { variant }) },
-          Containers: [...containerIds],
-          Size: { Unpacked: sizeBytes },
-        },
-      },
-    ],
+    ID: descriptor.digest,
+    Descriptor: encodeDescriptor(descriptor),
+    Available: isAvailable,
+    Size: { Content: contentBytes, Total: contentBytes + unpackedBytes },
+    Kind: kind,
+    ...(platform === undefined
+      ? {}
+      : {
+          ImageData: {
+            Platform: encodePlatform(platform),
+            Containers: [...summary.containerIds],
+            Size: { Unpacked: unpackedBytes },
+          },
+        }),
+    ...(summary.attested === undefined ? {} : { AttestationData: { For: summary.attested } }),
+  };
+}
+
+const encodePlatform = ({ architecture, os, variant }: Platform): ImagePlatform => ({
+  architecture,
+  os,
+  ...(variant === undefined ? {} : { variant }),
+});
+
+function encodeDescriptor(descriptor: Descriptor): ImageDescriptor {
+  const { mediaType, digest, size, annotations, platform } = descriptor;
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(annotations === undefined ? {} : { annotations }),
+    ...(platform === undefined ? {} : { platform: encodePlatform(platform) }),
   };
 }
 

@@ -52,6 +52,7 @@ const image: Image = {
   sizeBytes: 4_260_000,
   lastTagged: new Date("2026-01-02T03:04:06Z"),
   parent: null,
+  indexes: [],
 };
 
 function resolveImage(name: string): Image {
@@ -67,21 +68,28 @@ const fakeUsage = {
   fetchLayer: () => Promise.reject(new Error("no registry")),
   pushCache: () => Promise.reject(new Error("no registry")),
   usage: () => ({ layersSizeBytes: 1, sharedSizeBytes: new Map() }),
-  manifestOf: () => ({
-    descriptor: {
-      mediaType: "application/vnd.oci.image.manifest.v1+json",
-      digest: IMAGE_ID,
-      size: 1,
-    },
-    contentBytes: 2,
-    containerIds: [],
-  }),
+  usageOf: () => {
+    const mediaType = "application/vnd.oci.image.manifest.v1+json";
+    const descriptor = { mediaType, digest: IMAGE_ID, size: 1 };
+    const { architecture, os } = image.config;
+    const manifest = {
+      descriptor,
+      kind: "image" as const,
+      isAvailable: true,
+      contentBytes: 2,
+      platform: { architecture, os },
+      unpackedBytes: image.sizeBytes,
+      containerIds: [],
+    };
+    return { descriptor, manifests: [manifest], containerIds: [] };
+  },
 } satisfies Partial<ImageService>;
 
 export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageService {
   return {
     addBuilt: () => Promise.resolve(IMAGE_ID),
     resolve: resolveImage,
+    isCalled: (id, name) => resolveImage(name).id === id,
     list: () => [image],
     history: () => [
       {

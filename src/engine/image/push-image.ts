@@ -1,0 +1,96 @@
+/** One image on its way to a registry: its layers, its config, and a manifest that names them. */
+import { IMAGE_CONFIG_LIMIT_BYTES, MANIFEST_LIMIT_BYTES } from "#base";
+import type { Repository } from "#engine/registry-client";
+import {
+  type Descriptor,
+  type Digest,
+  digestOf,
+  isConfigType,
+  type Manifest,
+  MEDIA_TYPE,
+  parseManifestDocument,
+  type Reference,
+} from "#oci";
+
+import type { ImageContext } from "./context.ts";
+import type { Image, OnProgress } from "./image-service.ts";
+import { uploadLayers } from "./layer-uploads.ts";
+
+export interface ImagePush {
+  readonly repository: Repository;
+  readonly reference: Reference;
+  readonly image: Image;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+}
+
+/** A manifest of what has arrived at the registry; itself it is not there yet. */
+export interface PushedManifest {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly descriptor: Descriptor;
+}
+
+/**
+ * Sends layers and config.
+ * @param wanted the manifest it is known by, sent again if it still says the truth
+ */
+export async function pushImage(
+  context: ImageContext,
+  request: ImagePush,
+  wanted: Digest | null,
+): Promise<PushedManifest> {
+  const { diff_ids: diffIds } = request.image.config.rootfs;
+  const layers = await uploadLayers(context, { ...request, diffIds });
+  const config = await sendConfig(context, request);
+  const kept = wanted === null ? null : keptManifest(context, wanted, layers);
+  const { bytes, mediaType } = kept ?? newManifest(config, layers);
+  return { bytes, descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length } };
+}
+
+async function sendConfig(
+  { content }: ImageContext,
+  { repository, image, signal }: ImagePush,
+): Promise<Descriptor> {
+  const bytes = content.readDocument(image.id, IMAGE_CONFIG_LIMIT_BYTES);
+  if ((await repository.blobSize(image.id, signal)) === null) {
+    const open = () => new Blob([bytes]).stream();
+    await repository.upload({ open, signal });
+  }
+  return { mediaType: MEDIA_TYPE.dockerConfig, digest: image.id, size: bytes.length };
+}
+
+interface Encoded {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly mediaType: string;
+}
+
+/** In Docker's form, as Docker pushes. */
+function newManifest(config: Descriptor, layers: readonly Descriptor[]): Encoded {
+  const isOci = layers.some(({ mediaType }) => mediaType.startsWith("application/vnd.oci."));
+  const mediaType = isOci ? MEDIA_TYPE.ociManifest : MEDIA_TYPE.dockerManifest;
+  const manifest: Manifest = {
+    schemaVersion: 2,
+    mediaType,
+    config: isOci ? { ...config, mediaType: MEDIA_TYPE.ociConfig } : config,
+    layers: layers.map(({ digest, size, mediaType }) => ({ mediaType, size, digest })),
+  };
+  return { bytes: new TextEncoder().encode(JSON.stringify(manifest, null, 3)), mediaType };
+}
+
+/** The manifest the image came by, if it still says the truth. */
+function keptManifest(
+  { content }: ImageContext,
+  digest: Digest,
+  layers: readonly Descriptor[],
+): Encoded | null {
+  if (content.sizeOf(digest) === null) return null;
+  const bytes = content.readDocument(digest, MANIFEST_LIMIT_BYTES);
+  const document = parseManifestDocument(bytes);
+  if (document.kind !== "manifest") return null;
+  const { manifest, mediaType } = document;
+  const isSame =
+    isConfigType(manifest.config.mediaType) &&
+    manifest.layers.length === layers.length &&
+    manifest.layers.every((layer, index) => layer.digest === layers[index]?.digest);
+  return isSame ? { bytes, mediaType } : null;
+}

@@ -1,0 +1,337 @@
+/** Images for several platforms: pulled next to each other, loaded, saved, pushed and removed whole or in part. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { comparable } from "./cli-compare.ts";
+import { type Engine, type Finished, run, startEngine } from "./engine.ts";
+import { archiveOf, HERE, type Layout, layoutOf, OTHER, upload } from "./platform-images.ts";
+import { type Registry, startRegistry } from "./registry.ts";
+
+let engine: Engine;
+let registry: Registry;
+let layout: Layout;
+const here = `linux/${HERE}`;
+const other = `linux/${OTHER}`;
+/** Pulled by the tests, from the registry. */
+let name: string;
+
+beforeAll(async () => {
+  engine = await startEngine();
+  registry = await startRegistry(engine.root);
+  layout = await layoutOf({ platforms: [other, here, "linux/s390x"], attested: true });
+  name = `${registry.host}/many`;
+  await upload(layout, { host: registry.host, name: "many" });
+}, 120_000);
+afterAll(async () => {
+  expect(engine.violations()).toEqual([]);
+  await registry[Symbol.asyncDispose]();
+  await engine[Symbol.asyncDispose]();
+});
+
+type Cli = Engine["docker"];
+const clis = (): [Cli, Cli] => [
+  (args, options) => engine.docker(args, options),
+  (args, options) => engine.naru(args, options),
+];
+
+interface Manifest {
+  ID: string;
+  Kind: string;
+  Available: boolean;
+  Size: { Content: number; Total: number };
+  ImageData?: { Platform: { architecture: string }; Size: { Unpacked: number } };
+  AttestationData?: { For: string };
+}
+interface Summary {
+  Id: string;
+  RepoTags: string[];
+  Size: number;
+  Descriptor: { digest: string };
+  Manifests: Manifest[];
+}
+
+async function summaryOf(tag: string): Promise<Summary> {
+  const images = (await (await engine.fetch("/v1.51/images/json?manifests=1")).json()) as Summary[];
+  const found = images.filter(({ RepoTags: tags }) => tags.includes(tag));
+  expect(found).toHaveLength(1);
+  return found[0] as Summary;
+}
+
+/** The architectures of an image that are here. */
+const available = async (tag: string): Promise<string[]> =>
+  (await summaryOf(tag)).Manifests.filter(({ Kind, Available }) => Kind === "image" && Available)
+    .map(({ ImageData: data }) => data?.Platform.architecture ?? "")
+    .toSorted();
+
+/** What a registry has under a tag, read without the engine. */
+async function remote(
+  repository: string,
+): Promise<{ digest: string; body: { manifests?: Layout["attestations"] } }> {
+  const answer = await fetch(`http://${registry.host}/v2/${repository}/manifests/latest`, {
+    headers: {
+      accept:
+        "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
+    },
+  });
+  const digest = answer.headers.get("docker-content-digest") ?? "";
+  return { digest, body: (await answer.json()) as { manifests?: Layout["attestations"] } };
+}
+
+describe("pull", () => {
+  test("one platform, then another one next to it; each runs, is inspected and has its history", async () => {
+    await engine.ok(["pull", "-q", name]);
+    expect(await available(`${name}:latest`)).toEqual([HERE]);
+    expect(await engine.ok(["run", "--rm", name])).toBe(here);
+    const alone = await summaryOf(`${name}:latest`);
+    const pulled = await engine.ok(["pull", "--platform", other, name]);
+    expect(pulled).toContain(`Digest: ${layout.index.digest}`);
+    expect(await available(`${name}:latest`)).toEqual([HERE, OTHER].toSorted());
+    const both = await summaryOf(`${name}:latest`);
+    expect(both.Id).toBe(alone.Id);
+    expect(both.Descriptor.digest).toBe(layout.index.digest);
+    // The base layer is in both, and takes its place once.
+    expect(both.Size - alone.Size).toBeLessThan(1000);
+    expect(await engine.ok(["run", "--rm", name])).toBe(here);
+    for (const platform of [here, other]) {
+      const run = await engine.ok(["run", "--rm", "--platform", platform, name]);
+      expect(run).toBe(platform);
+      const format = ["-f", '{{.Os}}/{{.Architecture}} {{index .Config.Labels "for"}}'];
+      for (const cli of clis()) {
+        const inspected = await cli(["image", "inspect", "--platform", platform, ...format, name]);
+        expect(inspected.stdout.trim()).toBe(`${platform} ${platform}`);
+        const history = await cli([
+          "history",
+          "--platform",
+          platform,
+          "--format",
+          "{{.CreatedBy}}",
+          name,
+        ]);
+        expect(history.stdout).toStartWith(`${platform} 1`);
+      }
+    }
+  });
+
+  test("what is not here is told as Docker tells it, and is pulled by run", async () => {
+    for (const command of [
+      ["image", "inspect", "--platform", "linux/s390x", name],
+      ["history", "--platform", "linux/s390x", name],
+      ["save", "--platform", "linux/s390x", "-o", join(engine.root, "none.tar"), name],
+      ["push", "--platform", "linux/s390x", name],
+      ["create", "--pull", "never", "--platform", "linux/s390x", name],
+    ]) {
+      for (const cli of clis()) {
+        const refused = await cli(command);
+        expect(refused.code).not.toBe(0);
+        expect(refused.stderr).toContain(
+          "was found but does not provide the specified platform (linux/s390x)",
+        );
+      }
+    }
+    const none = await engine.docker(["pull", "--platform", "linux/ppc64le", name]);
+    expect(none.stderr).toContain("no matching manifest for linux/ppc64le in the manifest list");
+    expect(await engine.ok(["run", "-q", "--rm", "--platform", "linux/s390x", name])).toBe(
+      "linux/s390x",
+    );
+    expect(await available(`${name}:latest`)).toEqual([HERE, OTHER, "s390x"].toSorted());
+  });
+
+  test("the index's digest is a name for it, and containers keep theirs", async () => {
+    const digest = `${name}@${layout.index.digest}`;
+    expect(await engine.ok(["image", "inspect", "-f", "{{.RepoDigests}}", name])).toBe(
+      `[${digest}]`,
+    );
+    expect(await engine.ok(["run", "--rm", "--platform", other, digest])).toBe(other);
+    expect(await engine.ok(["run", "--rm", layout.index.digest])).toBe(here);
+    const id = await engine.ok(["create", "--platform", other, name]);
+    expect(await engine.ok(["ps", "-a", "--format", "{{.Image}}"])).toBe(name);
+    await engine.restartDaemon();
+    expect(await engine.ok(["start", "-a", id])).toBe(other);
+    const used = await engine.docker(["rmi", name]);
+    expect(used.stderr).toContain("is using its referenced image");
+    await engine.ok(["rm", id]);
+  });
+
+  test("the tree shows every manifest: of platforms, of attestations, and those that are not here", async () => {
+    await engine.ok(["rmi", "-f", "--platform", "linux/s390x", name]);
+    const { Manifests: manifests } = await summaryOf(`${name}:latest`);
+    expect(manifests.map(({ Kind, Available }) => `${Kind} ${Available}`)).toEqual([
+      "image true",
+      "attestation true",
+      "image true",
+      "attestation true",
+      "image false",
+      "attestation false",
+    ]);
+    expect(manifests[1]?.AttestationData?.For).toBe(layout.manifests[OTHER]?.digest ?? "");
+    expect(manifests[4]?.ImageData?.Size.Unpacked).toBe(0);
+    const [docker, naru] = [
+      await engine.docker(["image", "ls", "--tree"]),
+      await engine.naru(["image", "ls", "--tree"]),
+    ];
+    expect(docker.stdout).toContain(other);
+    expect(comparable(naru)).toEqual(comparable(docker));
+    // One row, though there are two images.
+    expect((await engine.ok(["images", "-q", name])).split("\n")).toHaveLength(1);
+  });
+});
+
+describe("save and load", () => {
+  test("an archive holds every platform that is here, and gives them all back", async () => {
+    const path = join(engine.root, "both.tar");
+    await engine.ok(["tag", name, "both:1"]);
+    await engine.ok(["save", "-o", path, "both:1"]);
+    const listed = (await run(["tar", "-tf", path])).stdout.split("\n");
+    expect(listed).toContain("index.json");
+    expect(listed).toContain("manifest.json");
+    await engine.ok(["rmi", "both:1", name]);
+    expect(await engine.ok(["images", "-aq", "both"])).toBe("");
+    expect(await engine.ok(["load", "-i", path])).toBe("Loaded image: both:1");
+    expect(await available("both:1")).toEqual([HERE, OTHER].toSorted());
+    const { Manifests: manifests } = await summaryOf("both:1");
+    expect(manifests.filter(({ Kind }) => Kind === "attestation")).toHaveLength(2);
+    expect(manifests.every(({ Available }) => Available)).toBe(true);
+    expect(await engine.ok(["run", "--rm", "--platform", other, "both:1"])).toBe(other);
+    expect(await engine.ok(["run", "--rm", "both:1"])).toBe(here);
+  });
+
+  test("--platform saves one, and loads one of several, with either client", async () => {
+    for (const [index, cli] of clis().entries()) {
+      const path = join(engine.root, `one-${index}.tar`);
+      const whole = join(engine.root, `whole-${index}.tar`);
+      expect((await cli(["save", "--platform", other, "-o", path, "both:1"])).code).toBe(0);
+      expect((await cli(["save", "-o", whole, "both:1"])).code).toBe(0);
+      await engine.ok(["rmi", "both:1"]);
+      expect((await cli(["load", "-i", path])).stdout).toContain("Loaded image: both:1");
+      expect(await available("both:1")).toEqual([OTHER]);
+      await engine.ok(["rmi", "both:1"]);
+      expect((await cli(["load", "--platform", other, "-i", whole])).code).toBe(0);
+      expect(await available("both:1")).toEqual([OTHER]);
+      const wrong = await cli(["load", "--platform", "linux/mips", "-i", whole]);
+      expect(wrong.code).toBe(1);
+      expect(wrong.stderr).toContain("linux/mips");
+      expect((await cli(["load", "-i", whole])).code).toBe(0);
+      expect(await available("both:1")).toEqual([HERE, OTHER].toSorted());
+    }
+  });
+
+  test("a layout without names, and one with a platform missing, are loaded as far as they go", async () => {
+    const nameless = await layoutOf({ platforms: [here, other], base: false });
+    const ids = await engine.ok(["load"], { stdin: archiveOf(nameless) });
+    expect(ids.match(/Loaded image ID: sha256:/g)).toHaveLength(2);
+    const cut = await layoutOf({
+      name: "docker.io/library/cut:latest",
+      platforms: [here, other],
+      base: false,
+    });
+    const gone = cut.manifests[OTHER]?.digest.slice("sha256:".length) ?? "";
+    const files = new Map([...cut.files].filter(([path]) => !path.endsWith(gone)));
+    expect(await engine.ok(["load"], { stdin: archiveOf({ files }) })).toBe(
+      "Loaded image: cut:latest",
+    );
+    expect(await available("cut:latest")).toEqual([HERE]);
+    await engine.ok(["image", "prune", "-f"]);
+    await engine.ok(["rmi", "cut"]);
+  });
+});
+
+describe("push", () => {
+  test("an index that is here goes whole, with its attestations", async () => {
+    const whole = await layoutOf({ platforms: [here, other], attested: true });
+    await upload(whole, { host: registry.host, name: "whole" });
+    const source = `${registry.host}/whole`;
+    await engine.ok(["pull", "-q", source]);
+    await engine.ok(["pull", "-q", "--platform", other, source]);
+    await engine.ok(["tag", source, `${registry.host}/copy`]);
+    const pushed = await engine.ok(["push", `${registry.host}/copy`]);
+    // Its layers are mounted from where they came from, so nothing of it changes.
+    expect(pushed).toContain(`digest: ${whole.index.digest}`);
+    const copy = await remote("copy");
+    expect(copy.digest).toBe(whole.index.digest);
+    for (const { digest } of copy.body.manifests ?? []) {
+      const answer = await fetch(`http://${registry.host}/v2/copy/manifests/${digest}`, {
+        headers: { accept: "application/vnd.oci.image.manifest.v1+json" },
+      });
+      expect(answer.status).toBe(200);
+      const manifest = (await answer.json()) as {
+        config: { digest: string };
+        layers: { digest: string }[];
+      };
+      for (const blob of [manifest.config, ...manifest.layers]) {
+        const url = `http://${registry.host}/v2/copy/blobs/${blob.digest}`;
+        expect((await fetch(url, { method: "HEAD" })).status).toBe(200);
+      }
+    }
+    await engine.ok(["rmi", `${registry.host}/copy`]);
+    await engine.ok(["pull", "-q", "--platform", other, `${registry.host}/copy`]);
+    const copied = ["--platform", other, `${registry.host}/copy`];
+    expect(await engine.ok(["run", "--rm", ...copied])).toBe(other);
+    await engine.ok(["rmi", `${registry.host}/copy`, source]);
+  });
+
+  test("to another registry, with its layers packed anew, it is whole too and says so of its attestations", async () => {
+    await using second = await startRegistry(engine.root);
+    const target = `${second.host}/both`;
+    await engine.ok(["tag", "both:1", target]);
+    await engine.ok(["push", target]);
+    const answer = await fetch(`http://${second.host}/v2/both/manifests/latest`, {
+      headers: { accept: "application/vnd.oci.image.index.v1+json" },
+    });
+    const index = (await answer.json()) as {
+      manifests: { digest: string; annotations?: Record<string, string> }[];
+    };
+    expect(index.manifests).toHaveLength(4);
+    const digests = index.manifests.map(({ digest }) => digest);
+    for (const { annotations } of index.manifests.filter((one) => one.annotations)) {
+      expect(digests).toContain(annotations?.["vnd.docker.reference.digest"] ?? "");
+    }
+    await engine.ok(["rmi", target, "both:1"]);
+    await engine.ok(["pull", "-q", "--platform", other, target]);
+    expect(await engine.ok(["run", "--rm", "--platform", other, target])).toBe(other);
+    await engine.ok(["rmi", target]);
+  });
+
+  test("--platform sends one; so does a push of what is not all here, and tells", async () => {
+    await engine.ok(["pull", "-q", name]);
+    await engine.ok(["pull", "-q", "--platform", other, name]);
+    const target = `${registry.host}/part`;
+    const told: Finished[] = [];
+    for (const cli of clis()) {
+      await engine.ok(["tag", name, target]);
+      expect((await cli(["push", "--platform", other, target])).code).toBe(0);
+      expect((await remote("part")).digest).toBe(layout.manifests[OTHER]?.digest ?? "");
+      const pushed = await cli(["push", "-q", target]);
+      told.push(pushed);
+      expect(pushed.stdout).toContain("Not all multiplatform-content is present");
+      expect((await remote("part")).digest).toBe(layout.manifests[HERE]?.digest ?? "");
+      await engine.ok(["rmi", target]);
+    }
+    const [docker, naru] = told.map((one) => comparable(one));
+    expect(naru).toEqual(docker as NonNullable<typeof docker>);
+  });
+});
+
+describe("rmi", () => {
+  test("--platform takes one away, by force, and the last name takes all the others", async () => {
+    const refused = await engine.docker(["rmi", "--platform", other, name]);
+    expect(refused.stderr).toContain("Content will be removed from all images referencing this");
+    const [docker] = clis();
+    for (const cli of clis()) {
+      await engine.ok(["pull", "-q", "--platform", other, name]);
+      const removed = await cli(["rmi", "-f", "--platform", other, name]);
+      expect(removed.stdout.trim()).toBe(`Deleted: ${layout.manifests[OTHER]?.digest}`);
+      expect(await available(`${name}:latest`)).toEqual([HERE]);
+    }
+    await engine.ok(["pull", "-q", "--platform", other, name]);
+    const running = await engine.ok(["run", "-d", "--platform", other, name, "sleep", "1000"]);
+    const used = await docker(["rmi", "-f", "--platform", other, name]);
+    expect(used.stderr).toContain("image is being used by running container");
+    await engine.ok(["rm", "-f", running]);
+    await engine.ok(["rmi", name]);
+    expect(await engine.ok(["images", "-aq", "--filter", `reference=${name}`])).toBe("");
+    await engine.ok(["image", "prune", "-af"]);
+    expect(await engine.ok(["images", "-aq"])).toBe("");
+    const usage = (await (await engine.fetch("/v1.51/system/df")).json()) as { LayersSize: number };
+    expect(usage.LayersSize).toBe(0);
+  });
+});
