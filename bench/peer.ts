@@ -48,8 +48,11 @@ export function pidsWith(text: string): number[] {
 const sh = (...words: string[]): string =>
   Bun.spawnSync(words, { stderr: "ignore" }).stdout.toString();
 
-/** @param binaries a folder with usr/sbin/dockerd and usr/bin/containerd, as unpacked from Debian's packages */
-export async function startPeer(binaries: string): Promise<BenchEngine> {
+/**
+ * @param binaries a folder with usr/sbin/dockerd and usr/bin/containerd, as unpacked from Debian's packages
+ * @param dataRoot where its data lies; left out: a folder of its own
+ */
+export async function startPeer(binaries: string, dataRoot?: string): Promise<BenchEngine> {
   // Several may run at once, as several private Narus may.
   const tag = crypto.getRandomValues(new Uint8Array(2));
   const root = `/tmp/naru-peer-${tag.toHex()}`;
@@ -75,7 +78,7 @@ export async function startPeer(binaries: string): Promise<BenchEngine> {
         "--config-file",
         join(root, "daemon.json"),
         "--data-root",
-        join(root, "data"),
+        dataRoot ?? join(root, "data"),
         "--exec-root",
         execRoot,
         "--pidfile",

@@ -11,6 +11,7 @@ import { closeSync, openSync, readSync, rmSync } from "node:fs";
 
 import { EngineError, internal, invalid } from "#base";
 import { digestHex, type Digest } from "#oci";
+import { tarChunks } from "#wire/tar";
 
 import { decompress, type Pieces, recognise } from "./decompress.ts";
 import { extractTree } from "./extract.ts";
@@ -133,7 +134,7 @@ async function receive(request: ReceiveRequest): Promise<LayerWritten["arrived"]
     return null;
   }
   if (source.kind === "entries") {
-    for (const piece of entriesTar(source.entries)) await take(piece);
+    for (const piece of tarChunks(entriesTar(source.entries))) await take(piece);
     return null;
   }
   const { compression, pieces } = await recognise(

@@ -9,10 +9,13 @@ const OWN = new Set(["security.capability", "system.posix_acl_access", "system.p
 export const isOwnXattr = (name: string): boolean =>
   OWN.has(name) || (name.startsWith("user.") && !name.startsWith("user.overlay."));
 
-/** A file's own attributes by byte string; null for none. */
-export function ownXattrs(target: number | Uint8Array): Map<string, Uint8Array> | null {
+/** A file's own attributes by byte string; null for none. @param names of all it has, where they are known */
+export function ownXattrs(
+  target: number | Uint8Array,
+  names: readonly string[] = listXattrs(target),
+): Map<string, Uint8Array> | null {
   const own = new Map<string, Uint8Array>();
-  for (const name of listXattrs(target)) {
+  for (const name of names) {
     const value = isOwnXattr(name) ? getXattr(target, name) : null;
     if (value !== null) own.set(rawOf(name), value);
   }

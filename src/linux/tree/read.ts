@@ -24,7 +24,7 @@ import {
   statFd,
   statPath,
 } from "#linux/path";
-import { getXattr } from "#linux/xattr";
+import { getXattr, listXattrs } from "#linux/xattr";
 import {
   bytesOf,
   encodeTarHeader,
@@ -32,6 +32,7 @@ import {
   rawOf,
   type SparseSegment,
   TAR_TRAILER,
+  tarChunks,
   tarPadding,
 } from "#wire/tar";
 
@@ -96,7 +97,12 @@ interface Walk {
 type Pieces<Result = void> = Generator<Uint8Array, Result, void>;
 
 /** The tar of what a directory holds. A piece belongs to whoever took it. @throws SyscallError, EngineError */
-export function* treeTar(request: TreeTarRequest): Pieces {
+export const treeTar = (request: TreeTarRequest): Pieces => tarChunks(treePieces(request));
+
+/** The tar of one thing, which is no directory. Nothing when it vanished or is a socket. */
+export const entryTar = (request: EntryTarRequest): Pieces => tarChunks(entryPieces(request));
+
+function* treePieces(request: TreeTarRequest): Pieces {
   const { fd, prefix, self } = request;
   const walk = newWalk(request, fd);
   if (self !== undefined) {
@@ -110,8 +116,7 @@ export function* treeTar(request: TreeTarRequest): Pieces {
   yield TAR_TRAILER;
 }
 
-/** The tar of one thing, which is no directory. Nothing when it vanished or is a socket. */
-export function* entryTar(request: EntryTarRequest): Pieces {
+function* entryPieces(request: EntryTarRequest): Pieces {
   const { parentFd, name, as } = request;
   const stat = statPath(name, parentFd);
   const walk = newWalk(request, parentFd);
@@ -195,24 +200,28 @@ function* directory(walk: Walk, place: Place, stat: FileStat): Pieces<Directory 
     throw error;
   }
   using opened = new FileDescriptor(fd);
-  if (walk.options.overlay === true) refuseRedirect(fd, path);
+  const names = listXattrs(fd);
+  if (walk.options.overlay === true) refuseRedirect(names, path);
   const isForeign = walk.mountId !== null && statFd(fd).mountId !== walk.mountId;
   yield encodeTarHeader({
     ...headerOf(stat, "directory"),
     name: bytesOf(path),
-    xattrs: isForeign ? null : ownXattrs(fd),
+    xattrs: isForeign ? null : ownXattrs(fd, names),
   });
   if (isForeign) return null;
-  if (walk.options.overlay === true && getXattr(fd, "trusted.overlay.opaque")?.[0] === 0x79) {
+  if (walk.options.overlay === true && isOpaque(fd, names)) {
     yield encodeTarHeader({ name: bytesOf(`${path}.wh..wh..opq`), mode: 0 });
   }
   return listed(opened.release(), path);
 }
 
+const isOpaque = (fd: number, names: readonly string[]): boolean =>
+  names.includes("trusted.overlay.opaque") && getXattr(fd, "trusted.overlay.opaque")?.[0] === 0x79;
+
 /** Overlays of ours are made without these features: content would be elsewhere than here. */
-function refuseRedirect(target: number, path: string): void {
+function refuseRedirect(names: readonly string[], path: string): void {
   for (const name of ["trusted.overlay.redirect", "trusted.overlay.metacopy"]) {
-    if (getXattr(target, name) !== null) {
+    if (names.includes(name)) {
       throw new EngineError("internal", `${path} of the overlay has ${name}`);
     }
   }
@@ -296,11 +305,12 @@ function* file(walk: Walk, { parentFd, name, path }: Place): Pieces {
   const stat = bounded(walk, statFd(opened.fd));
   const type = leafType(stat.mode);
   if (type !== "file") return;
-  if (walk.options.overlay === true) refuseRedirect(opened.fd, path);
+  const names = listXattrs(opened.fd);
+  if (walk.options.overlay === true) refuseRedirect(names, path);
   const { sizeBytes } = stat;
   const mayHaveHoles = walk.options.sparse === true && stat.blocks * 512 < sizeBytes;
   const segments = mayHaveHoles ? dataSegments(opened.fd, sizeBytes) : null;
-  const header = { ...headerOf(stat, type), xattrs: ownXattrs(opened.fd) };
+  const header = { ...headerOf(stat, type), xattrs: ownXattrs(opened.fd, names) };
   if (segments) return yield* sparseFile(opened.fd, { path, header, sizeBytes, segments });
   yield encodeTarHeader({ ...header, name: bytesOf(path), sizeBytes });
   yield* content(opened.fd, 0, sizeBytes);

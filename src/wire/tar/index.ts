@@ -1,4 +1,5 @@
 /** The tar format: archives in and out, and what they may be compressed with. */
+export { tarChunks } from "./chunks.ts";
 export {
   bytesOf,
   paddingOf,

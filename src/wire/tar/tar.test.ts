@@ -25,7 +25,7 @@ import {
   type TarHeader,
   TarParser,
 } from "./index.ts";
-import { TAR_TRAILER, tarStream, TarWriter, type TarEntrySource } from "./index.ts";
+import { TAR_TRAILER, tarChunks, tarStream, TarWriter, type TarEntrySource } from "./index.ts";
 
 const streamOf = (bytes: Uint8Array, piece = bytes.length || 1) =>
   new ReadableStream<Uint8Array>({
@@ -338,4 +338,37 @@ test("a tar stream is written as fast as it is read, and fails with its writer",
   expect(
     await failureOf(readAll(failing, { limitBytes: 1e6, tooLarge: () => new Error() })),
   ).toContain("5 bytes instead of 9");
+});
+
+test("pieces are gathered without losing, mixing or copying the large ones", () => {
+  const large = new Uint8Array(100_000).fill(7);
+  const sizes = [512, 1000, 24, 512, 0, 31_000, 31_000, 200_000, 3];
+  const pieces = sizes.map((size, index) => new Uint8Array(size).fill(index));
+  const all = [
+    ...pieces,
+    large,
+    ...pieces,
+    ...Array.from({ length: 1000 }, () => pieces[1] ?? large),
+  ];
+  const gathered = [...tarChunks(all)];
+  expect(Buffer.concat(gathered).equals(Buffer.concat(all))).toBe(true);
+  expect(gathered).toContain(large);
+  expect(gathered.length).toBeLessThan(12);
+  expect([...tarChunks([])]).toEqual([]);
+});
+
+test("whoever stops taking gathered pieces closes their source", () => {
+  let isClosed = false;
+  function* source() {
+    try {
+      for (;;) yield new Uint8Array(64 * 1024);
+    } finally {
+      isClosed = true;
+    }
+  }
+  for (const piece of tarChunks(source())) {
+    expect(piece.length).toBe(64 * 1024);
+    break;
+  }
+  expect(isClosed).toBe(true);
 });

@@ -1,8 +1,6 @@
-/** A generator of pieces as a stream: small pieces together, and everyone else gets a turn between two chunks. */
+/** A generator of pieces as a stream: everyone else gets a turn between two of them. */
 
 import { type Patience, StallGuard } from "./stall.ts";
-
-const CHUNK_BYTES = 256 * 1024;
 
 /** @param owner disposed of when the stream has ended, failed, was cancelled, or its reader stalls while others wait */
 export function piecesStream(
@@ -31,9 +29,9 @@ export function piecesStream(
         guard?.moved();
         await new Promise((resolve) => setImmediate(resolve));
         try {
-          const chunk = open ? gather(pieces) : null;
+          const next = open ? pieces.next() : null;
           guard?.moved();
-          if (chunk !== null) return controller.enqueue(chunk);
+          if (next?.done === false) return controller.enqueue(next.value);
           close();
           controller.close();
         } catch (error) {
@@ -45,19 +43,4 @@ export function piecesStream(
     },
     { highWaterMark: 0 },
   );
-}
-
-/** About one chunk; null at the end. */
-function gather(pieces: Generator<Uint8Array, void, void>): Uint8Array | null {
-  const gathered: Uint8Array[] = [];
-  let size = 0;
-  while (size < CHUNK_BYTES) {
-    const { done, value } = pieces.next();
-    if (done === true) break;
-    gathered.push(value);
-    size += value.length;
-  }
-  const [only] = gathered;
-  if (only === undefined) return null;
-  return gathered.length === 1 ? only : Buffer.concat(gathered, size);
 }
