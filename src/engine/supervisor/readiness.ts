@@ -10,7 +10,7 @@ import { cc, dlopen, FFIType, ptr } from "bun:ffi";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { allocate, attempt, checked, SyscallError } from "#linux/ffi";
+import { allocate, attempt, checked, FREESTANDING, SyscallError } from "#linux/ffi";
 
 const SOURCE = `
 struct watch {
@@ -183,7 +183,11 @@ function startThread(request: { folder: string; epoll: number; wake: number }): 
 }
 
 const compile = (source: string) =>
-  cc({ source, symbols: { naru_watch_address: { args: [], returns: FFIType.ptr } } });
+  cc({
+    source,
+    flags: FREESTANDING,
+    symbols: { naru_watch_address: { args: [], returns: FFIType.ptr } },
+  });
 
 function addressOfFunction(name: string): bigint {
   const text = allocate(name.length + 1);

@@ -21,3 +21,9 @@ export function cstring(text: string | Uint8Array): Uint8Array<ArrayBuffer> {
 
 /** The address of an array made by `allocate` or `cstring`. Keep the array reachable while it is used. */
 export const addressOf = (memory: Uint8Array): bigint => BigInt(ptr(memory));
+
+/**
+ * Flags for bun:ffi's `cc`: nothing is linked. Otherwise the compiler looks for libc's development files, which only
+ * machines that build C programs have.
+ */
+export const FREESTANDING = "-std=c11 -nostdlib";

@@ -55,7 +55,7 @@ export interface ShiftedOverlayRequest {
   readonly identities: Identities;
 }
 
-/** As `createDetachedOverlay`, of layers that store the container's own ids (Linux 6.13). @throws SyscallError */
+/** As `createDetachedOverlay`, of layers that store the container's own ids (Linux 5.19). @throws SyscallError */
 export function createShiftedOverlay(request: ShiftedOverlayRequest): number {
   const { lowers, writable, identities } = request;
   const open: FileDescriptor[] = [];
@@ -70,12 +70,17 @@ export function createShiftedOverlay(request: ShiftedOverlayRequest): number {
   };
   try {
     const layers = lowers.map(shifted);
-    if (writable === undefined) return createDetachedOverlay({ lowers: layers, readOnly: true });
+    if (writable === undefined) {
+      return createDetachedOverlay({ lowers: layers, readOnly: true, mounts: layers });
+    }
     // One mount for both: overlayfs renames from the one to the other.
     const folder = shifted(writable.folder);
+    const mounts = [...layers, folder];
     const below = (name: string) => keep(openPath(name, O_PATH | O_DIRECTORY, 0, folder));
     const [upper, work] = [below(writable.upper), below(writable.work)];
-    return asFileOwner(identities, () => createDetachedOverlay({ lowers: layers, upper, work }));
+    return asFileOwner(identities, () => 
+      createDetachedOverlay({ lowers: layers, upper, work, mounts }),
+    );
   } finally {
     for (const fd of open) fd[Symbol.dispose]();
   }

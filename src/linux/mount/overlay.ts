@@ -1,7 +1,7 @@
 /**
  * Overlays as detached mounts: made in the initial user namespace, attached later by whoever gets the
  * descriptor. Lowers go in one by one (`lowerdir+`, Linux 6.8), so a stack is not limited by the one page that
- * mount(2) gives to options.
+ * mount(2) gives to options. Older kernels: overlay-by-path.ts.
  */
 import { FileDescriptor, O_PATH, openBeneath } from "#linux/path";
 
@@ -13,6 +13,7 @@ import {
   OPEN_TREE_CLONE,
 } from "./constants.ts";
 import { fsconfig, fsmount, fsopen, mountSetattr, openTree } from "./mount.ts";
+import { createOverlayByPath, takesLowersOneByOne } from "./overlay-by-path.ts";
 
 export interface OverlayRequest {
   /** Topmost first: paths, or descriptors (of idmapped mounts for example; Linux 6.13). */
@@ -22,6 +23,8 @@ export interface OverlayRequest {
   /** Further options of overlayfs, such as `userxattr: true` (one without a value). */
   readonly options?: Readonly<Record<string, string | true>>;
   readonly readOnly?: boolean;
+  /** The detached mounts that `lowers`, `upper` and `work` are part of, where these are descriptors. */
+  readonly mounts?: readonly number[];
 }
 
 /**
@@ -37,9 +40,16 @@ const PLAIN_UPPER = { redirect_dir: "nofollow", metacopy: "off", index: "off" } 
  * @throws SyscallError
  */
 export function createDetachedOverlay(request: OverlayRequest): number {
-  const { lowers, upper, work, options = {}, readOnly } = request;
+  const { lowers, upper, options = {} } = request;
   const [only, second] = lowers;
   if (upper === undefined && only !== undefined && second === undefined) return cloneOf(only);
+  const plain = upper === undefined ? {} : PLAIN_UPPER;
+  const complete = { ...request, options: { ...plain, ...options } };
+  return takesLowersOneByOne() ? createOverlayByParts(complete) : createOverlayByPath(complete);
+}
+
+function createOverlayByParts(request: OverlayRequest): number {
+  const { lowers, upper, work, options = {}, readOnly } = request;
   using context = new FileDescriptor(fsopen("overlay"));
   const set = (key: string, value: string | number) =>
     fsconfig(
@@ -50,9 +60,7 @@ export function createDetachedOverlay(request: OverlayRequest): number {
   for (const lower of lowers) set("lowerdir+", lower);
   if (upper !== undefined) set("upperdir", upper);
   if (work !== undefined) set("workdir", work);
-  const plain = upper === undefined ? {} : PLAIN_UPPER;
-  const all: Readonly<Record<string, string | true>> = { ...plain, ...options };
-  for (const [key, value] of Object.entries(all)) {
+  for (const [key, value] of Object.entries(options)) {
     if (value === true) fsconfig(context.fd, { kind: "flag", key });
     else set(key, value);
   }

@@ -9,7 +9,7 @@ import { cc, dlopen, FFIType, ptr } from "bun:ffi";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { errnoName, SyscallError, syscallNumbers } from "#linux/ffi";
+import { errnoName, FREESTANDING, SyscallError, syscallNumbers } from "#linux/ffi";
 
 import type { EncodedPlan } from "./encode.ts";
 import { REGISTER_COUNT } from "./plan.ts";
@@ -208,6 +208,7 @@ export function openTrampoline(folder: string, throughLibc = process.arch !== "x
   try {
     const compiled = cc({
       source: file,
+      flags: FREESTANDING,
       symbols: {
         birth: { args: [word, word, FFIType.ptr, word, word], returns: word },
         midwife: { args: [word, word, word, word, word, word], returns: word },
