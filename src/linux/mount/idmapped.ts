@@ -78,7 +78,7 @@ export function createShiftedOverlay(request: ShiftedOverlayRequest): number {
     const mounts = [...layers, folder];
     const below = (name: string) => keep(openPath(name, O_PATH | O_DIRECTORY, 0, folder));
     const [upper, work] = [below(writable.upper), below(writable.work)];
-    return asFileOwner(identities, () => 
+    return asFileOwner(identities, () =>
       createDetachedOverlay({ lowers: layers, upper, work, mounts }),
     );
   } finally {
