@@ -25,6 +25,8 @@ const map = {
   oci: ["base"],
   "wire/http": ["base"],
   "wire/docker": ["base", "oci"],
+  // Calls over connections that HTTP has given away.
+  "wire/grpc": ["base"],
   // Above the clients too: who sends a context leaves out what the engine would.
   "wire/ignore": ["base"],
   "engine/health": ["base"],
@@ -188,6 +190,8 @@ const map = {
     "engine/container",
     "engine/network",
   ],
+  // BuildKit's gRPC and the sessions of its clients: opened when the first client asks for it.
+  "servers/build-api": ["base", "oci", "wire/grpc", "engine/image", "engine/build"],
   "servers/docker-api": [
     "base",
     "oci",

@@ -8,6 +8,7 @@ import { dirname } from "node:path";
 import { kindOf, sentenceOf, unavailable } from "#base";
 import { type ApiServer, createApiServer, type TlsIdentity } from "#servers/docker-api";
 
+import { buildKitOf } from "./daemon-buildkit.ts";
 import { type Engine, openEngine } from "./daemon-engine.ts";
 import { COMMIT, VERSION } from "./daemon-identity.ts";
 import { helpText } from "./daemon-flag-parser.ts";
@@ -128,6 +129,7 @@ async function listen({ options, tls, engine, log }: ListenRequest): Promise<Api
     containers,
     images,
     builds,
+    openBuildKit: buildKitOf(engine, options),
     networks: network,
     volumes,
     system,

@@ -19,13 +19,15 @@ import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { bytesIn } from "./file-bytes.ts";
 import { contextPath, getContext, gitAccessOf, gitTree, type RemoteTree } from "./remote-tree.ts";
+import { readDockerfileOf, receiveFolder } from "./client-folder.ts";
 import { spool } from "./spool.ts";
 
 /** No Dockerfile that a person wrote is larger. */
 const DOCKERFILE_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export interface Arrived extends Disposable {
-  readonly tree: SourceTree;
+  /** Its files, when they are needed: of a client with a session they come then. */
+  readonly tree: () => Promise<SourceTree>;
   readonly dockerfile: string;
   /** Names the Dockerfile in errors. */
   readonly name: string;
@@ -33,12 +35,20 @@ export interface Arrived extends Disposable {
 
 /** Takes the context in. @throws EngineError "invalid" in Docker's words */
 export async function receiveContext(context: Context, request: BuildRequest): Promise<Arrived> {
+  if (request.folders !== null && request.context === null && request.remote === "") {
+    return await receiveFolder(context, request, request.folders);
+  }
   const opened = await openContext(context, request);
   try {
     const name = request.dockerfile === "" ? "Dockerfile" : request.dockerfile;
-    const { text, at } = await readDockerfile(opened.tree, name);
+    const { text, at } =
+      request.folders === null
+        ? await readDockerfile(opened.tree, name)
+        : { ...(await readDockerfileOf(request, request.folders)), at: name };
     const tree = await withoutIgnored(opened.tree, at);
-    return { tree, dockerfile: text, name, [Symbol.dispose]: () => opened[Symbol.dispose]() };
+    const dispose = () => opened[Symbol.dispose]();
+    const files = () => Promise.resolve(tree);
+    return { tree: files, dockerfile: text, name, [Symbol.dispose]: dispose };
   } catch (cause) {
     opened[Symbol.dispose]();
     throw cause;
@@ -53,7 +63,7 @@ async function openContext(context: Context, request: BuildRequest): Promise<Rem
   }
   const source = remote === "" ? null : parseGitUrl(remote);
   if (source !== null) {
-    const access = gitAccessOf(request);
+    const access = await gitAccessOf(request);
     const keepGitDir = /^(?:1|true)$/i.test(
       request.buildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] ?? "",
     );

@@ -92,7 +92,7 @@ export async function findImage(
     platform === null || platformRank(platform, image.config) !== null;
   if (here !== null && suits(here)) return keep(scope, here);
   const reference = withDefaultTag(parseReference(name));
-  const credentials = request.credentials(reference.domain);
+  const credentials = await request.credentials(reference.domain);
   await context.images.pull({
     reference: familiarReference(reference),
     ...(platform === null ? {} : { platform }),

@@ -1,19 +1,23 @@
 /** The contract of the build room. */
 import type { NetworkMode, StepRequest } from "#engine/container";
 import type { RegistryCredentials } from "#engine/image";
-import type { Descriptor, Digest, Platform } from "#oci";
+import type { SourceNode, SourceTree } from "#engine/build/source";
+import type { Descriptor, Digest, ImageConfig, Platform } from "#oci";
 
+import type { ClientFolders } from "./client-folder.ts";
 import type { OnBuildEvent } from "./events.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
 
 export interface BuildRequest {
   /** An archive, plain or compressed; null when `remote` says where it is, or for none. */
   readonly context: ReadableStream<Uint8Array> | null;
+  /** Folders of the client that are asked for what a build needs; null for a client without a session. */
+  readonly folders: ClientFolders | null;
   /** The name of an offer that `context` completes; "" when `context` is all of it. */
   readonly offer: string;
   /** A URL of a git repository, an archive or a Dockerfile; "" for none. */
   readonly remote: string;
-  /** `--build-context`: `docker-image://…`, or the URL of a git repository or an archive, by name. */
+  /** `--build-context`: `docker-image://…`, `local:<folder of the client>`, or the URL of a git repository or archive. */
   readonly contexts: ReadonlyMap<string, string>;
   /** Its path in the context. */
   readonly dockerfile: string;
@@ -30,11 +34,13 @@ export interface BuildRequest {
   readonly platform: Platform | null;
   readonly network: NetworkMode;
   readonly host: StepRequest["host"];
-  readonly secrets: ReadonlyMap<string, Uint8Array>;
+  readonly secrets: Asked<Uint8Array>;
   /** Sockets of agents on this host, by the id of `--mount=type=ssh`. */
-  readonly agents: ReadonlyMap<string, string>;
+  readonly agents: Asked<string>;
   /** For a registry's domain. */
-  readonly credentials: (domain: string) => RegistryCredentials | undefined;
+  readonly credentials: (
+    domain: string,
+  ) => Promise<RegistryCredentials | undefined> | RegistryCredentials | undefined;
   /** One layer on top of the target stage's base. */
   readonly squash: boolean;
   readonly cacheFrom: readonly CacheSource[];
@@ -45,6 +51,24 @@ export interface BuildRequest {
   /** Events of one step after the other, as a log reads; else of all steps as they happen. */
   readonly inOrder: boolean;
   readonly onEvent: OnBuildEvent;
+}
+
+/** What is known by a name, here or at the client. */
+export interface Asked<T> {
+  get(id: string): Promise<T | undefined> | T | undefined;
+}
+
+/** What a build made, kept until it is disposed of. */
+export interface SolvedBuild extends Disposable {
+  readonly config: ImageConfig;
+  /** Makes it an image. @param references whole */
+  keep(references: readonly string[]): Promise<Digest>;
+  /** Its files. */
+  readonly tree: SourceTree;
+  /** A file's bytes; null for an empty one. */
+  read(node: SourceNode): ReadableStream<Uint8Array> | null;
+  /** Its files as a plain archive. */
+  tar(): Iterable<Uint8Array>;
 }
 
 export interface BuildResult {
@@ -131,6 +155,14 @@ export interface PruneLimits {
   readonly minFreeBytes: number;
 }
 
+export type {
+  ClientFolders,
+  FilePiece,
+  FolderEntry,
+  FolderFilter,
+  FolderListing,
+} from "./client-folder.ts";
+export type { Found, SourceNode, SourceTree } from "#engine/build/source";
 /** One thing of a context that a client offers; names and links are byte strings. */
 export type { OfferedEntry } from "./kept-contexts.ts";
 
@@ -147,6 +179,8 @@ export interface BuildService {
    * later StepFailed for a RUN that ended badly
    */
   build(request: BuildRequest): Promise<BuildResult>;
+  /** The same, and what becomes of it is still open; null when only checked. */
+  solve(request: BuildRequest): Promise<SolvedBuild | null>;
   cacheUsage(): Promise<BuildCacheItem[]>;
   prune(request: BuildPruneRequest): Promise<{ deleted: string[]; reclaimedBytes: number }>;
 }

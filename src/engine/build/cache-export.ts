@@ -94,7 +94,7 @@ async function write(
     return await target.write({ ...encode(descriptors), blobs, signal });
   }
   const { reference } = target;
-  const credentials = credentialsOf(parseReference(reference).domain);
+  const credentials = await credentialsOf(parseReference(reference).domain);
   await images.pushCache({
     reference,
     ...(credentials === undefined ? {} : { credentials }),

@@ -190,7 +190,7 @@ async function fromRegistry(
   { reference }: Extract<CacheSource, { kind: "registry" }>,
 ): Promise<OpenedCache> {
   const named = withDefaultTag(parseReference(reference));
-  const credentials = request.credentials(named.domain);
+  const credentials = await request.credentials(named.domain);
   const remote = {
     reference: formatReference(named),
     ...(credentials === undefined ? {} : { credentials }),

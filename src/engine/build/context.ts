@@ -48,9 +48,11 @@ export interface Context extends BuildRooms {
 /** A RUN whose program ended with something else than 0. */
 export class StepFailed extends EngineError {
   readonly exitCode: number;
+  readonly command: readonly string[];
 
-  constructor(message: string, exitCode: number) {
+  constructor(message: string, exitCode: number, command: readonly string[]) {
     super("internal", message);
     this.exitCode = exitCode;
+    this.command = command;
   }
 }

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 import { invalid, newId, unavailable } from "#base";
-import type { Found, SourceTree } from "#engine/build/source";
+import { EMPTY_TREE, type Found, type SourceTree } from "#engine/build/source";
 
 import type { BuildScope } from "./solver.ts";
 
@@ -30,7 +30,7 @@ export async function fetchSource(
   if (name === "" || name.includes("/") || name === ".." || name === ".") {
     throw invalid(`ADD failed: cannot determine filename from url: ${url}`);
   }
-  const { signal, arrived, context } = scope;
+  const { signal, context } = scope;
   let response: Response;
   try {
     response = await fetch(url, { signal });
@@ -72,7 +72,7 @@ export async function fetchSource(
     name,
     digest,
     mtimeSec: Number.isNaN(modified) ? null : Math.floor(modified / 1000),
-    tree: arrived.tree,
+    tree: EMPTY_TREE,
     found: { path: name, node },
   };
 }

@@ -1,4 +1,5 @@
 /** What a build tells while it goes on. Steps are counted from 1, in an order in which each comes after what it needs. */
+import type { Instruction, Location } from "#engine/build/dockerfile";
 import type { Digest } from "#oci";
 
 export type BuildEvent =
@@ -47,7 +48,25 @@ export type BuildEvent =
       readonly endLine: number;
       /** The lines of the file, as people read them. */
       readonly excerpt: string;
-    };
+    }
+  /** The Dockerfile as it was read; what `line` of other events counts in. */
+  | { readonly type: "source"; readonly name: string; readonly text: string }
+  /** Everything that will be done, before anything is. */
+  | { readonly type: "plan"; readonly steps: readonly PlannedStep[] }
+  /** What was wrong with a step, as it happens; "failed" comes at the build's end. */
+  | { readonly type: "broken"; readonly step: number; readonly error: unknown };
+
+/** A step as the plan has it. */
+export interface PlannedStep {
+  readonly step: number;
+  /** Its stage's name as the file has it, or its place in the file. */
+  readonly stage: string | number;
+  readonly kind: Instruction["kind"] | "from";
+  readonly text: string;
+  readonly location: Location;
+  /** FROM another stage of the file, or from nothing. */
+  readonly isLink: boolean;
+}
 
 export type OnBuildEvent = (event: BuildEvent) => Promise<void> | void;
 

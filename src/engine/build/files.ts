@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { invalid, newId } from "#base";
 import { expandHeredoc, type Instruction } from "#engine/build/dockerfile";
 import { isPattern, PatternMatcher } from "#wire/ignore";
-import { type ArchiveTree, type RootTree, type SourceTree } from "#engine/build/source";
+import { type ArchiveTree, EMPTY_TREE, type RootTree, type SourceTree } from "#engine/build/source";
 import { resolveIdentity } from "#engine/runtime";
 import type { Digest } from "#oci";
 import { rawOf, textOf } from "#wire/tar";
@@ -76,7 +76,7 @@ export async function copyFiles(
 
 const contextFiles = ({ scope }: StageBuilder): FromFiles => ({
   layers: null,
-  tree: () => Promise.resolve(scope.arrived.tree),
+  tree: () => scope.arrived.tree(),
 });
 
 /** What decides about a copy's layer. */
@@ -162,13 +162,14 @@ async function gather(
 ): Promise<Gathered> {
   const { scope } = builder;
   const name = instruction.kind.toUpperCase();
-  const tree = await files.tree();
   const parents = instruction.kind === "copy" && instruction.parents;
   const repositories = await findRepositories(scope, instruction);
   const isGit = new Set(repositories.map(({ written }) => written));
   const others = instruction.sources.filter((source) => !isGit.has(source));
   const remote = instruction.kind === "add" ? others.filter(isRemote) : [];
   const local = others.filter((source) => !remote.includes(source));
+  // A client's folder is asked for only when something of it is read.
+  const tree = local.length > 0 ? await files.tree() : EMPTY_TREE;
   const matches = local.flatMap((written) =>
     matchSources(tree, written, { parents, name }).map((match) => ({ ...match, written })),
   );

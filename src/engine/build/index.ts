@@ -4,5 +4,5 @@ export { buildMigrations } from "./cache.ts";
 export { collectCache } from "./collection.ts";
 export { parseHealthCheck } from "./health-check.ts";
 export { StepFailed } from "./context.ts";
-export type { BuildEvent, OnBuildEvent } from "./events.ts";
+export type { BuildEvent, OnBuildEvent, PlannedStep } from "./events.ts";
 export { type OpenBuildRequest, openBuildService } from "./open.ts";

@@ -29,6 +29,8 @@ import { ArchiveTree } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
 import { type TarEntryType, type TarHeader, TarParser } from "#wire/tar";
 
+import { ContentWriter } from "./content-writer.ts";
+
 /** One thing of an offered context; names and links are byte strings. */
 export interface OfferedEntry {
   readonly path: string;
@@ -40,6 +42,16 @@ export interface OfferedEntry {
   readonly stamp: string;
   readonly devMajor: number;
   readonly devMinor: number;
+}
+
+/** What of a client's listing is read here: see client-folder.ts. */
+interface Listing {
+  readonly key: string;
+  readonly entries: readonly (OfferedEntry & {
+    readonly xattrs: ReadonlyMap<string, Uint8Array> | null;
+    readonly sameAs: number | null;
+  })[];
+  read(needed: readonly number[]): AsyncIterable<{ index: number; bytes: Uint8Array }>;
 }
 
 interface Kept {
@@ -64,6 +76,8 @@ interface Offer {
   readonly sinceMs: number;
 }
 
+/** What is kept for one build only. */
+const ONCE = "once-";
 const OFFER_LIMIT = 16;
 const OFFER_TIMEOUT_MS = 120_000;
 const CONTEXTS_LIMIT = 32;
@@ -77,12 +91,15 @@ export class KeptContexts {
   readonly #offers = new Map<string, Offer>();
   /** How many builds read a context's data. */
   readonly #users = new Map<string, number>();
-  readonly #receiving = new Set<string>();
+  /** Settles when what is being received is complete, or has failed. */
+  readonly #receiving = new Map<string, Promise<void>>();
   readonly #boot: string;
 
   constructor(folder: string) {
     this.#folder = folder;
     this.#boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    // Of builds of a daemon that is gone.
+    for (const { key } of this.#list()) if (key.startsWith(ONCE)) this.#remove(key);
   }
 
   /** @returns the offer's name, and which of its entries are not here. @throws EngineError "conflict": send it whole */
@@ -142,13 +159,8 @@ export class KeptContexts {
     if (offer === undefined) throw conflict("the offered context is not known any more");
     const { key, entries, files, needed } = offer;
     if (this.#receiving.has(key)) throw conflict("the same context is being sent by another build");
-    this.#receiving.add(key);
-    this.#users.set(key, (this.#users.get(key) ?? 0) + 1);
-    let isRead = true;
-    const dispose = () => {
-      if (isRead) this.#users.set(key, (this.#users.get(key) ?? 1) - 1);
-      isRead = false;
-    };
+    const received = this.#begin(key);
+    const dispose = this.#use(key);
     try {
       const folder = join(this.#folder, key);
       mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -162,7 +174,70 @@ export class KeptContexts {
       dispose();
       throw cause;
     } finally {
+      received();
+    }
+  }
+
+  /** @returns to be called when it is complete, or has failed */
+  #begin(key: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#receiving.set(key, promise);
+    return () => {
       this.#receiving.delete(key);
+      resolve();
+    };
+  }
+
+  /** @returns to be called when it is read no more; may be called twice */
+  #use(key: string): () => void {
+    this.#users.set(key, (this.#users.get(key) ?? 0) + 1);
+    let isRead = true;
+    return () => {
+      if (!isRead) return;
+      isRead = false;
+      const left = (this.#users.get(key) ?? 1) - 1;
+      if (left > 0) this.#users.set(key, left);
+      else this.#users.delete(key);
+      if (key.startsWith(ONCE)) this.#remove(key);
+    };
+  }
+
+  /**
+   * Takes in what of a client's folder is not here. Another build that just receives the same folder is waited for:
+   * then nothing of it is missing.
+   */
+  async receiveListing(
+    listing: Listing,
+    signal: AbortSignal,
+  ): Promise<{ tree: ArchiveTree } & Disposable> {
+    const { entries } = listing;
+    const sizeBytes = entries.reduce((sum, entry) => sum + entry.sizeBytes, 0);
+    const isKept = /^[0-9a-f]{64}$/.test(listing.key) && sizeBytes <= CONTEXT_LIMIT_BYTES;
+    const key = isKept ? listing.key : `${ONCE}${newId()}`;
+    for (;;) {
+      const other = this.#receiving.get(key);
+      if (other === undefined) break;
+      await Promise.race([other, abortOf(signal)]);
+      signal.throwIfAborted();
+    }
+    const known = isKept ? this.#known(key, sizeBytes) : {};
+    const received = this.#begin(key);
+    const dispose = this.#use(key);
+    try {
+      const folder = join(this.#folder, key);
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const path = join(folder, "data");
+      const limitBytes = isKept ? 2 * CONTEXT_LIMIT_BYTES : 2 * sizeBytes + CONTEXT_LIMIT_BYTES;
+      const { files, isChanged } = await take(path, { listing, known, limitBytes, signal });
+      if (isKept && (isChanged || !existsSync(join(folder, "index")))) this.#save(folder, files);
+      else if (isKept) utimesSync(join(folder, "index"), new Date(), new Date());
+      this.#evict(key);
+      return { tree: treeOf(path, entries, files), [Symbol.dispose]: dispose };
+    } catch (cause) {
+      dispose();
+      throw cause;
+    } finally {
+      received();
     }
   }
 
@@ -211,6 +286,58 @@ export class KeptContexts {
     return reclaimedBytes;
   }
 }
+
+interface Taking {
+  readonly listing: Listing;
+  readonly known: Readonly<Record<string, Kept>>;
+  readonly limitBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/** Asks for the files that are not known under the stamp they have now. */
+async function take(
+  path: string,
+  { listing, known, limitBytes, signal }: Taking,
+): Promise<{ files: Map<string, Kept>; isChanged: boolean }> {
+  const { entries } = listing;
+  const files = new Map<string, Kept>();
+  const needed: number[] = [];
+  for (const [index, { path: name, type, stamp, sizeBytes, sameAs }] of entries.entries()) {
+    if (type !== "file" || sameAs !== null) continue;
+    const kept = known[name];
+    if (kept?.stamp === stamp && kept.sizeBytes === sizeBytes) files.set(name, kept);
+    else needed.push(index);
+  }
+  using writer = new ContentWriter(path, limitBytes);
+  const missing = new Set(needed);
+  for await (const { index, bytes } of listing.read(needed)) {
+    signal.throwIfAborted();
+    const entry = entries[index];
+    if (entry === undefined || !missing.has(index)) throw invalid("a file was not asked for");
+    if (bytes.length > 0) {
+      writer.push(index, entry.sizeBytes, bytes);
+      continue;
+    }
+    missing.delete(index);
+    const attributes = entry.xattrs === null || entry.xattrs.size === 0 ? null : [...entry.xattrs];
+    const encode = ([name, value]: [string, Uint8Array]) =>
+      [name, Buffer.from(value).toString("base64")] as const;
+    const xattrs = attributes?.map(encode) ?? null;
+    files.set(entry.path, { ...writer.finish(index), stamp: entry.stamp, xattrs });
+  }
+  for (const { path: name, sameAs } of entries) {
+    const first = sameAs === null ? undefined : files.get(entries[sameAs]?.path ?? "");
+    if (first !== undefined) files.set(name, first);
+  }
+  const isChanged = needed.length > 0 || files.size !== Object.keys(known).length;
+  return { files, isChanged };
+}
+
+const abortOf = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
 
 interface Arriving {
   readonly archive: ReadableStream<Uint8Array>;

@@ -39,7 +39,11 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
     locks: new Map(),
   };
   return {
-    build: (asked) => solve(context, asked),
+    build: async (asked) => {
+      using solved = await solve(context, asked);
+      return { id: (await solved?.keep(asked.tags)) ?? null };
+    },
+    solve: (asked) => solve(context, asked),
     offerContext: (key, entries) => context.kept.offer(key, entries),
     cacheUsage: () => cacheUsage(context),
     prune: (asked) => pruneCache(context, asked),

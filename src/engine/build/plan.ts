@@ -11,6 +11,9 @@ import {
   parseMount,
   type Stage,
 } from "#engine/build/dockerfile";
+import { formatReference, parseReference, withDefaultTag } from "#oci";
+
+import type { PlannedStep } from "./events.ts";
 
 export interface PlannedStage {
   readonly stage: Stage;
@@ -69,6 +72,31 @@ export function planBuild(
   visit(wanted);
   const total = order.reduce((sum, { stage }) => sum + 1 + stage.instructions.length, 0);
   return { stages: order, total: total + file.globalArguments.length, find };
+}
+
+/** `busybox` as `docker.io/library/busybox:latest`; what is no name of an image is told where it is looked up. */
+function wholeName(name: string): string {
+  try {
+    return formatReference(withDefaultTag(parseReference(name)));
+  } catch {
+    return name;
+  }
+}
+
+/** Every step in the order of their numbers. */
+export function stepsOf({ stages }: BuildPlan, file: Dockerfile): PlannedStep[] {
+  const planned = stages.flatMap(({ stage, index, base }) => {
+    const name = stage.asWritten === "" ? index : stage.asWritten;
+    const isLink = "stage" in base || ("image" in base && base.image === "scratch");
+    const text = "image" in base ? `FROM ${wholeName(base.image)}` : stage.original;
+    const first = { kind: "from" as const, text, location: stage.location, stage: name, isLink };
+    const rest = stage.instructions.map(({ kind, original, location }) => {
+      return { kind, text: original, location, stage: name, isLink: false };
+    });
+    return [first, ...rest];
+  });
+  const before = file.globalArguments.length;
+  return planned.map((one, at) => ({ ...one, step: before + at + 1 }));
 }
 
 /** By name, the last of several; by number where no name is meant. */

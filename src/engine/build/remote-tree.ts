@@ -17,6 +17,7 @@ import { plainArchive } from "#wire/tar";
 
 import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
+import { openFolder } from "./client-folder.ts";
 import { spool } from "./spool.ts";
 
 export interface RemoteTree extends Disposable {
@@ -30,10 +31,10 @@ export function contextPath({ paths }: Context, ending: string): string {
   return join(folder, `${newId()}.${ending}`);
 }
 
-export const gitAccessOf = ({ agents, secrets }: BuildRequest): GitAccess => {
-  const token = secrets.get("GIT_AUTH_TOKEN");
+export const gitAccessOf = async ({ agents, secrets }: BuildRequest): Promise<GitAccess> => {
+  const token = await secrets.get("GIT_AUTH_TOKEN");
   return {
-    agent: agents.get("default") ?? null,
+    agent: (await agents.get("default")) ?? null,
     token: token === undefined ? null : new TextDecoder().decode(token).trim(),
   };
 };
@@ -83,7 +84,7 @@ export async function openNamedContext(
   }
   const source = parseGitUrl(value);
   if (source !== null) {
-    const access = gitAccessOf(request);
+    const access = await gitAccessOf(request);
     const commit = await resolveCommit(source, { access, signal });
     const opened = await gitTree(context, source, { commit, keepGitDir: false, access, signal });
     own(() => opened[Symbol.dispose]());
@@ -94,6 +95,11 @@ export async function openNamedContext(
     own(() => rmSync(path, { force: true }));
     const body = await getContext(value, signal);
     return { kind: "tree", tree: await spool(await plainArchive(body), path, signal) };
+  }
+  if (value.startsWith("local:")) {
+    const opened = await openFolder(context, request, value.slice("local:".length));
+    own(() => opened[Symbol.dispose]());
+    return { kind: "tree", tree: opened.tree };
   }
   if (value.startsWith("oci-layout://")) {
     throw notImplemented(`not implemented yet: the build context ${name}=${value}`);

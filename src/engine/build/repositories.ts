@@ -26,7 +26,7 @@ export async function findRepositories(
   for (const written of instruction.sources) {
     const source = parseGitUrl(written);
     if (source === null) continue;
-    const access = gitAccessOf(request);
+    const access = await gitAccessOf(request);
     const commit = await resolveCommit(source, { access, signal });
     if (checksum !== "" && !commit.id.startsWith(checksum)) {
       throw invalid(`expected checksum to match ${checksum}, got ${commit.id}`);
@@ -37,9 +37,9 @@ export async function findRepositories(
   return found;
 }
 
-export const openRepository = (
+export const openRepository = async (
   { context, request }: BuildScope,
   { source, commit, keepGitDir }: Repository,
   signal: AbortSignal,
 ): Promise<RemoteTree> =>
-  gitTree(context, source, { commit, keepGitDir, access: gitAccessOf(request), signal });
+  gitTree(context, source, { commit, keepGitDir, access: await gitAccessOf(request), signal });

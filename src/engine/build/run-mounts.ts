@@ -16,6 +16,7 @@ import { removeTree } from "#engine/snapshot";
 import { type Digest, digestHex, digestOf } from "#oci";
 import { bytesOf, rawOf, textOf } from "#wire/tar";
 
+import type { Asked } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { CopyPlan } from "./copy.ts";
 import { InputDigest } from "./inputs.ts";
@@ -33,8 +34,8 @@ const treeOf = async (source: MountSource): Promise<SourceTree> =>
 
 export interface MountInputs {
   readonly sources: readonly (MountSource | null)[];
-  readonly secrets: ReadonlyMap<string, Uint8Array>;
-  readonly agents: ReadonlyMap<string, string>;
+  readonly secrets: Asked<Uint8Array>;
+  readonly agents: Asked<string>;
   readonly signal: AbortSignal;
 }
 
@@ -116,9 +117,9 @@ export class StepMounts implements AsyncDisposable {
       case "cache":
         return await this.#cache(mount, sources[index] ?? null, signal);
       case "secret":
-        return this.#secret(mount, secrets);
+        return await this.#secret(mount, secrets);
       case "ssh":
-        return this.#agent(mount, agents);
+        return await this.#agent(mount, agents);
     }
   }
 
@@ -301,10 +302,10 @@ export class StepMounts implements AsyncDisposable {
     signal.throwIfAborted();
   }
 
-  #secret(mount: RunMountRequest, secrets: ReadonlyMap<string, Uint8Array>): void {
+  async #secret(mount: RunMountRequest, secrets: Asked<Uint8Array>): Promise<void> {
     const target = mount.target;
     const id = mount.id !== "" ? mount.id : ((mount.source || target).split("/").at(-1) ?? "");
-    const value = secrets.get(id);
+    const value = await secrets.get(id);
     if (value === undefined) {
       if (mount.required) throw invalid(`secret ${id}: not found`);
       return;
@@ -317,8 +318,8 @@ export class StepMounts implements AsyncDisposable {
     this.#push(path, target, true);
   }
 
-  #agent(mount: RunMountRequest, agents: ReadonlyMap<string, string>): void {
-    const socket = agents.get(mount.id === "" ? "default" : mount.id);
+  async #agent(mount: RunMountRequest, agents: Asked<string>): Promise<void> {
+    const socket = await agents.get(mount.id === "" ? "default" : mount.id);
     if (socket === undefined) {
       if (mount.required) throw invalid(`unset ssh forward key ${mount.id || "default"}`);
       return;

@@ -125,7 +125,7 @@ async function sourceOf(
   { type, from }: RunMountRequest,
 ): Promise<MountSource | null> {
   if (type !== "bind" && !(type === "cache" && from !== "")) return null;
-  if (from === "") return { kind: "context", tree: builder.scope.arrived.tree };
+  if (from === "") return { kind: "context", tree: await builder.scope.arrived.tree() };
   const files = await filesFrom(builder, from);
   const { layers } = files;
   return layers === null
@@ -246,6 +246,7 @@ function failed(
   return new StepFailed(
     `The command '${argv.join(" ")}' returned a non-zero code: ${exitCode}${why}`,
     exitCode,
+    argv,
   );
 }
 

@@ -16,16 +16,17 @@ import type { OnProgress } from "#engine/image";
 import { type Digest, hostPlatform, formatPlatform, type Platform } from "#oci";
 
 import { type Arrived, receiveContext } from "./arrival.ts";
-import type { BuildRequest, BuildResult } from "./build-service.ts";
+import type { BuildRequest, SolvedBuild } from "./build-service.ts";
 import { exportCache, exportedLayers, TakenSteps } from "./cache-export.ts";
 import { ImportedCaches, LayersLost } from "./cache-import.ts";
 import type { Context } from "./context.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
 import { drawFault, type Fault, Faults } from "./fault.ts";
-import { type BuildPlan, planBuild, type PlannedStage } from "./plan.ts";
+import { type BuildPlan, planBuild, type PlannedStage, stepsOf } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
+import { solvedBuild } from "./solved.ts";
 import { squash } from "./squash.ts";
 import { inlineMember, type SharedCache } from "./shared-cache.ts";
 import { imageConfigOf, type StageState } from "./stage-state.ts";
@@ -63,8 +64,10 @@ export interface BuildScope extends Disposable {
   own(undo: () => void): void;
 }
 
-export async function solve(context: Context, request: BuildRequest): Promise<BuildResult> {
+/** @returns null when only checked */
+export async function solve(context: Context, request: BuildRequest): Promise<SolvedBuild | null> {
   using arrived = await receiveContext(context, request);
+  await request.onEvent({ type: "source", name: arrived.name, text: arrived.dockerfile });
   const faults = new Faults();
   try {
     return await solveFile(context, request, { arrived, faults });
@@ -89,7 +92,7 @@ async function solveFile(
   context: Context,
   request: BuildRequest,
   { arrived, faults }: Pick<Parts, "arrived" | "faults">,
-): Promise<BuildResult> {
+): Promise<SolvedBuild | null> {
   const file = parseDockerfile(arrived.dockerfile);
   await warn(file, request);
   const platform = request.platform ?? hostPlatform();
@@ -99,7 +102,8 @@ async function solveFile(
     globals,
     contexts: request.contexts,
   });
-  if (request.checkOnly) return { id: null };
+  if (request.checkOnly) return null;
+  await request.onEvent({ type: "plan", steps: stepsOf(plan, file) });
   const imports = await ImportedCaches.open(context, request);
   const parts = { arrived, faults, file, plan, platform, globals, imports };
   try {
@@ -129,7 +133,7 @@ async function runOnce(
   context: Context,
   request: BuildRequest,
   parts: Parts,
-): Promise<BuildResult> {
+): Promise<SolvedBuild> {
   const abort = new AbortController();
   const stop = () => abort.abort(request.signal.reason);
   request.signal.addEventListener("abort", stop, { once: true });
@@ -290,7 +294,7 @@ class Run implements BuildScope {
     this.#owned.push(undo);
   }
 
-  async finish(): Promise<BuildResult> {
+  async finish(): Promise<SolvedBuild> {
     const { plan, context, request } = this;
     let first = 1 + this.file.globalArguments.length;
     await this.#tellGlobals();
@@ -306,7 +310,7 @@ class Run implements BuildScope {
       const states = await Promise.all(all);
       const last = states.at(-1);
       if (last === undefined) throw invalid("dockerfile contains no stages to build");
-      return { id: await this.#keep(await this.#finished(last)) };
+      return await this.#solved(await this.#finished(last));
     } catch (cause) {
       this.#abort.abort(cause);
       this.#events.end();
@@ -340,6 +344,7 @@ class Run implements BuildScope {
       this.#bases.set(planned.index, base.state);
       return await builder.build(base);
     } catch (cause) {
+      await builder.broken(cause);
       builder.blame(cause, planned.stage.location);
       this.#abort.abort(cause);
       throw cause;
@@ -359,8 +364,8 @@ class Run implements BuildScope {
     return request.squash && base !== undefined ? await squash(this, { base, state }) : state;
   }
 
-  async #keep(state: StageState): Promise<Digest> {
-    const { request, context, file } = this;
+  async #solved(state: StageState): Promise<SolvedBuild> {
+    const { request, file } = this;
     const unused = Object.keys(request.buildArgs).filter(
       (name) => !this.consumed.has(name) && !isPredefined(name),
     );
@@ -372,15 +377,11 @@ class Run implements BuildScope {
     const isInline =
       isTrue(request.buildArgs["BUILDKIT_INLINE_CACHE"]) ||
       request.cacheTo.some(({ kind }) => kind === "inline");
-    const id = await context.images.addBuilt({
-      config: {
-        ...imageConfigOf(state, request.labels),
-        ...(isInline ? inlineMember(cache) : {}),
-      },
-      references: request.tags,
-    });
     await this.#shareCache(cache, state.layers);
-    return id;
+    return solvedBuild(this.context, {
+      ...imageConfigOf(state, request.labels),
+      ...(isInline ? inlineMember(cache) : {}),
+    });
   }
 
   async #shareCache(cache: SharedCache, imageLayers: readonly Digest[]): Promise<void> {

@@ -83,6 +83,11 @@ export class StageBuilder {
     await this.tell({ type: "output", step: this.#step, text, stderr });
   }
 
+  /** Says what was wrong with the step it was at, unless that was another stage's failure. */
+  async broken(error: unknown): Promise<void> {
+    if (!this.scope.signal.aborted) await this.tell({ type: "broken", step: this.#step, error });
+  }
+
   async build({ state: base, triggers, image }: Base): Promise<StageState> {
     await this.#done(base, image === null ? null : image.id);
     let state = base;

@@ -52,7 +52,7 @@ async function build(call: Call, builds: BuildService, transfers: CacheTransfers
     const isFirst = !call.begun && kept.length === 0;
     // The answer is an error with a status, then: the lines go into its sentence.
     if (event.type === "failed" && isFirst && !isRaw) return void (excerpt = event.excerpt);
-    const encoded = isRaw ? [{ naru: event }] : encodeBuildEvent(event);
+    const encoded = isRaw ? rawOf(event) : encodeBuildEvent(event);
     if (!isQuiet) return await lines.write(encoded);
     kept.push(...encoded);
     kept.splice(0, kept.length - KEPT_LINES);
@@ -98,6 +98,12 @@ function cachesOf(transfers: CacheTransfers, lines: BuildLines): ClientCaches {
 /** Docker's sentence first: clients match on it. */
 const withLines = (error: unknown, excerpt: string): EngineError =>
   new EngineError(kindOf(error), `${sentenceOf(error)}\n${excerpt}`, { cause: error });
+
+/** Naru's client knows the Dockerfile, and learns of its steps as they come. */
+const rawOf = (event: BuildEvent): object[] =>
+  event.type === "source" || event.type === "plan" || event.type === "broken"
+    ? []
+    : [{ naru: event }];
 
 /** JSON lines, no faster than the client reads them: what a step prints waits in its pipe. */
 class BuildLines {

@@ -11,6 +11,7 @@ import type { VolumeService } from "#engine/volume";
 import { API_VERSION } from "#wire/docker";
 
 import { buildRoutes } from "./build.ts";
+import { buildKitRoutes, type OpenBuildKit } from "./buildkit.ts";
 import { authRoutes, type Login } from "./auth.ts";
 import { containerRoutes, encodeList } from "./containers.ts";
 import { distributionRoutes, type InspectRemote } from "./distribution.ts";
@@ -32,6 +33,7 @@ import { volumeRoutes } from "./volumes.ts";
 
 export type { InspectRemote } from "./distribution.ts";
 export type { Login } from "./auth.ts";
+export type { BuildKit } from "./buildkit.ts";
 export { decodeBuildPrune } from "./decode/build-prune.ts";
 export type { HostDefaults } from "./encode/host-config.ts";
 export type { ListenTarget, TlsIdentity } from "./listener.ts";
@@ -44,6 +46,7 @@ export interface ApiServices {
   readonly networks: Networks;
   readonly volumes: VolumeService;
   readonly builds: BuildService;
+  readonly openBuildKit: OpenBuildKit;
   readonly system: SystemService;
   readonly events: EventBus;
   readonly logger: ApiLogger;
@@ -80,6 +83,7 @@ export function createApiServer(services: ApiServices): ApiServer {
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
     buildRoutes(services.builds, () => system.version().isExperimental),
+    buildKitRoutes(services.openBuildKit),
     networkRoutes({ networks, containers, defaults }),
     volumeRoutes(services.volumes),
     eventRoutes(events, listeners),

@@ -34,7 +34,6 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
 /** By what is missing: its routes. Each answers 501 and says so. */
 const MISSING: Readonly<Record<string, readonly string[]>> = {
   "cancelling a build by its id": ["POST /build/cancel"],
-  "a session (BuildKit)": ["POST /session", "POST /grpc"],
   "checkpoints of a container": [
     "GET /containers/:id/checkpoints",
     "POST /containers/:id/checkpoints",

@@ -159,6 +159,9 @@ export class ArchiveTree implements SourceTree {
   }
 }
 
+/** Nothing at all. */
+export const EMPTY_TREE: SourceTree = new ArchiveTree("", new LayerTree().root, new Map());
+
 const isWhiteout = (node: LayerNode): boolean => isType(node.mode, S_IFCHR) && node.rdev === 0;
 
 export function typeOf(mode: number): SourceNode["type"] {

@@ -1,5 +1,5 @@
 /** Where files of a build come from: contexts that arrived as archives, and roots of stages and images. */
-export { ArchiveTree, ArchiveWriter } from "./archive-tree.ts";
+export { ArchiveTree, ArchiveWriter, EMPTY_TREE } from "./archive-tree.ts";
 export { IgnoredTree } from "./ignored-tree.ts";
 export { isWhiteout, LayerFiles } from "./layer-files.ts";
 export { RootTree } from "./root-tree.ts";

@@ -7,6 +7,7 @@ import { readlinkSync, readSync } from "node:fs";
 import { createDetachedOverlay } from "#linux/mount";
 import {
   FileDescriptor,
+  O_DIRECTORY,
   O_NOFOLLOW,
   O_NONBLOCK,
   O_PATH,
@@ -18,7 +19,7 @@ import {
   statFd,
 } from "#linux/path";
 import { SyscallError } from "#linux/ffi";
-import { ownXattrs } from "#linux/tree";
+import { ownXattrs, treeTar } from "#linux/tree";
 import { bytesOf, rawOf } from "#wire/tar";
 
 import { typeOf } from "./archive-tree.ts";
@@ -87,6 +88,14 @@ export class RootTree implements SourceTree, Disposable {
       if (read === 0) return hasher.digest("hex");
       hasher.update(buffer.subarray(0, read));
     }
+  }
+
+  /** All of it as a plain archive. */
+  *tar(): Generator<Uint8Array, void, void> {
+    using top = new FileDescriptor(
+      openWithoutLinks({ rootFd: this.fd, path: bytesOf("."), flags: O_RDONLY | O_DIRECTORY }),
+    );
+    yield* treeTar({ fd: top.fd, prefix: "", sparse: true });
   }
 
   [Symbol.dispose](): void {

@@ -29,6 +29,7 @@ export function decodeBuild(call: Call, caches: ClientCaches | null): BuildOptio
   refuse(call);
   const platform = query.text("platform");
   return {
+    folders: null,
     offer: query.text("offer"),
     remote: query.text("remote"),
     contexts: decodeContexts(query.text("contexts")),

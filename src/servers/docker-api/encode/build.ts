@@ -34,6 +34,10 @@ export function encodeBuildEvent(event: BuildEvent): object[] {
       return [stream(event.text)];
     case "failed":
       return [stream(`${event.excerpt}\n`)];
+    case "source":
+    case "plan":
+    case "broken":
+      return [];
   }
 }
 

@@ -37,9 +37,11 @@ export function fakeEngine(): FakeEngine {
         await context?.cancel();
         throw notFound("no build in here");
       },
+      solve: () => Promise.resolve(null),
       cacheUsage: () => Promise.resolve([]),
       prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
     },
+    openBuildKit: () => Promise.reject(notFound("no BuildKit in here")),
     networks: fakeNetworks(),
     volumes: fakeVolumes(),
     system: fakeSystem(),

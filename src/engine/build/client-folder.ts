@@ -1,0 +1,195 @@
+/**
+ * Folders of a client with a session: it says what is in one, and sends what is asked for. What came before is kept
+ * (kept-contexts.ts), so that of a folder that has not changed nothing is sent twice.
+ */
+import { invalid } from "#base";
+import { parseDockerfile } from "#engine/build/dockerfile";
+import { ArchiveTree, type SourceTree } from "#engine/build/source";
+import { LayerTree } from "#engine/layer";
+import { readIgnoreFile } from "#wire/ignore";
+import { textOf } from "#wire/tar";
+
+import type { Arrived } from "./arrival.ts";
+import type { BuildRequest } from "./build-service.ts";
+import type { Context } from "./context.ts";
+import type { OfferedEntry } from "./kept-contexts.ts";
+
+export interface ClientFolders {
+  /** What the client calls the folders of the Dockerfile and of the context. */
+  readonly dockerfile: string;
+  readonly context: string;
+  /** @throws EngineError in the client's words */
+  list(folder: string, filter: FolderFilter, signal: AbortSignal): Promise<FolderListing>;
+}
+
+export interface FolderFilter {
+  /** Only these, and what their links lead to; none: everything. */
+  readonly followPaths: readonly string[];
+  /** Patterns of an ignore file. */
+  readonly excludes: readonly string[];
+}
+
+/** What is in a folder, parents before what is in them. Names are byte strings. */
+export interface FolderListing extends Disposable {
+  /** The client's name for the folder, 64 hexadecimal digits; "" when it has none. */
+  readonly key: string;
+  readonly entries: readonly FolderEntry[];
+  /** Contents of some entries, by their place. Pieces of one file come in order; an empty one ends it. */
+  read(needed: readonly number[]): AsyncIterable<FilePiece>;
+}
+
+export interface FolderEntry extends OfferedEntry {
+  readonly xattrs: ReadonlyMap<string, Uint8Array> | null;
+  /** The entry before that is the same file under another name. */
+  readonly sameAs: number | null;
+}
+
+export interface FilePiece {
+  readonly index: number;
+  readonly bytes: Uint8Array;
+}
+
+/** No Dockerfile and no ignore file that a person wrote is larger. */
+const TEXT_LIMIT_BYTES = 8 * 1024 * 1024;
+const IGNORE_FILE = ".dockerignore";
+
+/** The Dockerfile now, and the context when a step asks for it. */
+export async function receiveFolder(
+  context: Context,
+  request: BuildRequest,
+  folders: ClientFolders,
+): Promise<Arrived> {
+  const { name, text, ignore } = await readDockerfileOf(request, folders);
+  let opened: Promise<{ tree: SourceTree } & Disposable> | null = null;
+  const open = () =>
+    (opened ??= openFolder(context, request, folders.context, ignore ?? undefined));
+  // It comes while the first steps are built; what goes wrong is told by the step that needs it.
+  if (readsContext(text)) open().catch(() => undefined);
+  return {
+    name,
+    dockerfile: text,
+    tree: async () => (await open()).tree,
+    [Symbol.dispose]: () =>
+      void opened?.then(
+        (folder) => folder[Symbol.dispose](),
+        () => undefined,
+      ),
+  };
+}
+
+/** @param request.dockerfile its path in its folder. @throws EngineError "invalid" in BuildKit's words */
+export async function readDockerfileOf(
+  { dockerfile, signal }: BuildRequest,
+  folders: ClientFolders,
+): Promise<{ name: string; text: string; ignore: string | null }> {
+  const name = dockerfile === "" ? "Dockerfile" : dockerfile;
+  const lower = name.replace(/(^|\/)Dockerfile$/, "$1dockerfile");
+  const own = `${name}.dockerignore`;
+  const followPaths = [...new Set([name, own, lower])];
+  const texts = await readTexts(folders, folders.dockerfile, { followPaths, signal });
+  const text = texts.get(name) ?? texts.get(lower);
+  if (text === undefined) {
+    throw invalid(`failed to read dockerfile: open ${name}: no such file or directory`);
+  }
+  if (text === "") throw invalid(`the Dockerfile (${name}) cannot be empty`);
+  return { name, text, ignore: texts.get(own) ?? null };
+}
+
+/** Small files of a folder as texts, by their paths. */
+async function readTexts(
+  folders: ClientFolders,
+  folder: string,
+  { followPaths, signal }: { followPaths: readonly string[]; signal: AbortSignal },
+): Promise<Map<string, string>> {
+  using listing = await folders.list(folder, { followPaths, excludes: [] }, signal);
+  const { entries } = listing;
+  const files = entries.flatMap(({ type, sameAs }, index) =>
+    type === "file" && sameAs === null ? [index] : [],
+  );
+  const sizeBytes = files.reduce((sum, index) => sum + (entries[index]?.sizeBytes ?? 0), 0);
+  if (sizeBytes > TEXT_LIMIT_BYTES) throw invalid(`${followPaths[0] ?? ""} is too large`);
+  const pieces = new Map<number, Uint8Array[]>(files.map((index) => [index, []]));
+  let received = 0;
+  for await (const { index, bytes } of listing.read(files)) {
+    received += bytes.length;
+    if (received > TEXT_LIMIT_BYTES) throw invalid(`${followPaths[0] ?? ""} is too large`);
+    pieces.get(index)?.push(bytes);
+  }
+  const texts = new Map<string, string>();
+  const decode = (parts: readonly Uint8Array[]) => new TextDecoder().decode(Buffer.concat(parts));
+  for (const [index, parts] of pieces) texts.set(entries[index]?.path ?? "", decode(parts));
+  return followed(entries, texts);
+}
+
+/** A Dockerfile may be a link to another file of its folder. */
+function followed(
+  entries: readonly FolderEntry[],
+  texts: Map<string, string>,
+): Map<string, string> {
+  const tree = new LayerTree();
+  for (const entry of entries) tree.add({ ...headerOf(entry), sizeBytes: 0 });
+  const shape = new ArchiveTree("", tree.root, new Map());
+  for (const { path, type, sameAs } of entries) {
+    if (type !== "symlink" && sameAs === null) continue;
+    const target =
+      sameAs === null ? shape.find(path, { follow: true })?.path : entries[sameAs]?.path;
+    const text = target === undefined ? undefined : texts.get(target);
+    if (text !== undefined) texts.set(path, text);
+  }
+  return new Map([...texts].map(([path, text]) => [textOf(path), text]));
+}
+
+/** One thing of a folder as an archive would have it, without its contents. */
+export const headerOf = (entry: OfferedEntry) => ({
+  rawName: entry.path,
+  rawLink: entry.link,
+  type: entry.type,
+  mode: entry.mode,
+  uid: 0,
+  gid: 0,
+  sizeBytes: entry.sizeBytes,
+  mtimeSec: entry.mtimeSec,
+  mtimeNsec: 0,
+  devMajor: entry.devMajor,
+  devMinor: entry.devMinor,
+  xattrs: null,
+  dataOffset: -1,
+  storedBytes: 0,
+  sparse: null,
+});
+
+/** A folder of the client without what its ignore file names. @param ignore in place of the folder's own */
+export async function openFolder(
+  context: Context,
+  request: BuildRequest,
+  folder: string,
+  ignore?: string,
+): Promise<{ tree: SourceTree } & Disposable> {
+  const { folders, signal } = request;
+  if (folders === null) throw invalid(`no local sources enabled: ${folder}`);
+  const followPaths = [IGNORE_FILE];
+  const text =
+    ignore ?? (await readTexts(folders, folder, { followPaths, signal })).get(IGNORE_FILE) ?? "";
+  const filter = { followPaths: [], excludes: [...readIgnoreFile(text)] };
+  using listing = await folders.list(folder, filter, signal);
+  return await context.kept.receiveListing(listing, signal);
+}
+
+const isOfContext = (mount: string): boolean =>
+  !/(?:^|,)from=/.test(mount) && !/(?:^|,)type=(?!bind)/.test(mount);
+
+/** Whether a step of the file itself reads the context; what a base image left to be done is seen only later. */
+function readsContext(text: string): boolean {
+  try {
+    return parseDockerfile(text).stages.some(({ instructions }) =>
+      instructions.some((one) => {
+        if (one.kind === "copy") return one.from === "" && one.sources.length > 0;
+        if (one.kind === "add") return one.sources.some((source) => !source.includes("://"));
+        return one.kind === "run" && one.mounts.some(isOfContext);
+      }),
+    );
+  } catch {
+    // What is wrong with it is told where it is built.
+    return false;
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * What buildx asks while its own part of a build runs: it solves a Dockerfile through us, perhaps several, and returns
+ * one of the results. There are no other frontends, and no graphs of its own.
+ */
+import { invalid, newId } from "#base";
+import {
+  create,
+  type Definition,
+  failureIn,
+  fromBinary,
+  type FrontendRequest,
+  type GrpcCall,
+  grpcFailure,
+  type GrpcRouter,
+  GRPC_STATUS,
+  LLBBridge,
+  OpSchema,
+  StatusSchema,
+  toBinary,
+} from "#wire/grpc";
+import { digestOf } from "#oci";
+
+import { decodeAttributes } from "./attributes.ts";
+import { type BuildServices, solveForSession } from "./builds.ts";
+import { failureFrom, unsupportedSubrequest } from "./failures.ts";
+import type { Job, Jobs } from "./jobs.ts";
+import type { Sessions } from "./sessions.ts";
+import { workers } from "./workers.ts";
+
+/** What buildx is to know that it can do here. Source: moby/buildkit, frontend/gateway/pb/caps.go. */
+const FRONTEND_CAPS = [
+  "solve.base",
+  "return",
+  "returnmap",
+  "proto.refarray",
+  "frontend.caps",
+  "frontend.inputs",
+  "gateway.evaluate",
+  "gateway.solve.evaluate",
+  "reference.output",
+  "gateway.warnings",
+];
+const RESULT_PREFIX = "naru-result://";
+/** Images of the Dockerfile frontend: what they do is built in. */
+const DOCKERFILE_FRONTEND = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?::|@|$)/;
+
+export interface Bridge extends BuildServices {
+  readonly sessions: Sessions;
+  readonly jobs: Jobs;
+  readonly hostGateway: () => string | null;
+}
+
+export function addBridge(router: GrpcRouter, bridge: Bridge): void {
+  const { jobs } = bridge;
+  const method = LLBBridge.method;
+  // The build itself is asked for at the same time: it may come a moment later.
+  const jobOf = (call: GrpcCall): Job => jobs.watch(call.header("buildkit-controlapi-buildid"));
+  router
+    .unary(method.ping, async () => ({
+      frontendCaps: FRONTEND_CAPS.map((id) => ({ id, enabled: true })),
+      llbCaps: [],
+      workers: workers(bridge.hostGateway()),
+    }))
+    .unary(method.solve, async (request, call) => {
+      const job = jobOf(call);
+      const { id, config } = await solve(bridge, { job, request, signal: call.signal });
+      return {
+        result: {
+          result: { case: "ref" as const, value: { id, def: { def: definitionOf(id) } } },
+          metadata: { "containerimage.config": config },
+        },
+      };
+    })
+    .unary(method.evaluate, async () => ({}))
+    .unary(method.inputs, async () => ({ definitions: {} }))
+    .unary(method.warn, async () => ({}))
+    .unary(method.return, async ({ error, result }, call) => {
+      const job = jobOf(call);
+      const failure = error === undefined ? null : failureIn(toBinary(StatusSchema, error));
+      if (failure !== null) job.fail(failure);
+      else job.returned.resolve(refOf(result));
+      return {};
+    });
+}
+
+function refOf(
+  result: { result: { case?: string | undefined; value?: unknown } } | undefined,
+): string {
+  const { case: kind, value } = result?.result ?? {};
+  if (kind === "ref") return (value as { id: string }).id;
+  if (kind === "refDeprecated") return value as string;
+  if (kind === "refs") throw grpcFailure(GRPC_STATUS.unimplemented, "results of several platforms");
+  return "";
+}
+
+async function solve(
+  bridge: Bridge,
+  { job, request, signal }: { job: Job; request: FrontendRequest; signal: AbortSignal },
+): Promise<{ id: string; config: Uint8Array }> {
+  try {
+    if (request.definition !== undefined && request.definition.def.length > 0) {
+      throw grpcFailure(GRPC_STATUS.unimplemented, "build graphs of a client");
+    }
+    const attributes = request.frontendOpt;
+    checkFrontend(request);
+    const asked = attributes["requestid"] ?? "";
+    if (asked !== "") throw unsupportedSubrequest(asked);
+    const options = decodeAttributes(attributes);
+    const { session: id, cacheTo } = await job.asked.promise;
+    const session = await bridge.sessions.get(id, AbortSignal.any([signal, job.signal]));
+    const { progress } = job;
+    const solved = await solveForSession(bridge, {
+      options: { ...options, contexts: await inputsOf(bridge, request, options.contexts) },
+      cacheTo,
+      session,
+      progress,
+      checkOnly: false,
+      signal: AbortSignal.any([signal, job.signal]),
+      onEvent: (event) => progress.tell(event),
+    });
+    if (solved === null) throw invalid("nothing was built");
+    const name = newId();
+    if (job.signal.aborted) {
+      solved[Symbol.dispose]();
+      throw job.signal.reason;
+    }
+    job.results.set(name, solved);
+    return { id: name, config: new TextEncoder().encode(JSON.stringify(solved.config)) };
+  } catch (cause) {
+    await job.progress.end();
+    throw failureFrom(cause, job.progress);
+  }
+}
+
+function checkFrontend({ frontend, frontendOpt }: FrontendRequest): void {
+  if (frontend === "dockerfile.v0") return;
+  const source = frontendOpt["source"] ?? "";
+  if (frontend === "gateway.v0" && DOCKERFILE_FRONTEND.test(source)) return;
+  throw grpcFailure(GRPC_STATUS.unimplemented, `frontend ${frontend} ${source} not found`.trim());
+}
+
+/** A graph of one source, which names a result: buildx hands it on to a build that stands on this one. */
+function definitionOf(id: string): Uint8Array[] {
+  const source = create(OpSchema, {
+    source: { identifier: RESULT_PREFIX + id },
+    platform: { os: "linux", architecture: "amd64" },
+  });
+  const op = toBinary(OpSchema, source);
+  const last = create(OpSchema, { inputs: [{ digest: digestOf(op), index: 0n }] });
+  return [op, toBinary(OpSchema, last)];
+}
+
+function resultIn({ def }: Definition): string | null {
+  for (const bytes of def) {
+    const identifier = fromBinary(OpSchema, bytes).source?.identifier ?? "";
+    if (identifier.startsWith(RESULT_PREFIX)) return identifier.slice(RESULT_PREFIX.length);
+  }
+  return null;
+}
+
+/** `input:name` of contexts are results of other builds that are under way. */
+async function inputsOf(
+  { jobs }: Bridge,
+  { frontendInputs }: FrontendRequest,
+  contexts: ReadonlyMap<string, string>,
+): Promise<Map<string, string>> {
+  const found = new Map(contexts);
+  for (const [name, value] of contexts) {
+    if (!value.startsWith("input:")) continue;
+    const definition = frontendInputs[value.slice("input:".length)];
+    const id = definition === undefined ? null : resultIn(definition);
+    const solved = id === null ? null : jobs.result(id);
+    if (solved === null) throw invalid(`invalid input ${value}: no result of a build here`);
+    found.set(name, `docker-image://${await solved.keep([])}`);
+  }
+  return found;
+}

@@ -1,0 +1,187 @@
+/** BuildKit's control service, as buildx uses it on a Docker engine. Source: moby/buildkit, api/services/control. */
+import { invalid } from "#base";
+import type { BuildPruneRequest, BuildCacheItem } from "#engine/build";
+import {
+  Control,
+  grpcFailure,
+  type GrpcRouter,
+  GRPC_STATUS,
+  type SolveRequest,
+  timestampFromDate,
+} from "#wire/grpc";
+
+import type { Bridge } from "./bridge.ts";
+import { cancelled, failureFrom } from "./failures.ts";
+import type { Job } from "./jobs.ts";
+import { checkOutputs, exportAll, type Output } from "./outputs.ts";
+import { BUILDKIT, workers } from "./workers.ts";
+
+export function addControl(router: GrpcRouter, bridge: Bridge): void {
+  const { jobs, builds } = bridge;
+  const method = Control.method;
+  router
+    .unary(method.listWorkers, async () => ({ record: workers(bridge.hostGateway()) }))
+    .unary(method.info, async () => ({ buildkitVersion: BUILDKIT }))
+    .unary(method.solve, (request, { signal }) => solve(bridge, request, signal))
+    .stream(method.status, ({ ref }, { signal }) => jobs.watch(ref).log.listen(signal))
+    .unary(method.diskUsage, async ({ filter }) => ({
+      record: (await builds.cacheUsage()).filter(matcherOf(filter)).map(recordOf),
+    }))
+    .stream(method.prune, async function* (request) {
+      const items = await builds.cacheUsage();
+      const { deleted } = await builds.prune(pruneRequestOf(request, items));
+      const gone = new Set(deleted);
+      for (const item of items) if (gone.has(item.id)) yield recordOf(item);
+    })
+    .stream(method.listenBuildHistory, async function* () {
+      // What has been built is not remembered: an empty history.
+    })
+    .unary(method.updateBuildHistory, async ({ ref }) => {
+      throw grpcFailure(GRPC_STATUS.notFound, `no such record ${ref}`);
+    });
+}
+
+/** Waits for the client's own part, then gives it what it wants of the result. */
+async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal) {
+  const { jobs, sessions } = bridge;
+  const job = jobs.take(request.ref);
+  const stop = () => job.abort(cancelled());
+  try {
+    const outputs = outputsOf(request);
+    checkOutputs(outputs);
+    refuse(request);
+    const cacheTo = (request.cache?.exports ?? []).map(() => ({ kind: "inline" as const }));
+    job.asked.resolve({ session: request.session, cacheTo });
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    const id = await returned(job);
+    const solved = job.results.get(id);
+    if (solved === undefined) {
+      if (outputs.length > 0 && !request.internal) throw invalid("nothing was built");
+      return {};
+    }
+    const { progress } = job;
+    const session = () => sessions.get(request.session, job.signal);
+    const exporting = { solved, session, progress, signal: job.signal };
+    return { exporterResponse: await exportAll(outputs, exporting) };
+  } catch (cause) {
+    throw failureFrom(cause, null);
+  } finally {
+    signal.removeEventListener("abort", stop);
+    jobs.end(job);
+  }
+}
+
+const returned = (job: Job): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const stop = () => reject(cancelled());
+    job.signal.addEventListener("abort", stop, { once: true });
+    if (job.signal.aborted) stop();
+    job.returned.promise.then(resolve, reject);
+  });
+
+/** Old clients name one exporter. */
+function outputsOf({ exporters, exporter, exporterAttrs }: SolveRequest): Output[] {
+  if (exporters.length > 0) {
+    return exporters.map(({ type, attrs }) => ({ type, attributes: attrs }));
+  }
+  return exporter === "" ? [] : [{ type: exporter, attributes: exporterAttrs }];
+}
+
+function refuse({ frontend, definition, cache, entitlements }: SolveRequest): void {
+  const isDirect = frontend !== "" || (definition?.def.length ?? 0) > 0;
+  if (isDirect) throw grpcFailure(GRPC_STATUS.unimplemented, "builds without a client's own part");
+  for (const { type } of cache?.exports ?? []) {
+    // Nothing more goes into an image than its layers: who builds on it has them.
+    if (type !== "inline") throw invalid(`unknown cache exporter: ${JSON.stringify(type)}`);
+  }
+  for (const name of entitlements) {
+    if (name !== "network.host") throw invalid(`${name} is not allowed`);
+  }
+}
+
+const recordOf = (item: BuildCacheItem) => ({
+  id: item.id,
+  mutable: item.kind === "exec.cachemount",
+  inUse: item.isInUse,
+  size: BigInt(item.sizeBytes),
+  parents: item.parent === null ? [] : [item.parent],
+  createdAt: timestampFromDate(item.createdAt),
+  lastUsedAt: timestampFromDate(item.lastUsedAt),
+  usageCount: BigInt(item.uses),
+  description: item.description,
+  recordType: item.kind,
+  shared: item.isShared,
+});
+
+const FILTER = /^(id|parents?|type|description|inuse|shared|private)(==|!=|=|~=)?(.*)$/;
+
+/** BuildKit's filters: `type==regular`, `inuse`; several are either. */
+function matcherOf(filters: readonly string[]): (item: BuildCacheItem) => boolean {
+  const tests = filters.flatMap((text) => (text === "" ? [] : [testOf(text)]));
+  return (item) => tests.length === 0 || tests.some((test) => test(item));
+}
+
+function testOf(text: string): (item: BuildCacheItem) => boolean {
+  const tests = text.split(",").map((part) => {
+    const match = FILTER.exec(part);
+    if (match === null) throw invalid(`invalid filter ${JSON.stringify(part)}`);
+    const [, name = "", operator = "", quoted = ""] = match;
+    const wanted = quoted.replace(/^"(.*)"$/, "$1");
+    return (item: BuildCacheItem): boolean => {
+      const value = fieldOf(item, name);
+      if (operator === "") return value === "true";
+      if (operator === "~=") return value.includes(wanted);
+      return (value === wanted) === (operator !== "!=");
+    };
+  });
+  return (item) => tests.every((test) => test(item));
+}
+
+function fieldOf(item: BuildCacheItem, name: string): string {
+  switch (name) {
+    case "id":
+      return item.id;
+    case "parent":
+    case "parents":
+      return item.parent ?? "";
+    case "type":
+      return item.kind;
+    case "description":
+      return item.description;
+    case "inuse":
+      return String(item.isInUse);
+    case "shared":
+      return String(item.isShared);
+    default:
+      return String(!item.isShared);
+  }
+}
+
+interface PruneMessage {
+  readonly filter: readonly string[];
+  readonly all: boolean;
+  readonly keepDuration: bigint;
+  readonly reservedSpace: bigint;
+  readonly maxUsedSpace: bigint;
+  readonly minFreeSpace: bigint;
+}
+
+function pruneRequestOf(
+  { filter, all, keepDuration, reservedSpace, maxUsedSpace, minFreeSpace }: PruneMessage,
+  items: readonly BuildCacheItem[],
+): BuildPruneRequest {
+  const matches = matcherOf(filter);
+  const isFiltered = filter.some((text) => text !== "");
+  return {
+    all,
+    limits: {
+      reservedBytes: Number(reservedSpace),
+      maxUsedBytes: Number(maxUsedSpace),
+      minFreeBytes: Number(minFreeSpace),
+    },
+    until: keepDuration === 0n ? null : new Date(Date.now() - Number(keepDuration / 1_000_000n)),
+    ids: isFiltered ? items.filter(matches).map(({ id }) => id) : null,
+    match: {},
+  };
+}

@@ -1,0 +1,41 @@
+/**
+ * BuildKit's side of an engine: the gRPC that buildx speaks on `POST /grpc`, and the sessions of `POST /session` over
+ * which the engine asks the client for files, secrets and agents. Decides nothing about builds: it decodes, calls
+ * the solver, and tells what happens in buildx's own terms.
+ */
+import type { Socket } from "node:net";
+
+import { GrpcRouter, serveGrpc } from "#wire/grpc";
+
+import { addBridge } from "./bridge.ts";
+import type { BuildServices } from "./builds.ts";
+import { addControl } from "./control.ts";
+import { failureFrom } from "./failures.ts";
+import { Jobs } from "./jobs.ts";
+import { type SessionHead, Sessions } from "./sessions.ts";
+
+export interface BuildApiServices extends BuildServices {
+  /** What `host-gateway` of `--add-host` stands for. */
+  readonly hostGateway: () => string | null;
+}
+
+export interface BuildApi {
+  /** Serves a connection that is ours now. */
+  serve(socket: Socket): void;
+  /** @throws EngineError before the connection is taken over */
+  checkSession(head: SessionHead): void;
+  openSession(socket: Socket, head: SessionHead): void;
+}
+
+export function openBuildApi(services: BuildApiServices): BuildApi {
+  const sessions = new Sessions();
+  const bridge = { ...services, sessions, jobs: new Jobs() };
+  const router = new GrpcRouter();
+  addControl(router, bridge);
+  addBridge(router, bridge);
+  return {
+    serve: (socket) => serveGrpc(socket, router, (error) => failureFrom(error, null)),
+    checkSession: (head) => sessions.check(head),
+    openSession: (socket, head) => sessions.open(socket, head),
+  };
+}

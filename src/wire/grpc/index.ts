@@ -1,0 +1,15 @@
+/** gRPC over connections that HTTP has given away, and the messages that BuildKit and buildx exchange. */
+export { GrpcConnection, type GrpcMetadata, type GrpcStream } from "./client.ts";
+export { type GrpcCall, GrpcRouter, serveGrpc } from "./server.ts";
+export { failureIn, type GrpcDetail, grpcFailure, GrpcFailure, GRPC_STATUS } from "./status.ts";
+export { Control, type SolveRequest, StatusResponseSchema } from "./generated/buildkit_pb.ts";
+export { LLBBridge, type SolveRequest as FrontendRequest } from "./generated/gateway_pb.ts";
+export { Auth, BytesMessageSchema, FileSend, FileSync } from "./generated/filesync_pb.ts";
+export { type Packet, PacketSchema, type Stat } from "./generated/fsutil_pb.ts";
+export { type Definition, OpSchema } from "./generated/ops_pb.ts";
+export { Secrets } from "./generated/secrets_pb.ts";
+export { SSH } from "./generated/ssh_pb.ts";
+export { StatusSchema } from "./generated/status_pb.ts";
+export { Upload } from "./generated/upload_pb.ts";
+export { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+export { timestampFromDate } from "@bufbuild/protobuf/wkt";

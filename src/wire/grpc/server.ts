@@ -1,0 +1,166 @@
+/**
+ * gRPC on a connection that is already ours, this side as the server: HTTP/2 without TLS, calls with one request
+ * message, and one answer or a stream of them.
+ */
+import {
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { Socket } from "node:net";
+
+import {
+  create,
+  type DescMessage,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+
+import { encodeGrpcFrame, GrpcFrameReader } from "./frames.ts";
+import { grpcFailure, type GrpcFailure, GRPC_STATUS, trailersOf } from "./status.ts";
+import { arriving, written } from "./streams.ts";
+
+/** What a handler knows of a call beside its message. */
+export interface GrpcCall {
+  readonly header: (name: string) => string;
+  /** Aborts when the client gives the call up, or its connection ends. */
+  readonly signal: AbortSignal;
+}
+
+type Handler = (message: Uint8Array, call: GrpcCall) => AsyncIterable<Uint8Array>;
+
+/** No call of buildx is near it: attributes, definitions and a Dockerfile. */
+const MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
+/** A build has five or so at once; `bake` has them for every target. */
+const STREAM_LIMIT = 256;
+
+export class GrpcRouter {
+  readonly #handlers = new Map<string, Handler>();
+
+  unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    handle: (request: MessageShape<I>, call: GrpcCall) => Promise<MessageInitShape<O>>,
+  ): this {
+    this.#handlers.set(pathOf(method), async function* (bytes, call) {
+      const answer = await handle(decoded(method.input, bytes), call);
+      yield toBinary(method.output, create(method.output, answer));
+    });
+    return this;
+  }
+
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    handle: (request: MessageShape<I>, call: GrpcCall) => AsyncIterable<MessageInitShape<O>>,
+  ): this {
+    this.#handlers.set(pathOf(method), async function* (bytes, call) {
+      for await (const answer of handle(decoded(method.input, bytes), call)) {
+        yield toBinary(method.output, create(method.output, answer));
+      }
+    });
+    return this;
+  }
+
+  find(path: string): Handler | null {
+    return this.#handlers.get(path) ?? null;
+  }
+}
+
+const pathOf = ({ name, parent }: { name: string; parent: { typeName: string } }): string =>
+  `/${parent.typeName}/${name}`;
+
+function decoded<I extends DescMessage>(schema: I, bytes: Uint8Array): MessageShape<I> {
+  try {
+    return fromBinary(schema, bytes);
+  } catch (cause) {
+    throw grpcFailure(GRPC_STATUS.internal, `the message cannot be read: ${String(cause)}`);
+  }
+}
+
+/** Serves a connection until it ends. @param tell every failure as gRPC has it */
+export function serveGrpc(
+  socket: Socket,
+  router: GrpcRouter,
+  tell: (error: unknown) => GrpcFailure,
+): void {
+  const server: Http2Server = createServer({
+    settings: { maxConcurrentStreams: STREAM_LIMIT },
+  });
+  server.on("session", (session: ServerHttp2Session) => {
+    session.on("error", () => session.destroy());
+  });
+  server.on("sessionError", () => socket.destroy());
+  server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+    // A client that breaks a call off is no error of ours: its signal tells whoever works for it.
+    stream.on("error", () => {});
+    void answer(stream, headers, { router, tell });
+  });
+  server.emit("connection", socket);
+}
+
+interface Serving {
+  readonly router: GrpcRouter;
+  readonly tell: (error: unknown) => GrpcFailure;
+}
+
+async function answer(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  { router, tell }: Serving,
+): Promise<void> {
+  const abort = new AbortController();
+  stream.once("close", () => abort.abort(new Error("the call was given up")));
+  let failure: GrpcFailure | null = null;
+  try {
+    const path = headers[":path"] ?? "";
+    const handle = router.find(path);
+    const message = await onlyMessage(stream);
+    if (handle === null) {
+      throw grpcFailure(GRPC_STATUS.unimplemented, `unknown method ${path}`);
+    }
+    stream.respond(
+      { ":status": 200, "content-type": "application/grpc" },
+      { waitForTrailers: true },
+    );
+    const header = (name: string) => String(headers[name] ?? "");
+    const answers = handle(message, { header, signal: abort.signal });
+    for await (const bytes of answers) {
+      if (!(await written(stream, encodeGrpcFrame(bytes)))) return;
+    }
+  } catch (error) {
+    failure = tell(error);
+  }
+  end(stream, failure);
+}
+
+function end(stream: ServerHttp2Stream, failure: GrpcFailure | null): void {
+  if (stream.destroyed || stream.closed) return;
+  const trailers = trailersOf(failure);
+  if (!stream.headersSent) {
+    const head = { ":status": 200, "content-type": "application/grpc", ...trailers };
+    stream.respond(head, { endStream: true });
+    return;
+  }
+  stream.once("wantTrailers", () => stream.sendTrailers(trailers));
+  stream.end();
+}
+
+/** The request, which is one message. */
+async function onlyMessage(stream: ServerHttp2Stream): Promise<Uint8Array> {
+  const reader = new GrpcFrameReader(MESSAGE_LIMIT_BYTES);
+  const messages: Uint8Array[] = [];
+  for await (const chunk of arriving(stream)) {
+    messages.push(...reader.push(chunk));
+    if (messages.length > 1) break;
+  }
+  const [message] = messages;
+  if (message === undefined || messages.length > 1 || reader.isInside) {
+    throw grpcFailure(GRPC_STATUS.internal, "a call has one message");
+  }
+  return message;
+}

@@ -1,0 +1,39 @@
+/** The real buildx plugin on a private engine: what every current docker CLI builds with. */
+import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+
+import type { Engine, Finished, RunOptions } from "./engine.ts";
+
+const PLUGIN = join(import.meta.dir, "../../dist/buildx/docker-buildx");
+
+/** Gives the engine's docker CLI the plugin. @throws when script/test could not get it */
+export function addBuildx({ root }: Engine): void {
+  if (!existsSync(PLUGIN)) throw new Error("no buildx: script/test gets it from Debian");
+  const folder = join(root, "client/cli-plugins");
+  mkdirSync(folder, { recursive: true });
+  symlinkSync(PLUGIN, join(folder, "docker-buildx"));
+}
+
+/** `docker buildx build` with every line as it comes; what it says is in `stderr`. */
+export const buildx = (
+  engine: Engine,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<Finished> =>
+  engine.docker(["buildx", "build", "--progress=plain", ...args], {
+    timeoutMs: 90_000,
+    ...options,
+  });
+
+/** The same, and the test fails when it does not end well. Answers what it said. */
+export async function built(
+  engine: Engine,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<string> {
+  const finished = await buildx(engine, args, options);
+  if (finished.code !== 0) {
+    throw new Error(`${finished.stderr}\n${engine.daemonLog().slice(-3000)}`);
+  }
+  return finished.stderr;
+}
