@@ -203,6 +203,77 @@ describe("archives name owners as the container does", () => {
   });
 });
 
+describe("a remapped container in another's namespaces", () => {
+  const first = ["run", "-d", "--name", "first", "--ipc", "shareable"];
+  beforeAll(async () => {
+    await engine.ok([...first, ...sh("touch /dev/shm/left; exec sleep 1234")]);
+  });
+  afterAll(async () => void (await engine.ok(["rm", "-f", "first"])));
+
+  const joining = (flags: readonly string[], text: string): Promise<string> =>
+    engine.ok(["run", "--rm", ...flags, ...sh(text)]);
+  const namespace = (name: string) => `readlink /proc/self/ns/${name}`;
+  const ofFirst = (name: string) =>
+    engine.ok(["exec", "first", "readlink", `/proc/self/ns/${name}`]);
+
+  test("sees its processes, its network and its shared memory, each alone and all at once", async () => {
+    const pids = ["--pid", "container:first"];
+    expect(await joining(pids, `ps -o args | grep -c '^sleep [1]234'; ${namespace("pid")}`)).toBe(
+      `1\n${await ofFirst("pid")}`,
+    );
+    const network = ["--network", "container:first"];
+    // Its own numbers, and a network that both have power over.
+    const script = `${namespace("net")}; echo $$; ls /sys/class/net; ip link set lo mtu 60000 && echo changed`;
+    const caps = ["--cap-add", "NET_ADMIN"];
+    expect(await joining([...network, ...caps], script)).toBe(
+      `${await ofFirst("net")}\n1\neth0\nlo\nchanged`,
+    );
+    const memory = "ls /dev/shm; stat -c %u /dev/shm/left; touch /dev/shm/more && echo made";
+    expect(await joining(["--ipc", "container:first"], memory)).toBe("left\n0\nmade");
+    const all = [...pids, ...network, "--ipc", "container:first"];
+    const names = ["user", "pid", "net", "ipc"];
+    expect(lines(await joining(all, names.map(namespace).join(";")))).toEqual(
+      await Promise.all(names.map(ofFirst)),
+    );
+  });
+
+  test("is mapped as the first, keeps a root of its own, and runs with a terminal, an init and an exec", async () => {
+    const flags = ["-d", "--name", "second", "--init", "--pid", "container:first"];
+    await engine.ok(["run", ...flags, ...sh("touch /mine; trap 'exit 3' TERM; sleep 9999 & wait")]);
+    expect(statSync(`/proc/${await pidOf("second")}`).uid).toBe(FIRST);
+    expect(await engine.ok(["exec", "second", "stat", "-c", "%u", "/mine"])).toBe("0");
+    expect(await engine.ok(["exec", "second", "readlink", "/proc/self/ns/pid"])).toBe(
+      await ofFirst("pid"),
+    );
+    expect((await engine.docker(["exec", "first", "ls", "/mine"])).code).toBe(1);
+    await engine.ok(["stop", "-t", "20", "second"]);
+    expect(await engine.ok(["inspect", "-f", "{{.State.ExitCode}}", "second"])).not.toBe("0");
+    await engine.ok(["rm", "second"]);
+    const terminal = await joiningWithTerminal();
+    expect(terminal).toBe("/dev/pts/0");
+  });
+
+  const joiningWithTerminal = async () =>
+    (await engine.ok(["run", "--rm", "-t", "--network", "container:first", ...sh("tty")])).trim();
+
+  test("cannot join those of containers with other user namespaces; with the host's ids it can", async () => {
+    await engine.ok(["run", "-d", "--name", "other", ...sh("exec sleep 1000")]);
+    await engine.ok(["run", "-d", "--name", "plain", "--userns=host", ...sh("exec sleep 1000")]);
+    const refused = async (...flags: string[]) =>
+      (await engine.docker(["run", "--rm", ...flags, "busybox", "true"])).stderr;
+    expect(await refused("--pid", "container:first", "--network", "container:other")).toContain(
+      "containers that have different user namespaces",
+    );
+    expect(await refused("--pid", "container:plain")).toContain("has the host's user namespace");
+    const host = ["--userns=host", "--network", "container:first"];
+    expect(await joining(host, namespace("net"))).toBe(await ofFirst("net"));
+    expect(await joining(["--ipc", "host"], namespace("ipc"))).toBe(
+      (await run(["readlink", "/proc/self/ns/ipc"])).stdout.trim(),
+    );
+    await engine.ok(["rm", "-f", "other", "plain"]);
+  });
+});
+
 describe("what happens around a remapped container", () => {
   test("a network joins it, and its limits change", async () => {
     const id = await engine.ok(["run", "-d", ...sh("exec sleep 1000")]);

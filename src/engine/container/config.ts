@@ -192,6 +192,12 @@ export interface HostConfig {
   readonly maskedPaths: readonly string[] | null;
   readonly readonlyPaths: readonly string[] | null;
   readonly annotations: Readonly<Record<string, string>>;
+  /** Shown again, and nothing else: words of other systems; absent where none is given. */
+  readonly withoutMeaning?: {
+    readonly cgroup: string;
+    readonly cpuCount: number;
+    readonly cpuPercent: number;
+  };
   readonly log: { readonly driver: string; readonly options: Readonly<Record<string, string>> };
   readonly cgroupParent: string;
   /** Docker's numbers: 0 is "not asked". */

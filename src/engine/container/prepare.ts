@@ -1,9 +1,10 @@
 /** What a start looks up and writes before the birth: files, volumes, devices, the spec. */
-import { existsSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readlinkSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { conflict, internal, invalid, sentenceOf } from "#base";
 import type { ContainerDns, Endpoint } from "#engine/network";
+import { readIdMaps } from "#engine/runtime";
 import { readMountInfo } from "#linux/mount";
 import { ensureProfile } from "#linux/security";
 import type { RuntimeSpec } from "#oci";
@@ -23,7 +24,7 @@ import {
   parseSecurityOptions,
 } from "./security-options.ts";
 import { shareableMemory } from "./shared-memory.ts";
-import { buildSpec } from "./spec.ts";
+import { buildSpec, type Remap } from "./spec.ts";
 import { volumeMounts } from "./volumes.ts";
 
 /** systemd-resolved's list of the servers behind its stub. */
@@ -168,7 +169,8 @@ export function composeSpec(
 ): RuntimeSpec {
   const { host } = record;
   const { blockDevices } = host.resources;
-  const { userRemap } = context.options;
+  const joined = joinedPids(context, record);
+  const remap = remapOf(context, record, joined);
   const etc = etcPaths(context, record);
   ensureApparmor(context, record);
   const spec = buildSpec(record, {
@@ -185,11 +187,11 @@ export function composeSpec(
     devices: host.privileged
       ? [...hostDevices(), ...requestedDevices(host.devices)]
       : requestedDevices(host.devices),
-    joined: joinedPids(context, record),
+    joined,
     sharedMemory: shareableMemory(context, record),
     ...(blockDevices === undefined ? {} : { blockIo: blockIoOf(blockDevices) }),
     environment: linkEnvironment(linkedContainers(context, record), record.name),
-    ...(userRemap === null || host.usernsMode === "host" ? {} : { remap: userRemap }),
+    ...(remap === null ? {} : { remap }),
   });
   return withEdits(spec, edits);
 }
@@ -217,6 +219,31 @@ function joinedPids(context: Context, { host }: ContainerRecord): Joined {
     joined.network = networkPid(context, host.networkMode.container);
   }
   return joined;
+}
+
+/**
+ * The container's ids, where they are not the host's. Whoever shares a namespace shares the user namespace it
+ * belongs to: nobody has power over one from another's.
+ */
+function remapOf(context: Context, { host }: ContainerRecord, joined: Joined): Remap | null {
+  const { userRemap } = context.options;
+  if (userRemap === null || host.usernsMode === "host") return null;
+  const [first, ...others] = Object.values(joined);
+  const hostQueues = host.ipcMode.mode === "host" && existsSync("/dev/mqueue");
+  if (first === undefined) return { ...userRemap, joined: null, hostQueues };
+  const namespaceOf = (pid: number): string => readlinkSync(`/proc/${pid}/ns/user`);
+  if (others.some((pid) => namespaceOf(pid) !== namespaceOf(first))) {
+    throw conflict(
+      "cannot join namespaces of containers that have different user namespaces: use --userns=host",
+    );
+  }
+  const maps = readIdMaps(first);
+  if (maps === null) {
+    throw conflict(
+      "cannot join a namespace of a container that has the host's user namespace: use --userns=host",
+    );
+  }
+  return { ...maps, joined: first, hostQueues };
 }
 
 /** @throws EngineError "invalid" or "conflict" in Docker's words when it is not there or does not run */

@@ -45,7 +45,14 @@ export interface SpecSurroundings {
   readonly environment?: readonly string[];
   readonly blockIo?: NonNullable<ResourcesSpec["blockIO"]>;
   /** What the container's ids are on the host; absent: the same. */
-  readonly remap?: UserRemap;
+  readonly remap?: Remap;
+}
+
+export interface Remap extends UserRemap {
+  /** Process number of the container whose user namespace it joins, with other namespaces; null: it has its own. */
+  readonly joined: number | null;
+  /** Whether the host's message queues are mounted, for a container that shares its IPC namespace. */
+  readonly hostQueues: boolean;
 }
 
 const DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -152,6 +159,9 @@ function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[
     // Someone's own /dev is taken as it is.
     if (targets.has("/dev") && mount.destination.startsWith("/dev/")) return [];
     if (mount.destination === "/dev/shm") return sharedMemoryMount(mount, record, around);
+    if (mount.destination === "/dev/mqueue" && sharesForeignIpc(host, around)) {
+      return around.remap?.hostQueues === true ? [HOST_QUEUES] : [];
+    }
     return [isWritable(mount, host) ? writable(mount) : mount];
   });
   const files = Object.entries(around.files).flatMap(([target, source]): MountSpec[] =>
@@ -171,6 +181,17 @@ function mountsOf(record: ContainerRecord, around: SpecSurroundings): MountSpec[
   // Someone's own /etc still holds the engine's files: parents go first.
   return [...system, ...[...files, ...asked].toSorted(byDepth)];
 }
+
+/** Mounting the queues anew needs power over the namespace they are of. */
+const sharesForeignIpc = (host: HostConfig, { remap }: Pick<SpecSurroundings, "remap">): boolean =>
+  remap !== undefined && host.ipcMode.mode === "host";
+
+const HOST_QUEUES: MountSpec = {
+  destination: "/dev/mqueue",
+  type: "bind",
+  source: "/dev/mqueue",
+  options: ["rbind", "rprivate", "nosuid", "noexec", "nodev"],
+};
 
 const byDepth = (a: MountSpec, b: MountSpec): number =>
   a.destination.split("/").length - b.destination.split("/").length;
@@ -206,7 +227,8 @@ function sharedMemoryMount(
         type: "bind",
         source: sharedMemory,
         options: ["rbind", "rprivate"],
-        ...shiftOf(around),
+        // The host's own is not the engine's to give away.
+        ...(host.ipcMode.mode === "host" ? {} : shiftOf(around)),
       },
     ];
   }
@@ -287,7 +309,7 @@ function linuxOf(record: ContainerRecord, around: SpecSurroundings): LinuxSpec {
   const { remap } = around;
   const namespaces = namespacesOf(host, around.joined);
   return {
-    namespaces: remap === undefined ? namespaces : [...namespaces, { type: "user" }],
+    namespaces: remap === undefined ? namespaces : [...namespaces, userNamespaceOf(remap)],
     ...(remap === undefined ? {} : { uidMappings: [...remap.uids], gidMappings: [...remap.gids] }),
     devices: [...around.devices],
     cgroupsPath: around.cgroupsPath,
@@ -299,6 +321,11 @@ function linuxOf(record: ContainerRecord, around: SpecSurroundings): LinuxSpec {
     sysctl: sysctlsOf(host, remap !== undefined),
   };
 }
+
+const userNamespaceOf = ({ joined }: Remap): LinuxSpec["namespaces"][number] => ({
+  type: "user",
+  ...(joined === null ? {} : { path: `/proc/${joined}/ns/user` }),
+});
 
 function seccompOf(
   host: HostConfig,

@@ -95,7 +95,7 @@ function isRemappedElsewhere({ runtime, usernsMode }: HostConfig, options: Engin
   return options.runtimes.get(runtime ?? options.defaultRuntime) !== "native";
 }
 
-function checkRemapped({ privileged, networkMode, pidMode, ipcMode }: HostConfig): void {
+function checkRemapped({ privileged, networkMode, pidMode }: HostConfig): void {
   if (privileged) {
     throw invalid(
       "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
@@ -106,12 +106,6 @@ function checkRemapped({ privileged, networkMode, pidMode, ipcMode }: HostConfig
   }
   if (pidMode.mode === "host") {
     throw invalid("cannot share the host PID namespace when user namespaces are enabled");
-  }
-  const joined = [networkMode, pidMode, ipcMode].some(({ mode }) => mode === "container");
-  if (joined || ipcMode.mode === "host") {
-    throw notImplemented(
-      "cannot join the namespaces of another container, or the host's IPC namespace, when user namespaces are enabled: use --userns=host",
-    );
   }
 }
 

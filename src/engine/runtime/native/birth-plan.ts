@@ -111,6 +111,8 @@ export function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRe
     writer.call("unshare", [namespaceFlags.cgroup], "a cgroup namespace rooted here");
   }
   for (const type of shape.namespaces) {
+    // It was the first, of a container with mapped ids.
+    if (type === "user") continue;
     const context = `failed to join the ${type} namespace`;
     const args = [{ slot: `join.${type}` }, namespaceFlags[type]];
     writer.call("setns", args, `join the ${type} namespace`, { context });

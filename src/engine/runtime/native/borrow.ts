@@ -196,10 +196,13 @@ interface JoinLoan extends Loan {
 }
 
 /** The files by which other processes' namespaces are named, each checked to be a namespace of its type. */
-function openNamespaces(spec: RuntimeSpec, { descriptors, slots }: Loan): NamespaceType[] {
+function openNamespaces(
+  spec: RuntimeSpec,
+  { descriptors, slots, maps }: Loan & Pick<JoinLoan, "maps">,
+): NamespaceType[] {
   return spec.linux.namespaces.flatMap(({ type, path }) => {
     if (path === undefined) return [];
-    if (type === "mount" || type === "user") {
+    if (type === "mount" || (type === "user" && maps === null)) {
       throw invalid(`cannot join a ${type} namespace by path`);
     }
     const descriptor = descriptors.keep(openPath(path, O_RDONLY));

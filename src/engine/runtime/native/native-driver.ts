@@ -22,6 +22,7 @@ import {
 } from "../driver.ts";
 import { birthKey, birthSlots, cloneFlagsOf, compileBirth } from "./birth-plan.ts";
 import {
+  type BirthLoan,
   borrowForBirth,
   borrowForExec,
   ownAdjustment,
@@ -41,6 +42,7 @@ import { type Host, RemappedHost } from "./host.ts";
 import {
   compileRemappedBirth,
   isRemapped,
+  joinsUser,
   refuseUnmappable,
   remappedFlagsOf,
 } from "./remapped-plan.ts";
@@ -137,31 +139,23 @@ async function birthInside(host: Host, request: BirthRequest, place: Place): Pro
   const shift = shiftOf(userNamespaces, request);
   const { compileWith, flagsOf } = birthKind(userNamespaces);
   using pipes = openPipes();
-  const { child, mountNamespace, refused } = (() => {
-    using join = place.join;
-    using birth = borrowForBirth(request, { pipes, tasks: join.tasks }, shift);
+  const { child, mountNamespace, refused } = await (() => {
+    using loans = new DisposableStack();
+    loans.use(place.join);
+    const birth = loans.use(borrowForBirth(request, { pipes, tasks: place.join.tasks }, shift));
     const { shape, spec, descriptors } = birth;
     const compiled = { id: request.id, spec, facts, shape };
     const compile = () => compileWith(compiled);
     const slots = { ...birthSlots(compiled), ...descriptors };
     const encoded = plans.encode({ key: birthKey(compiled), compile, slots });
     const flags = flagsOf(spec, shape);
-    const { unified } = join;
+    const { unified } = place.join;
     const child = cloneChild(host, { compile, encoded, flags, pipes, unified });
-    const mountNamespace = mountNamespaceOf(child.pid);
-    try {
-      if (shift !== null) {
-        writeIdMaps(child.pid, shift.maps);
-        attempt("write", pipes.goWriter, goByte, 1);
-      }
-      giveAdjustment(child.pid, spec.process.oomScoreAdj);
-      birth.withNetworkNamespace(child.pid, (networkNamespace) =>
-        request.prepare({ pid: child.pid, networkNamespace }),
-      );
-      return { child, mountNamespace, refused: null };
-    } catch (thrown) {
-      return { child, mountNamespace, refused: thrown };
-    }
+    if (!joinsUser(shape)) return introduce(request, { child, birth, pipes, shift });
+    const kept = loans.move();
+    return secondChild(child, pipes)
+      .then((second) => introduce(request, { child: second, birth, pipes, shift: null }))
+      .finally(() => kept.dispose());
   })();
   if (refused !== null) {
     if (mountNamespace !== null) attempt("close", mountNamespace);
@@ -176,6 +170,48 @@ async function birthInside(host: Host, request: BirthRequest, place: Place): Pro
   } catch (thrown) {
     if (mountNamespace !== null) attempt("close", mountNamespace);
     throw thrown;
+  }
+}
+
+interface Newborn {
+  readonly child: Child;
+  readonly birth: BirthLoan;
+  readonly pipes: BirthPipes;
+  /** Whose maps are not written yet. */
+  readonly shift: Shift | null;
+}
+
+/** Gives the child what only its parent can give, while it builds its file tree. */
+function introduce(request: BirthRequest, { child, birth, pipes, shift }: Newborn) {
+  const mountNamespace = mountNamespaceOf(child.pid);
+  try {
+    if (shift !== null) {
+      writeIdMaps(child.pid, shift.maps);
+      attempt("write", pipes.goWriter, goByte, 1);
+    }
+    giveAdjustment(child.pid, birth.spec.process.oomScoreAdj);
+    birth.withNetworkNamespace(child.pid, (networkNamespace) =>
+      request.prepare({ pid: child.pid, networkNamespace }),
+    );
+    return { child, mountNamespace, refused: null };
+  } catch (thrown) {
+    return { child, mountNamespace, refused: thrown };
+  }
+}
+
+/** The child that the first one makes in another container's user namespace. @throws RuntimeError */
+async function secondChild(first: Child, pipes: BirthPipes): Promise<Child> {
+  try {
+    const message = await readMessage(pipes.reportReader);
+    if (message?.kind === MESSAGE_CHILD) {
+      // Our own child that we have not reaped: the number cannot be anyone else's.
+      return { ...first, pid: message.error, pidfd: pidfdOpen(message.error) };
+    }
+    throw message?.kind === MESSAGE_FAILED
+      ? failed("birth", first.compile(), message)
+      : new RuntimeError("failed", frame("birth", "the process was killed"));
+  } finally {
+    end(first);
   }
 }
 

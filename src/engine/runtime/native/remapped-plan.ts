@@ -2,8 +2,11 @@
  * The plan of a birth in a user namespace of its own. clone3 makes it first, so it owns the other namespaces. What its
  * root may not do comes ready from the supervisor: the overlay and the engine's own files with ids shifted by their
  * mounts, /dev with its nodes, streams with their owner. Pure.
+ *
+ * Who joins another container's namespaces joins its user namespace first, and is cloned once more in there: what is
+ * made then belongs to that user namespace, and its root has power over it.
  */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import type { NamespaceType, RuntimeSpec } from "#oci";
 
 import {
@@ -26,6 +29,9 @@ import { errnoOf, type Plan, PlanWriter } from "./plan.ts";
 import { writeCgroupJoin, writeHead, writeSysctl, writeTail } from "./tail.ts";
 
 const root = { slot: "root" };
+const CLONE_PARENT = 0x8000;
+const SIGCHLD = 17;
+const PR_SET_PDEATHSIG = 1;
 
 /** Namespaces whose owner the container's root must be: without them proc and sysfs cannot be mounted. */
 const OWNED: readonly NamespaceType[] = ["mount", "pid", "network"];
@@ -34,8 +40,13 @@ const OWNED: readonly NamespaceType[] = ["mount", "pid", "network"];
 export const isRemapped = ({ linux }: RuntimeSpec): boolean =>
   linux.uidMappings !== undefined || linux.gidMappings !== undefined;
 
+/** Of the first clone. */
 export const remappedFlagsOf = (spec: RuntimeSpec, shape: Pick<BirthShape, "namespaces">): number =>
-  cloneFlagsOf(spec, shape) | namespaceFlags.user;
+  joinsUser(shape) ? 0 : cloneFlagsOf(spec, shape) | namespaceFlags.user;
+
+/** Then a second child is the container's: the first one tells its number. */
+export const joinsUser = ({ namespaces }: Pick<BirthShape, "namespaces">): boolean =>
+  namespaces.includes("user");
 
 /** @throws EngineError for what cannot be in a user namespace */
 export function refuseUnmappable({ linux }: RuntimeSpec): void {
@@ -44,13 +55,11 @@ export function refuseUnmappable({ linux }: RuntimeSpec): void {
   if (!covers(linux.uidMappings) || !covers(linux.gidMappings)) {
     throw invalid("a user namespace needs mappings of the ids 0");
   }
-  const made = linux.namespaces.filter(({ path }) => path === undefined).map(({ type }) => type);
-  if (linux.namespaces.some(({ path }) => path !== undefined)) {
-    throw notImplemented(
-      "the native runtime cannot join another container's namespaces from a remapped user namespace: use --userns=host",
-    );
+  const joined = linux.namespaces.filter(({ path }) => path !== undefined);
+  if (joined.length > 0 && !joined.some(({ type }) => type === "user")) {
+    throw invalid("to share a namespace, containers must also share a user namespace");
   }
-  if (!OWNED.every((type) => made.includes(type))) {
+  if (!OWNED.every((type) => linux.namespaces.some((namespace) => namespace.type === type))) {
     throw invalid(
       "cannot share the host's network or PID namespace when user namespaces are enabled",
     );
@@ -65,15 +74,19 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
   const writer = new PlanWriter();
   writeHead(writer);
   writeCgroupJoin(writer, shape.tasks);
-  const byte = { area: "go", sizeBytes: 8 };
-  writer.call("read", [{ slot: "go" }, byte, 1], "wait until the parent wrote the id maps", {
-    result: "mapped",
-  });
-  const wanted = [{ register: "mapped" }, 1, errnoOf("ECANCELED")];
-  writer.control("requireEqual", wanted, "the parent wants this to go on");
-  writeMappedRoot(writer);
+  if (joinsUser(shape)) writeEntry(writer, request);
+  else {
+    const byte = { area: "go", sizeBytes: 8 };
+    writer.call("read", [{ slot: "go" }, byte, 1], "wait until the parent wrote the id maps", {
+      result: "mapped",
+    });
+    const wanted = [{ register: "mapped" }, 1, errnoOf("ECANCELED")];
+    writer.control("requireEqual", wanted, "the parent wants this to go on");
+    writeMappedRoot(writer);
+  }
   writeNamespaces(writer, request);
-  const mounts = { spec, facts, root, binds: shape.binds, joinsPidNamespace: false };
+  const joinsPidNamespace = shape.namespaces.includes("pid");
+  const mounts = { spec, facts, root, binds: shape.binds, joinsPidNamespace };
   writeMounts(writer, mounts);
   writeDeviceLinks(writer, mounts);
   if (stdio.type === "terminal") {
@@ -94,8 +107,20 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
     seccomp: spec.linux.seccomp,
     root,
     stdio,
-    joinsPidNamespace: false,
+    joinsPidNamespace,
     makesDirectory: true,
   });
   return writer.finish();
+}
+
+/** Into the other container's user namespace, then a second child in namespaces that belong to it. */
+function writeEntry(writer: PlanWriter, { spec, shape }: BirthPlanRequest): void {
+  writer.call("setns", [{ slot: "join.user" }, namespaceFlags.user], "join the user namespace", {
+    context: "failed to join the user namespace",
+  });
+  writeMappedRoot(writer);
+  const flags = cloneFlagsOf(spec, shape) | CLONE_PARENT | SIGCHLD;
+  writer.call("clone", [flags, 0, 0, 0, 0], "be born once more, in there", { result: "child" });
+  writer.control("leaveIfParent", [{ register: "child" }], "leave the rest to the child");
+  writer.call("prctl", [PR_SET_PDEATHSIG, 9, 0, 0, 0], "die with the supervisor as well");
 }

@@ -139,3 +139,10 @@ test("a bind option that an older client could not mean is passed over", () => {
   expect(decode(body, "1.43").host.mounts[0]).not.toHaveProperty("readOnlyReach");
   expect(decode(body).host.mounts[0]).toHaveProperty("readOnlyReach", "top");
 });
+
+test("words of other systems are shown again and mean nothing, as dockerd on Linux has it", () => {
+  const host = { Cgroup: "container:x", CpuCount: 3, CpuPercent: 50 };
+  const { host: decoded } = decode({ Image: "busybox", HostConfig: host });
+  expect(encodeHostConfig(decoded)).toMatchObject(host);
+  expect(decode({ Image: "busybox" }).host.withoutMeaning).toBeUndefined();
+});

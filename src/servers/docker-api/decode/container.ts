@@ -156,6 +156,7 @@ function decodeHost(host: Partial<wire.HostConfig>): Omit<HostConfig, "networkMo
     maskedPaths: host.MaskedPaths ?? null,
     readonlyPaths: host.ReadonlyPaths ?? null,
     annotations: host.Annotations ?? {},
+    ...withoutMeaning(host),
     log: { driver: log?.Type ?? "", options: log?.Config ?? {} },
     cgroupParent: host.CgroupParent ?? "",
     resources: decodeResources(host),
@@ -276,4 +277,14 @@ export function decodeConsoleSize(
     throw invalid(`invalid ConsoleSize: ${rows} x ${columns} is too large`);
   }
   return [rows, columns];
+}
+
+/** dockerd on Linux takes these three, shows them again, and does nothing with them. */
+function withoutMeaning({
+  Cgroup: cgroup = "",
+  CpuCount: cpuCount = 0,
+  CpuPercent: cpuPercent = 0,
+}: Partial<wire.HostConfig>): Pick<HostConfig, "withoutMeaning"> {
+  if (cgroup === "" && cpuCount === 0 && cpuPercent === 0) return {};
+  return { withoutMeaning: { cgroup, cpuCount, cpuPercent } };
 }

@@ -1,5 +1,5 @@
 /** HostConfig's options that this engine cannot honour yet, or that Linux has no meaning for: each refused by name. */
-import { type EngineError, invalid, notImplemented } from "#base";
+import { type EngineError, invalid } from "#base";
 import type { HostConfig } from "#wire/docker";
 
 type Host = Partial<HostConfig>;
@@ -10,15 +10,8 @@ export const given = (value: unknown): boolean => {
   return typeof value !== "object" || Object.keys(value).length > 0;
 };
 
-const later = (what: string) => (): EngineError => notImplemented(`${what} not implemented yet`);
-const windows = (what: string) => (): EngineError =>
-  invalid(`invalid option: ${what} is only for Windows`);
-
 /** By field: how it is refused when it is given with more than its zero value. */
 const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | null } = {
-  Cgroup: later("joining another container's cgroup (Cgroup) is"),
-  CpuCount: windows("CpuCount"),
-  CpuPercent: windows("CpuPercent"),
   IOMaximumIOps: () =>
     invalid("invalid option: QoS maximum IOPs configuration is not supported on linux"),
   IOMaximumBandwidth: () =>
@@ -33,7 +26,7 @@ const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | 
 
 const FIELDS = Object.keys(REFUSED) as (keyof Host)[];
 
-/** @throws EngineError "notImplemented" or "invalid" */
+/** @throws EngineError "invalid" */
 export function refuseUnsupported(host: Host): void {
   for (const field of FIELDS) {
     if (!given(host[field])) continue;
