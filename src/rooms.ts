@@ -36,9 +36,11 @@ const map = {
   "engine/logs": ["base", "linux/ffi"],
   "engine/log-delivery": ["base", "go-template", "linux/ffi", "linux/process", "engine/logs"],
   "engine/content": ["base", "oci", "linux/ffi"],
+  // Layers, too, come in formats that the runtime does not read.
   "engine/layer": [
     "base",
     "oci",
+    "linux/compression",
     "linux/ffi",
     "linux/mount",
     "linux/path",

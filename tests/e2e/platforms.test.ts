@@ -235,6 +235,28 @@ describe("save and load", () => {
   });
 });
 
+describe("layers packed with bzip2 and xz", () => {
+  for (const program of ["bzip2", "xz"]) {
+    test(`${program}: are pulled and loaded, whatever their media type says`, async () => {
+      const pack = (tar: Uint8Array) =>
+        new Uint8Array(Bun.spawnSync([program, "-c"], { stdin: tar }).stdout);
+      const mediaType = "application/vnd.oci.image.layer.v1.tar+gzip";
+      const image = { platforms: [here], compress: { pack, mediaType } };
+      const packed = await layoutOf({ ...image, name: `docker.io/library/${program}:latest` });
+      expect(await engine.ok(["load"], { stdin: archiveOf(packed) })).toBe(
+        `Loaded image: ${program}:latest`,
+      );
+      expect(await engine.ok(["run", "--rm", program])).toBe(here);
+      await engine.ok(["rmi", program]);
+      await upload(packed, { host: registry.host, name: program });
+      const remoteName = `${registry.host}/${program}`;
+      await engine.ok(["pull", "-q", remoteName]);
+      expect(await engine.ok(["run", "--rm", remoteName])).toBe(here);
+      await engine.ok(["rmi", remoteName]);
+    });
+  }
+});
+
 describe("push", () => {
   test("an index that is here goes whole, with its attestations", async () => {
     const whole = await layoutOf({ platforms: [here, other], attested: true });

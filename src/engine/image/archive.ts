@@ -111,10 +111,8 @@ class ArchiveReader {
       return { kind: "layer", written: Promise.resolve(layer) };
     }
     const { kind, stream } = await peek(entry.body);
-    if (kind === "gzip" || kind === "zstd" || kind === "tar") {
-      return await this.#layer(name, stream, sizeBytes);
-    }
-    if (kind !== "json" || sizeBytes > IMAGE_CONFIG_LIMIT_BYTES) return { kind: "other" };
+    if (kind !== "json" && kind !== "other") return await this.#layer(name, stream, sizeBytes);
+    if (kind === "other" || sizeBytes > IMAGE_CONFIG_LIMIT_BYTES) return { kind: "other" };
     this.#documentBytes += sizeBytes;
     if (this.#documentBytes > DOCUMENTS_LIMIT_BYTES) {
       throw invalid("the documents of the archive are too large");

@@ -31,6 +31,8 @@ export interface UploadRequest {
   readonly repository: Repository;
   readonly reference: Reference;
   readonly diffIds: readonly Digest[];
+  /** The blobs of the manifest that is meant: with others of the same layers it would be another manifest. */
+  readonly preferred?: ReadonlySet<Digest>;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
@@ -103,18 +105,12 @@ class LayerUploads {
   }
 
   async #layer(diffId: Digest, progress: LayerProgress): Promise<Descriptor> {
-    const { repository } = this.#request;
+    const { repository, preferred = new Set() } = this.#request;
     const known = this.#context.records.layerBlobs(diffId);
-    for (const { descriptor } of known) {
-      const { digest, size } = descriptor;
-      if ((await repository.blobSize(digest, this.#signal)) !== size) continue;
-      progress.status("Layer already exists");
-      return this.#sent(diffId, descriptor);
-    }
-    const mounted = await this.#mounted(known);
-    if (mounted) {
-      progress.status(`Mounted from ${mounted.from}`);
-      return this.#sent(diffId, mounted.descriptor);
+    const isPreferred = ({ descriptor }: LayerBlob) => preferred.has(descriptor.digest);
+    for (const blobs of [known.filter(isPreferred), known.filter((blob) => !isPreferred(blob))]) {
+      const there = await this.#there(blobs, progress);
+      if (there) return this.#sent(diffId, there);
     }
     const { layers } = this.#context;
     const total = layers.info(diffId)?.tarSizeBytes ?? 0;
@@ -128,6 +124,22 @@ class LayerUploads {
       size: uploaded.sizeBytes,
       mediaType: MEDIA_TYPE.dockerLayerGzip,
     });
+  }
+
+  /** The first of the blobs that the registry has, or takes from another of its repositories. */
+  async #there(
+    blobs: readonly LayerBlob[],
+    progress: LayerProgress,
+  ): Promise<LayerBlob["descriptor"] | null> {
+    for (const { descriptor } of blobs) {
+      const { digest, size } = descriptor;
+      if ((await this.#request.repository.blobSize(digest, this.#signal)) !== size) continue;
+      progress.status("Layer already exists");
+      return descriptor;
+    }
+    const mounted = await this.#mounted(blobs);
+    if (mounted) progress.status(`Mounted from ${mounted.from}`);
+    return mounted?.descriptor ?? null;
   }
 
   /** Asks the registry to take the layer from another of its repositories. */

@@ -40,10 +40,15 @@ export async function pushImage(
   wanted: Digest | null,
 ): Promise<PushedManifest> {
   const { diff_ids: diffIds } = request.image.config.rootfs;
-  const layers = await uploadLayers(context, { ...request, diffIds });
+  const kept = wanted === null ? null : keptManifest(context, wanted);
+  const preferred = new Set(kept?.layers);
+  const layers = await uploadLayers(context, { ...request, diffIds, preferred });
   const config = await sendConfig(context, request);
-  const kept = wanted === null ? null : keptManifest(context, wanted, layers);
-  const { bytes, mediaType } = kept ?? newManifest(config, layers);
+  // It still says the truth unless a layer had to be packed anew.
+  const isTrue =
+    kept?.layers.length === layers.length &&
+    layers.every(({ digest }, index) => digest === kept?.layers[index]);
+  const { bytes, mediaType } = kept && isTrue ? kept : newManifest(config, layers);
   return { bytes, descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length } };
 }
 
@@ -77,20 +82,16 @@ function newManifest(config: Descriptor, layers: readonly Descriptor[]): Encoded
   return { bytes: new TextEncoder().encode(JSON.stringify(manifest, null, 3)), mediaType };
 }
 
-/** The manifest the image came by, if it still says the truth. */
+/** The manifest the image came by. */
 function keptManifest(
   { content }: ImageContext,
   digest: Digest,
-  layers: readonly Descriptor[],
-): Encoded | null {
+): (Encoded & { readonly layers: readonly Digest[] }) | null {
   if (content.sizeOf(digest) === null) return null;
   const bytes = content.readDocument(digest, MANIFEST_LIMIT_BYTES);
   const document = parseManifestDocument(bytes);
   if (document.kind !== "manifest") return null;
   const { manifest, mediaType } = document;
-  const isSame =
-    isConfigType(manifest.config.mediaType) &&
-    manifest.layers.length === layers.length &&
-    manifest.layers.every((layer, index) => layer.digest === layers[index]?.digest);
-  return isSame ? { bytes, mediaType } : null;
+  if (!isConfigType(manifest.config.mediaType)) return null;
+  return { bytes, mediaType, layers: manifest.layers.map((layer) => layer.digest) };
 }

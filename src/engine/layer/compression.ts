@@ -1,28 +1,24 @@
 /** How a layer arrives: recognised by its first bytes, as Docker does; and the end of a zstd stream, which node does not check. */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 
-export type Compression = "plain" | "gzip" | "zstd";
+export type Compression = "plain" | "gzip" | "zstd" | "bzip2" | "xz";
 
 /** Enough to recognise every format. */
 export const MAGIC_BYTES = 6;
 
-const foreign: readonly (readonly [magic: readonly number[], name: string])[] = [
-  [[0x42, 0x5a, 0x68], "bzip2"],
-  [[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], "xz"],
+const MAGIC: readonly (readonly [Compression, readonly number[]])[] = [
+  ["gzip", [0x1f, 0x8b]],
+  ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
+  ["bzip2", [0x42, 0x5a, 0x68]],
+  ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
 ];
 
 const startsWith = (bytes: Uint8Array, magic: readonly number[]): boolean =>
   bytes.length >= magic.length && magic.every((byte, index) => bytes[index] === byte);
 
-/** @throws EngineError "notImplemented" for formats that are known but not read */
 export function detectCompression(start: Uint8Array): Compression {
-  if (startsWith(start, [0x1f, 0x8b])) return "gzip";
-  if (startsWith(start, [0x28, 0xb5, 0x2f, 0xfd]) || isSkippable(start)) return "zstd";
-  for (const [magic, name] of foreign) {
-    if (startsWith(start, magic))
-      throw notImplemented(`${name} compressed layers are not supported`);
-  }
-  return "plain";
+  const found = MAGIC.find(([, magic]) => startsWith(start, magic));
+  return found?.[0] ?? (isSkippable(start) ? "zstd" : "plain");
 }
 
 const isSkippable = (start: Uint8Array): boolean =>

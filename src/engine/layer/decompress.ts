@@ -5,6 +5,7 @@
 import { createGunzip, createZstdDecompress } from "node:zlib";
 
 import { invalid, sentenceOf } from "#base";
+import { bunzip2, unxz } from "#linux/compression";
 
 import { type Compression, detectCompression, MAGIC_BYTES, ZstdEnd } from "./compression.ts";
 
@@ -17,7 +18,7 @@ const BOMB_RATIO = 2000;
 /** Arriving bytes, piece by piece; a piece stays valid until the second next one is asked for. */
 export type Pieces = AsyncIterator<Uint8Array, void>;
 
-/** What arrives, by its first bytes, and all of it from the start. @throws EngineError "notImplemented" */
+/** What arrives, by its first bytes, and all of it from the start. */
 export async function recognise(
   pieces: Pieces,
 ): Promise<{ compression: Compression; pieces: AsyncGenerator<Uint8Array, void> }> {
@@ -55,8 +56,18 @@ async function* chained(
  * @throws EngineError "invalid" for broken or cut streams and for decompression bombs
  */
 export async function decompress({ compression, pieces, take }: DecompressRequest): Promise<void> {
-  if (compression !== "plain") return inflate({ compression, pieces, take });
-  for await (const piece of pieces) await take(piece);
+  switch (compression) {
+    case "plain":
+      for await (const piece of pieces) await take(piece);
+      return;
+    case "gzip":
+    case "zstd":
+      return inflate({ compression, pieces, take });
+    case "bzip2":
+      return await decode({ pieces, take, decoder: bunzip2 });
+    case "xz":
+      return await decode({ pieces, take, decoder: unxz });
+  }
 }
 
 interface DecompressRequest {
@@ -66,20 +77,59 @@ interface DecompressRequest {
 }
 
 interface InflateRequest extends DecompressRequest {
-  readonly compression: Exclude<Compression, "plain">;
+  readonly compression: "gzip" | "zstd";
+}
+
+/** Plain bytes beside those that arrived. @throws EngineError "invalid" for a decompression bomb */
+class Ratio {
+  arrived = 0;
+  #plain = 0;
+
+  add(plainBytes: number): void {
+    this.#plain += plainBytes;
+    const isBomb = this.#plain > BOMB_FLOOR_BYTES && this.#plain / this.arrived > BOMB_RATIO;
+    if (isBomb) throw invalid("the layer decompresses to an unreasonable size");
+  }
+}
+
+/** The formats of libraries that decode where they are called: here that is a Worker of the layer store. */
+async function decode(request: {
+  readonly pieces: AsyncGenerator<Uint8Array, void>;
+  readonly take: DecompressRequest["take"];
+  readonly decoder: typeof unxz;
+}): Promise<void> {
+  const { pieces, take, decoder } = request;
+  const ratio = new Ratio();
+  const source = new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const { done, value } = await pieces.next();
+        if (done) return controller.close();
+        ratio.arrived += value.length;
+        controller.enqueue(value);
+      },
+      cancel: () => void pieces.return(),
+    },
+    // A piece does not live longer than its turn.
+    { highWaterMark: 0 },
+  );
+  for await (const plain of decoder(source)) {
+    ratio.add(plain.length);
+    await take(plain);
+  }
 }
 
 async function inflate({ compression, pieces, take }: InflateRequest): Promise<void> {
   const options = { chunkSize: PIECE_BYTES };
   const inflater = compression === "gzip" ? createGunzip(options) : createZstdDecompress(options);
   const zstdEnd = compression === "zstd" ? new ZstdEnd() : null;
-  const totals = { arrived: 0, plain: 0 };
+  const ratio = new Ratio();
   const queue = new PlainQueue(inflater);
 
   const feed = async () => {
     let consumed: Promise<void> = Promise.resolve();
     for await (const piece of pieces) {
-      totals.arrived += piece.length;
+      ratio.arrived += piece.length;
       zstdEnd?.push(piece);
       await consumed;
       consumed = new Promise((resolve, reject) => {
@@ -95,9 +145,7 @@ async function inflate({ compression, pieces, take }: InflateRequest): Promise<v
   const fed = feed().catch((error: unknown) => queue.fail(error));
   try {
     for (let plain = await queue.next(); plain !== null; plain = await queue.next()) {
-      totals.plain += plain.length;
-      const bomb = totals.plain > BOMB_FLOOR_BYTES && totals.plain / totals.arrived > BOMB_RATIO;
-      if (bomb) throw invalid("the layer decompresses to an unreasonable size");
+      ratio.add(plain.length);
       await take(plain);
     }
     await fed;

@@ -17,7 +17,7 @@ export interface LayerInfo {
 }
 
 export interface LayerWriteRequest {
-  /** The layer as it arrives: gzip, zstd or plain, recognised by its first bytes. */
+  /** The layer as it arrives: gzip, zstd, bzip2, xz or plain, recognised by its first bytes. */
   readonly source:
     | ReadableStream<Uint8Array>
     | { readonly path: string; readonly offset?: number; readonly sizeBytes?: number };

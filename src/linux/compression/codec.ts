@@ -47,16 +47,20 @@ const LZMA_FINISH = 3;
 const LZMA_STREAM_END = 1;
 const LZMA_BUF_ERROR = 10;
 
-export function openXz(): Codec {
-  const lzma = library("liblzma.so.5", {
+const openLzma = () =>
+  library("liblzma.so.5", {
     lzma_stream_decoder: { args: [pointer, u64, u32], returns: i32 },
     lzma_code: { args: [pointer, i32], returns: i32 },
     lzma_end: { args: [pointer], returns: FFIType.void },
   });
+const opened: { lzma?: ReturnType<typeof openLzma>; bzip2?: ReturnType<typeof openBz2> } = {};
+
+export function openXz(): Codec {
+  const lzma = (opened.lzma ??= openLzma());
   const stream = fixed(LZMA_STREAM_BYTES);
   const view = new DataView(stream.buffer);
-  const opened = lzma.lzma_stream_decoder(ptr(stream), LZMA_MEMORY_LIMIT, LZMA_CONCATENATED);
-  if (opened !== 0) throw invalid(`xz: error ${opened}`);
+  const began = lzma.lzma_stream_decoder(ptr(stream), LZMA_MEMORY_LIMIT, LZMA_CONCATENATED);
+  if (began !== 0) throw invalid(`xz: error ${began}`);
   return {
     step(input, size, output, last) {
       view.setBigUint64(0, BigInt(ptr(input)), true);
@@ -78,18 +82,21 @@ export function openXz(): Codec {
 const BZ_STREAM_BYTES = 80;
 const BZ_STREAM_END = 4;
 
-export function openBzip2(): Codec {
-  const bzip2 = library("libbz2.so.1.0", {
+const openBz2 = () =>
+  library("libbz2.so.1.0", {
     BZ2_bzDecompressInit: { args: [pointer, i32, i32], returns: i32 },
     BZ2_bzDecompress: { args: [pointer], returns: i32 },
     BZ2_bzDecompressEnd: { args: [pointer], returns: i32 },
   });
+
+export function openBzip2(): Codec {
+  const bzip2 = (opened.bzip2 ??= openBz2());
   const stream = fixed(BZ_STREAM_BYTES);
   const view = new DataView(stream.buffer);
   const open = () => {
     stream.fill(0);
-    const opened = bzip2.BZ2_bzDecompressInit(ptr(stream), 0, 0);
-    if (opened !== 0) throw invalid(`bzip2: error ${opened}`);
+    const began = bzip2.BZ2_bzDecompressInit(ptr(stream), 0, 0);
+    if (began !== 0) throw invalid(`bzip2: error ${began}`);
   };
   open();
   let between = false;
