@@ -222,6 +222,8 @@ const map = {
     "linux/path",
     "linux/tree",
     "clients/api-client",
+    // `manifest` speaks to registries itself, as docker's does. The room knows nothing of an engine.
+    "engine/registry-client",
   ],
 } as const satisfies Record<string, readonly string[]>;
 

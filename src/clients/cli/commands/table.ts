@@ -5,6 +5,7 @@
 import type { CommandEntry } from "./command.ts";
 import { containerCommands } from "./table-containers.ts";
 import { imageCommands } from "./table-images.ts";
+import { manifestCommands } from "./table-manifests.ts";
 import { networkCommands } from "./table-networks.ts";
 import { swarmCommands } from "./table-swarm.ts";
 import { systemCommands } from "./table-system.ts";
@@ -13,6 +14,7 @@ import { volumeCommands } from "./table-volumes.ts";
 export const commands: readonly CommandEntry[] = [
   ...containerCommands,
   ...imageCommands,
+  ...manifestCommands,
   ...networkCommands,
   ...swarmCommands,
   ...systemCommands,
@@ -27,6 +29,7 @@ export const groups: Readonly<Record<string, string>> = {
   context: "Manage contexts",
   image: "Manage images",
   config: "Manage Swarm configs",
+  manifest: "Manage Docker image manifests and manifest lists",
   network: "Manage networks",
   node: "Manage Swarm nodes",
   plugin: "Manage plugins",
@@ -48,7 +51,6 @@ export const unbuilt: ReadonlySet<string> = new Set([
   "buildx",
   "checkpoint",
   "compose",
-  "manifest",
   "trust",
 ]);
 
