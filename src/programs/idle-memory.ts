@@ -4,6 +4,8 @@
  * and only a process that has just gone quiet has one.
  */
 
+import { trimHeap } from "#linux/ffi";
+
 const LOOK_MS = 5000;
 /** Processor time within a look that counts as work. */
 const BUSY_USEC = 50_000;
@@ -20,8 +22,10 @@ export function giveBackWhenIdle(): void {
     looks += 1;
     // A start leaves little to collect, and collecting writes to pages that were never written: 2 MB more, not less.
     if (looks > 1 && user + system > BUSY_USEC) isDue = true;
+    if (looks === 1) trimHeap();
     if (!isDue || user + system > QUIET_USEC) return;
     Bun.gc(true);
+    trimHeap();
     isDue = false;
     last = process.cpuUsage(); // the collection itself is no work
   }, LOOK_MS).unref();

@@ -1,7 +1,6 @@
 /** The supervisor process: the room of that name, wired to drivers, cgroups and networks. */
 import { mkdirSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { inspect, parseArgs } from "node:util";
 
 import { sentenceOf } from "#base";
 import { Deliveries } from "#engine/log-delivery";
@@ -28,21 +27,14 @@ const levels: readonly Level[] = ["debug", "info", "warn", "error"];
 
 /** Serves until it is told to shut down. `--exec-root DIR [--data-root DIR] [--log-level LEVEL]` */
 export async function run(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      "exec-root": { type: "string", default: "/run/naru" },
-      "data-root": { type: "string", default: "/var/lib/naru" },
-      "log-level": { type: "string", default: "info" },
-    },
-  });
-  const log = logger(values["log-level"]);
+  const execRoot = valueOf(args, "--exec-root") ?? "/run/naru";
+  const dataRoot = valueOf(args, "--data-root") ?? "/var/lib/naru";
+  const log = logger(valueOf(args, "--log-level") ?? "info");
   // The parent of every container survives its own mistakes; each is a defect to be read of.
   for (const name of ["uncaughtException", "unhandledRejection"] as const) {
-    process.on(name, (thrown: unknown) => log("error", `${name}: ${inspect(thrown)}`));
+    process.on(name, (thrown: unknown) => log("error", `${name}: ${Bun.inspect(thrown)}`));
   }
-  const execRoot = values["exec-root"];
-  const all = parts({ execRoot, dataRoot: values["data-root"] }, log);
+  const all = parts({ execRoot, dataRoot }, log);
   try {
     const { stopped } = await runSupervisor({ execRoot, parts: all });
     log("info", `supervisor ${process.pid} serves ${execRoot}`);
@@ -54,6 +46,12 @@ export async function run(args: readonly string[]): Promise<void> {
     if (!(thrown instanceof AlreadyRunningError)) throw thrown;
     process.exit(EXIT_ALREADY_RUNNING);
   }
+}
+
+/** The daemon writes this command line; a parser of node:util's would cost half a megabyte for as long as it runs. */
+function valueOf(args: readonly string[], flag: string): string | undefined {
+  const at = args.indexOf(flag);
+  return at < 0 ? undefined : args[at + 1];
 }
 
 function parts(

@@ -13,7 +13,6 @@ import {
   statSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { pipeline } from "node:stream/promises";
 
 /** Compressed files that are not complete yet; a leftover of a crash is removed at the next open. */
 const UNFINISHED = ".gz.tmp";
@@ -63,6 +62,7 @@ export async function compressOldest(path: string): Promise<boolean> {
   const file = listRotated(path).findLast((each) => !each.compressed);
   if (file === undefined) return false;
   const { createGzip } = await import("node:zlib");
+  const { pipeline } = await import("node:stream/promises");
   const descriptor = openSync(file.path, constants.O_RDONLY | constants.O_NOFOLLOW);
   const { ino } = fstatSync(descriptor);
   const temporary = path + UNFINISHED;

@@ -5,7 +5,6 @@
  * attachers, then the exit is recorded, then announced.
  */
 import { close } from "node:fs";
-import { promisify } from "node:util";
 
 import type { LogStream, LogWriter } from "#engine/logs";
 import { pidfdSendSignal } from "#linux/process";
@@ -188,7 +187,9 @@ export class SupervisedProcess implements AttachedProcess {
     const { mountNamespace } = this.#options;
     if (mountNamespace === null || this.#hasReleasedMounts) return;
     this.#hasReleasedMounts = true;
-    await promisify(close)(mountNamespace);
+    await new Promise<void>((done, failed) => {
+      close(mountNamespace, (error) => (error === null ? done() : failed(error)));
+    });
   }
 
   /** Gives every descriptor back. What a grandchild still writes is read (and dropped) until its end, or this. */

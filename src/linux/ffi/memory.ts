@@ -2,7 +2,7 @@
  * Memory the kernel reads and writes. A typed array's address may move once its `.buffer` is touched,
  * unless it was made over an ArrayBuffer of its own: allocate everything here.
  */
-import { ptr } from "bun:ffi";
+import { dlopen, FFIType, ptr } from "bun:ffi";
 
 const encoder = new TextEncoder();
 
@@ -27,3 +27,15 @@ export const addressOf = (memory: Uint8Array): bigint => BigInt(ptr(memory));
  * machines that build C programs have.
  */
 export const FREESTANDING = "-std=c11 -nostdlib";
+
+/**
+ * Gives the C heap's free pages back to the kernel (malloc_trim(3)): what libnftables or SQLite needed for a moment
+ * stays dirty otherwise. The collected heap of JavaScript is another one.
+ */
+export function trimHeap(): void {
+  const library = dlopen("libc.so.6", {
+    malloc_trim: { args: [FFIType.u64], returns: FFIType.i32 },
+  });
+  library.symbols.malloc_trim(0n);
+  library.close();
+}

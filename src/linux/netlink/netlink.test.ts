@@ -3,7 +3,13 @@ import { closeSync, openSync } from "node:fs";
 
 import { checked } from "#linux/ffi";
 
-import { type Netlink, NetlinkError, openNetlink, RecordingNetlink } from "./index.ts";
+import {
+  type Netlink,
+  NetlinkError,
+  openNetlink,
+  RecordingNetlink,
+  rulesetGeneration,
+} from "./index.ts";
 
 const CLONE_NEWNET = 0x40000000;
 
@@ -211,4 +217,14 @@ test("limits are listed by link, with small and with large rates", () => {
   Bun.spawnSync(["tc", "qdisc", "del", "dev", "narut0", "root"]);
   expect(netlink.listLimits()).toEqual(new Map());
   netlink.deleteLink("narut0");
+});
+
+test("the ruleset's generation stays until somebody changes a rule", () => {
+  const first = rulesetGeneration();
+  expect(rulesetGeneration()).toBe(first);
+  expect(Bun.spawnSync(["nft", "add table inet narut"]).exitCode).toBe(0);
+  const second = rulesetGeneration();
+  expect(second).not.toBe(first);
+  expect(Bun.spawnSync(["nft", "list ruleset"]).exitCode).toBe(0);
+  expect(rulesetGeneration()).toBe(second);
 });

@@ -1,5 +1,7 @@
 /** Our table in the kernel: written whole from the records, changed by elements, restored when it is gone. */
 import { wrap } from "#base";
+import { trimHeap } from "#linux/ffi";
+import { rulesetGeneration } from "#linux/netlink";
 import { type Nftables, NftablesError } from "#linux/nftables";
 
 import type { PublishedPort } from "../records.ts";
@@ -22,6 +24,8 @@ export class Firewall implements Disposable {
   readonly #nftables: Nftables;
   readonly #table: string;
   readonly #facts: () => Omit<TableFacts, "table">;
+  /** The rules' generation at the last look: while it stays nobody has changed anything. */
+  #verified: number | null = null;
 
   /**
    * @param request.bridge the default one, which names the table
@@ -53,11 +57,16 @@ export class Firewall implements Disposable {
 
   /** Restores the table when another program has wiped it. @returns whether it was gone */
   verify(): boolean {
+    const generation = rulesetGeneration();
+    if (generation === this.#verified) return false;
+    this.#verified = generation;
     const tables = this.#nftables.list("list tables inet") as { table?: { name: string } }[];
     const isThere = tables.some(({ table }) => table?.name === this.#table);
     if (isThere) {
       for (const { bridge } of this.#facts().bridges) ensureAccepted(this.#nftables, bridge);
     } else this.ensure();
+    // The library reads the whole ruleset, of every program on the host, to answer.
+    trimHeap();
     return !isThere;
   }
 

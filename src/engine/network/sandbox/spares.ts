@@ -4,7 +4,6 @@
  * often alike. Nothing is recorded of them: they live by this process' descriptor, and the kernel removes one with
  * its link when that is closed, whatever ends the process.
  */
-import { randomBytes } from "node:crypto";
 
 import { attempt } from "#linux/ffi";
 import { inNetworkNamespace, newNetworkNamespace } from "#linux/namespace";
@@ -100,8 +99,8 @@ function make(kind: Kind, outside: Netlink): SpareNamespace {
   using undo = new DisposableStack();
   undo.defer(() => void attempt("close", namespace));
   // Locally administered: the container's own address comes with its name.
-  const hostLink = `${SPARE_PREFIX}${randomBytes(4).toString("hex")}`;
-  const macAddress = `02:${randomBytes(5).toString("hex").match(/../g)?.join(":")}`;
+  const hostLink = `${SPARE_PREFIX}${randomHex(4)}`;
+  const macAddress = `02:${randomHex(5).match(/../g)?.join(":")}`;
   const endpoint = { ...kind, hostLink, macAddress, address: "", prefixLength: 0, gateway: null };
   createLink(outside, namespace, endpoint);
   const inside = inNetworkNamespace(namespace, () => {
@@ -150,3 +149,6 @@ export function useSpare(spare: SpareNamespace, endpoint: BridgeEndpoint): void 
     addressLink(inside, endpoint);
   });
 }
+
+/** The Web's source of randomness: node:crypto would cost the supervisor a megabyte. */
+const randomHex = (bytes: number): string => crypto.getRandomValues(new Uint8Array(bytes)).toHex();
