@@ -1,5 +1,7 @@
 /** Builds that fail: every client shows the lines of the Dockerfile and points at the fault, and says what went wrong last. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 
 import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, NARU, startEngine } from "./engine.ts";
@@ -153,3 +155,82 @@ test("stages that were given up are no failures, and a Dockerfile from elsewhere
   expect(other.code).toBe(5);
   expect(excerptIn(other.stderr)[0]).toBe(`${elsewhere}:2`);
 }, 60_000);
+
+/** A build on a terminal that stops in a shell, and what the person types there. */
+function entered(dockerfile: string, args: readonly string[] = []) {
+  const folder = contextOf(dockerfile);
+  const command = [NARU, "-H", `unix://${engine.socket}`, "build", "--on-fail", "shell", ...args];
+  const terminal = runOnTerminal([...command, folder], { columns: 100, rows: 40 });
+  const until = async (text: string) => {
+    const deadline = Date.now() + 40_000;
+    while (!terminal.output().includes(text)) {
+      if (Date.now() > deadline) throw new Error(`no ${text} in:\n${terminal.output()}`);
+      await Bun.sleep(10);
+    }
+  };
+  return { terminal, until };
+}
+
+test("a failed RUN is entered: its files, variables, folder, user, mounts and terminal; then nothing is left", async () => {
+  const secret = join(engine.root, "token");
+  writeFileSync(secret, "s3cret");
+  const { terminal, until } = entered(
+    [
+      "FROM busybox",
+      "ENV COLOUR=blue",
+      "ARG SIZE=large",
+      "WORKDIR /work",
+      "RUN mkdir /out && chown daemon /out /work",
+      "USER daemon",
+      "RUN --mount=type=cache,target=/cache,uid=1 --mount=type=secret,id=token,uid=1 \\",
+      "  echo half > /out/made && echo kept > /cache/file && exit 6",
+    ].join("\n"),
+    ["--secret", `id=token,src=${secret}`],
+  );
+  await until("the build ends when you leave it");
+  await until("$ ");
+  terminal.type(
+    "echo $COLOUR-$SIZE-$(pwd)-$(id -un)-$(cat /out/made /cache/file | tr '\\n' '-')\n",
+  );
+  await until("blue-large-/work-daemon-half-kept-");
+  terminal.type("echo [$(cat /run/secrets/token)] [$(tty)] [$(stty size)]\n");
+  await until("[s3cret] [/dev/pts/0] [40 100]");
+  terminal.resize({ columns: 77, rows: 33 });
+  terminal.type("until [ \"$(stty size)\" = '33 77' ]; do sleep 0.05; done; echo resized-$?\n");
+  await until("resized-0");
+  // Only this build's own addresses and processes are there.
+  terminal.type("echo net-$(ip -o -4 addr show eth0 | wc -l)-$(ps | grep -c '[s]leep')\n");
+  await until("net-1-0");
+  terminal.type("exit 3\n");
+  expect(await terminal.exited).toBe(6);
+  expect(terminal.output()).toContain("returned a non-zero code: 6");
+  expect(terminal.output()).toContain("   8 | >>>   echo half > /out/made");
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8");
+  expect(mounts.split("\n").filter((line) => line.includes(`${engine.execRoot}/build/`))).toEqual(
+    [],
+  );
+  expect(readdirSync(join(engine.execRoot, "build"))).toEqual([]);
+}, 90_000);
+
+test("an image without a shell says so, and a client that goes away ends the visit", async () => {
+  const none = entered('FROM busybox\nSHELL ["/gone/sh"]\nRUN ["false"]\n');
+  await none.until(`exec: "/gone/sh": stat /gone/sh: no such file or directory`);
+  expect(await none.terminal.exited).toBe(1);
+  const left = entered("FROM busybox\nRUN echo before; exit 1\n");
+  await left.until("# ");
+  const groups = new Bun.Glob(`**/naru-test-${engine.tag}/*`);
+  const cgroups = () =>
+    [...groups.scanSync({ cwd: "/sys/fs/cgroup/pids", onlyFiles: false })].filter((path) =>
+      /[0-9a-f]{64}$/.test(path),
+    );
+  expect(cgroups().length).toBeGreaterThan(0);
+  left.terminal.kill();
+  await left.terminal.exited;
+  const deadline = Date.now() + 30_000;
+  const busy = () => readdirSync(join(engine.execRoot, "build")).length + cgroups().length;
+  while (busy() > 0 && Date.now() < deadline) await Bun.sleep(20);
+  expect(busy()).toBe(0);
+  const piped = await engine.naru(["build", "--on-fail", "shell", contextOf("FROM busybox\n")]);
+  expect(piped).toMatchObject({ code: 1 });
+  expect(piped.stderr).toContain("--on-fail shell needs a terminal");
+}, 90_000);

@@ -1,7 +1,7 @@
 /** The endpoints of builds. */
 import type { AuthConfig, BuildMessage, BuildPruneReport } from "#wire/docker";
 
-import type { ApiClient, ApiResponse } from "./client.ts";
+import type { ApiClient, ApiResponse, Hijacked } from "./client.ts";
 import { filtersQuery, type Filters } from "./containers.ts";
 import { jsonLines } from "./json-lines.ts";
 
@@ -78,6 +78,29 @@ export const fetchOffered = (
 /** Naru's own: all pieces are here, or why they are not. */
 export const endOffered = (client: ApiClient, id: string, error = ""): Promise<void> =>
   client.send({ method: "DELETE", path: `/build/cache/${id}`, query: { error } });
+
+/** Naru's own: a shell in a step that has failed. Raw in both directions. */
+export const enterFailed = (
+  client: ApiClient,
+  id: string,
+  { rows, columns }: { rows: number; columns: number },
+): Promise<Hijacked> =>
+  client.hijack({ method: "POST", path: `/build/shell/${id}`, query: { h: rows, w: columns } });
+
+export const resizeFailed = (
+  client: ApiClient,
+  id: string,
+  { rows, columns }: { rows: number; columns: number },
+): Promise<void> =>
+  client.send({
+    method: "POST",
+    path: `/build/shell/${id}/resize`,
+    query: { h: rows, w: columns },
+  });
+
+/** Naru's own: nobody will enter. */
+export const leaveFailed = (client: ApiClient, id: string): Promise<void> =>
+  client.send({ method: "DELETE", path: `/build/shell/${id}` });
 
 export const pruneBuildCache = (
   client: ApiClient,

@@ -7,6 +7,7 @@ import type { Descriptor, Digest, ImageConfig, Platform } from "#oci";
 import type { ClientFolders } from "./client-folder.ts";
 import type { OnBuildEvent } from "./events.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
+import type { OnFailedRun } from "./visit.ts";
 
 export interface BuildRequest {
   /** An archive, plain or compressed; null when `remote` says where it is, or for none. */
@@ -51,6 +52,8 @@ export interface BuildRequest {
   /** Events of one step after the other, as a log reads; else of all steps as they happen. */
   readonly inOrder: boolean;
   readonly onEvent: OnBuildEvent;
+  /** Lets a person into the first RUN that fails. */
+  readonly onFailedRun?: OnFailedRun;
 }
 
 /** What is known by a name, here or at the client. */

@@ -15,7 +15,10 @@ export interface BuildRooms {
   readonly layers: LayerStore;
   readonly snapshots: SnapshotStore;
   readonly gc: GarbageCollector;
-  readonly containers: { runStep(request: StepRequest): Promise<StepResult> };
+  readonly containers: {
+    runStep(request: StepRequest): Promise<StepResult>;
+    resizeStep(id: string, size: { columns: number; rows: number }): Promise<void>;
+  };
 }
 
 export interface BuildPaths {

@@ -19,6 +19,7 @@ import { digestMounts, type MountSource, rootOf, StepMounts } from "./run-mounts
 import type { StepReads } from "./cache.ts";
 import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.ts";
 import { environmentOf, shellOf, type StageState } from "./stage-state.ts";
+import { visitFailed } from "./visit.ts";
 
 type Run = Extract<Instruction, { kind: "run" }>;
 
@@ -188,8 +189,9 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
   scope.lease.keep({ snapshots: [id] });
   await builder.running(id);
   try {
-    const ended = await context.containers.runStep({
+    const process: StepRequest = {
       id,
+      snapshot: id,
       layers: state.layers,
       command: command.argv,
       environment: [
@@ -206,11 +208,18 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       privileged: false,
       host: withProcessLimit(scope.request.host),
       onOutput: printer(builder),
+      terminal: null,
       signal,
-    });
+    };
+    const ended = await context.containers.runStep(process);
     await using released = { [Symbol.asyncDispose]: () => ended.released };
     void released;
-    if (ended.exitCode !== 0) throw failed(command.argv, ended);
+    if (ended.exitCode !== 0) {
+      const failure = failed(command.argv, ended);
+      await ended.released;
+      await visit(builder, { state, process, failure });
+      throw failure;
+    }
     using root = rootOf(context, state.layers);
     const { diffId } = await context.layers.writeUpper({
       upper: ended.upper,
@@ -222,6 +231,20 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
   } finally {
     await context.snapshots.remove(id);
   }
+}
+
+/** Lets a person in who asked for it. */
+async function visit(
+  { scope }: StageBuilder,
+  failed: { state: StageState; process: StepRequest; failure: StepFailed },
+): Promise<void> {
+  const { onFailedRun } = scope.request;
+  if (onFailedRun === undefined) return;
+  const { process, failure, state } = failed;
+  const [shell = ""] = shellOf(state);
+  await scope.visits.begin(() =>
+    visitFailed(scope.context, { onFailedRun, failure, failed: process, shell }),
+  );
 }
 
 /** A step that forks without end is stopped by its own cgroup; no compiler runs as many at once. */

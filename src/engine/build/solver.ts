@@ -31,6 +31,7 @@ import { squash } from "./squash.ts";
 import { inlineMember, type SharedCache } from "./shared-cache.ts";
 import { imageConfigOf, type StageState } from "./stage-state.ts";
 import { StageBuilder } from "./stage-builder.ts";
+import { Visits } from "./visit.ts";
 
 /** What the stages of one build share. */
 export interface BuildScope extends Disposable {
@@ -51,6 +52,7 @@ export interface BuildScope extends Disposable {
   readonly consumed: Set<string>;
   readonly imports: ImportedCaches;
   readonly taken: TakenSteps;
+  readonly visits: Visits;
   /** Makes layers be here that so far are only known. @throws LayersLost */
   ensure(layers: readonly Digest[], onProgress: OnProgress): Promise<void>;
   /** A stage's end, by its place in the file. */
@@ -220,6 +222,7 @@ class Run implements BuildScope {
   readonly consumed = new Set<string>();
   readonly imports: ImportedCaches;
   readonly taken = new TakenSteps();
+  readonly visits = new Visits();
   readonly #abort: AbortController;
   readonly #events: OrderedEvents;
   readonly #stages = new Map<number, Promise<StageState>>();
@@ -346,6 +349,8 @@ class Run implements BuildScope {
     } catch (cause) {
       await builder.broken(cause);
       builder.blame(cause, planned.stage.location);
+      // Nobody is thrown out of a step that failed because another one fails too.
+      await this.visits.ended();
       this.#abort.abort(cause);
       throw cause;
     } finally {

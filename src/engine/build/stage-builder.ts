@@ -263,6 +263,7 @@ export class StageBuilder {
       parent: state.layers.at(-1) ?? "",
       reads: step.reads,
       noCache: this.#noCache,
+      alone: scope.request.onFailedRun !== undefined,
       imported: (key) => scope.imports.find(key),
       make: async (signal) => {
         await scope.ensure(state.layers, (message) => void this.progress(message));

@@ -12,6 +12,8 @@ export interface StepOrder {
   readonly parent: string;
   readonly reads: StepReads;
   readonly noCache: boolean;
+  /** Not shared with builds that make the same at once: a person may stay in it when it fails. */
+  readonly alone: boolean;
   /** What a cache of elsewhere has under a key. */
   readonly imported: (key: string) => { layer: Digest | null; createdMs: number } | null;
   /** Makes the layer; null for a step that needs none. */
@@ -77,7 +79,7 @@ async function shared(
   const { doing } = context;
   const { signal, lease } = order;
   for (;;) {
-    const other = order.noCache ? undefined : doing.get(key);
+    const other = order.noCache || order.alone ? undefined : doing.get(key);
     if (other === undefined) break;
     const done = await Promise.race([other.catch(() => null), abortOf(signal)]);
     signal.throwIfAborted();
@@ -86,6 +88,7 @@ async function shared(
     return done;
   }
   const result = make(context, key, order);
+  if (order.alone) return await result;
   doing.set(key, result);
   try {
     return await result;

@@ -27,7 +27,7 @@ import { Records } from "./records.ts";
 import { removeContainer } from "./remove.ts";
 import { sampledContainer } from "./sampled.ts";
 import { startContainer } from "./start.ts";
-import { handleStepExit, runStep, type StepRequest, type StepResult } from "./step.ts";
+import { handleStepExit, resizeStep, runStep, type StepRequest, type StepResult } from "./step.ts";
 import {
   killContainer,
   pauseContainer,
@@ -72,6 +72,8 @@ export interface ContainerRoom extends ContainerService, ImageUsers {
   stopAll(request: { graceSeconds: number }): Promise<boolean>;
   /** A build's RUN, with everything a container has but a record. */
   runStep(request: StepRequest): Promise<StepResult>;
+  /** @throws EngineError "conflict" for a step without a terminal */
+  resizeStep(id: string, size: { columns: number; rows: number }): Promise<void>;
   /** Resolves when no deletion waits. */
   swept(): Promise<void>;
   /** Ends timers. Containers run on. */
@@ -113,6 +115,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     reconcile: (how) => reconcile(context, how),
     startByPolicy: () => startByPolicy(context),
     runStep: (request) => runStep(context, request),
+    resizeStep: (id, size) => resizeStep(context, id, size),
     onSupervisorEvent: (event) => {
       try {
         handleEvent(context, event);

@@ -10,7 +10,8 @@ import type { Digest } from "#oci";
 
 import type { ContainerConfig, HostConfig, MountRequest, NetworkMode } from "./config.ts";
 import { requestedEdits } from "./cdi.ts";
-import type { Context, LiveStep } from "./context.ts";
+import type { ProcessStreams } from "./container-service.ts";
+import type { AttachedStreams, Context, LiveStep } from "./context.ts";
 import { dnsOf } from "./dns.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { cleanPath } from "./merge.ts";
@@ -23,6 +24,8 @@ import { nowText } from "./times.ts";
 export interface StepRequest {
   /** 64 hexadecimal digits, of nobody else. */
   readonly id: string;
+  /** Whose changes it goes on with, when its own process has ended; its own name: a snapshot of its own. */
+  readonly snapshot: string;
   /** Bottom first. */
   readonly layers: readonly Digest[];
   readonly command: readonly string[];
@@ -39,7 +42,15 @@ export interface StepRequest {
   >;
   /** What it prints, as Docker's frames; the next is asked for when this one is done with. */
   readonly onOutput: (frames: Uint8Array) => Promise<void>;
+  /** A person at it: the terminal's streams are handed over once it lives, and `onOutput` hears nothing. */
+  readonly terminal: StepTerminal | null;
   readonly signal: AbortSignal;
+}
+
+export interface StepTerminal {
+  readonly columns: number;
+  readonly rows: number;
+  readonly onStreams: (streams: ProcessStreams) => void;
 }
 
 export interface StepResult {
@@ -55,7 +66,7 @@ export interface StepResult {
 
 /** Waits for the end of the process and of its output. @throws EngineError when it could not be started */
 export async function runStep(context: Context, request: StepRequest): Promise<StepResult> {
-  const { id, signal, layers } = request;
+  const { id, signal, layers, terminal } = request;
   signal.throwIfAborted();
   const record = recordOf(context, request);
   const ended = Promise.withResolvers<ExitReport>();
@@ -69,12 +80,12 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
   try {
     const lowers = context.snapshots.lowers(layers);
     const { attachment, endpoints } = await attach(context, request);
-    const { upper, work } = context.snapshots.create({ id, layers });
+    const { upper, work } = context.snapshots.create({ id: request.snapshot, layers });
     const dns = dnsOf(context, record, endpoints);
     writeEtcFiles(context, record, { endpoints, dns });
     const output = await context.supervisor.attach({
       key: { id },
-      stdin: false,
+      stdin: terminal !== null,
       stdout: true,
       stderr: true,
       beforeBirth: true,
@@ -89,7 +100,7 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
         root: { type: "overlay", lowers, upper, work },
         identity: { user: request.user, groups: [] },
         init: null,
-        stdio: { openStdin: false, stdinOnce: false, terminal: null },
+        stdio: stdioOf(terminal),
         network: attachment,
         ...(dns === null ? {} : { dns }),
         log: { driver: "none" },
@@ -101,7 +112,7 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
     live.isBorn = true;
     signal.addEventListener("abort", kill, { once: true });
     if (signal.aborted) kill();
-    const [exit] = await Promise.all([ended.promise, pump(output.output, request)]);
+    const [exit] = await Promise.all([ended.promise, carry(output, request)]);
     signal.throwIfAborted();
     const { exitCode, oomKilled } = exit;
     const mountTargets = [...(spec.mounts ?? [])].map(({ destination }) => destination);
@@ -115,11 +126,20 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
   }
 }
 
-async function pump(
-  output: ReadableStream<Uint8Array>,
-  { onOutput, signal }: StepRequest,
+const stdioOf = (terminal: StepTerminal | null) =>
+  terminal === null
+    ? { openStdin: false, stdinOnce: false, terminal }
+    : { openStdin: true, stdinOnce: true, terminal };
+
+async function carry(
+  attached: AttachedStreams,
+  { onOutput, signal, terminal }: StepRequest,
 ): Promise<void> {
-  for await (const frames of output) if (!signal.aborted) await onOutput(frames);
+  if (terminal !== null) {
+    const { output, input } = attached;
+    return terminal.onStreams({ terminal: true, output, input, detach: () => attached.close() });
+  }
+  for await (const frames of attached.output) if (!signal.aborted) await onOutput(frames);
 }
 
 async function attach(context: Context, { id, network }: StepRequest) {
@@ -151,6 +171,15 @@ async function giveBack(context: Context, id: string): Promise<void> {
     });
   }
   context.sweeper.sweepFiles(id);
+}
+
+/** Of a step with a terminal. */
+export async function resizeStep(
+  { supervisor }: Context,
+  id: string,
+  { columns, rows }: { columns: number; rows: number },
+): Promise<void> {
+  await supervisor.request({ type: "resize", key: { id }, columns, rows });
 }
 
 /** After the supervisor's rebirth: ends that nobody told of. */
@@ -216,8 +245,8 @@ const configOf = (request: StepRequest): ContainerConfig => ({
   workingDirectory: cleanPath(request.workingDirectory),
   hostname: request.hostname,
   domainname: "",
-  terminal: false,
-  openStdin: false,
+  terminal: request.terminal !== null,
+  openStdin: request.terminal !== null,
   stdinOnce: false,
   attachStdin: false,
   attachStdout: true,
@@ -245,12 +274,16 @@ function hostOf(context: Context, request: StepRequest): HostConfig {
     resources: checkResources(host.resources, context.facts).resources,
     privileged: request.privileged,
     networkMode: request.network,
+    consoleSize: [request.terminal?.rows ?? 0, request.terminal?.columns ?? 0],
   };
 }
 
 const PRIVATE = { mode: "private" } as const;
 
-const BARE_HOST: Omit<HostConfig, keyof StepRequest["host"] | "privileged" | "networkMode"> = {
+const BARE_HOST: Omit<
+  HostConfig,
+  keyof StepRequest["host"] | "privileged" | "networkMode" | "consoleSize"
+> = {
   runtime: null,
   autoRemove: false,
   init: false,
@@ -278,7 +311,6 @@ const BARE_HOST: Omit<HostConfig, keyof StepRequest["host"] | "privileged" | "ne
   readonlyPaths: null,
   annotations: {},
   log: { driver: "none", options: {} },
-  consoleSize: [0, 0],
 };
 
 /** A step's mounts are folders of the builder's making. */

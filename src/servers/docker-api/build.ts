@@ -6,6 +6,7 @@ import type { BuildMessage, BuildPruneReport } from "#wire/docker";
 import { readableOf, writeChunk } from "#wire/http";
 
 import type { Call } from "./call.ts";
+import { BuildShells } from "./build-shells.ts";
 import { CacheTransfers } from "./cache-transfers.ts";
 import { decodeBuildPrune } from "./decode/build-prune.ts";
 import { decodeBuild } from "./decode/build.ts";
@@ -17,18 +18,26 @@ import type { Routes } from "./routes.ts";
 /** What a quiet build keeps, to tell when it fails. */
 const KEPT_LINES = 1000;
 
+/** What of a build happens on other connections of its client. */
+interface Beside {
+  readonly transfers: CacheTransfers;
+  readonly shells: BuildShells;
+}
+
 /** @param isExperimental whether clients that ask may have what Docker calls experimental */
 export function buildRoutes(builds: BuildService, isExperimental: () => boolean): Routes {
   const transfers = new CacheTransfers();
+  const shells = new BuildShells();
   return {
     ...transfers.routes(),
+    ...shells.routes(),
     "POST /build": (call) => {
       // Our own client knows that the engine can: it asks for events.
       const { query } = call;
       if (query.bool("squash") && !query.bool("events") && !isExperimental()) {
         throw invalid("squash is only supported with experimental mode");
       }
-      return build(call, builds, transfers);
+      return build(call, builds, { transfers, shells });
     },
     "POST /build/context": (call) => offer(call, builds),
     "POST /build/prune": (call) => prune(call, builds),
@@ -40,7 +49,11 @@ async function offer(call: Call, builds: BuildService): Promise<void> {
   call.json(200, builds.offerContext(call.query.text("key"), decodeOffer(await call.body())));
 }
 
-async function build(call: Call, builds: BuildService, transfers: CacheTransfers): Promise<void> {
+async function build(
+  call: Call,
+  builds: BuildService,
+  { transfers, shells }: Beside,
+): Promise<void> {
   const isQuiet = call.query.bool("q");
   // Naru's own: the events themselves, for a client that shows more than lines.
   const isRaw = call.query.bool("events");
@@ -60,7 +73,16 @@ async function build(call: Call, builds: BuildService, transfers: CacheTransfers
   try {
     const { signal } = call;
     const context = options.remote === "" ? readableOf(call.request) : null;
-    const { id } = await builds.build({ ...options, context, signal, inOrder: !isRaw, onEvent });
+    const { id } = await builds.build({
+      ...options,
+      ...(isRaw && call.query.text("onfail") === "shell"
+        ? { onFailedRun: shells.offer((naruShell) => lines.write([{ naruShell }])) }
+        : {}),
+      context,
+      signal,
+      inOrder: !isRaw,
+      onEvent,
+    });
     const names = options.tags.map((tag) => familiarReference(parseReference(tag)));
     if (id !== null) await lines.write(isQuiet ? [{ stream: `${id}\n` }] : encodeBuilt(id, names));
   } catch (error) {

@@ -73,4 +73,6 @@ export interface OfferedCache {
 export interface BuildMessage extends JsonMessage {
   naru?: BuildEventMessage;
   naruCache?: CacheMessage;
+  /** A step has failed, and its client may enter it at `/build/shell/ID`. */
+  naruShell?: { id: string; error: string };
 }

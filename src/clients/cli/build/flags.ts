@@ -2,6 +2,7 @@
 import type { FlagSpec } from "../flags/spec.ts";
 import { checkExtraHost, checkLabel, checkUlimit } from "../options/checks.ts";
 
+const ON_FAIL = ["none", "shell"];
 const PROGRESS = ["auto", "plain", "tty", "rawjson", "quiet"];
 
 export const buildFlags: readonly FlagSpec[] = [
@@ -88,6 +89,17 @@ export const buildFlags: readonly FlagSpec[] = [
   },
   { name: "no-cache", kind: "bool", usage: "Do not use cache when building the image" },
   { name: "no-cache-filter", kind: "strings", usage: "Do not cache specified stages" },
+  {
+    name: "on-fail",
+    kind: "string",
+    usage: 'What a failed RUN leads to ("shell": one in what it has left, "none")',
+    fallback: "none",
+    values: ON_FAIL,
+    check: (value) => {
+      if (ON_FAIL.includes(value)) return value;
+      throw new Error(`invalid value ${value}: one of ${ON_FAIL.join(", ")}`);
+    },
+  },
   {
     name: "output",
     shorthand: "o",

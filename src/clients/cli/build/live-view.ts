@@ -113,11 +113,21 @@ export function liveView(progress: BuildProgress, options: LiveViewOptions): Bui
     drawn = lines.length;
   };
   write(HIDE_CURSOR);
-  const timer = setInterval(draw, REDRAW_MS);
+  let timer = setInterval(draw, REDRAW_MS);
   return {
     take({ naru: event, stream }: BuildMessage) {
       // Docker's own lines come from an engine that does not tell more.
       if (event === undefined && progress.steps.size === 0 && stream !== undefined) write(stream);
+    },
+    pause() {
+      clearInterval(timer);
+      draw();
+      write(SHOW_CURSOR);
+    },
+    resume() {
+      drawn = 0;
+      write(HIDE_CURSOR);
+      timer = setInterval(draw, REDRAW_MS);
     },
     end(failed) {
       if (ended) return;

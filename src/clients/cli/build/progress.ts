@@ -120,6 +120,9 @@ export class BuildProgress {
 /** A view of a build; `end` once, whatever happened. */
 export interface BuildView {
   take(message: BuildMessage): void;
+  /** Somebody else has the terminal until `resume`. */
+  pause?(): void;
+  resume?(): void;
   end(failed: boolean): void;
 }
 

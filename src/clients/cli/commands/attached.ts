@@ -24,7 +24,8 @@ export interface JoinOptions {
   readonly tty: boolean;
   /** Forward standard input. */
   readonly stdin: boolean;
-  readonly detachKeys: string;
+  /** null: there is nothing to detach from. */
+  readonly detachKeys: string | null;
   /** Where what the daemon sends on each stream goes; false drops it. */
   readonly stdout?: boolean;
   readonly stderr?: boolean;
@@ -35,7 +36,7 @@ export function join(hijacked: Hijacked, options: JoinOptions): Joined {
   const raw = options.stdin && options.tty ? makeRaw(STDIN) : undefined;
   const detached = Promise.withResolvers<never>();
   if (options.stdin) {
-    const keys = options.tty ? new DetachKeys(options.detachKeys) : undefined;
+    const keys = keysOf(options);
     forwardInput(hijacked, keys).catch(detached.reject);
   }
   const done = Promise.race([showOutput(hijacked, options), detached.promise]).finally(() => {
@@ -45,6 +46,9 @@ export function join(hijacked: Hijacked, options: JoinOptions): Joined {
   done.catch(() => undefined); // whoever waits for it may come later than the failure
   return { done, restore: () => raw?.restore() };
 }
+
+const keysOf = ({ tty, detachKeys }: JoinOptions): DetachKeys | undefined =>
+  tty && detachKeys !== null ? new DetachKeys(detachKeys) : undefined;
 
 async function forwardInput({ wire }: Hijacked, keys: DetachKeys | undefined): Promise<void> {
   for await (const chunk of Bun.stdin.stream()) {

@@ -1,7 +1,7 @@
 /** `naru build`. */
 import { rmSync, writeFileSync } from "node:fs";
 
-import { sentenceOf } from "#base";
+import { invalid, sentenceOf } from "#base";
 import { type ApiClient, buildImage } from "#clients/api-client";
 import type { AuthConfig, BuildEventMessage, BuildMessage } from "#wire/docker";
 
@@ -16,12 +16,13 @@ import { BuildFailed, BuildProgress, type BuildView, failureText } from "../buil
 import { buildQuery } from "../build/query.ts";
 import { readAgents, readSecrets } from "../build/secrets.ts";
 import { openSource, type Source } from "../build/source.ts";
+import { visitFailed } from "../build/visit.ts";
 import { credentialsFor } from "../config/credentials.ts";
 import { proxyVariables } from "../config/proxies.ts";
 import type { Session } from "../config/session.ts";
 import type { Flags } from "../flags/spec.ts";
-import { printLine, STDERR, warn, writeAll } from "../terminal/stdio.ts";
-import { isTerminal, windowSize } from "../terminal/tty.ts";
+import { printLine, STDERR, STDIN, STDOUT, warn, writeAll } from "../terminal/stdio.ts";
+import { isTerminal, restoreTerminals, windowSize } from "../terminal/tty.ts";
 import { type Command, ExitError } from "./command.ts";
 
 const DEFAULT_SIZE = { rows: 24, columns: 80 };
@@ -39,6 +40,9 @@ export const build: Command = {
     const iidFile = flags.string("iidfile");
     // A file of an earlier build must not be taken for this one's.
     if (iidFile !== "") rmSync(iidFile, { force: true });
+    if (flags.string("on-fail") === "shell" && !(isTerminal(STDIN) && isTerminal(STDOUT))) {
+      throw invalid("--on-fail shell needs a terminal: the input device is not a TTY");
+    }
     const client = await session.client();
     const source = await openSource(context, flags.string("file"));
     const tags = [...flags.list("tag"), ...outputs.flatMap(namesOf)];
@@ -93,6 +97,7 @@ async function runBuild(work: Work): Promise<{ id: string | null }> {
   const view = viewOf(flags, progress, session);
   const interrupted = (signal: NodeJS.Signals) => {
     view.end(false);
+    restoreTerminals();
     process.exit(signal === "SIGINT" ? 130 : 143);
   };
   process.on("SIGINT", interrupted);
@@ -133,6 +138,12 @@ async function follow(
     }
     const told = (message.aux as { ID?: string } | undefined)?.ID;
     if (told !== undefined) id = told;
+    if (message.naruShell !== undefined) {
+      view.pause?.();
+      await visitFailed(followed.client, message.naruShell);
+      view.resume?.();
+      continue;
+    }
     const carried = carry(followed, message.naruCache);
     if (carried !== null) {
       // The build goes on meanwhile, and ends when it has what it wants.
