@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, NARU, startEngine } from "./engine.ts";
 import { runOnTerminal } from "./pty.ts";
@@ -212,25 +213,43 @@ test("a failed RUN is entered: its files, variables, folder, user, mounts and te
   expect(readdirSync(join(engine.execRoot, "build"))).toEqual([]);
 }, 90_000);
 
-test("an image without a shell says so, and a client that goes away ends the visit", async () => {
+test("an image without a shell says so, and so does a client without a terminal", async () => {
   const none = entered('FROM busybox\nSHELL ["/gone/sh"]\nRUN ["false"]\n');
   await none.until(`exec: "/gone/sh": stat /gone/sh: no such file or directory`);
   expect(await none.terminal.exited).toBe(1);
-  const left = entered("FROM busybox\nRUN echo before; exit 1\n");
-  await left.until("# ");
-  const groups = new Bun.Glob(`**/naru-test-${engine.tag}/*`);
-  const cgroups = () =>
-    [...groups.scanSync({ cwd: "/sys/fs/cgroup/pids", onlyFiles: false })].filter((path) =>
-      /[0-9a-f]{64}$/.test(path),
-    );
-  expect(cgroups().length).toBeGreaterThan(0);
-  left.terminal.kill();
-  await left.terminal.exited;
-  const deadline = Date.now() + 30_000;
-  const busy = () => readdirSync(join(engine.execRoot, "build")).length + cgroups().length;
-  while (busy() > 0 && Date.now() < deadline) await Bun.sleep(20);
-  expect(busy()).toBe(0);
   const piped = await engine.naru(["build", "--on-fail", "shell", contextOf("FROM busybox\n")]);
   expect(piped).toMatchObject({ code: 1 });
   expect(piped.stderr).toContain("--on-fail shell needs a terminal");
+}, 90_000);
+
+test("a client that goes away ends the visit, whether it came in or not", async () => {
+  const text = Buffer.from("FROM busybox\nRUN echo before; exit 1\n");
+  const header = encodeTarHeader({ name: "Dockerfile", sizeBytes: text.length });
+  const body = Buffer.concat([header, text, tarPadding(text.length), TAR_TRAILER]);
+  const running = () => readdirSync(join(engine.execRoot, "build"));
+  for (const isEntered of [false, true]) {
+    const leave = new AbortController();
+    const path = "/build?events=1&onfail=shell";
+    const init = { method: "POST", body, signal: leave.signal };
+    const answer = await fetch(`http://engine${path}`, { ...init, unix: engine.daemonSocket });
+    let told = "";
+    // Not a loop over the body: leaving one would cut the connection.
+    const reader = answer.body?.getReader();
+    while (!told.includes("naruShell")) {
+      told += new TextDecoder().decode((await reader?.read())?.value);
+    }
+    const id = /"naruShell":\{"id":"([0-9a-f]+)"/.exec(told)?.[1] ?? "";
+    expect(id).toHaveLength(64);
+    const shell = `/build/shell/${id}?h=20&w=60`;
+    if (isEntered) {
+      const entering = engine.fetch(shell, { method: "POST", signal: leave.signal });
+      expect((await entering).status).toBe(200);
+      expect((await engine.fetch(shell, { method: "POST" })).status).toBe(409);
+    }
+    leave.abort();
+    const deadline = Date.now() + 30_000;
+    while (running().length > 0 && Date.now() < deadline) await Bun.sleep(20);
+    expect(running()).toEqual([]);
+    expect((await engine.fetch(shell, { method: "POST" })).status).toBe(404);
+  }
 }, 90_000);

@@ -34,6 +34,7 @@ export async function squash(
     description: "squash",
     parent: base.layers.at(-1) ?? "",
     reads: { facts, files: [] },
+    alone: false,
     noCache: request.noCache,
     imported: () => null,
     make: (until) => writeMerged(scope, { base, above, signal: until }),
