@@ -123,7 +123,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     facts: host.facts,
     layers: files.layers,
     counts: () => containers.counts(),
-    countImages: () => images.list().length,
+    countImages: () => images.list({}, { all: true }).length,
   });
   await network.ensure();
   await born;

@@ -68,7 +68,8 @@ const profileNameOf = (profile: string): string =>
 const ATTACK_SURFACE = `
          Access to the remote API is equivalent to root access on the host. Refer
          to the 'Docker daemon attack surface' section in the documentation for
-         more information: https://docs.docker.com/go/attack-surface/`;
+         more information: https://docs.docker.com/go/attack-surface/
+In future versions this will be a hard failure preventing the daemon from starting! Learn more at: https://docs.docker.com/go/api-security/`;
 
 /** Docker's lines, for what a person configured. */
 function warningsOf({ hosts, tls, seccompProfile }: DaemonOptions): string[] {
@@ -77,7 +78,7 @@ function warningsOf({ hosts, tls, seccompProfile }: DaemonOptions): string[] {
     const address = nameOfHost(host).slice("tcp://".length);
     const [scheme, lack] = tls ? ["https", "TLS client verification"] : ["http", "encryption"];
     return [
-      `WARNING: API is accessible on ${scheme}://${address} without ${lack}.${ATTACK_SURFACE}`,
+      `[DEPRECATION NOTICE]: API is accessible on ${scheme}://${address} without ${lack}.${ATTACK_SURFACE}`,
     ];
   });
   return seccompProfile === "builtin"

@@ -72,6 +72,12 @@ const BEYOND_DEFINITION = new Set([
   "EventMessage.from",
   "ImageSummary.VirtualSize",
   "ImageInspect.VirtualSize",
+  // To clients of older versions.
+  "SystemInfo.BridgeNfIptables",
+  "SystemInfo.BridgeNfIp6tables",
+  "Commit.Expected",
+  "RegistryServiceConfig.AllowNondistributableArtifactsCIDRs",
+  "RegistryServiceConfig.AllowNondistributableArtifactsHostnames",
 ]);
 
 /** Required by the definition under a name that it does not define: `Size.Unpacked` is what is meant. */

@@ -131,7 +131,7 @@ test("plain TCP is open on loopback only, and a web page cannot use it", async (
   };
   expect(await ask({})).toBe(200);
   expect(await engine.ok(["info", "-f", "{{.Warnings}}"])).toContain(
-    `WARNING: API is accessible on http://127.0.0.1:${openPort} without encryption.`,
+    `[DEPRECATION NOTICE]: API is accessible on http://127.0.0.1:${openPort} without encryption.`,
   );
   expect(await ask({ Host: "attacker.example" })).toBe(403);
   expect(await ask({ Origin: "http://attacker.example" })).toBe(403);

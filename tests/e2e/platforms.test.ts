@@ -333,6 +333,99 @@ describe("push", () => {
   });
 });
 
+describe("what a registry has, asked through the engine", () => {
+  interface Remote {
+    Descriptor: { mediaType: string; digest: string; size: number };
+    Platforms: { architecture: string; os: string }[];
+  }
+  const ask = async (reference: string, headers: Record<string, string> = {}) => {
+    const answer = await engine.fetch(`/v1.51/distribution/${reference}/json`, { headers });
+    return { status: answer.status, body: (await answer.json()) as Remote & { message: string } };
+  };
+
+  test("an index with all of its platforms, a manifest with its own, by tag and by digest", async () => {
+    const { digest, size, mediaType } = layout.index;
+    for (const reference of [name, `${name}:latest`, `${name}@${digest}`]) {
+      const { status, body } = await ask(reference);
+      expect(status).toBe(200);
+      expect(body.Descriptor).toEqual({ mediaType, digest, size });
+      expect(body.Platforms.map(({ architecture }) => architecture)).toEqual([
+        OTHER,
+        "unknown",
+        HERE,
+        "unknown",
+        "s390x",
+        "unknown",
+      ]);
+    }
+    const one = await ask(`${name}@${layout.manifests["s390x"]?.digest}`);
+    expect(one.body.Descriptor.size).toBe(layout.manifests["s390x"]?.size ?? 0);
+    expect(one.body.Platforms).toEqual([{ architecture: "s390x", os: "linux" }]);
+    // The CLI asks the registry itself, and finds the same.
+    const told = await engine.ok(["manifest", "inspect", "--insecure", name]);
+    const manifests = (JSON.parse(told) as { manifests: { digest: string }[] }).manifests;
+    expect(manifests.map((entry) => entry.digest)).toContain(
+      layout.manifests["s390x"]?.digest ?? "",
+    );
+  });
+
+  test("what is not there, is no name or needs a password is said as Docker says it", async () => {
+    expect((await ask(`${registry.host}/nobody`)).status).toBe(404);
+    expect((await ask(`${name}:gone`)).status).toBe(404);
+    expect((await ask("UPPER")).status).toBe(400);
+    expect((await ask(layout.index.digest)).status).toBe(400);
+    const hashed = await Bun.password.hash("secret", { algorithm: "bcrypt", cost: 4 });
+    await using locked = await startRegistry(engine.root, { htpasswd: `captain:${hashed}\n` });
+    const auth = (password: string) => ({
+      "X-Registry-Auth": Buffer.from(
+        JSON.stringify({ username: "captain", password, serveraddress: locked.host }),
+      ).toString("base64url"),
+    });
+    await engine.ok(["pull", "-q", name]);
+    const target = `${locked.host}/locked`;
+    await engine.ok(["tag", name, target]);
+    await engine.ok(["login", "-u", "captain", "-p", "secret", locked.host]);
+    await engine.ok(["push", "--platform", here, target]);
+    await engine.ok(["logout", locked.host]);
+    await engine.ok(["rmi", target]);
+    const open = await ask(target, auth("secret"));
+    expect(open.body.Platforms).toEqual([{ architecture: HERE, os: "linux" }]);
+    for (const headers of [{}, auth("wrong")]) {
+      const refused = await ask(target, headers);
+      expect(refused.status).toBe(401);
+      expect(refused.body.message).not.toBe("");
+    }
+  });
+});
+
+describe("what the engine says of itself", () => {
+  test("info has Docker's fields for each version of the API", async () => {
+    const info = async (version: string) =>
+      (await (await engine.fetch(`/v${version}/info`)).json()) as Record<string, object>;
+    const now = await info("1.51");
+    expect(now["Images"]).toBe((await engine.ok(["images", "-aq"])).split("\n").length as never);
+    expect(now["RegistryConfig"]).toMatchObject({
+      InsecureRegistryCIDRs: ["::1/128", "127.0.0.0/8"],
+    });
+    const told = (fields: Record<string, object>) => [
+      "FirewallBackend" in fields,
+      "BridgeNfIptables" in fields,
+      "Expected" in (fields["RuncCommit"] ?? {}),
+      "AllowNondistributableArtifactsCIDRs" in (fields["RegistryConfig"] ?? {}),
+    ];
+    expect(told(now)).toEqual([true, false, false, false]);
+    expect(told(await info("1.49"))).toEqual([true, true, false, false]);
+    expect(told(await info("1.48"))).toEqual([false, true, true, false]);
+    expect(told(await info("1.46"))).toEqual([false, true, true, true]);
+    const all = await engine.fetch("/v1.41/system/df?type=volume");
+    expect(Object.keys((await all.json()) as object)).toContain("Images");
+    const status = await engine.ok(["info", "-f", "{{range .DriverStatus}}{{index . 0}},{{end}}"]);
+    expect(status).toBe(
+      "Backing Filesystem,Supports d_type,Using metacopy,Native Overlay Diff,userxattr,Layers,",
+    );
+  });
+});
+
 describe("rmi", () => {
   test("--platform takes one away, by force, and the last name takes all the others", async () => {
     const refused = await engine.docker(["rmi", "--platform", other, name]);

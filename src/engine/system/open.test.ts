@@ -104,4 +104,19 @@ test("each thing the host cannot do is a warning of its own", () => {
     "WARNING: No swap limit support",
     "WARNING: IPv4 forwarding is disabled",
   ]);
+  const nothing = { ...facts, cpuCfs: false, oomKillDisable: false, blkioThrottle: false };
+  expect(warningsOf(nothing)).toEqual([
+    "WARNING: No swap limit support",
+    "WARNING: No oom kill disable support",
+    "WARNING: No cpu cfs quota support",
+    "WARNING: No cpu cfs period support",
+    "WARNING: No blkio throttle.read_bps_device support",
+    "WARNING: No blkio throttle.write_bps_device support",
+    "WARNING: No blkio throttle.read_iops_device support",
+    "WARNING: No blkio throttle.write_iops_device support",
+  ]);
+  const unified = { ...facts, swapLimit: true, cgroupUnified: true, blkioWeightDevice: false };
+  expect(warningsOf({ ...unified, oomKillDisable: false })).toEqual([
+    "WARNING: No io.weight (per device) support",
+  ]);
 });

@@ -1,5 +1,5 @@
 /** `info` and `version`: what the engine and its host are. Asked at every `docker info`, so it reads only /proc. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statfsSync } from "node:fs";
 import { arch, hostname, release, totalmem } from "node:os";
 
 import type { HostFacts } from "#engine/container";
@@ -84,9 +84,12 @@ function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
     storage: {
       driver: "overlayfs",
       status: [
-        ["Backing Filesystem", request.layers.form === "file" ? "erofs" : "directories"],
+        ["Backing Filesystem", fileSystemOf(identity.dataRoot)],
         ["Supports d_type", "true"],
+        ["Using metacopy", "false"],
         ["Native Overlay Diff", "true"],
+        ["userxattr", "false"],
+        ["Layers", request.layers.form === "file" ? "erofs" : "directories"],
       ],
     },
     memoryLimit: facts.memoryLimit,
@@ -129,18 +132,52 @@ function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
   };
 }
 
-/** Docker's lines, for what the host cannot do. Pure. */
+/** By their magic numbers (statfs(2)), as Docker names them. */
+const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
+  [0xef53, "extfs"],
+  [0x5846_5342, "xfs"],
+  [0x9123_683e, "btrfs"],
+  [0x0102_1994, "tmpfs"],
+  [0x2fc1_2fc1, "zfs"],
+  [0x794c_7630, "overlayfs"],
+  [0xf2f5_2010, "f2fs"],
+  [0x6969, "nfs"],
+]);
+
+function fileSystemOf(folder: string): string {
+  try {
+    return FILE_SYSTEMS.get(statfsSync(folder).type >>> 0) ?? "<unknown>";
+  } catch {
+    return "<unknown>";
+  }
+}
+
+/** Docker's lines, in its order, for what the host cannot do. Pure. */
 export function warningsOf(facts: HostFacts): string[] {
+  const isUnified = facts.cgroupUnified;
+  const throttles = isUnified
+    ? ["rbps", "wbps", "riops", "wiops"].map((limit) => `io.max (${limit})`)
+    : ["read_bps", "write_bps", "read_iops", "write_iops"].map(
+        (limit) => `blkio throttle.${limit}_device`,
+      );
   const missing: [boolean, string][] = [
-    [facts.memoryLimit, "WARNING: No memory limit support"],
-    [facts.swapLimit, "WARNING: No swap limit support"],
-    [facts.cpuCfs, "WARNING: No cpu cfs quota support"],
-    [facts.cpuShares, "WARNING: No cpu shares support"],
-    [facts.cpuset, "WARNING: No cpuset support"],
-    [facts.pidsLimit, "WARNING: No pids limit support"],
-    [facts.ipv4Forwarding, "WARNING: IPv4 forwarding is disabled"],
+    [facts.memoryLimit, "memory limit"],
+    [facts.swapLimit, "swap limit"],
+    // The second version of cgroups has none, and nobody can do anything about that.
+    [facts.oomKillDisable || isUnified, "oom kill disable"],
+    [facts.cpuCfs, "cpu cfs quota"],
+    [facts.cpuCfs, "cpu cfs period"],
+    [facts.cpuShares, "cpu shares"],
+    [facts.cpuset, "cpuset"],
+    // The first version lost it with Linux 5.
+    [facts.blkioWeight || !isUnified, "io.weight"],
+    [facts.blkioWeightDevice || !isUnified, "io.weight (per device)"],
+    ...throttles.map((name): [boolean, string] => [facts.blkioThrottle, name]),
   ];
-  return missing.filter(([there]) => !there).map(([, sentence]) => sentence);
+  const sentences = missing
+    .filter(([isThere]) => !isThere)
+    .map(([, name]) => `WARNING: No ${name} support`);
+  return facts.ipv4Forwarding ? sentences : [...sentences, "WARNING: IPv4 forwarding is disabled"];
 }
 
 function versionOf({ version }: EngineIdentity): VersionInfo {

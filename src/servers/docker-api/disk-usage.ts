@@ -4,7 +4,13 @@ import type { BuildService } from "#engine/build";
 import type { ContainerService } from "#engine/container";
 import type { ImageService } from "#engine/image";
 import type { VolumeService } from "#engine/volume";
-import type { BuildCache, ContainerSummary, SystemDiskUsage, Volume } from "#wire/docker";
+import {
+  atLeast,
+  type BuildCache,
+  type ContainerSummary,
+  type SystemDiskUsage,
+  type Volume,
+} from "#wire/docker";
 
 import type { Call } from "./call.ts";
 import { encodeBuildCache } from "./encode/build.ts";
@@ -33,7 +39,7 @@ export function diskUsageRoutes(services: Services): Routes {
 }
 
 async function diskUsage(call: Call, services: Services): Promise<void> {
-  const asked = call.query.all("type");
+  const asked = atLeast(call.version, "1.42") ? call.query.all("type") : [];
   for (const kind of asked) if (!isKind(kind)) throw invalid(`unknown object type: ${kind}`);
   const wants = (kind: Kind) => asked.length === 0 || asked.includes(kind);
   const answer: SystemDiskUsage = {

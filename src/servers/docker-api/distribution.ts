@@ -1,6 +1,7 @@
 /** `GET /distribution/{name}/json`: what a registry has under a name. */
+import { invalid } from "#base";
 import type { RemoteImage, RemoteImageRequest } from "#engine/image";
-import { parseReference } from "#oci";
+import { parseAnyReference, type Platform } from "#oci";
 
 import { decodeCredentials } from "./decode/registry-auth.ts";
 import type { Routes } from "./routes.ts";
@@ -11,7 +12,9 @@ export function distributionRoutes(inspect: InspectRemote): Routes {
   return {
     "GET /distribution/**:name/json": async (call) => {
       const reference = call.param("name");
-      parseReference(reference);
+      if ("id" in parseAnyReference(reference)) {
+        throw invalid("no manifest found for full image ID");
+      }
       const credentials = decodeCredentials(call.header("x-registry-auth"));
       const { descriptor, platforms } = await inspect({
         reference,
@@ -20,12 +23,18 @@ export function distributionRoutes(inspect: InspectRemote): Routes {
       });
       call.json(200, {
         Descriptor: { ...descriptor },
-        Platforms: platforms.map(({ os, architecture, variant }) => ({
-          architecture,
-          os,
-          ...(variant === undefined ? {} : { variant }),
-        })),
+        Platforms: platforms.map(encodePlatform),
       });
     },
   };
 }
+
+const encodePlatform = (platform: Platform) => {
+  const { os, architecture, variant, "os.version": version } = platform;
+  return {
+    architecture,
+    os,
+    ...(version === undefined ? {} : { "os.version": version }),
+    ...(variant === undefined ? {} : { variant }),
+  };
+};

@@ -2,7 +2,7 @@
 import type { SystemService } from "#engine/system";
 
 import type { Call } from "./call.ts";
-import { encodeInfo, encodeVersion } from "./encode/system.ts";
+import { encodeInfo, encodeVersion, infoFor } from "./encode/system.ts";
 import type { Listeners } from "./events.ts";
 import type { Routes } from "./routes.ts";
 
@@ -25,7 +25,8 @@ export function systemRoutes(system: SystemService, listeners: Listeners): Route
       const info = await system.info();
       const { version, isExperimental } = system.version();
       const listening = listeners.count;
-      call.json(200, encodeInfo(info, { version, isExperimental, listeners: listening }));
+      const context = { version, isExperimental, listeners: listening };
+      call.json(200, infoFor(call.version, encodeInfo(info, context)));
     },
   };
 }

@@ -27,6 +27,8 @@ export interface SystemVersion {
 
 export interface Commit {
   ID: string;
+  /** Only below API 1.49. */
+  Expected?: string;
 }
 
 /** `GET /info`. */
@@ -75,7 +77,13 @@ export interface SystemInfo {
       { Name: string; Mirrors: string[]; Secure: boolean; Official: boolean }
     >;
     Mirrors: string[];
+    /** Only below API 1.47: both. */
+    AllowNondistributableArtifactsCIDRs?: null;
+    AllowNondistributableArtifactsHostnames?: null;
   };
+  /** Only below API 1.50: both. */
+  BridgeNfIptables?: boolean;
+  BridgeNfIp6tables?: boolean;
   NCPU: number;
   MemTotal: number;
   GenericResources: null;

@@ -1,6 +1,7 @@
 /** Version and info as Docker tells them. */
 import type { SystemInfo, VersionInfo } from "#engine/system";
 import type * as wire from "#wire/docker";
+import { atLeast } from "#wire/docker";
 
 const PLATFORM = "Naru";
 
@@ -110,14 +111,42 @@ export function encodeInfo(
     LiveRestoreEnabled: info.liveRestore,
     Isolation: "",
     InitBinary: info.initBinary,
-    ContainerdCommit: { ID: "" },
-    RuncCommit: { ID: "" },
-    InitCommit: { ID: info.initVersion },
+    // Docker's word for a program that is not there: containers are born without these two.
+    ContainerdCommit: { ID: "N/A" },
+    RuncCommit: { ID: "N/A" },
+    InitCommit: { ID: info.initVersion || "N/A" },
     SecurityOptions: [...info.securityOptions],
     FirewallBackend: { Driver: "nftables" },
     CDISpecDirs: [...info.cdiFolders],
     ...encodeChosen(info),
     Warnings: info.warnings.length === 0 ? null : [...info.warnings],
+  };
+}
+
+/** The same as an older client knows it, with the fields that Docker took away since. */
+export function infoFor(apiVersion: string, info: wire.SystemInfo): wire.SystemInfo {
+  if (atLeast(apiVersion, "1.50")) return info;
+  const { DiscoveredDevices: _, ...before150 } = info;
+  const told = { ...before150, BridgeNfIptables: false, BridgeNfIp6tables: false };
+  if (atLeast(apiVersion, "1.49")) return told;
+  const { FirewallBackend: __, ContainerdCommit, RuncCommit, InitCommit, ...before149 } = told;
+  const commits = Object.fromEntries(
+    Object.entries({ ContainerdCommit, RuncCommit, InitCommit }).map(([name, { ID }]) => [
+      name,
+      { ID, Expected: ID },
+    ]),
+  ) as Pick<wire.SystemInfo, "ContainerdCommit" | "RuncCommit" | "InitCommit">;
+  const { RegistryConfig } = before149;
+  return {
+    ...before149,
+    ...commits,
+    RegistryConfig: atLeast(apiVersion, "1.47")
+      ? RegistryConfig
+      : {
+          ...RegistryConfig,
+          AllowNondistributableArtifactsCIDRs: null,
+          AllowNondistributableArtifactsHostnames: null,
+        },
   };
 }
 
@@ -156,13 +185,18 @@ function encodePool(pool: string): { Base: string; Size: number } {
 /** A proxy's password is nobody's business. */
 const masked = (proxy: string): string => proxy.replace(/\/\/[^/@]*@/, "//xxxxx:xxxxx@");
 
+/** Reached without TLS whoever they are, in Docker as here. */
+const LOOPBACK = ["::1/128", "127.0.0.0/8"];
+
 /** Networks among the insecure registries are one list, names another. */
 function encodeRegistries(info: SystemInfo): wire.SystemInfo["RegistryConfig"] {
   const isNetwork = (entry: string) => /^[0-9a-fA-F.:]+\/\d+$/.test(entry);
   const named = info.insecureRegistries.filter((entry) => !isNetwork(entry));
   const mirrors = [...info.registryMirrors];
   return {
-    InsecureRegistryCIDRs: info.insecureRegistries.filter(isNetwork),
+    InsecureRegistryCIDRs: [
+      ...new Set([...info.insecureRegistries.filter(isNetwork), ...LOOPBACK]),
+    ],
     IndexConfigs: {
       [HUB]: { Name: HUB, Mirrors: mirrors, Secure: true, Official: true },
       ...Object.fromEntries(
