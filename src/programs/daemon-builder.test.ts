@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { builderOf, cachePoliciesNow } from "./daemon-builder.ts";
+import { builderOf, cachePoliciesNow, entitlementsOf } from "./daemon-builder.ts";
 
 const GB = 2 ** 30;
 
@@ -51,6 +51,15 @@ test("what would be ignored is refused by name", () => {
   refused({ gc: { policy: [{ filter: [1] }] } }).toThrow("its entries are texts");
   refused({ gc: { policy: [{ age: "1h" }] } }).toThrow("builder.gc.age is not supported");
   refused({ history: { maxEntries: 3 } }).toThrow("builder.history is not supported");
-  refused({ entitlements: { "security-insecure": true } }).toThrow("security-insecure cannot be");
   expect(builderOf({ entitlements: { "network-host": true } })).toBeNull();
+});
+
+test("entitlements are the host's network unless the operator says more or less", () => {
+  const allowed = (entitlements: unknown) => [...entitlementsOf({ entitlements })];
+  expect([...entitlementsOf(undefined)]).toEqual(["network.host"]);
+  expect(allowed({ "security-insecure": true })).toEqual(["network.host", "security.insecure"]);
+  expect(allowed({ "network-host": false, device: true })).toEqual([]);
+  expect(() => allowed({ "network-host": "yes" })).toThrow("neither true nor false");
+  expect(() => allowed({ device: false })).toThrow("device cannot be false here");
+  expect(() => allowed({ root: true })).toThrow("builder.entitlements.root");
 });

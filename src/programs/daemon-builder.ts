@@ -2,7 +2,7 @@
 import { statfsSync } from "node:fs";
 
 import { invalid, sentenceOf } from "#base";
-import type { BuildPruneRequest } from "#engine/build";
+import type { BuildPruneRequest, Entitlement } from "#engine/build";
 import { parseSize } from "#engine/log-delivery";
 import { decodeBuildPrune } from "#servers/docker-api";
 
@@ -21,9 +21,8 @@ const NO_LIMITS: Limits = { reservedBytes: 0, maxUsedBytes: 0, minFreeBytes: 0 }
 /** @throws EngineError "invalid" */
 export function builderOf(value: unknown): CachePolicies {
   if (value === undefined) return null;
-  const { gc, entitlements, ...others } = fieldsOf(value, "builder");
+  const { gc, entitlements: _, ...others } = fieldsOf(value, "builder");
   refuseOthers(others, "builder");
-  checkEntitlements(entitlements);
   return gc === undefined ? null : collectionOf(fieldsOf(gc, "builder.gc"));
 }
 
@@ -107,16 +106,24 @@ function filtersOf(value: unknown, where: string): CachePolicy["filters"] {
   return filters;
 }
 
-/** What builds may ask for with `--allow` is fixed here. */
-function checkEntitlements(value: unknown): void {
-  if (value === undefined) return;
-  const fixed = { "network-host": true, "security-insecure": false, device: true };
-  for (const [name, allowed] of Object.entries(fieldsOf(value, "builder.entitlements"))) {
-    if (!Object.hasOwn(fixed, name)) refuseOthers({ [name]: allowed }, "builder.entitlements");
-    if (allowed !== Reflect.get(fixed, name)) {
-      throw invalid(`builder.entitlements.${name} cannot be ${JSON.stringify(allowed)} here`);
+/** What builds may ask for with `--allow`. @throws EngineError "invalid" */
+export function entitlementsOf(builder: unknown): ReadonlySet<Entitlement> {
+  const allowed = new Set<Entitlement>(["network.host"]);
+  const given = builder === undefined ? undefined : fieldsOf(builder, "builder")["entitlements"];
+  if (given === undefined) return allowed;
+  for (const [name, value] of Object.entries(fieldsOf(given, "builder.entitlements"))) {
+    if (typeof value !== "boolean") {
+      throw invalid(`builder.entitlements.${name} is neither true nor false`);
     }
+    if (name === "device" && value) continue;
+    if (name !== "network-host" && name !== "security-insecure") {
+      throw invalid(`builder.entitlements.${name} cannot be ${value} here`);
+    }
+    const entitlement = name === "network-host" ? "network.host" : "security.insecure";
+    if (value) allowed.add(entitlement);
+    else allowed.delete(entitlement);
   }
+  return allowed;
 }
 
 /** The policies as they are meant now. @param folder on the disk of the cache */

@@ -2,10 +2,11 @@
 import { existsSync, readFileSync } from "node:fs";
 
 import { type EngineError, invalid, sentenceOf } from "#base";
+import type { Entitlement } from "#engine/build";
 import type { EngineOptions } from "#engine/container";
 import { formatRuntimeCommand } from "#engine/runtime";
 
-import { builderOf, type CachePolicies } from "./daemon-builder.ts";
+import { builderOf, type CachePolicies, entitlementsOf } from "./daemon-builder.ts";
 import { checkFileValue, flagOfKey, type FlagValues, keyOfFlag } from "./daemon-flag-parser.ts";
 import { FILE_ONLY_KEYS } from "./daemon-flags.ts";
 import { isObject } from "./daemon-json.ts";
@@ -25,6 +26,7 @@ export interface ConfigFile {
   /** As it stands there. */
   readonly networkOptions: unknown;
   readonly cachePolicies: CachePolicies;
+  readonly buildEntitlements: ReadonlySet<Entitlement>;
 }
 
 const NOTHING: ConfigFile = {
@@ -35,6 +37,7 @@ const NOTHING: ConfigFile = {
   addressPools: [],
   networkOptions: undefined,
   cachePolicies: null,
+  buildEntitlements: entitlementsOf(undefined),
 };
 
 /**
@@ -78,6 +81,7 @@ export function readConfigFile(path: string, given: FlagValues, asked: boolean):
       addressPools: addressPoolsOf(pools),
       networkOptions,
       cachePolicies: builderOf(document["builder"]),
+      buildEntitlements: entitlementsOf(document["builder"]),
     }),
     wrong,
   );

@@ -173,12 +173,12 @@ async function closeAll(open: {
 
 /** The builds, with their cache kept within the operator's bounds. */
 function openBuilds(
-  { dataRoot, execRoot, cachePolicies }: DaemonOptions,
+  { dataRoot, execRoot, cachePolicies, buildEntitlements: entitlements }: DaemonOptions,
   log: DaemonLog,
   rooms: Omit<OpenBuildRequest, "paths" | "log">,
 ) {
   const paths = { data: join(dataRoot, "build"), run: join(execRoot, "build") };
-  return collectCache(openBuildService({ ...rooms, paths, log }), {
+  return collectCache(openBuildService({ ...rooms, paths, log, entitlements }), {
     policies: () => cachePoliciesNow(cachePolicies, dataRoot),
     onCollected: (outcome) => {
       if ("failure" in outcome) {

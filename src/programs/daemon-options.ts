@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { isAbsolute, resolve } from "node:path";
 
 import { invalid, sentenceOf } from "#base";
+import type { Entitlement } from "#engine/build";
 import type { EngineOptions } from "#engine/container";
 import { checkLogOptions, parseSize } from "#engine/log-delivery";
 import type { NetworkOptions } from "#engine/network";
@@ -40,6 +41,7 @@ export interface DaemonOptions {
   readonly network: NetworkOptions;
   readonly defaultNetworkOptions: DefaultNetworkOptions;
   readonly cachePolicies: CachePolicies;
+  readonly buildEntitlements: ReadonlySet<Entitlement>;
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
   readonly labels: readonly string[];
@@ -110,6 +112,7 @@ function readOptions(given: FlagValues): DaemonOptions {
       file.networkOptions,
     ),
     cachePolicies: file.cachePolicies,
+    buildEntitlements: file.buildEntitlements,
     ...registryOptionsOf(values),
     labels: labelsOf(listOf(values, "label")),
     liveRestore: values.get("live-restore") !== false,

@@ -52,6 +52,8 @@ export interface BuildRequest {
   /** Events of one step after the other, as a log reads; else of all steps as they happen. */
   readonly inOrder: boolean;
   readonly onEvent: OnBuildEvent;
+  /** What RUN may ask for beyond a sandbox: `network.host`, `security.insecure`. */
+  readonly entitlements?: readonly string[];
   /** Lets a person into the first RUN that fails. */
   readonly onFailedRun?: OnFailedRun;
 }

@@ -8,6 +8,7 @@ import type { SnapshotStore } from "#engine/snapshot";
 import type { Digest } from "#oci";
 
 import type { BuildCache } from "./cache.ts";
+import type { Entitlement } from "./entitlements.ts";
 import type { KeptContexts } from "./kept-contexts.ts";
 
 export interface BuildRooms {
@@ -38,6 +39,8 @@ export interface Context extends BuildRooms {
   readonly paths: BuildPaths;
   readonly clock: Clock;
   readonly log: BuildLog;
+  /** What the operator lets builds ask for. */
+  readonly entitlements: ReadonlySet<Entitlement>;
   /** Steps that are being done, by key: who needs the same waits for it. */
   readonly doing: Map<string, Promise<{ layer: Digest | null; createdMs: number }>>;
   /** Cache folders that running builds use. */

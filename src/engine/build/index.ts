@@ -5,5 +5,6 @@ export { collectCache } from "./collection.ts";
 export { parseHealthCheck } from "./health-check.ts";
 export { StepFailed } from "./context.ts";
 export type { BuildEvent, OnBuildEvent, PlannedStep } from "./events.ts";
+export type { Entitlement } from "./entitlements.ts";
 export type { FailedRun, OnFailedRun } from "./visit.ts";
 export { type OpenBuildRequest, openBuildService } from "./open.ts";

@@ -11,6 +11,7 @@ import type { BuildService } from "./build-service.ts";
 import { BuildCache } from "./cache.ts";
 import { cacheUsage, pruneCache } from "./cache-usage.ts";
 import type { BuildLog, BuildPaths, BuildRooms, Context } from "./context.ts";
+import type { Entitlement } from "./entitlements.ts";
 import { KeptContexts } from "./kept-contexts.ts";
 import { solve } from "./solver.ts";
 
@@ -20,6 +21,8 @@ export interface OpenBuildRequest extends BuildRooms {
   readonly paths: BuildPaths;
   readonly log: BuildLog;
   readonly clock?: Clock;
+  /** Docker's default: the host's network, and nothing else. */
+  readonly entitlements?: ReadonlySet<Entitlement>;
 }
 
 /** @param request.gc opened with "build" among its owners */
@@ -30,6 +33,7 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
   gc.addRoots("build", () => ({ layers: cache.layers() }));
   const context: Context = {
     ...request,
+    entitlements: request.entitlements ?? new Set(["network.host"]),
     cache,
     kept: new KeptContexts(join(paths.data, "kept")),
     clock: request.clock ?? systemClock,

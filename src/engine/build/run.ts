@@ -13,6 +13,7 @@ import { FrameDecoder } from "#wire/docker";
 
 import { findImage } from "./base-image.ts";
 import { StepFailed } from "./context.ts";
+import { requireGranted } from "./entitlements.ts";
 import { InputDigest } from "./inputs.ts";
 import { mountStubs } from "./mount-stubs.ts";
 import { digestMounts, type MountSource, rootOf, StepMounts } from "./run-mounts.ts";
@@ -37,6 +38,9 @@ export async function runCommand(
   instruction: Run,
 ): Promise<LayerStep> {
   const { scope } = builder;
+  // Before the cache is asked: what somebody else was allowed is nobody else's.
+  if (instruction.network === "host") requireGranted(scope.granted, "network.host");
+  if (instruction.security === "insecure") requireGranted(scope.granted, "security.insecure");
   const mounts = instruction.mounts.map((text) => mountOf(builder, state, text));
   const sources = await Promise.all(mounts.map((mount) => sourceOf(builder, mount)));
   const command = commandOf(state, instruction);
@@ -178,9 +182,6 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
   const { scope } = builder;
   const { state, instruction, command, signal } = request;
   const { context } = scope;
-  if (instruction.security === "insecure") {
-    throw invalid("security.insecure is not allowed: no entitlement was given to this build");
-  }
   await using prepared = new StepMounts(context);
   const inputs = { ...scope.request, sources: request.sources, signal };
   for (const [index, mount] of request.mounts.entries()) await prepared.add(mount, inputs, index);
@@ -205,7 +206,7 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       hostname: scope.request.buildArgs["BUILDKIT_SANDBOX_HOSTNAME"] ?? "buildkitsandbox",
       network: networkOf(instruction, scope.request.network),
       mounts: prepared.mounts,
-      privileged: false,
+      privileged: instruction.security === "insecure",
       host: withProcessLimit(scope.request.host),
       onOutput: printer(builder),
       terminal: null,

@@ -22,6 +22,7 @@ import { ImportedCaches, LayersLost } from "./cache-import.ts";
 import type { Context } from "./context.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
+import { type Entitlement, grantedTo } from "./entitlements.ts";
 import { drawFault, type Fault, Faults } from "./fault.ts";
 import { type BuildPlan, planBuild, type PlannedStage, stepsOf } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
@@ -53,6 +54,7 @@ export interface BuildScope extends Disposable {
   readonly imports: ImportedCaches;
   readonly taken: TakenSteps;
   readonly visits: Visits;
+  readonly granted: ReadonlySet<Entitlement>;
   /** Makes layers be here that so far are only known. @throws LayersLost */
   ensure(layers: readonly Digest[], onProgress: OnProgress): Promise<void>;
   /** A stage's end, by its place in the file. */
@@ -223,6 +225,7 @@ class Run implements BuildScope {
   readonly imports: ImportedCaches;
   readonly taken = new TakenSteps();
   readonly visits = new Visits();
+  readonly granted: ReadonlySet<Entitlement>;
   readonly #abort: AbortController;
   readonly #events: OrderedEvents;
   readonly #stages = new Map<number, Promise<StageState>>();
@@ -240,6 +243,7 @@ class Run implements BuildScope {
     this.request = request;
     this.arrived = parts.arrived;
     this.faults = parts.faults;
+    this.granted = grantedTo(request, context.entitlements);
     this.file = parts.file;
     this.plan = parts.plan;
     this.platform = parts.platform;

@@ -106,12 +106,13 @@ async function solve(
     const asked = attributes["requestid"] ?? "";
     if (asked !== "") throw unsupportedSubrequest(asked);
     const options = decodeAttributes(attributes);
-    const { session: id, cacheTo } = await job.asked.promise;
+    const { session: id, cacheTo, entitlements } = await job.asked.promise;
     const session = await bridge.sessions.get(id, AbortSignal.any([signal, job.signal]));
     const { progress } = job;
     const solved = await solveForSession(bridge, {
       options: { ...options, contexts: await inputsOf(bridge, request, options.contexts) },
       cacheTo,
+      entitlements,
       session,
       progress,
       checkOnly: false,

@@ -17,6 +17,7 @@ export interface BuildServices {
 export interface SessionBuild {
   readonly options: FrontendOptions;
   readonly cacheTo: BuildRequest["cacheTo"];
+  readonly entitlements: readonly string[];
   readonly session: Session;
   readonly progress: Progress;
   readonly checkOnly: boolean;
@@ -42,6 +43,7 @@ export async function solveForSession(
     offer: "",
     squash: false,
     cacheTo: build.cacheTo,
+    entitlements: build.entitlements,
     tags: [],
     secrets: { get: (id) => session.secret(id, signal) },
     agents,

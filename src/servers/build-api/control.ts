@@ -51,7 +51,8 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
     checkOutputs(outputs);
     refuse(request);
     const cacheTo = (request.cache?.exports ?? []).map(() => ({ kind: "inline" as const }));
-    job.asked.resolve({ session: request.session, cacheTo });
+    const { session: name, entitlements } = request;
+    job.asked.resolve({ session: name, cacheTo, entitlements });
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
     const id = await returned(job);
@@ -88,15 +89,12 @@ function outputsOf({ exporters, exporter, exporterAttrs }: SolveRequest): Output
   return exporter === "" ? [] : [{ type: exporter, attributes: exporterAttrs }];
 }
 
-function refuse({ frontend, definition, cache, entitlements }: SolveRequest): void {
+function refuse({ frontend, definition, cache }: SolveRequest): void {
   const isDirect = frontend !== "" || (definition?.def.length ?? 0) > 0;
   if (isDirect) throw grpcFailure(GRPC_STATUS.unimplemented, "builds without a client's own part");
   for (const { type } of cache?.exports ?? []) {
     // Nothing more goes into an image than its layers: who builds on it has them.
     if (type !== "inline") throw invalid(`unknown cache exporter: ${JSON.stringify(type)}`);
-  }
-  for (const name of entitlements) {
-    if (name !== "network.host") throw invalid(`${name} is not allowed`);
   }
 }
 

@@ -15,6 +15,7 @@ const LINGER_MS = 10_000;
 export interface AskedBuild {
   readonly session: string;
   readonly cacheTo: readonly CacheTarget[];
+  readonly entitlements: readonly string[];
 }
 
 export class Job {

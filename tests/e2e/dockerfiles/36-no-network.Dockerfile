@@ -1,3 +1,4 @@
+# args: --network host
 FROM busybox
 RUN --network=none ip -o link | wc -l > /links
 RUN --network=host true

@@ -13,6 +13,11 @@ export const buildFlags: readonly FlagSpec[] = [
     check: checkExtraHost,
   },
   {
+    name: "allow",
+    kind: "strings",
+    usage: "Allow extra privileged entitlement (e.g., network.host, security.insecure)",
+  },
+  {
     name: "build-context",
     kind: "list",
     usage: "Additional build contexts (e.g., name=docker-image://image, or a URL)",

@@ -38,6 +38,7 @@ export function buildQuery(
   for (const [flag, name] of TEXTS) add(name, flags.string(flag));
   for (const [flag, name] of NUMBERS) add(name, flags.number(flag));
   if (flags.string("on-fail") === "shell") add("onfail", "shell");
+  for (const entitlement of flags.list("allow")) add("allow", entitlement);
   for (const stage of flags.list("no-cache-filter")) add("nocachefilter", stage);
   for (const host of flags.list("add-host")) add("extrahosts", host.replace("=", ":"));
   for (const option of flags.list("security-opt")) add("securityopt", option);

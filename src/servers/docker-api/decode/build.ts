@@ -58,6 +58,7 @@ export function decodeBuild(call: Call, caches: ClientCaches | null): BuildOptio
     cacheTo: decodeCacheTargets(query.text("cacheto"), caches),
     squash: query.bool("squash"),
     checkOnly: query.bool("check"),
+    entitlements: query.all("allow"),
   };
 }
 
