@@ -13,6 +13,24 @@ export interface RuntimeSpec {
   mounts: MountSpec[];
   annotations?: Record<string, string>;
   linux: LinuxSpec;
+  hooks?: Partial<Record<HookName, HookSpec[]>>;
+}
+
+export type HookName =
+  | "prestart"
+  | "createRuntime"
+  | "createContainer"
+  | "startContainer"
+  | "poststart"
+  | "poststop";
+
+export interface HookSpec {
+  path: string;
+  /** All words, the program's name first. */
+  args?: string[];
+  env?: string[];
+  /** Seconds. */
+  timeout?: number;
 }
 
 export interface ProcessSpec {

@@ -39,7 +39,7 @@ test("what a device needs is checked before anything is done", () => {
     [{ mounts: [{ hostPath: "x", containerPath: "/y" }] }, "it must be absolute"],
     [{ deviceNodes: [{ path: "/dev/x", hostPath: "/etc/passwd" }] }, "is not a device node"],
     [{ deviceNodes: [{ path: "/dev/null", permissions: "rx" }] }, "invalid permissions"],
-    [{ hooks: [{}] }, "OCI hooks"],
+    [{ hooks: [{}] }, "invalid hook name"],
   ];
   for (const [containerEdits, sentence] of edits) {
     using disk = folders({ "v.json": vendor("x", containerEdits) });

@@ -11,7 +11,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { internal, invalid, notImplemented, sentenceOf } from "#base";
-import type { DeviceRule, DeviceSpec, MountSpec, RuntimeSpec } from "#oci";
+import type { DeviceRule, DeviceSpec, HookName, HookSpec, MountSpec, RuntimeSpec } from "#oci";
 
 import type { HostConfig } from "./config.ts";
 import { deviceAt } from "./devices.ts";
@@ -31,6 +31,15 @@ interface DeviceNode {
   readonly gid?: number;
 }
 
+interface VendorHook {
+  readonly hookName?: string;
+  readonly path?: string;
+  readonly args?: readonly string[];
+  readonly env?: readonly string[];
+  /** Seconds. */
+  readonly timeout?: number;
+}
+
 interface Edits {
   readonly env?: readonly string[];
   readonly deviceNodes?: readonly DeviceNode[];
@@ -41,7 +50,7 @@ interface Edits {
     readonly type?: string;
   }[];
   readonly additionalGids?: readonly number[];
-  readonly hooks?: readonly unknown[];
+  readonly hooks?: readonly VendorHook[];
   readonly intelRdt?: unknown;
   readonly netDevices?: readonly unknown[];
 }
@@ -59,9 +68,10 @@ export interface DeviceEdits {
   readonly rules: readonly DeviceRule[];
   readonly mounts: readonly MountSpec[];
   readonly groups: readonly number[];
+  readonly hooks: readonly { readonly name: HookName; readonly hook: HookSpec }[];
 }
 
-const NOTHING: DeviceEdits = { env: [], devices: [], rules: [], mounts: [], groups: [] };
+const NOTHING: DeviceEdits = { env: [], devices: [], rules: [], mounts: [], groups: [], hooks: [] };
 
 /** @throws EngineError "invalid" or "internal" in Docker's words */
 export function requestedEdits(
@@ -164,12 +174,10 @@ const joined = (first: DeviceEdits, second: DeviceEdits): DeviceEdits => ({
   rules: [...first.rules, ...second.rules],
   mounts: [...first.mounts, ...second.mounts],
   groups: [...new Set([...first.groups, ...second.groups])],
+  hooks: [...first.hooks, ...second.hooks],
 });
 
 function translate(edits: Edits): DeviceEdits {
-  if ((edits.hooks ?? []).length > 0) {
-    throw notImplemented("the device needs OCI hooks, and this engine runs no program of a vendor");
-  }
   if (edits.intelRdt !== undefined) throw notImplemented("the device needs Intel RDT");
   if (Object.keys(edits.netDevices ?? {}).length > 0) {
     throw notImplemented("the device moves network devices");
@@ -189,7 +197,38 @@ function translate(edits: Edits): DeviceEdits {
       options: [...(options ?? []), ...(options?.some(isBind) ? [] : ["bind"])],
     })),
     groups: (edits.additionalGids ?? []).filter((gid) => Number.isInteger(gid) && gid > 0),
+    hooks: (edits.hooks ?? []).map(hookOf),
   };
+}
+
+const HOOK_NAMES: readonly HookName[] = [
+  "prestart",
+  "createRuntime",
+  "createContainer",
+  "startContainer",
+  "poststart",
+  "poststop",
+];
+
+function hookOf({ hookName, path, args, env, timeout }: VendorHook) {
+  const name = HOOK_NAMES.find((known) => known === hookName);
+  if (name === undefined) throw invalid(`invalid hook name "${hookName ?? ""}"`);
+  for (const words of [args ?? [], env ?? []]) {
+    if (!Array.isArray(words) || words.some((word) => typeof word !== "string")) {
+      throw invalid(`hook ${path ?? ""}: its words must be texts`);
+    }
+  }
+  if (timeout !== undefined && !(Number.isFinite(timeout) && timeout >= 0)) {
+    throw invalid(`hook ${path ?? ""}: invalid timeout ${timeout}`);
+  }
+  const hook: HookSpec = {
+    path: absolute(path),
+    ...(args && { args: [...args] }),
+    ...(env && { env: [...env] }),
+    // 0 is as good as none.
+    ...(timeout ? { timeout } : {}),
+  };
+  return { name, hook };
 }
 
 const isBind = (option: string): boolean => option === "bind" || option === "rbind";
@@ -240,10 +279,17 @@ export function withEdits(spec: RuntimeSpec, edits: DeviceEdits): RuntimeSpec {
       ],
     },
     mounts: [...spec.mounts, ...edits.mounts],
+    ...(edits.hooks.length === 0 ? {} : { hooks: hooksOf(edits) }),
     linux: {
       ...linux,
       devices: [...linux.devices.filter(({ path }) => !paths.has(path)), ...edits.devices],
       resources: { ...linux.resources, devices: [...linux.resources.devices, ...edits.rules] },
     },
   };
+}
+
+function hooksOf({ hooks }: DeviceEdits): NonNullable<RuntimeSpec["hooks"]> {
+  const byName: NonNullable<RuntimeSpec["hooks"]> = {};
+  for (const { name, hook } of hooks) (byName[name] ??= []).push(hook);
+  return byName;
 }

@@ -15,7 +15,7 @@ import type { NamespaceType, RuntimeSpec } from "#oci";
 import { writeConsole, writeDevices, writeProtection } from "./devices.ts";
 import { type BirthShape, type HostFacts, type JoinShape, namespaceFlags } from "./facts.ts";
 import { openStep, type Root } from "./files.ts";
-import { bind, changeAttributes, STATFS_BYTES, writeMounts } from "./mounts.ts";
+import { attach, bind, changeAttributes, STATFS_BYTES, writeMounts } from "./mounts.ts";
 import { errnoOf, type Plan, PlanWriter, type SlotValues } from "./plan.ts";
 import { filterNumber, writeCgroupJoin, writeHead, writeSysctl, writeTail } from "./tail.ts";
 
@@ -77,8 +77,13 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   }
   if (shape.init !== null) writeInit(writer, shape.init);
   writeProtection(writer, mounts);
+  if (shape.hooked === true) writeHookBarrier(writer, "hooks can run beside the container");
   writeRoot(writer, spec);
+  if (shape.hooked === true) {
+    writer.call("umount2", [{ text: "/" }, MNT_DETACH], "what was below the host's tree as well");
+  }
   writeNames(writer, spec);
+  if (shape.hooked === true) writeHookBarrier(writer, "hooks can run in the container");
   writeBarrier(writer, shape);
   for (const [key, value] of Object.entries(spec.linux.sysctl ?? {})) {
     writeSysctl(writer, key, value);
@@ -117,8 +122,28 @@ export function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRe
     const args = [{ slot: `join.${type}` }, namespaceFlags[type]];
     writer.call("setns", args, `join the ${type} namespace`, { context });
   }
+  if (shape.hooked === true) return attachForHooks(writer);
   const to = [AT_FDCWD, { text: "/root" }, MOVE_MOUNT_F_EMPTY_PATH] as const;
   writer.call("move_mount", [root, { text: "" }, ...to], "attach the container's root");
+}
+
+/** Over the nursery's root: who joins this mount namespace sees the host's files, and the container's among them. */
+function attachForHooks(writer: PlanWriter): void {
+  const host = { slot: "host" };
+  const over = [AT_FDCWD, { text: "/" }, MOVE_MOUNT_F_EMPTY_PATH] as const;
+  writer.call("move_mount", [host, { text: "" }, ...over], "attach the host's tree for the hooks");
+  attach(writer, root, { slot: "rootfs" }, "attach the container's root at the bundle's folder");
+}
+
+/** Tells the parent that hooks can run, and waits for them. */
+function writeHookBarrier(writer: PlanWriter, says: string): void {
+  writer.control("report", [], says);
+  const byte = { area: "go", sizeBytes: 8 };
+  writer.call("read", [{ slot: "go" }, byte, 1], "wait until the hooks have run", {
+    result: "hooksRan",
+  });
+  const wanted = [{ register: "hooksRan" }, 1, errnoOf("ECANCELED")];
+  writer.control("requireEqual", wanted, "the parent wants this to go on");
 }
 
 /** What pid 1 is: the program, or the init with the program behind it. */

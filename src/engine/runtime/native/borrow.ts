@@ -1,9 +1,9 @@
 /** Opening what a child borrows: its root, the sources of its mounts, namespaces to join, streams. */
 import { fchownSync, fstatSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { invalid, notImplemented, sentenceOf } from "#base";
-import { allocate, checked } from "#linux/ffi";
+import { allocate, checked, cstring } from "#linux/ffi";
 import {
   createDetachedOverlay,
   createDetachedView,
@@ -41,6 +41,7 @@ import {
   RuntimeError,
 } from "../driver.ts";
 import { resolveIdentity } from "../identity.ts";
+import { hasHooks, writeBundle } from "./hooks.ts";
 import { INIT_PATH } from "./birth-plan.ts";
 import { createDeviceFolder } from "./device-folder.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
@@ -108,10 +109,20 @@ export function borrowForBirth(
     const spec = { ...request.spec, process, mounts };
     if (request.init !== null) slots["init"] = descriptors.keep(openInit(request.init));
     const init = request.init === null ? null : targets.resolve(INIT_PATH);
-    const join = borrowForJoin(request.stdio, own, { ...loan, user: process.user.uid });
+    const hooked = hasHooks(spec);
+    if (hooked) {
+      const bundle = writeBundle(request);
+      const host = descriptors.keep(openHost());
+      const rootfs = cstring(join(bundle, "rootfs").slice(1));
+      slots["host"] = host;
+      slots["rootfs"] = descriptors.keep(
+        checked("openat", bundle, host, rootfs, O_PATH | O_DIRECTORY, 0),
+      );
+    }
+    const joined = borrowForJoin(request.stdio, own, { ...loan, user: process.user.uid });
     return {
       spec,
-      shape: { ...join, namespaces, binds, init },
+      shape: { ...joined, namespaces, binds, init, ...(hooked ? { hooked } : {}) },
       descriptors: slots,
       withNetworkNamespace: (pid, use) =>
         use(slots["join.network"] ?? descriptors.keep(openNamespace(pid, "net"))),
@@ -165,6 +176,13 @@ function withIdentity(process: ProcessSpec, identity: Identity, rootFd: number):
   const hasHome = process.env.some((entry) => entry.startsWith("HOME="));
   const env = hasHome ? process.env : [...process.env, `HOME=${home}`];
   return { ...process, env, user: { ...process.user, uid, gid, additionalGids: [...groups] } };
+}
+
+/** All that the host has mounted, for hooks: what happens to it here stays here. */
+function openHost(): number {
+  const fd = openTree({ path: "/", flags: OPEN_TREE_CLONE | AT_RECURSIVE });
+  mountSetattr({ fd, propagation: MS_PRIVATE, recursive: true });
+  return fd;
 }
 
 /** The container's root as a detached mount. */

@@ -90,6 +90,8 @@ export interface BirthShape extends JoinShape {
   readonly binds: ReadonlyMap<number, boolean>;
   /** Where in the container the init program is mounted; null when pid 1 is the program itself. */
   readonly init: string | null;
+  /** The container's root lies in the host's tree until it becomes /, and hooks run meanwhile; slots "host", "rootfs". */
+  readonly hooked?: boolean;
 }
 
 export const namespaceFlags = {

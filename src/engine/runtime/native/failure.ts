@@ -16,11 +16,14 @@ const notFound = new Set<number>([ENOENT, ENOTDIR]);
 const notExecutable = new Set<number>([EACCES, EISDIR, ENOEXEC, ELIBBAD, ETXTBSY, EPERM]);
 
 /** Which operation the sentence belongs to. */
-export type Operation = "birth" | "exec";
+export type Operation = "birth" | "exec" | "hook";
 
 /** Frames a sentence as Docker's daemon would pass it on. */
-export const frame = (operation: Operation, sentence: string): string =>
-  `${operation === "birth" ? BIRTH : EXEC}${sentence}${UNKNOWN}`;
+export function frame(operation: Operation, sentence: string): string {
+  // A hook's failure becomes part of its birth's.
+  if (operation === "hook") return sentence;
+  return `${operation === "birth" ? BIRTH : EXEC}${sentence}${UNKNOWN}`;
+}
 
 /** The error of a step that failed in the child. */
 export function failureOf(operation: Operation, step: Step, failed: number): RuntimeError {

@@ -11,7 +11,10 @@ import { EngineError, sentenceOf } from "#base";
 import type { CgroupHost } from "#linux/cgroup";
 import { allocate, attempt, SyscallError } from "#linux/ffi";
 import { openNamespace } from "#linux/namespace";
+import { FileDescriptor } from "#linux/path";
 import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
+
+import type { RuntimeSpec } from "#oci";
 
 import {
   type BirthRequest,
@@ -38,6 +41,15 @@ import { Midwife } from "./midwife.ts";
 import { type BirthPipes, openNursery, openPipes } from "./nursery.ts";
 import { explainPlan, type Plan } from "./plan.ts";
 import { PlanCache } from "./plan-cache.ts";
+import { compileHook, hookSlots } from "./hook-plan.ts";
+import {
+  checkHooks,
+  hasHooks,
+  type HookRun,
+  readBundle,
+  runHooks,
+  type StartHook,
+} from "./hooks.ts";
 import { type Host, RemappedHost } from "./host.ts";
 import {
   compileRemappedBirth,
@@ -80,10 +92,13 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
     expect: (request) => host.expected.expect(request),
     birth: (request) => birth(isRemapped(request.spec) ? remapped.open() : host, request),
     exec: (request) => exec(host, request),
-    release: ({ id, scratch }) => {
+    release: async ({ id, scratch }) => {
       host.expected.drop(id);
+      const hooked = readBundle(scratch);
+      if (hooked !== null) {
+        await runLateHooks("poststop", host, { id, scratch, pid: 0, spec: hooked });
+      }
       rmSync(scratch, { recursive: true, force: true });
-      return Promise.resolve();
     },
     explain: (request) => explain(isRemapped(request.spec) ? remapped.open() : host, request),
     [Symbol.dispose]: () => {
@@ -136,6 +151,7 @@ async function birth(host: Host, request: BirthRequest): Promise<Born> {
 
 async function birthInside(host: Host, request: BirthRequest, place: Place): Promise<Born> {
   const { facts, plans, userNamespaces } = host;
+  if (hasHooks(request.spec)) checkHooks(request.spec);
   const shift = shiftOf(userNamespaces, request);
   const { compileWith, flagsOf } = birthKind(userNamespaces);
   using pipes = openPipes();
@@ -165,7 +181,9 @@ async function birthInside(host: Host, request: BirthRequest, place: Place): Pro
     throw message?.kind === MESSAGE_FAILED ? failed("birth", child.compile(), message) : refused;
   }
   try {
+    if (hasHooks(request.spec)) await runBirthHooks(host, { request, child, pipes });
     const born = await follow({ child, pipes, operation: "birth", terminal: terminalOf(request) });
+    await runLateHooks("poststart", host, { ...request, pid: born.pid });
     return { ...born, mountNamespace };
   } catch (thrown) {
     if (mountNamespace !== null) attempt("close", mountNamespace);
@@ -222,6 +240,83 @@ function mountNamespaceOf(pid: number): number | null {
   } catch {
     return null;
   }
+}
+
+interface HookedBirth {
+  readonly request: BirthRequest;
+  readonly child: Child;
+  readonly pipes: BirthPipes;
+}
+
+/** The child stops twice for hooks: before its root becomes /, and after. @throws RuntimeError */
+async function runBirthHooks(host: Host, { request, child, pipes }: HookedBirth): Promise<void> {
+  const run = { ...request, pid: child.pid };
+  const onHost = hookStarter(host, request.spec, null);
+  const inContainer = hookStarter(host, request.spec, child);
+  try {
+    await awaitReport(child, pipes);
+    await runHooks("prestart", run, onHost);
+    await runHooks("createRuntime", run, onHost);
+    await runHooks("createContainer", run, inContainer);
+    attempt("write", pipes.goWriter, goByte, 1);
+    await awaitReport(child, pipes);
+    await runHooks("startContainer", run, async (hook, streams) => {
+      const { args = [], env = [], path } = hook;
+      const process = { ...request.spec.process, terminal: false, args: [path, ...args.slice(1)] };
+      return await exec(host, {
+        ...request,
+        ...child,
+        process: { ...process, env, cwd: "/" },
+        stdio: { type: "pipes", ...streams },
+      });
+    });
+    attempt("write", pipes.goWriter, goByte, 1);
+  } catch (thrown) {
+    end(child);
+    if (thrown instanceof RuntimeError) throw thrown;
+    throw new RuntimeError("failed", frame("birth", sentenceOf(thrown)), { cause: thrown });
+  }
+}
+
+/** @throws RuntimeError for a child that failed before it came that far */
+async function awaitReport(child: Child, pipes: BirthPipes): Promise<void> {
+  const message = await readMessage(pipes.reportReader);
+  if (message === null) throw new RuntimeError("failed", frame("birth", "the process was killed"));
+  if (message.kind === MESSAGE_FAILED) throw failed("birth", child.compile(), message);
+}
+
+/** Of the container that lives or is gone: nothing that its hooks do changes that. */
+async function runLateHooks(
+  name: "poststart" | "poststop",
+  host: Host,
+  run: HookRun,
+): Promise<void> {
+  if (!hasHooks(run.spec)) return;
+  await runHooks(name, run, hookStarter(host, run.spec, null)).catch((thrown: unknown) => {
+    console.error(sentenceOf(thrown));
+  });
+}
+
+/** Runs hooks on the host, or in the namespaces of a child. */
+function hookStarter(host: Host, spec: RuntimeSpec, child: Child | null): StartHook {
+  return async (hook, streams) => {
+    using pipes = openPipes();
+    using mounts = new FileDescriptor(openNamespace(process.pid, "mnt"));
+    const where = child === null ? "host" : "container";
+    const compile = () => compileHook(hook, spec, where);
+    const slots = {
+      ...hookSlots(hook),
+      ...streams,
+      goWriter: pipes.goWriter,
+      mounts: mounts.fd,
+      ...(child === null ? {} : { pidfd: child.pidfd }),
+    };
+    const namespaces = spec.linux.namespaces.map(({ type }) => type);
+    const key = JSON.stringify(["hook", where, hook.path, namespaces]);
+    const encoded = host.plans.encode({ key, compile, slots });
+    const cloned = cloneChild(host, { compile, encoded, flags: 0, pipes, unified: null });
+    return await follow({ child: cloned, pipes, operation: "hook", terminal: false });
+  };
 }
 
 async function exec(host: Host, request: ExecRequest): Promise<Born> {

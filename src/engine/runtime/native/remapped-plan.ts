@@ -6,7 +6,7 @@
  * Who joins another container's namespaces joins its user namespace first, and is cloned once more in there: what is
  * made then belongs to that user namespace, and its root has power over it.
  */
-import { invalid } from "#base";
+import { invalid, notImplemented } from "#base";
 import type { NamespaceType, RuntimeSpec } from "#oci";
 
 import {
@@ -23,6 +23,7 @@ import {
 } from "./birth-plan.ts";
 import { writeConsole, writeDeviceLinks, writeProtection } from "./devices.ts";
 import { type BirthShape, namespaceFlags } from "./facts.ts";
+import { hasHooks } from "./hooks.ts";
 import { writeMappedRoot } from "./mapped-root.ts";
 import { writeMounts } from "./mounts.ts";
 import { errnoOf, type Plan, PlanWriter } from "./plan.ts";
@@ -49,7 +50,11 @@ export const joinsUser = ({ namespaces }: Pick<BirthShape, "namespaces">): boole
   namespaces.includes("user");
 
 /** @throws EngineError for what cannot be in a user namespace */
-export function refuseUnmappable({ linux }: RuntimeSpec): void {
+export function refuseUnmappable(spec: RuntimeSpec): void {
+  const { linux } = spec;
+  if (hasHooks(spec)) {
+    throw notImplemented("OCI hooks of devices need the host's ids: use --userns=host");
+  }
   const covers = (maps: RuntimeSpec["linux"]["uidMappings"] = []) =>
     maps.some(({ containerID, size }) => containerID === 0 && size > 0);
   if (!covers(linux.uidMappings) || !covers(linux.gidMappings)) {

@@ -33,7 +33,8 @@ export async function readMessage(fd: number): Promise<Message | null> {
   return length < MESSAGE_BYTES ? null : decode(buffer);
 }
 
-function isReadable(fd: number, patienceMs: number): boolean {
+/** Whether there is something to read, or nothing will come any more. */
+export function isReadable(fd: number, patienceMs: number): boolean {
   const entry = allocate(8);
   const view = new DataView(entry.buffer);
   view.setInt32(0, fd, true);
