@@ -1,6 +1,6 @@
 /** The naru command line: the same commands and the same output as docker's, on the same engine. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { comparable, flagSentences, prepare, stepsOf } from "./cli-compare.ts";
@@ -86,6 +86,31 @@ test("stdin is passed to run and exec", async () => {
     ).stdout.trim(),
   ).toBe("5");
   expect((await engine.naru(["exec", "-i", "web", "cat"], { stdin: "x\n" })).stdout).toBe("x\n");
+});
+
+test("--use-api-socket: the container has its engine's socket, and its maker's credentials for itself alone", async () => {
+  const config = join(engine.root, "with-login");
+  mkdirSync(config);
+  const auths = { "registry.invalid": { auth: Buffer.from("me:secret").toString("base64") } };
+  writeFileSync(join(config, "config.json"), JSON.stringify({ auths, credHelpers: {} }));
+  const look =
+    "test -S /var/run/docker.sock && stat -c %a:%u $DOCKER_CONFIG/config.json && cat $DOCKER_CONFIG/config.json";
+  const words = ["run", "--rm", "--use-api-socket"];
+  const done = await engine.naru([...words, "busybox", "sh", "-c", look], {
+    env: { DOCKER_CONFIG: config },
+  });
+  expect(done.stderr).toBe("");
+  const [mode, ...json] = done.stdout.split("\n");
+  expect(mode).toBe("600:0");
+  expect(JSON.parse(json.join("\n"))).toEqual({ auths });
+  // Without a login nothing is put there, and a configuration of one's own is left alone.
+  const bare = 'test -S /var/run/docker.sock && echo "$DOCKER_CONFIG" && ! test -e /run/secrets';
+  expect((await engine.naru([...words, "busybox", "sh", "-c", bare])).stdout).toBe("\n");
+  const own = await engine.naru(
+    [...words, "-e", "DOCKER_CONFIG=/mine", "busybox", "sh", "-c", bare],
+    { env: { DOCKER_CONFIG: config } },
+  );
+  expect([own.stdout, own.stderr]).toEqual(["/mine\n", ""]);
 });
 
 test("a mistyped command gets a suggestion and is not run", async () => {

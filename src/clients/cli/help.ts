@@ -39,9 +39,11 @@ export const usageLine = (entry: CommandEntry, name: string): string =>
 
 /** Help of a group: `naru container`. */
 export function groupHelp(group: string): string {
-  const inside = commands
-    .filter(({ names, hidden }) => names[0]?.startsWith(`${group} `) && hidden !== true)
-    .map((entry) => ({ ...entry, shown: (entry.names[0] ?? "").slice(group.length + 1) }));
+  const inside = commands.flatMap((entry) => {
+    const name = entry.names.find((own) => own.startsWith(`${group} `));
+    if (name === undefined || entry.hidden === true) return [];
+    return [{ ...entry, shown: name.slice(group.length + 1) }];
+  });
   return [
     `Usage:  naru ${group} COMMAND`,
     groups[group],

@@ -232,7 +232,12 @@ describe("words that are wrong", () => {
       1,
       "naru: unknown command: naru rnu\n\nRun 'naru --help' for more information\n\nDid you mean this?\n\trun\n",
     ],
-    [["checkpoint", "ls"], 1, "naru: 'checkpoint' is not implemented yet\n"],
+    [["compose", "ps"], 1, "naru: 'compose' is not implemented yet\n"],
+    [
+      ["trust", "ls"],
+      1,
+      "naru: 'trust' is not here: Docker Content Trust (Notary v1) is being switched off, and docker's own client left it to a plugin\n",
+    ],
     [
       ["run"],
       1,

@@ -174,7 +174,7 @@ async function showHelp(words: readonly string[]): Promise<number> {
       print(groupHelp(found.name));
       return 0;
     case "unbuilt":
-      throw new ExitError(1, `naru: '${found.name}' is not implemented yet`);
+      throw new ExitError(1, `naru: '${found.name}' ${unbuilt.get(found.name)}`);
     case "unknown":
       throw new ExitError(1, `unknown help topic: ${words.join(" ")}`);
   }
@@ -186,7 +186,7 @@ async function explainMissing(
 ): Promise<number> {
   switch (found.kind) {
     case "unbuilt":
-      throw new ExitError(1, `naru: '${found.name}' is not implemented yet`);
+      throw new ExitError(1, `naru: '${found.name}' ${unbuilt.get(found.name)}`);
     case "group": {
       if (found.next === undefined || found.next === "--help" || found.next === "-h") {
         return showHelp([found.name]);

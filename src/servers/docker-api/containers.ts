@@ -13,6 +13,7 @@ import { atLeast, type ContainerSummary, type ContainerWait } from "#wire/docker
 import { type Filters, parseInteger, requireFilters } from "#wire/http";
 
 import type { Call } from "./call.ts";
+import { refuseCheckpoint } from "./checkpoints.ts";
 import { decodeCreate } from "./decode/container.ts";
 import { encodeInspect } from "./encode/container.ts";
 import type { HostDefaults } from "./encode/host-config.ts";
@@ -24,6 +25,7 @@ interface Services {
   readonly images: Pick<ImageService, "resolve" | "isCalled">;
   readonly networks: Pick<NetworkService, "resolve">;
   readonly defaults: HostDefaults;
+  readonly isExperimental: () => boolean;
 }
 
 const LIST_FILTERS: ReadonlySet<string> = new Set([
@@ -59,7 +61,7 @@ export function containerRoutes(services: Services): Routes {
     "GET /containers/:id/explain": async (call) => {
       call.text(await containers.explain(call.param("id")), {});
     },
-    "POST /containers/:id/start": (call) => start(call, containers),
+    "POST /containers/:id/start": (call) => start(call, services),
     "POST /containers/:id/stop": async (call) => {
       await containers.stop(call.param("id"), stopRequest(call));
       call.empty(204);
@@ -107,7 +109,7 @@ async function create(call: Call, { containers, defaults }: Services): Promise<v
   call.json(201, { Id: id, Warnings: warnings });
 }
 
-async function start(call: Call, containers: ContainerService): Promise<void> {
+async function start(call: Call, { containers, isExperimental }: Services): Promise<void> {
   const { "content-length": length = "0", "transfer-encoding": encoding } = call.request.headers;
   // Very old clients sent a HostConfig here; no object with a field in it is shorter than Docker's 7 characters.
   if (Number(length) > 7 || (encoding !== undefined && length === "0")) {
@@ -115,9 +117,7 @@ async function start(call: Call, containers: ContainerService): Promise<void> {
       "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
     );
   }
-  if (call.query.text("checkpoint") !== "") {
-    throw notImplemented("not implemented yet: checkpoints of a container");
-  }
+  refuseCheckpoint(call, isExperimental());
   await containers.start(call.param("id"));
   call.empty(204);
 }

@@ -13,6 +13,7 @@ import { API_VERSION } from "#wire/docker";
 import { buildRoutes } from "./build.ts";
 import { buildKitRoutes, type OpenBuildKit } from "./buildkit.ts";
 import { authRoutes, type Login } from "./auth.ts";
+import { checkpointRoutes } from "./checkpoints.ts";
 import { containerRoutes, encodeList } from "./containers.ts";
 import { distributionRoutes, type InspectRemote } from "./distribution.ts";
 import { diskUsageRoutes } from "./disk-usage.ts";
@@ -61,6 +62,7 @@ export function createApiServer(services: ApiServices): ApiServer {
   const { containers, images, networks, system, events, logger } = services;
   const { defaults = DOCKER_DEFAULTS } = services;
   const listeners: Listeners = { count: 0 };
+  const experimental = () => system.version().isExperimental;
   const find = compileRoutes(
     missingRoutes(),
     swarmRoutes(),
@@ -68,7 +70,8 @@ export function createApiServer(services: ApiServices): ApiServer {
     systemRoutes(system, listeners),
     authRoutes(services.login),
     distributionRoutes(services.inspectRemote),
-    containerRoutes({ containers, images, networks, defaults }),
+    containerRoutes({ containers, images, networks, defaults, isExperimental: experimental }),
+    checkpointRoutes(experimental),
     liveRoutes(containers),
     statsRoutes(containers),
     streamRoutes(containers),
@@ -82,7 +85,7 @@ export function createApiServer(services: ApiServices): ApiServer {
       builds: services.builds,
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
-    buildRoutes(services.builds, () => system.version().isExperimental),
+    buildRoutes(services.builds, experimental),
     buildKitRoutes(services.openBuildKit),
     networkRoutes({ networks, containers, defaults }),
     volumeRoutes(services.volumes),

@@ -34,11 +34,6 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
 /** By what is missing: its routes. Each answers 501 and says so. */
 const MISSING: Readonly<Record<string, readonly string[]>> = {
   "cancelling a build by its id": ["POST /build/cancel"],
-  "checkpoints of a container": [
-    "GET /containers/:id/checkpoints",
-    "POST /containers/:id/checkpoints",
-    "DELETE /containers/:id/checkpoints/:checkpoint",
-  ],
 };
 
 /** What is known and not there: refused with a sentence, never as an unknown page. */

@@ -352,6 +352,11 @@ const sharedFlags: readonly FlagSpec[] = [
     check: checkUlimit,
   },
   {
+    name: "use-api-socket",
+    kind: "bool",
+    usage: "Bind mount Docker API socket and required auth",
+  },
+  {
     name: "user",
     shorthand: "u",
     kind: "string",

@@ -30,9 +30,16 @@ export async function create(
   addProxies(session, client, request);
   if (request.config.Tty === true) addConsoleSize(request);
 
+  const addCredentials = flags.bool("use-api-socket")
+    ? await (await import("./api-socket.ts")).addApiSocket(session, request)
+    : undefined;
   if (pullWhen === "always") await pullFor(session, flags, request);
   const created = await createOrPull({ session, flags, request, client });
-  for (const warning of created.Warnings ?? []) session.warn(`WARNING: ${warning}`);
+  const warnings = [...(created.Warnings ?? [])];
+  await addCredentials?.(client, created.Id).catch((cause: unknown) =>
+    warnings.push(sentenceOf(cause)),
+  );
+  for (const warning of warnings) session.warn(`WARNING: ${warning}`);
   if (cidFile !== "") writeId(cidFile, created.Id);
   return created.Id;
 }

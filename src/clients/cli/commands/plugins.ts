@@ -1,4 +1,9 @@
-/** `naru plugin ls`. */
+/** `naru plugin`: the list, and what looks at something before it asks the engine; the rest is in elsewhere.ts. */
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+import { invalid, wrap } from "#base";
+import { encodeName } from "#clients/api-client";
 import { Row } from "#go-template";
 
 import { filtersOf } from "../options/checks.ts";
@@ -6,7 +11,10 @@ import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { truncate } from "../output/text.ts";
 import { print } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
+import { ask } from "./elsewhere.ts";
+import { messageFor } from "./failure.ts";
 import { FILTER_FLAG } from "./shared-flags.ts";
+import { swarmFlags } from "./swarm-flags.ts";
 
 interface Plugin {
   readonly Id: string;
@@ -58,5 +66,37 @@ export const ls: Command = {
     });
     print(render(rows));
     return 0;
+  },
+};
+
+export const create: Command = {
+  flags: swarmFlags("plugin create"),
+  run(invocation) {
+    const directory = invocation.args[1] ?? "";
+    const missing = (call: string, path: string) =>
+      invalid(`${call} ${path}: no such file or directory`);
+    if (statSync(directory, { throwIfNoEntry: false }) === undefined) {
+      throw missing("lstat", directory);
+    }
+    const config = join(directory, "config.json");
+    if (statSync(config, { throwIfNoEntry: false }) === undefined) throw missing("open", config);
+    JSON.parse(readFileSync(config, "utf8"));
+    const asked = { method: "POST", path: "/plugins/create" } as const;
+    return ask("plugin create", asked).run({ ...invocation, args: [] });
+  },
+};
+
+export const upgrade: Command = {
+  flags: swarmFlags("plugin upgrade"),
+  async run(invocation) {
+    const [plugin = ""] = invocation.args;
+    const client = await invocation.session.client();
+    try {
+      await client.send({ method: "GET", path: `/plugins/${encodeName(plugin)}/json` });
+    } catch (cause) {
+      throw wrap("error reading plugin data", new Error(messageFor(cause), { cause }));
+    }
+    const asked = { method: "POST", path: "/plugins/:first/upgrade" } as const;
+    return ask("plugin upgrade", asked).run(invocation);
   },
 };

@@ -40,8 +40,11 @@ export const start: Command = {
   ],
   async run(invocation) {
     const { flags, args } = invocation;
-    if (flags.changed("checkpoint") || flags.changed("checkpoint-dir")) {
-      throw notImplemented("checkpoints are not implemented yet");
+    for (const flag of ["checkpoint", "checkpoint-dir"]) {
+      if (!flags.changed(flag)) continue;
+      const { requireExperimental } = await import("./checkpoints.ts");
+      await requireExperimental(await invocation.session.client(), `"--${flag}"`);
+      throw notImplemented("starting from a checkpoint needs docker's own client on this engine");
     }
     if (!flags.bool("attach") && !flags.bool("interactive")) return startMany(invocation);
     const [container = "", second] = args;

@@ -249,7 +249,26 @@ const ASKED: readonly Asked[] = [
     "POST",
     "/plugins/:first/set",
   ],
+  [
+    "plugin push",
+    "[OPTIONS] PLUGIN[:TAG]",
+    "Push a plugin to a registry",
+    1,
+    1,
+    "POST",
+    "/plugins/:tagged/push",
+  ],
 ];
+
+/** What docker calls some of them, too. */
+const ALSO: Readonly<Record<string, readonly string[]>> = { ls: ["list"], rm: ["remove"] };
+
+/** Every name of one of them. */
+function namesOf(name: string): string[] {
+  const [group = "", verb = ""] = name.split(" ");
+  const also = name === "stack rm" ? ["remove", "down"] : (ALSO[verb] ?? []);
+  return [name, ...also.map((other) => `${group} ${other}`)];
+}
 
 export const swarmCommands: readonly CommandEntry[] = [
   {
@@ -259,12 +278,52 @@ export const swarmCommands: readonly CommandEntry[] = [
     args: { min: 0, max: 0 },
     load: async () => (await import("./plugins.ts")).ls,
   },
+  {
+    names: ["plugin create"],
+    usage: "[OPTIONS] PLUGIN PLUGIN-DATA-DIR",
+    short:
+      "Create a plugin from a rootfs and configuration. Plugin data directory must contain config.json and rootfs directory.",
+    args: { min: 2, max: 2 },
+    completes: "files",
+    load: async () => (await import("./plugins.ts")).create,
+  },
+  {
+    names: ["plugin upgrade"],
+    usage: "[OPTIONS] PLUGIN [REMOTE]",
+    short: "Upgrade an existing plugin",
+    args: { min: 1, max: 2 },
+    completes: "none",
+    load: async () => (await import("./plugins.ts")).upgrade,
+  },
+  {
+    names: ["stack config"],
+    usage: "[OPTIONS]",
+    short: "Outputs the final config file, after doing merges and interpolations",
+    args: { min: 0, max: 0 },
+    load: async () => (await import("./swarm.ts")).config,
+  },
+  {
+    names: ["swarm unlock"],
+    usage: "",
+    short: "Unlock swarm",
+    args: { min: 0, max: 0 },
+    load: async () => (await import("./swarm.ts")).unlock,
+  },
+  {
+    names: ["stack deploy", "stack up"],
+    usage: "[OPTIONS] STACK",
+    short: "Deploy a new stack or update an existing stack",
+    args: { min: 1, max: 1 },
+    completes: "none",
+    load: async () => (await import("./swarm.ts")).deploy,
+  },
   ...ASKED.map(([name, usage, short, min, max, method, path]): CommandEntry => ({
-    names: [name],
+    names: namesOf(name),
     usage,
     short,
     args: { min, ...(max === null ? {} : { max }) },
     completes: "none",
+    interspersed: name !== "service create",
     load: async () => (await import("./elsewhere.ts")).ask(name, { method, path }),
   })),
 ];

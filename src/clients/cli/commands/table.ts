@@ -3,6 +3,7 @@
  * group (`container run`); the last name of an entry is its short form when that has no space.
  */
 import type { CommandEntry } from "./command.ts";
+import { checkpointCommands } from "./table-checkpoints.ts";
 import { containerCommands } from "./table-containers.ts";
 import { imageCommands } from "./table-images.ts";
 import { manifestCommands } from "./table-manifests.ts";
@@ -12,6 +13,7 @@ import { systemCommands } from "./table-system.ts";
 import { volumeCommands } from "./table-volumes.ts";
 
 export const commands: readonly CommandEntry[] = [
+  ...checkpointCommands,
   ...containerCommands,
   ...imageCommands,
   ...manifestCommands,
@@ -24,6 +26,7 @@ export const commands: readonly CommandEntry[] = [
 /** Groups (management commands) and what they manage. */
 export const groups: Readonly<Record<string, string>> = {
   builder: "Manage builds",
+  checkpoint: "Manage checkpoints",
   completion: "Generate the autocompletion script for the specified shell",
   container: "Manage containers",
   context: "Manage contexts",
@@ -43,15 +46,19 @@ export const groups: Readonly<Record<string, string>> = {
 
 /** What follows a group's name in its usage line when a command is wrong; docker names COMMAND for few of them. */
 export const groupUsage = (group: string): string =>
-  ["manifest", "volume"].includes(group) ? `${group} COMMAND` : group;
+  ["checkpoint", "manifest", "volume"].includes(group) ? `${group} COMMAND` : group;
 
-/** Docker's commands that are still to come: refused with a sentence, and not shown as working. */
-export const unbuilt: ReadonlySet<string> = new Set([
-  "attestation",
-  "buildx",
-  "checkpoint",
-  "compose",
-  "trust",
+const STILL_TO_COME = "is not implemented yet";
+
+/** Docker's commands that this program has not: refused with a sentence each, and not shown as working. */
+export const unbuilt: ReadonlyMap<string, string> = new Map([
+  ["attestation", STILL_TO_COME],
+  ["buildx", STILL_TO_COME],
+  ["compose", STILL_TO_COME],
+  [
+    "trust",
+    "is not here: Docker Content Trust (Notary v1) is being switched off, and docker's own client left it to a plugin",
+  ],
 ]);
 
 /** What the words at the start of a command line mean. */

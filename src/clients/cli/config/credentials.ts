@@ -35,6 +35,36 @@ export async function credentialsFor(
   };
 }
 
+/** Every registry's, in the words of config.json's `auths`. */
+export async function allCredentials(config: ConfigFile): Promise<Record<string, object>> {
+  const registries = new Set([
+    ...Object.keys(config.auths ?? {}),
+    ...Object.keys(config.credHelpers ?? {}),
+    ...(config.credsStore ? await listHelper(config.credsStore) : []),
+  ]);
+  const auths: Record<string, object> = {};
+  for (const registry of registries) {
+    const known = await credentialsFor(config, registry);
+    if (known === undefined) continue;
+    const { username = "", password = "", identitytoken } = known;
+    auths[registry] = {
+      auth: Buffer.from(`${username}:${password}`).toString("base64"),
+      ...(identitytoken ? { identitytoken } : {}),
+    };
+  }
+  return auths;
+}
+
+/** The registries that a helper knows. */
+async function listHelper(helper: string): Promise<string[]> {
+  const { code, output } = await runHelper(helper, "list", "");
+  if (code === 0) return Object.keys(JSON.parse(output) as Record<string, string>);
+  throw new EngineError(
+    "internal",
+    `error listing credentials - err: exit status ${code}, out: \`${output.trim()}\``,
+  );
+}
+
 /** Old files have whole URLs as keys: `https://registry.example/v1/`. */
 function byHostname(config: ConfigFile, registry: string) {
   const hostname = (text: string) => text.replace(/^https?:\/\//, "").split("/", 1)[0];
@@ -79,7 +109,7 @@ function parseHelper(output: string): { Username: string; Secret: string } {
 
 async function runHelper(
   helper: string,
-  action: "get" | "store" | "erase",
+  action: "get" | "store" | "erase" | "list",
   input: string,
 ): Promise<{ code: number; output: string }> {
   const program = `docker-credential-${helper}`;
