@@ -23,14 +23,18 @@ const TMPFS = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m"];
 /** One that is a mount while somebody has it, one with data in it that outlives everybody, and an anonymous one. */
 const volumes = (mounted: string) => ["-v", `${mounted}:/ram`, "-v", "kept:/kept", "-v", "/own"];
 
+/** A queue on the host, a port of it, and rules of the bridge's ports come and go too. */
+const LIMITED = ["--network", "stable", "--label", "naru.egress=50mbit", "-p", "80"];
+const UNFRIENDLY = ["-o", "com.docker.network.bridge.enable_icc=false"];
+
 /** Until a command fails, because nobody answers any more. */
 async function churn(worker: number): Promise<void> {
   for (let index = 0; ; index += 1) {
     const [network, name] = [`churn${worker}`, `life${worker}-${index}`];
     for (const args of [
-      ["network", "create", network],
+      ["network", "create", ...UNFRIENDLY, network],
       ["volume", "create", ...TMPFS, name],
-      ["run", "-d", "--name", name, "--network", "stable", ...volumes(name), ...SLEEP],
+      ["run", "-d", "--name", name, ...LIMITED, ...volumes(name), ...SLEEP],
       ["network", "connect", network, name],
       ["network", "disconnect", "stable", name],
       ["rm", "-f", name],
@@ -80,6 +84,9 @@ test("SIGKILL at random moments leaves no address twice, no link, rule, namespac
   const table = (await run(["nft", "list", "table", "inet", `naru_${engine.bridge}`])).stdout;
   expect(table).not.toContain(`${engine.bridge}-`);
   expect(table).not.toContain("10.245.0.0");
+  expect(table).not.toMatch(/elements = \{[^}]*tcp/);
+  const guards = (await run(["nft", "list", "table", "bridge", `naru_${engine.bridge}`])).stdout;
+  expect(guards).not.toContain("elements");
 }, 110_000);
 
 test("a wiped ruleset is noticed, and rules of users' networks come back", async () => {

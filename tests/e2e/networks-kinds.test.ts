@@ -1,5 +1,6 @@
 /** Kinds of networks and their options, by what a container sees and who reaches it. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 
 import { type Engine, run, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
@@ -131,18 +132,43 @@ test("both families: addresses, routes, published ports and neighbours", async (
   await engine.ok(["network", "rm", "dual", "six"]);
 });
 
-test("enable_icc=false keeps neighbours apart, not the host from published ports", async () => {
-  await engine.ok(["network", "create", "-o", `${NAT}.enable_icc=false`, "apart"]);
-  await serving("a1", "--network", "apart", "-p", `${PORTS + 2}:80`);
-  await engine.ok(["run", "-d", "--name", "a2", "--network", "apart", ...SLEEP]);
-  const address = await inspect("a1", "{{.NetworkSettings.Networks.apart.IPAddress}}");
-  const gateway = await inspect("apart", "{{(index .IPAM.Config 0).Gateway}}");
-  expect(await pings("a2", address)).toBe(false);
-  expect(await pings("a2", gateway)).toBe(true);
-  expect((await run([...curl, `http://127.0.0.1:${PORTS + 2}/`])).stdout).toBe("hello\n");
-  await engine.ok(["rm", "-f", "a1", "a2"]);
-  await engine.ok(["network", "rm", "apart"]);
-});
+const BR_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+const brNetfilter = existsSync(BR_NETFILTER) ? ["1", "0"] : ["none"];
+
+test.each(brNetfilter)(
+  "enable_icc=false keeps neighbours apart, not anybody from published ports (br_netfilter: %s)",
+  async (setting) => {
+    const before = setting === "none" ? "" : readFileSync(BR_NETFILTER, "utf8");
+    if (setting !== "none") writeFileSync(BR_NETFILTER, setting);
+    try {
+      await engine.ok(["network", "create", "-o", `${NAT}.enable_icc=false`, "apart"]);
+      await serving("a1", "--network", "apart", "-p", `${PORTS + 2}:80`);
+      const flags = ["--network", "apart", "--cap-add", "NET_ADMIN"];
+      await engine.ok(["run", "-d", "--name", "a2", ...flags, ...SLEEP]);
+      const address = await inspect("a1", "{{.NetworkSettings.Networks.apart.IPAddress}}");
+      const gateway = await inspect("apart", "{{(index .IPAM.Config 0).Gateway}}");
+      const hardware = await inspect("a1", "{{.NetworkSettings.Networks.apart.MacAddress}}");
+      expect(await pings("a2", gateway)).toBe(true);
+      const shown = (await exec("a2", "arp", "-n", gateway)).stdout;
+      const [host = ""] = /[0-9a-f]{2}(?::[0-9a-f]{2}){5}/.exec(shown) ?? [];
+      expect(await pings("a2", address)).toBe(false);
+      // Neither by its hardware address nor by way of the host.
+      for (const at of [hardware, host]) {
+        await engine.ok(["exec", "a2", "arp", "-s", address, at]);
+        expect(await pings("a2", address)).toBe(false);
+      }
+      for (const asker of ["a2", "a1"]) {
+        const ask = ["wget", "-qO-", `http://${gateway}:${PORTS + 2}/`];
+        expect((await exec(asker, ...ask)).stdout).toBe("hello\n");
+      }
+      expect((await run([...curl, `http://127.0.0.1:${PORTS + 2}/`])).stdout).toBe("hello\n");
+    } finally {
+      if (setting !== "none") writeFileSync(BR_NETFILTER, before);
+      await engine.docker(["rm", "-f", "a1", "a2"]);
+      await engine.docker(["network", "rm", "apart"]);
+    }
+  },
+);
 
 test("bridge options: name, mtu, host binding, no masquerade, no address", async () => {
   const bridge = `${engine.bridge}-x`;

@@ -79,11 +79,13 @@ export function writeEtcFiles(
   writeFileSync(paths.resolv, resolvText(context, record, dns), { mode: 0o644 });
 }
 
-/** `host-gateway`: the default bridge's address, also for containers that are not in it. */
+/** `host-gateway`: the default bridge's addresses, also for containers that are not in it. */
 function hostGateways({ options, network }: Context): readonly string[] {
   if (options.hostGatewayIps.length > 0) return options.hostGatewayIps;
-  const { gateway } = network.resolve("bridge");
-  if (gateway !== null) return [gateway];
+  const { gateway, predefined } = network.resolve("bridge");
+  const six = predefined?.pools.find(({ family }) => family === "ipv6")?.gateway ?? null;
+  const own = [gateway, six].filter((address) => address !== null);
+  if (own.length > 0) return own;
   throw internal("unable to derive the IP value for host-gateway");
 }
 

@@ -20,7 +20,7 @@ import { bandwidthOf, bandwidthOptions, checkBandwidth, checkOwnOptions } from "
 import type { LinkSetting } from "./endpoint.ts";
 import type { AddressPool, EndpointOwner, EndpointRequest, Network } from "./network-service.ts";
 import { bridgeOptions, deviceOf, LINK_NAME, linkPrefixOf } from "./options.ts";
-import { optionsOf, poolOf } from "./parts.ts";
+import { leadsElsewhere, optionsOf, poolOf } from "./parts.ts";
 import type { CustomEndpoint, NetworkRecords, NewEndpoint } from "./records.ts";
 
 const LINK_PREFIX = "naru";
@@ -257,7 +257,11 @@ function linkNameOf(
 function customOf({ network, request }: Wish, owner: Owner): CustomEndpoint | null {
   const { custom } = network;
   const { network: _, ...wishes } = request;
-  const isolated = network.driver === "bridge" && !bridgeOptions(optionsOf(network)).icc;
+  // On a bridge of our own the firewall does it, which knows published ports.
+  const isolated =
+    network.driver === "bridge" &&
+    leadsElsewhere(network) &&
+    !bridgeOptions(optionsOf(network)).icc;
   if (custom === null && !isolated && Object.keys(wishes).length === 0) return null;
   const limits = bandwidthOptions({ ...custom?.options, ...request.driverOptions });
   const bandwidth = bandwidthOf(limits);

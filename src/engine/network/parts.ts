@@ -18,3 +18,8 @@ export function gatewayOf(network: Network, family: Family): string | null {
   const own = family === "ipv4" ? network.gateway : (poolOf(network, "ipv6")?.gateway ?? null);
   return network.predefined?.gateways[family] ?? own;
 }
+
+/** Its bridge may lead to other machines: it was there before the network, or default routes lead there. */
+export const leadsElsewhere = ({ custom, predefined }: Told): boolean =>
+  custom?.foreignLink === true ||
+  (predefined?.gateways.ipv4 ?? predefined?.gateways.ipv6 ?? null) !== null;

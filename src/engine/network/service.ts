@@ -156,7 +156,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     });
     const { firewall, forwarding } = { firewall: this.#firewall, forwarding: this.#forwarding };
     const parts = { records, netlink: own, firewall, forwarding };
-    this.#guards = new Guards({ records, firewall });
+    this.#guards = new Guards({ records, firewall, netlink: own });
     this.#links = new HostLinks({ records, netlink: own, bridge });
     this.#ports = new PortPublisher({ records, firewall, portHolder, warn });
     this.#users = new UserNetworks({ ...parts, bridge, pools, warn });
@@ -172,7 +172,10 @@ class BridgeNetworkService implements OpenedNetworkService {
     this.#default.ensure();
     for (const family of families) this.#forwarding.start(family);
     this.#users.ensure();
-    ensurePorts(this.#netlink, this.#records.allEndpoints());
+    const endpoints = this.#records.allEndpoints();
+    ensurePorts(this.#netlink, endpoints);
+    // Bridges that were just made again have a hardware address only now.
+    this.#guards.add(endpoints);
     this.#verifyTimer ??= setInterval(() => {
       try {
         if (this.verify()) this.#warn("the firewall table was gone, and is restored");

@@ -60,11 +60,15 @@ export class Firewall implements Disposable {
     const generation = rulesetGeneration();
     if (generation === this.#verified) return false;
     this.#verified = generation;
-    const tables = this.#nftables.list("list tables inet") as { table?: { name: string } }[];
-    const isThere = tables.some(({ table }) => table?.name === this.#table);
-    if (isThere) {
-      for (const { bridge } of this.#facts().bridges) ensureAccepted(this.#nftables, bridge);
-    } else this.ensure();
+    const tables = this.#nftables.list("list tables") as {
+      table?: { family: string; name: string };
+    }[];
+    const has = (wanted: string) =>
+      tables.some(({ table }) => table?.name === this.#table && table.family === wanted);
+    const { bridges, guarded = [] } = this.#facts();
+    const isThere = has("inet") && (guarded.length === 0 || has("bridge"));
+    if (isThere) for (const { bridge } of bridges) ensureAccepted(this.#nftables, bridge);
+    else this.ensure();
     // The library reads the whole ruleset, of every program on the host, to answer.
     trimHeap();
     return !isThere;

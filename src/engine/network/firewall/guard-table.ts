@@ -5,6 +5,10 @@
 import type { GuardedPort } from "./guards.ts";
 
 const PORTS = "guarded";
+/** Ports that reach the host alone, and each with the host's hardware address there. */
+const APART = "apart";
+const HOSTS = "hosts";
+const IS_UNICAST = "ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00";
 const MACS = "hardware";
 const ADDRESSES = "addresses";
 const ADDRESSES6 = "addresses6";
@@ -19,6 +23,9 @@ export function replaceGuards(table: string, ports: readonly GuardedPort[]): str
 /** Commands that add the table where it is not there yet, without a change where it is. */
 function createGuards(table: string): string[] {
   const rules = [
+    // By hardware address: a published port of a neighbour is the host's still, whether br_netfilter translates the
+    // frame here, between bridge ports, or the host does it later.
+    `iifname @${APART} ${IS_UNICAST} iifname . ether daddr != @${HOSTS} drop`,
     `iifname != @${PORTS} accept`,
     `iifname . ether saddr != @${MACS} drop`,
     `ether type arp arp saddr ether . iifname != @${MACS}_in_arp drop`,
@@ -31,9 +38,13 @@ function createGuards(table: string): string[] {
     "ether type ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } ip6 saddr { ::, fe80::/10 } accept",
     "drop",
   ];
+  // What is for everybody goes to the host, and to nobody else.
+  const passing = `iifname @${APART} oifname @${APART} ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00 drop`;
   return [
     `add table bridge ${table}`,
     `add set bridge ${table} ${PORTS} { type ifname; }`,
+    `add set bridge ${table} ${APART} { type ifname; }`,
+    `add set bridge ${table} ${HOSTS} { type ifname . ether_addr; }`,
     `add set bridge ${table} ${MACS} { type ifname . ether_addr; }`,
     `add set bridge ${table} ${MACS}_in_arp { type ether_addr . ifname; }`,
     `add set bridge ${table} ${ADDRESSES} { type ifname . ipv4_addr; }`,
@@ -41,6 +52,9 @@ function createGuards(table: string): string[] {
     `add chain bridge ${table} arriving { type filter hook prerouting priority -300; }`,
     `flush chain bridge ${table} arriving`,
     ...rules.map((rule) => `add rule bridge ${table} arriving ${rule}`),
+    `add chain bridge ${table} passing { type filter hook forward priority 0; }`,
+    `flush chain bridge ${table} passing`,
+    `add rule bridge ${table} passing ${passing}`,
   ];
 }
 
@@ -59,15 +73,20 @@ export const removeGuards = (table: string, ports: readonly GuardedPort[]): stri
 ];
 
 function elementsOf(ports: readonly GuardedPort[]): [set: string, element: string][] {
-  return ports.flatMap(({ link, macAddress, addresses }): [string, string][] => {
-    const own = `"${link}"`;
+  return ports.flatMap(({ link, own, host }): [string, string][] => {
+    const name = `"${link}"`;
+    const elements: [string, string][] = [];
+    if (host !== null) elements.push([APART, name], [HOSTS, `${name} . ${host}`]);
+    if (own === null) return elements;
+    const { macAddress, addresses } = own;
     return [
-      [PORTS, own],
-      [MACS, `${own} . ${macAddress}`],
-      [`${MACS}_in_arp`, `${macAddress} . ${own}`],
+      ...elements,
+      [PORTS, name],
+      [MACS, `${name} . ${macAddress}`],
+      [`${MACS}_in_arp`, `${macAddress} . ${name}`],
       ...addresses.map((address): [string, string] => [
         address.includes(":") ? ADDRESSES6 : ADDRESSES,
-        `${own} . ${address}`,
+        `${name} . ${address}`,
       ]),
     ];
   });

@@ -1,9 +1,13 @@
 /**
- * Ports of bridges that let through only what their container may send (networks with `naru.network.antispoofing`):
- * its hardware address, and its IP addresses, in ARP and neighbour discovery too.
+ * Ports of bridges that do not let everything through. Of networks with `naru.network.antispoofing`: only what their
+ * container may send, its hardware address and its IP addresses, in ARP and neighbour discovery too. Of networks with
+ * `enable_icc=false`: only what is sent to the host.
  */
+import type { Netlink } from "#linux/netlink";
+
 import type { Endpoint, Network } from "../network-service.ts";
 import { bridgeOptions } from "../options.ts";
+import { leadsElsewhere, optionsOf } from "../parts.ts";
 import type { NetworkRecords } from "../records.ts";
 import type { Firewall } from "./firewall.ts";
 
@@ -11,18 +15,25 @@ import type { Firewall } from "./firewall.ts";
 export interface GuardedPort {
   /** The host's end of the veth. */
   readonly link: string;
-  readonly macAddress: string;
-  /** IPv4 and IPv6. */
-  readonly addresses: readonly string[];
+  /** Who the container is; null: it may say what it likes. */
+  readonly own: {
+    readonly macAddress: string;
+    /** IPv4 and IPv6. */
+    readonly addresses: readonly string[];
+  } | null;
+  /** The bridge's hardware address, and the only one frames may go to; null: they go anywhere. */
+  readonly host: string | null;
 }
 
 export class Guards {
   readonly #records: NetworkRecords;
   readonly #firewall: Firewall;
+  readonly #netlink: Netlink;
 
-  constructor(request: { records: NetworkRecords; firewall: Firewall }) {
+  constructor(request: { records: NetworkRecords; firewall: Firewall; netlink: Netlink }) {
     this.#records = request.records;
     this.#firewall = request.firewall;
+    this.#netlink = request.netlink;
   }
 
   /** Every port that is guarded now. */
@@ -30,7 +41,7 @@ export class Guards {
     return this.#records
       .networks()
       .filter(isGuarded)
-      .flatMap(({ id }) => this.#records.endpointsIn(id).map(guardedPort));
+      .flatMap((network) => this.#portsOf(network, this.#records.endpointsIn(network.id)));
   }
 
   /** Endpoints that are recorded already: before their links are there. */
@@ -51,21 +62,36 @@ export class Guards {
   }
 
   #guarded(endpoints: readonly Endpoint[]): GuardedPort[] {
-    const networks = this.#records.networks();
-    return endpoints
-      .filter(({ networkId }) => {
-        const network = networks.find(({ id }) => id === networkId);
-        return network !== undefined && isGuarded(network);
-      })
-      .map(guardedPort);
+    return this.#records.networks().flatMap((network) => {
+      const own = endpoints.filter(({ networkId }) => networkId === network.id);
+      return own.length > 0 && isGuarded(network) ? this.#portsOf(network, own) : [];
+    });
+  }
+
+  #portsOf(network: Network, endpoints: readonly Endpoint[]): GuardedPort[] {
+    if (endpoints.length === 0) return [];
+    const { antiSpoofing } = bridgeOptions(optionsOf(network));
+    const bridge = isApart(network) ? this.#netlink.getLink(network.bridge ?? "") : null;
+    return endpoints.map(({ link }) => ({
+      link: link.hostLink,
+      own: antiSpoofing ? ownOf(link) : null,
+      host: bridge?.macAddress ?? null,
+    }));
   }
 }
 
-const isGuarded = ({ driver, custom }: Network): boolean =>
-  custom !== null && driver === "bridge" && bridgeOptions(custom.options).antiSpoofing;
+/**
+ * Containers of the network do not reach each other. On a bridge of somebody else's, whose hardware address may change
+ * and which may lead to other machines, the kernel's own isolation of ports does it: see `endpoint-design.ts`.
+ */
+const isApart = (network: Network): boolean =>
+  !leadsElsewhere(network) && !bridgeOptions(optionsOf(network)).icc;
 
-function guardedPort({ link }: Endpoint): GuardedPort {
-  const { address, ipv6, linkLocal = [] } = link;
+const isGuarded = (network: Network): boolean =>
+  network.driver === "bridge" &&
+  (bridgeOptions(optionsOf(network)).antiSpoofing || isApart(network));
+
+function ownOf({ address, ipv6, linkLocal = [], macAddress }: Endpoint["link"]) {
   const addresses = [address, ipv6?.address ?? "", ...linkLocal].filter((one) => one !== "");
-  return { link: link.hostLink, macAddress: link.macAddress, addresses };
+  return { macAddress, addresses };
 }
