@@ -39,6 +39,15 @@ export class HostLinks {
     return leaving.length;
   }
 
+  /** Before a network is forgotten, and with it who was in it: veths go with its bridge or by themselves, queues do not. */
+  removeQueues(networkId: string): void {
+    const names = this.#records
+      .leavingLinks()
+      .filter((one) => one.hasQueue && one.networkId === networkId)
+      .map(({ hostLink }) => queueOf(hostLink));
+    if (names.length > 0) this.#netlink.deleteLinks(names);
+  }
+
   /** Ports of our bridge, and queues of ours, that no record knows: the records are older than they, or were lost. */
   removeStrangers(): void {
     const bridge = this.#netlink.getLink(this.#bridge);

@@ -240,14 +240,22 @@ export class NetworkRecords {
   }
 
   /** The host's ends of links whose containers are gone, and whether each may have a queue of its own. */
-  leavingLinks(): { readonly hostLink: string; readonly hasQueue: boolean }[] {
+  leavingLinks(): {
+    readonly hostLink: string;
+    readonly networkId: string;
+    readonly hasQueue: boolean;
+  }[] {
     return this.#store
-      .query<{ host_link: string; has_queue: number }>(
-        `SELECT host_link, coalesce(instr(custom, '"bandwidth"') > 0, 0) AS has_queue
+      .query<{ host_link: string; network_id: string; has_queue: number }>(
+        `SELECT host_link, network_id, coalesce(instr(custom, '"bandwidth"') > 0, 0) AS has_queue
          FROM endpoints WHERE leaving = 1`,
       )
       .all()
-      .map((row) => ({ hostLink: row.host_link, hasQueue: row.has_queue === 1 }));
+      .map((row) => ({
+        hostLink: row.host_link,
+        networkId: row.network_id,
+        hasQueue: row.has_queue === 1,
+      }));
   }
 
   /** Their addresses are free. */

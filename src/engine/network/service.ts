@@ -208,6 +208,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     if (this.#isBeingJoined(network)) {
       throw forbidden(`error while removing network: network ${network.name} has active endpoints`);
     }
+    this.#links.removeQueues(network.id);
     this.#users.remove(network, nameOf);
     this.#tell(network, "destroy");
     return Promise.resolve(network);
@@ -219,6 +220,7 @@ class BridgeNetworkService implements OpenedNetworkService {
       const inUse = this.#records.endpointsIn(network.id).length > 0;
       if (network.custom === null || inUse || this.#isBeingJoined(network)) continue;
       if (!isMeant(network)) continue;
+      this.#links.removeQueues(network.id);
       this.#users.remove(network, shortId);
       this.#tell(network, "destroy");
       removed.push(network.name);

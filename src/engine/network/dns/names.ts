@@ -16,7 +16,7 @@ interface Named {
 interface NetworkNames {
   readonly byName: Map<string, Named[]>;
   /** Name of the container and of the network, by address. */
-  readonly byAddress: Map<string, string>;
+  readonly byAddress: Map<string, { readonly containerId: string; readonly name: string }>;
 }
 
 export class DnsNames {
@@ -38,7 +38,7 @@ export class DnsNames {
       const [own] = names;
       if (own === undefined) continue;
       for (const address of addresses) {
-        network.byAddress.set(reverseName(address), `${own}.${networkName}`);
+        network.byAddress.set(reverseName(address), { containerId, name: `${own}.${networkName}` });
       }
     }
   }
@@ -57,7 +57,12 @@ export class DnsNames {
         if (others.length === 0) network.byName.delete(name);
         else network.byName.set(name, others);
       }
-      for (const address of addresses) network.byAddress.delete(reverseName(address));
+      for (const address of addresses.map(reverseName)) {
+        // Somebody else may have it by now.
+        if (network.byAddress.get(address)?.containerId === containerId) {
+          network.byAddress.delete(address);
+        }
+      }
       if (network.byName.size === 0) this.#networks.delete(id);
     }
   }
@@ -72,7 +77,7 @@ export class DnsNames {
       if (name.endsWith(".arpa")) {
         const found = known.byAddress.get(name);
         if (found !== undefined) {
-          return type === TYPE.ptr ? [{ type, data: encodeName(found) }] : [];
+          return type === TYPE.ptr ? [{ type, data: encodeName(found.name) }] : [];
         }
         continue;
       }

@@ -56,6 +56,27 @@ test("answers are read back by another implementation, with the question as it w
   expect(decode(Buffer.from(reverse)).answers).toMatchObject([{ type: "PTR", data: "web.shop" }]);
 });
 
+test("who asks with EDNS is answered with it, and told of a version nobody speaks", () => {
+  const opt = { name: ".", type: "OPT", udpPayloadSize: 1232, extendedRcode: 0, flags: 0 };
+  const asked = query("web", { additionals: [{ ...opt, ednsVersion: 0 }] });
+  const answers = Array.from({ length: 60 }, (_, last) => ({
+    type: TYPE.a,
+    data: Uint8Array.of(10, 0, 0, last),
+  }));
+  const bytes = encodeAnswers(asked, { answers, ttlSeconds: 1, limitBytes: asked.udpBytes });
+  const read = decode(Buffer.from(bytes));
+  expect(read.answers).toHaveLength(60);
+  expect(read.additionals).toMatchObject([{ type: "OPT", udpPayloadSize: 4096 }]);
+  const short = encodeAnswers(asked, { answers, ttlSeconds: 1, limitBytes: 512 });
+  expect(short.length).toBeLessThanOrEqual(512);
+  expect(decode(Buffer.from(short)).additionals).toHaveLength(1);
+  const future = query("web", { additionals: [{ ...opt, ednsVersion: 1 }] });
+  expect(future.edns).toBe(1);
+  const told = decode(Buffer.from(encodeCode(future, CODE.badVersion)));
+  expect(told).toMatchObject({ rcode: "NOERROR", additionals: [{ extendedRcode: 1 }] });
+  expect(decode(Buffer.from(encodeCode(query("web"), CODE.refused))).additionals).toEqual([]);
+});
+
 test("what does not fit is left out, and the message says so", () => {
   const answers = Array.from({ length: 60 }, (_, last) => ({
     type: TYPE.a,

@@ -11,6 +11,8 @@ export const CODE = {
   notFound: 3,
   notKnown: 4,
   refused: 5,
+  /** Of EDNS; its upper bits are in the OPT record. */
+  badVersion: 16,
 };
 
 const HEADER_BYTES = 12;
@@ -22,9 +24,10 @@ const FLAG_TRUNCATED = 0x0200;
 const FLAG_RECURSION_DESIRED = 0x0100;
 const FLAG_RECURSION = 0x0080;
 const OPCODE_BITS = 0x7800;
-/** What UDP carries without EDNS, and what we send at most with it. */
+/** What UDP carries without EDNS, and what we send, and take, at most with it. */
 const UDP_BYTES = 512;
 const UDP_LIMIT_BYTES = 4096;
+const OPT_BYTES = 11;
 
 export interface Query {
   readonly id: number;
@@ -37,6 +40,8 @@ export interface Query {
   readonly question: Uint8Array;
   /** What the client takes in one datagram. */
   readonly udpBytes: number;
+  /** The version of EDNS it speaks; null: none. */
+  readonly edns: number | null;
 }
 
 /** A whole query; null for what deserves no answer; a code for what deserves only that. */
@@ -60,7 +65,7 @@ export function parseQuery(message: Uint8Array): Query | { id: number; code: num
     type: view.getUint16(named.end),
     isInternet: view.getUint16(named.end + 2) === CLASS_IN,
     question: message.slice(HEADER_BYTES, end),
-    udpBytes: udpBytesOf(view, end),
+    ...ednsOf(view, end),
   };
 }
 
@@ -82,13 +87,28 @@ function readName(message: Uint8Array, start: number): { name: string; end: numb
   return { name: labels.join(".").toLowerCase(), end: at };
 }
 
-/** The size in an OPT record, where it is the first thing after the question: nobody puts it elsewhere. */
-function udpBytesOf(view: DataView, end: number): number {
+/** What an OPT record says, where it is the first thing after the question: nobody puts it elsewhere. */
+function ednsOf(view: DataView, end: number): Pick<Query, "udpBytes" | "edns"> {
+  const none = { udpBytes: UDP_BYTES, edns: null };
   const others = view.getUint16(6) + view.getUint16(8);
-  if (others > 0 || view.getUint16(10) === 0 || end + 11 > view.byteLength) return UDP_BYTES;
-  if (view.getUint8(end) !== 0 || view.getUint16(end + 1) !== TYPE.opt) return UDP_BYTES;
-  return Math.min(Math.max(view.getUint16(end + 3), UDP_BYTES), UDP_LIMIT_BYTES);
+  if (others > 0 || view.getUint16(10) === 0 || end + OPT_BYTES > view.byteLength) return none;
+  if (view.getUint8(end) !== 0 || view.getUint16(end + 1) !== TYPE.opt) return none;
+  const udpBytes = Math.min(Math.max(view.getUint16(end + 3), UDP_BYTES), UDP_LIMIT_BYTES);
+  return { udpBytes, edns: view.getUint8(end + 6) };
 }
+
+/** Who asked with EDNS is answered with it: an OPT record at the end of a message, and its count. */
+function writeEdns(bytes: Uint8Array, query: Pick<Query, "edns">, code: number): void {
+  if (query.edns === null) return;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const at = bytes.length - OPT_BYTES;
+  view.setUint16(10, 1);
+  view.setUint16(at + 1, TYPE.opt);
+  view.setUint16(at + 3, UDP_LIMIT_BYTES);
+  view.setUint8(at + 5, code >> 4);
+}
+
+const ednsBytes = ({ edns }: Pick<Query, "edns">): number => (edns === null ? 0 : OPT_BYTES);
 
 export interface Answer {
   readonly type: number;
@@ -107,7 +127,7 @@ export function encodeAnswers(
   const fixed = HEADER_BYTES + query.question.length;
   const recordBytes = ({ data }: Answer) => 12 + data.length;
   const fitting: Answer[] = [];
-  let total = fixed;
+  let total = fixed + ednsBytes(query);
   for (const answer of answers) {
     if (total + recordBytes(answer) > limitBytes) break;
     fitting.push(answer);
@@ -132,6 +152,7 @@ export function encodeAnswers(
     bytes.set(data, at + 12);
     at += 12 + data.length;
   }
+  writeEdns(bytes, query, CODE.ok);
   return bytes;
 }
 
@@ -140,13 +161,15 @@ const answerFlags = ({ flags }: Pick<Query, "flags">, more: number): number =>
 
 /** A message that is only a code, with the question if there was one. */
 export function encodeCode(query: Query | { readonly id: number }, code: number) {
-  const question = "question" in query ? query.question : new Uint8Array(0);
-  const bytes = new Uint8Array(HEADER_BYTES + question.length);
+  const { question, edns, flags } =
+    "question" in query ? query : { question: new Uint8Array(0), edns: null, flags: 0 };
+  const bytes = new Uint8Array(HEADER_BYTES + question.length + ednsBytes({ edns }));
   const view = new DataView(bytes.buffer);
   view.setUint16(0, query.id);
-  view.setUint16(2, answerFlags("flags" in query ? query : { flags: 0 }, code));
+  view.setUint16(2, answerFlags({ flags }, code & 0xf));
   view.setUint16(4, question.length === 0 ? 0 : 1);
   bytes.set(question, HEADER_BYTES);
+  writeEdns(bytes, { edns }, code);
   return bytes;
 }
 

@@ -187,6 +187,10 @@ export class DnsServers {
       reply(encodeCode(query, query.code));
       return;
     }
+    if (query.edns !== null && query.edns > 0) {
+      reply(encodeCode(query, CODE.badVersion));
+      return;
+    }
     const answers = this.#names.answer(id, query);
     if (answers !== null) {
       const limitBytes = protocol === "udp" ? query.udpBytes : TCP_BYTES;
