@@ -67,6 +67,9 @@ export function ensurePorts(netlink: Netlink, endpoints: readonly Endpoint[]): v
     if (!port || port.master !== null) continue;
     netlink.setLink(link.hostLink, { master: link.bridge, up: true });
     netlink.setLink(link.hostLink, { hairpin: true, isolated: link.isolated === true });
+    // Else what is sent at once is lost: a bridge without a carrier drops it.
+    netlink.settleLink(link.hostLink);
+    netlink.settleLink(link.bridge);
   }
 }
 
