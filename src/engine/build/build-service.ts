@@ -52,6 +52,8 @@ export interface BuildRequest {
   /** Events of one step after the other, as a log reads; else of all steps as they happen. */
   readonly inOrder: boolean;
   readonly onEvent: OnBuildEvent;
+  /** A folder of the client's as an archive, by the name that `contexts` has behind `local:`; asked for when needed. */
+  readonly givenFolder?: (name: string, signal: AbortSignal) => Promise<ReadableStream<Uint8Array>>;
   /** What RUN may ask for beyond a sandbox: `network.host`, `security.insecure`. */
   readonly entitlements?: readonly string[];
   /** Lets a person into the first RUN that fails. */

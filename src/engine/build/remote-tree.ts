@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { invalid, newId, notImplemented, sentenceOf, unavailable } from "#base";
+import { invalid, newId, sentenceOf, unavailable } from "#base";
 import {
   checkOut,
   type GitAccess,
@@ -13,6 +13,7 @@ import {
 } from "#engine/build/git";
 import { RootTree, type SourceTree } from "#engine/build/source";
 import { removeTree } from "#engine/snapshot";
+import { hostPlatform } from "#oci";
 import { plainArchive } from "#wire/tar";
 
 import type { BuildRequest } from "./build-service.ts";
@@ -90,19 +91,26 @@ export async function openNamedContext(
     own(() => opened[Symbol.dispose]());
     return { kind: "tree", tree: opened.tree };
   }
-  if (/^https?:\/\//i.test(value)) {
+  const spooled = async (body: ReadableStream<Uint8Array>): Promise<NamedContext> => {
     const path = contextPath(context, "tar");
     own(() => rmSync(path, { force: true }));
-    const body = await getContext(value, signal);
     return { kind: "tree", tree: await spool(await plainArchive(body), path, signal) };
+  };
+  if (/^https?:\/\//i.test(value)) return await spooled(await getContext(value, signal));
+  if (value.startsWith("local:") && request.givenFolder !== undefined) {
+    return await spooled(await request.givenFolder(value.slice("local:".length), signal));
   }
   if (value.startsWith("local:")) {
     const opened = await openFolder(context, request, value.slice("local:".length));
     own(() => opened[Symbol.dispose]());
     return { kind: "tree", tree: opened.tree };
   }
-  if (value.startsWith("oci-layout://")) {
-    throw notImplemented(`not implemented yet: the build context ${name}=${value}`);
+  if (value.startsWith("oci-layout:") && request.givenFolder !== undefined) {
+    const archive = await request.givenFolder(value.slice("oci-layout:".length), signal);
+    const platform = request.platform ?? hostPlatform();
+    const load = { archive, quiet: true, platform, signal, onProgress: () => undefined };
+    const [id] = await context.images.load(load);
+    if (id !== undefined) return { kind: "image", name: id };
   }
   throw invalid(`invalid context ${name}: ${JSON.stringify(value)} is no URL of a context`);
 }

@@ -122,6 +122,7 @@ export interface ImageService {
     signal: AbortSignal;
     onProgress: OnProgress;
   }): Promise<void>;
+  /** @returns the images' ids */
   load(request: {
     archive: ReadableStream<Uint8Array>;
     quiet: boolean;
@@ -129,7 +130,7 @@ export interface ImageService {
     platform?: Platform;
     signal: AbortSignal;
     onProgress: OnProgress;
-  }): Promise<void>;
+  }): Promise<readonly Digest[]>;
   /** A docker-archive with an OCI layout in it, as `docker save` writes. */
   save(
     names: readonly string[],

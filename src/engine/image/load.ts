@@ -11,7 +11,10 @@ import { layerProgress } from "./progress.ts";
 
 type LoadRequest = Parameters<ImageService["load"]>[0];
 
-export async function load(context: ImageContext, request: LoadRequest): Promise<void> {
+export async function load(
+  context: ImageContext,
+  request: LoadRequest,
+): Promise<readonly Digest[]> {
   const { signal, quiet, onProgress } = request;
   // Layers come before the documents that name them: no sweep may run in between.
   const hold = context.gc.hold();
@@ -30,7 +33,9 @@ export async function load(context: ImageContext, request: LoadRequest): Promise
     });
     const entries = await entriesIn(archive, request.platform ?? null);
     if (entries.length === 0) throw notFound("no image in the archive");
-    for (const entry of entries) await keep(context, entry, onProgress);
+    const ids: Digest[] = [];
+    for (const entry of entries) ids.push(...(await keep(context, entry, onProgress)));
+    return ids;
   } finally {
     // What no image came to need goes when the hold ends.
     context.gc.release({ layers: arrived });
@@ -46,7 +51,7 @@ async function keep(
   context: ImageContext,
   { names, images, index }: ArchivedEntry,
   onProgress: OnProgress,
-): Promise<void> {
+): Promise<readonly Digest[]> {
   const { records, content, clock } = context;
   const members: IndexMember[] = [];
   for (const { configBytes, manifest } of images) {
@@ -90,6 +95,7 @@ async function keep(
     if (names.length === 0) onProgress({ stream: `Loaded image ID: ${id}\n` });
     announce(context, { action: "load", actorId: id, name: id, imageId: id });
   }
+  return ids;
 }
 
 const isOf = ({ records }: ImageContext, name: string, index: Digest | null): boolean =>

@@ -134,8 +134,8 @@ class Images implements ImageService {
     await push(this.#context, request);
   }
 
-  async load(request: Parameters<ImageService["load"]>[0]): Promise<void> {
-    await load(this.#context, request);
+  async load(request: Parameters<ImageService["load"]>[0]): Promise<readonly Digest[]> {
+    return await load(this.#context, request);
   }
 
   save(

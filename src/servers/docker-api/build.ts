@@ -78,6 +78,9 @@ async function build(
       ...(isRaw && call.query.text("onfail") === "shell"
         ? { onFailedRun: shells.offer((naruShell) => lines.write([{ naruShell }])) }
         : {}),
+      ...(isRaw
+        ? { givenFolder: (name: string) => wantFolder({ transfers, lines }, name, signal) }
+        : {}),
       context,
       signal,
       inOrder: !isRaw,
@@ -116,6 +119,12 @@ function cachesOf(transfers: CacheTransfers, lines: BuildLines): ClientCaches {
     }),
   };
 }
+
+const wantFolder = (
+  { transfers, lines }: { transfers: CacheTransfers; lines: BuildLines },
+  name: string,
+  signal: AbortSignal,
+) => transfers.want({ name }, (naruContext) => lines.write([{ naruContext }]), signal);
 
 /** Docker's sentence first: clients match on it. */
 const withLines = (error: unknown, excerpt: string): EngineError =>

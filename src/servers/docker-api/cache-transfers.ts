@@ -1,12 +1,12 @@
 /**
- * Caches that lie in a folder of the client's: `type=local`. The build says on its own stream which piece it wants or
+ * Caches that lie in a folder of the client's, `type=local`, and folders that are contexts beside the build's own. The build says on its own stream which piece it wants or
  * has, and the client sends or takes it by requests of their own; a piece that nobody reads never travels. Naru's own.
  */
 import { EngineError, newId, notFound } from "#base";
 import type { WrittenCache } from "#engine/build";
 import { digestOf, MEDIA_TYPE } from "#oci";
 import { readableOf } from "#wire/http";
-import type { OfferedCache, WantedPiece } from "#wire/docker";
+import type { OfferedCache } from "#wire/docker";
 
 import type { Call } from "./call.ts";
 import type { Routes } from "./routes.ts";
@@ -29,9 +29,9 @@ export class CacheTransfers {
   readonly #offered = new Map<string, Offered>();
 
   /** Asks the client for a piece. @throws when it has none */
-  async want(
-    piece: Omit<WantedPiece, "id">,
-    tell: (wanted: WantedPiece) => Promise<void>,
+  async want<Piece extends object>(
+    piece: Piece,
+    tell: (wanted: Piece & { id: string }) => Promise<void>,
     signal: AbortSignal,
   ): Promise<Bytes> {
     const id = newId();

@@ -265,15 +265,15 @@ function push(call: Call, images: ImageService): Promise<void> {
 
 function load(call: Call, images: ImageService): Promise<void> {
   const platform = platformOption(call);
-  return answerProgress(call, (onProgress, signal) =>
-    images.load({
+  return answerProgress(call, async (onProgress, signal) => {
+    await images.load({
       archive: readableOf(call.request),
       quiet: call.query.bool("quiet"),
       ...platform,
       signal,
       onProgress,
-    }),
-  );
+    });
+  });
 }
 
 /** The answer begins with the first bytes: an image that is not there still has a status. */

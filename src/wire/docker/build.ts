@@ -73,6 +73,8 @@ export interface OfferedCache {
 export interface BuildMessage extends JsonMessage {
   naru?: BuildEventMessage;
   naruCache?: CacheMessage;
+  /** A folder of `--build-context` is wanted: its archive is to be sent to `/build/cache/ID`. */
+  naruContext?: { id: string; name: string };
   /** A step has failed, and its client may enter it at `/build/shell/ID`. */
   naruShell?: { id: string; error: string };
 }

@@ -20,7 +20,7 @@ export const buildFlags: readonly FlagSpec[] = [
   {
     name: "build-context",
     kind: "list",
-    usage: "Additional build contexts (e.g., name=docker-image://image, or a URL)",
+    usage: "Additional build contexts (e.g., name=path)",
     check: (value) => {
       if (/^[^=]+=./.test(value)) return value;
       throw new Error(`invalid context value: ${value}, expected key=value`);

@@ -11,6 +11,8 @@ export interface QueryExtras {
   readonly remote: string;
   readonly tags: readonly string[];
   readonly offer: string;
+  /** What `--build-context` names, as the engine can have it. */
+  readonly contexts: Readonly<Record<string, string>>;
   readonly cacheFrom: readonly CacheEntry[];
   readonly cacheTo: readonly CacheEntry[];
 }
@@ -43,7 +45,7 @@ export function buildQuery(
   for (const host of flags.list("add-host")) add("extrahosts", host.replace("=", ":"));
   for (const option of flags.list("security-opt")) add("securityopt", option);
   add("buildargs", jsonOf({ ...proxies, ...argumentsOf(flags.list("build-arg"), environment) }));
-  add("contexts", jsonOf(mapOf(flags.list("build-context"))));
+  add("contexts", jsonOf(extras.contexts));
   add("labels", jsonOf(mapOf(flags.list("label"))));
   add("cachefrom", encodeCacheEntries(extras.cacheFrom));
   add("cacheto", encodeCacheEntries(extras.cacheTo));

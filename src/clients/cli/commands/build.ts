@@ -9,6 +9,7 @@ import { buildFlags } from "../build/flags.ts";
 import { type CacheEntry, parseCacheEntry } from "../build/cache-options.ts";
 import { uploadOf } from "../build/incremental.ts";
 import { sendPiece, takeCache } from "../build/local-cache.ts";
+import { type NamedContexts, readNamedContexts, sendNamed } from "../build/named-contexts.ts";
 import { liveView } from "../build/live-view.ts";
 import { checkOutputs, type Output, parseOutput, writeOutputs } from "../build/output.ts";
 import { plainView, rawView } from "../build/plain-view.ts";
@@ -33,6 +34,7 @@ export const build: Command = {
     const [context = ""] = args;
     const outputs = flags.list("output").map(parseOutput);
     checkOutputs(outputs);
+    const named = readNamedContexts(flags.list("build-context"));
     const caches = {
       cacheFrom: flags.list("cache-from").map(parseCacheEntry),
       cacheTo: flags.list("cache-to").map(parseCacheEntry),
@@ -47,7 +49,7 @@ export const build: Command = {
     const source = await openSource(context, flags.string("file"));
     const tags = [...flags.list("tag"), ...outputs.flatMap(namesOf)];
     try {
-      const { id } = await runBuild({ client, session, flags, source, tags, caches });
+      const { id } = await runBuild({ client, session, flags, source, tags, caches, named });
       if (id === null) return 0;
       if (iidFile !== "") writeFileSync(iidFile, id);
       writeMetadata(flags.string("metadata-file"), id, tags);
@@ -76,6 +78,7 @@ interface Work {
   readonly source: Source;
   readonly tags: readonly string[];
   readonly caches: Caches;
+  readonly named: NamedContexts;
 }
 
 interface Caches {
@@ -84,7 +87,7 @@ interface Caches {
 }
 
 async function runBuild(work: Work): Promise<{ id: string | null }> {
-  const { client, session, flags, source, caches } = work;
+  const { client, session, flags, source, caches, named } = work;
   const progress = new BuildProgress();
   const upload = await contextOf(client, source);
   const messages = buildImage(client, {
@@ -104,7 +107,7 @@ async function runBuild(work: Work): Promise<{ id: string | null }> {
   process.on("SIGTERM", interrupted);
   let failed = true;
   try {
-    const id = await follow(messages, { client, source, progress, view, caches });
+    const id = await follow(messages, { client, source, progress, view, caches, named });
     failed = false;
     return { id };
   } finally {
@@ -121,6 +124,7 @@ interface Followed {
   readonly progress: BuildProgress;
   readonly view: BuildView;
   readonly caches: Caches;
+  readonly named: NamedContexts;
 }
 
 /** @returns the image's id, null of a build that only looked */
@@ -144,7 +148,7 @@ async function follow(
       view.resume?.();
       continue;
     }
-    const carried = carry(followed, message.naruCache);
+    const carried = carry(followed, message);
     if (carried !== null) {
       // The build goes on meanwhile, and ends when it has what it wants.
       carried.catch((cause: unknown) => failures.push(cause));
@@ -158,11 +162,12 @@ async function follow(
   return id;
 }
 
-/** Pieces of caches in folders of this host; null for all other events. */
+/** Pieces of caches in folders of this host, and folders themselves; null for all other messages. */
 function carry(
-  { client, caches }: Followed,
-  event: BuildMessage["naruCache"],
+  { client, caches, named }: Followed,
+  { naruCache: event, naruContext }: BuildMessage,
 ): Promise<void> | null {
+  if (naruContext !== undefined) return sendNamed(client, named, naruContext);
   if (event?.type === "wanted") return sendPiece(client, caches.cacheFrom, event);
   if (event?.type === "offered") return takeCache(client, caches.cacheTo, event);
   return null;
@@ -175,7 +180,10 @@ function nameAsGiven(event: Extract<BuildEventMessage, { type: "failed" }>, sour
   event.file = source.shown;
 }
 
-function queryOf({ client, session, flags, source, tags, caches }: Work, offer: string): string {
+function queryOf(
+  { client, session, flags, source, tags, caches, named }: Work,
+  offer: string,
+): string {
   const proxies = Object.fromEntries(proxyVariables(session.config, client));
   return buildQuery(
     flags,
@@ -184,6 +192,7 @@ function queryOf({ client, session, flags, source, tags, caches }: Work, offer: 
       remote: source.kind === "remote" ? source.remote : "",
       tags,
       offer,
+      contexts: named.values,
       ...caches,
     },
     { environment: session.environment, proxies },

@@ -140,6 +140,7 @@ export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageServi
       }
       loaded.push(size);
       onProgress({ stream: "Loaded image: busybox:latest\n" });
+      return [];
     },
     save(names) {
       for (const name of names) resolveImage(name);
