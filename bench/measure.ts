@@ -20,6 +20,9 @@ export interface Contender {
   readonly name: string;
   /** Does the job once and answers the measured number; preparation that is not measured goes before. */
   readonly once: () => Promise<number>;
+  /** Fewer than the others, for one that takes so long that more would tell nothing new. */
+  readonly rounds?: number;
+  readonly warmUps?: number;
 }
 
 /** Runs everybody in turn, A B A B, with a pause: a tight loop would hide RCU grace periods. */
@@ -27,12 +30,14 @@ export async function inTurn(
   contenders: readonly Contender[],
   options: { readonly rounds: number; readonly pauseMs?: number; readonly warmUps?: number },
 ): Promise<Sample[]> {
-  for (let round = 0; round < (options.warmUps ?? 1); round += 1) {
-    for (const { once } of contenders) await once();
+  const all = options.warmUps ?? 1;
+  for (let round = 0; round < all; round += 1) {
+    for (const { once, warmUps = all } of contenders) if (round < warmUps) await once();
   }
   const samples = contenders.map(({ name }) => ({ contender: name, values: [] as number[] }));
   for (let round = 0; round < options.rounds; round += 1) {
-    for (const [index, { once }] of contenders.entries()) {
+    for (const [index, { once, rounds = options.rounds }] of contenders.entries()) {
+      if (round >= rounds) continue;
       await Bun.sleep(options.pauseMs ?? 100);
       samples[index]?.values.push(await once());
     }
