@@ -11,7 +11,6 @@ import {
   encodeTarHeader,
   paddingOf,
   type SparseSegment,
-  TAR_TRAILER,
   tarPadding,
   type TarEntryType,
 } from "#wire/tar";
@@ -48,22 +47,32 @@ export interface LayerEntry {
 type Pieces = Generator<Uint8Array, void, void>;
 
 const PIECE_BYTES = 1024 * 1024;
+/** Smaller files are read together with their neighbours. */
+const SMALL_BYTES = 64 * 1024;
+const READ_BYTES = 4096;
 
-/** The tar's pieces, in the order given. @throws SyscallError */
-export function* entriesTar(entries: readonly LayerEntry[]): Pieces {
-  using files = new OpenFiles();
-  for (const entry of entries) {
-    const { data, link, name, ...attributes } = entry;
-    yield encodeTarHeader({
-      ...attributes,
-      name: bytesOf(name),
-      ...(link === null ? {} : { link: bytesOf(link) }),
-    });
-    if (data === null || entry.sizeBytes === 0) continue;
-    yield* contentOf(files, data, entry.sizeBytes);
-    if (paddingOf(entry.sizeBytes) > 0) yield tarPadding(entry.sizeBytes);
+/** The tar's pieces, without its end. */
+export class EntriesTar implements Disposable {
+  readonly #files = new OpenFiles();
+
+  /** In the order given; each piece is to be used before the next is asked for. @throws SyscallError */
+  *of(entries: Iterable<LayerEntry>): Pieces {
+    for (const entry of entries) {
+      const { data, link, name, ...attributes } = entry;
+      yield encodeTarHeader({
+        ...attributes,
+        name: bytesOf(name),
+        ...(link === null ? {} : { link: bytesOf(link) }),
+      });
+      if (data === null || entry.sizeBytes === 0) continue;
+      yield* contentOf(this.#files, data, entry.sizeBytes);
+      if (paddingOf(entry.sizeBytes) > 0) yield tarPadding(entry.sizeBytes);
+    }
   }
-  yield TAR_TRAILER;
+
+  [Symbol.dispose](): void {
+    this.#files[Symbol.dispose]();
+  }
 }
 
 function* contentOf(files: OpenFiles, data: EntryData, sizeBytes: number): Pieces {
@@ -77,6 +86,10 @@ function* contentOf(files: OpenFiles, data: EntryData, sizeBytes: number): Piece
       return;
     }
     case "file": {
+      if (data.sparse === null && sizeBytes <= SMALL_BYTES) {
+        yield files.read(data.path, data.offset, sizeBytes);
+        return;
+      }
       const fd = files.open(data.path);
       if (data.sparse === null) yield* pieces(fd, data.offset, sizeBytes);
       else yield* filled(fd, data.offset, { segments: data.sparse, sizeBytes });
@@ -112,27 +125,52 @@ function* zeros(sizeBytes: number): Pieces {
   }
 }
 
+const SHORT = "a file that is being copied is shorter than it was";
+
 function* pieces(fd: number, offset: number, sizeBytes: number): Pieces {
   const buffer = Buffer.allocUnsafe(Math.min(sizeBytes, PIECE_BYTES));
   for (let done = 0; done < sizeBytes;) {
     const size = Math.min(sizeBytes - done, buffer.length);
     const read = readSync(fd, buffer, 0, size, offset + done);
-    if (read === 0) throw internal("a file that is being copied is shorter than it was");
+    if (read === 0) throw internal(SHORT);
     done += read;
     yield buffer.subarray(0, read);
   }
 }
 
-/** The last file that was read from: an archive is read many times in a row. */
+/** The last file that was read from, and a part of it: an archive is read many times in a row. */
 class OpenFiles implements Disposable {
   #path = "";
   #file: FileDescriptor | null = null;
+  #window: Buffer | null = null;
+  #from = 0;
+  #filled = 0;
+  #ahead = READ_BYTES;
+
+  /** A part of at most `SMALL_BYTES`. */
+  read(path: string, offset: number, sizeBytes: number): Uint8Array {
+    const fd = this.open(path);
+    const end = this.#from + this.#filled;
+    if (offset < this.#from || offset + sizeBytes > end) {
+      this.#window ??= Buffer.allocUnsafe(PIECE_BYTES);
+      // Who goes on where the last one ended will go on further; who jumps about gets no more than asked for.
+      const goesOn = offset >= this.#from && offset <= end + READ_BYTES;
+      this.#ahead = goesOn ? Math.min(2 * this.#ahead, PIECE_BYTES) : READ_BYTES;
+      this.#from = offset;
+      const length = Math.max(this.#ahead, sizeBytes);
+      this.#filled = readSync(fd, this.#window, 0, length, offset);
+      if (this.#filled < sizeBytes) throw internal(SHORT);
+    }
+    const start = offset - this.#from;
+    return this.#window?.subarray(start, start + sizeBytes) ?? new Uint8Array(0);
+  }
 
   open(path: string): number {
     if (this.#file === null || path !== this.#path) {
       this.#file?.[Symbol.dispose]();
       this.#file = new FileDescriptor(openPath(path, O_RDONLY));
       this.#path = path;
+      this.#filled = 0;
     }
     return this.#file.fd;
   }

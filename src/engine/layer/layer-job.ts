@@ -11,11 +11,11 @@ import { closeSync, openSync, readSync, rmSync } from "node:fs";
 
 import { EngineError, internal, invalid } from "#base";
 import { digestHex, type Digest } from "#oci";
-import { tarChunks } from "#wire/tar";
+import { TAR_TRAILER, tarChunks } from "#wire/tar";
 
 import { decompress, type Pieces, recognise } from "./decompress.ts";
 import { extractTree } from "./extract.ts";
-import { entriesTar, type LayerEntry } from "./entries-tar.ts";
+import { EntriesTar, type LayerEntry } from "./entries-tar.ts";
 import { LayerBuilder } from "./layer-builder.ts";
 import { HEAD_BYTES, readLayerInfo } from "./layer-file.ts";
 import type { LayerInfo, LayerWritten } from "./layer-store.ts";
@@ -41,7 +41,8 @@ export interface LayerJob {
         readonly skip: ReadonlySet<string>;
         readonly latestSec: number | null;
       }
-    | { readonly kind: "entries"; readonly entries: readonly LayerEntry[] };
+    /** What to write arrives in messages. */
+    | { readonly kind: "entries" };
   readonly expected: {
     readonly digest: Digest | null;
     readonly sizeBytes: number | null;
@@ -53,6 +54,8 @@ export interface LayerJob {
 export interface JobContext {
   /** Pieces for a source of "messages". */
   readonly pieces: Pieces;
+  /** For a source of "entries". */
+  readonly entries: AsyncIterable<readonly LayerEntry[]>;
   /** Throws when the job was given up; lets messages arrive. */
   readonly checkpoint: () => Promise<void>;
   readonly progress: (doneBytes: number) => void;
@@ -134,7 +137,11 @@ async function receive(request: ReceiveRequest): Promise<LayerWritten["arrived"]
     return null;
   }
   if (source.kind === "entries") {
-    for (const piece of tarChunks(entriesTar(source.entries))) await take(piece);
+    using tar = new EntriesTar();
+    for await (const entries of context.entries) {
+      for (const piece of tarChunks(tar.of(entries))) await take(piece);
+    }
+    await take(TAR_TRAILER);
     return null;
   }
   const { compression, pieces } = await recognise(

@@ -37,6 +37,8 @@ export interface LayerNode {
   parent: LayerNode | null;
   /** A directory that hides what lower layers have below it. */
   opaque: boolean;
+  /** It has had a second name. */
+  isLinked: boolean;
 }
 
 const WHITEOUT_PREFIX = ".wh.";
@@ -72,6 +74,7 @@ const emptyNode = (mode: number): LayerNode => ({
   children: null,
   parent: null,
   opaque: false,
+  isLinked: false,
 });
 
 const isWhiteout = (node: LayerNode): boolean => isType(node.mode, S_IFCHR) && node.rdev === 0;
@@ -221,6 +224,7 @@ export class LayerTree {
     const to = shownPath(last === undefined ? [] : [...target, last]);
     if (!found) throw invalid(`link ${to} ${shown}: no such file or directory`);
     if (found.children) throw invalid(`link ${to} ${shown}: operation not permitted`);
+    found.isLinked = true;
     return found;
   }
 

@@ -1,6 +1,7 @@
 /** The Worker that writes layers: hashing, decompressing, indexing and syncing away from the daemon's loop. */
 import { EngineError, kindOf, sentenceOf } from "#base";
 
+import type { LayerEntry } from "./entries-tar.ts";
 import { type JobContext, runLayerJob } from "./layer-job.ts";
 import type { FromWorker, ToWorker } from "./worker-messages.ts";
 
@@ -12,22 +13,25 @@ const tell = (message: FromWorker): void => self.postMessage(message);
 
 /** The pieces of the running job: what has arrived and is not consumed yet. */
 interface Inbox {
-  readonly pieces: Uint8Array[];
+  readonly arrived: (Uint8Array | readonly LayerEntry[])[];
   end: { readonly failure: string | null } | null;
   aborted: boolean;
   wake: () => void;
 }
 
-const emptyInbox = (): Inbox => ({ pieces: [], end: null, aborted: false, wake: () => undefined });
+const emptyInbox = (): Inbox => ({ arrived: [], end: null, aborted: false, wake: () => undefined });
 let inbox = emptyInbox();
 
 const gaveUp = (): EngineError => new EngineError("unavailable", "the write was cancelled");
 
-async function* arriving(from: Inbox): AsyncGenerator<Uint8Array, void> {
+async function* arriving<T extends Uint8Array | readonly LayerEntry[]>(
+  from: Inbox,
+  isWanted: (arrived: Uint8Array | readonly LayerEntry[]) => arrived is T,
+): AsyncGenerator<T, void> {
   for (;;) {
     if (from.aborted) throw gaveUp();
-    const piece = from.pieces.shift();
-    if (piece) {
+    const piece = from.arrived.shift();
+    if (piece && isWanted(piece)) {
       tell({ kind: "consumed" });
       yield piece;
     } else if (from.end) {
@@ -41,12 +45,16 @@ async function* arriving(from: Inbox): AsyncGenerator<Uint8Array, void> {
   }
 }
 
+const isEntries = (arrived: Uint8Array | readonly LayerEntry[]): arrived is readonly LayerEntry[] =>
+  !(arrived instanceof Uint8Array);
+
 const PROGRESS_STEP_BYTES = 256 * 1024;
 
 function contextOf(from: Inbox): JobContext {
   let told = 0;
   return {
-    pieces: arriving(from),
+    pieces: arriving(from, (arrived) => arrived instanceof Uint8Array),
+    entries: arriving(from, isEntries),
     checkpoint: async () => {
       // Messages are read between turns of the loop only.
       await new Promise((resolve) => setImmediate(resolve));
@@ -71,7 +79,11 @@ self.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
       );
       break;
     case "piece":
-      inbox.pieces.push(data.bytes);
+      inbox.arrived.push(data.bytes);
+      inbox.wake();
+      break;
+    case "entries":
+      inbox.arrived.push(data.entries);
       inbox.wake();
       break;
     case "end":

@@ -17,7 +17,7 @@ import { ingestPath, type JobResult, layerPath, type LayerJob, treePath } from "
 import type { LayerInfo, LayerStore, LayerWriteRequest, LayerWritten } from "./layer-store.ts";
 import { directoryShow, fileShow, type LayerShow, mountsLayerFiles } from "./show.ts";
 import { tarOf } from "./tar-of.ts";
-import { WorkerPool } from "./worker-pool.ts";
+import { type PoolRequest, WorkerPool } from "./worker-pool.ts";
 
 export interface LayerStoreOptions {
   /** <data-root>/layers. */
@@ -121,18 +121,22 @@ class Store implements LayerStore {
 
   async writeUpper(request: Parameters<LayerStore["writeUpper"]>[0]): Promise<LayerInfo> {
     const { upper, skip = new Set<string>(), latestSec = null, signal } = request;
-    return await this.#make({ kind: "upper", path: upper, skip, latestSec }, signal);
+    return await this.#make({ kind: "upper", path: upper, skip, latestSec }, { signal });
   }
 
   async writeEntries(request: Parameters<LayerStore["writeEntries"]>[0]): Promise<LayerInfo> {
-    return await this.#make({ kind: "entries", entries: request.entries }, request.signal);
+    const { entries, signal } = request;
+    return await this.#make({ kind: "entries" }, { entries, signal });
   }
 
   /** A layer of our own making, of which nothing is known before. */
-  async #make(source: LayerJob["source"], signal: AbortSignal | undefined): Promise<LayerInfo> {
+  async #make(
+    source: LayerJob["source"],
+    rest: Pick<PoolRequest, "entries" | "signal">,
+  ): Promise<LayerInfo> {
     const expected = { digest: null, sizeBytes: null, diffId: null };
     const job: LayerJob = { ...this.#newJob(), source, expected };
-    const { diffId, tarSizeBytes, contentSizeBytes, entries } = await this.#write(job, { signal });
+    const { diffId, tarSizeBytes, contentSizeBytes, entries } = await this.#write(job, rest);
     return { diffId, tarSizeBytes, contentSizeBytes, entries };
   }
 
@@ -140,10 +144,7 @@ class Store implements LayerStore {
     return { root: this.#root, ingestId: newId(), extract: this.form === "directory" };
   }
 
-  async #write(
-    job: LayerJob,
-    rest: Omit<Parameters<WorkerPool["run"]>[0], "job">,
-  ): Promise<LayerWritten> {
+  async #write(job: LayerJob, rest: Omit<PoolRequest, "job">): Promise<LayerWritten> {
     try {
       const { diffId, arrived, fresh } = await this.#pool.run({ job, ...rest });
       const info = await this.#commit(job, { diffId, fresh });

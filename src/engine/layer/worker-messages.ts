@@ -1,18 +1,21 @@
 /** What the store and its Workers say to each other. One job a Worker at a time. */
 import type { ErrorKind } from "#base";
 
+import type { LayerEntry } from "./entries-tar.ts";
 import type { JobResult, LayerJob } from "./layer-job.ts";
 
 export type ToWorker =
   | { readonly kind: "job"; readonly job: LayerJob }
   /** The next arriving bytes of a source of "messages"; its buffer is handed over. */
   | { readonly kind: "piece"; readonly bytes: Uint8Array<ArrayBuffer> }
-  /** No more bytes: the source's end, or its failure. */
+  /** The next entries of a source of "entries". */
+  | { readonly kind: "entries"; readonly entries: readonly LayerEntry[] }
+  /** No more of either: the source's end, or its failure. */
   | { readonly kind: "end"; readonly failure: string | null }
   | { readonly kind: "abort" };
 
 export type FromWorker =
-  /** A piece was consumed: another may come. */
+  /** A piece or some entries were consumed: more may come. */
   | { readonly kind: "consumed" }
   | { readonly kind: "progress"; readonly doneBytes: number }
   | { readonly kind: "done"; readonly result: JobResult }
@@ -20,3 +23,5 @@ export type FromWorker =
 
 /** Pieces on their way to a Worker: what bounds the memory of a fast source. */
 export const PIECES_IN_FLIGHT = 8;
+/** Entries that go over at once: a copy of each is made on the way. */
+export const ENTRIES_AT_ONCE = 1000;

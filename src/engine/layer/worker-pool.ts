@@ -4,8 +4,14 @@
  */
 import { EngineError, sentenceOf } from "#base";
 
+import type { LayerEntry } from "./entries-tar.ts";
 import type { JobResult, LayerJob } from "./layer-job.ts";
-import { type FromWorker, PIECES_IN_FLIGHT, type ToWorker } from "./worker-messages.ts";
+import {
+  ENTRIES_AT_ONCE,
+  type FromWorker,
+  PIECES_IN_FLIGHT,
+  type ToWorker,
+} from "./worker-messages.ts";
 
 const POOL_SIZE = 2;
 const IDLE_MS = 5000;
@@ -16,6 +22,8 @@ export interface PoolRequest {
   readonly job: LayerJob;
   /** For a source of "messages". */
   readonly stream?: ReadableStream<Uint8Array>;
+  /** For a source of "entries". */
+  readonly entries?: readonly LayerEntry[];
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((doneBytes: number) => void) | undefined;
 }
@@ -127,7 +135,7 @@ class Conversation {
   }
 
   async result(): Promise<JobResult> {
-    const { job, stream, signal } = this.#request;
+    const { job, stream, entries, signal } = this.#request;
     const hear = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
     const died = ({ message }: ErrorEvent) => this.#outcome.reject(new WorkerDied(message));
     const closed = () => this.#outcome.reject(new WorkerDied("the worker ended"));
@@ -139,6 +147,8 @@ class Conversation {
     try {
       this.#tell({ kind: "job", job });
       if (signal?.aborted) abort();
+      if (entries)
+        this.#pumpEntries(entries).catch((error: unknown) => this.#outcome.reject(error));
       if (stream) this.#pump(stream).catch((error: unknown) => this.#outcome.reject(error));
       return await this.#outcome.promise;
     } finally {
@@ -183,10 +193,10 @@ class Conversation {
         if (done || this.#over) break;
         for (let rest = value; rest.length > 0;) {
           rest = piece.fill(rest);
-          if (piece.full) await this.#send(piece.take());
+          if (piece.full) await this.#send({ kind: "piece", bytes: piece.take() });
         }
       }
-      if (piece.size > 0) await this.#send(piece.take());
+      if (piece.size > 0) await this.#send({ kind: "piece", bytes: piece.take() });
     } catch (error) {
       failure = sentenceOf(error);
     } finally {
@@ -197,7 +207,15 @@ class Conversation {
     if (!this.#over) this.#tell({ kind: "end", failure });
   }
 
-  async #send(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  /** Some at a time: a copy of all would be as large as the list itself. */
+  async #pumpEntries(entries: readonly LayerEntry[]): Promise<void> {
+    for (let next = 0; next < entries.length && !this.#over; next += ENTRIES_AT_ONCE) {
+      await this.#send({ kind: "entries", entries: entries.slice(next, next + ENTRIES_AT_ONCE) });
+    }
+    if (!this.#over) this.#tell({ kind: "end", failure: null });
+  }
+
+  async #send(message: ToWorker): Promise<void> {
     while (this.#credit === 0 && !this.#over) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
@@ -205,7 +223,7 @@ class Conversation {
     }
     if (this.#over) return;
     this.#credit -= 1;
-    this.#tell({ kind: "piece", bytes });
+    this.#tell(message);
   }
 }
 

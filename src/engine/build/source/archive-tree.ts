@@ -149,7 +149,7 @@ export class ArchiveTree implements SourceTree {
   }
 
   #identity(node: LayerNode): string {
-    if (node.children !== null) return "";
+    if (!node.isLinked) return "";
     let identity = this.#identities.get(node);
     if (identity === undefined) {
       identity = `${this.path}:${this.#identities.size}`;

@@ -7,7 +7,7 @@ import type { LayerEntry } from "#engine/layer";
 /** One thing in a tree; `data` only for files. */
 export interface SourceNode extends Omit<LayerEntry, "name" | "type"> {
   readonly type: Exclude<LayerEntry["type"], "hardlink">;
-  /** The same for two names of one file. */
+  /** The same for two names of one file; "" where there is one. */
   readonly identity: string;
 }
 
