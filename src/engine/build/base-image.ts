@@ -3,6 +3,7 @@ import { invalid, kindOf } from "#base";
 import type { SourceTree } from "#engine/build/source";
 import type { Image } from "#engine/image";
 import {
+  digestOf,
   familiarReference,
   formatPlatform,
   parsePlatform,
@@ -43,6 +44,12 @@ export async function resolveBase(
   const platform = asked === "" ? scope.platform : parsePlatform(asked);
   const named = "context" in base ? await scope.named(base.context) : null;
   if (named?.kind === "tree") return await fromTree(scope, named.tree, { platform, builder });
+  if (named?.kind === "result") {
+    const { config } = named;
+    scope.lease.keep({ layers: config.rootfs.diff_ids });
+    const id = digestOf(new TextEncoder().encode(JSON.stringify(config)));
+    return { state: stateOf(id, config), triggers: config.config?.OnBuild ?? [], image: null };
+  }
   const name = named?.name ?? ("image" in base ? base.image : "");
   if (name === "scratch") {
     const created = new Date((scope.epochSec ?? 0) * 1000).toISOString();

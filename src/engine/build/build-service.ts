@@ -20,6 +20,8 @@ export interface BuildRequest {
   readonly remote: string;
   /** `--build-context`: `docker-image://…`, `local:<folder of the client>`, or the URL of a git repository or archive. */
   readonly contexts: ReadonlyMap<string, string>;
+  /** What other builds have made and still hold, by what `contexts` says of them. */
+  readonly results: ReadonlyMap<string, ImageConfig>;
   /** Its path in the context. */
   readonly dockerfile: string;
   /** Whole references. */

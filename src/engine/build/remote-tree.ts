@@ -12,6 +12,7 @@ import {
   resolveCommit,
 } from "#engine/build/git";
 import { RootTree, type SourceTree } from "#engine/build/source";
+import type { ImageConfig } from "#oci";
 import { removeTree } from "#engine/snapshot";
 import { hostPlatform } from "#oci";
 import { plainArchive } from "#wire/tar";
@@ -71,6 +72,7 @@ export async function gitTree(
 /** What `--build-context` may name: an image, or files. */
 export type NamedContext =
   | { readonly kind: "image"; readonly name: string }
+  | { readonly kind: "result"; readonly config: ImageConfig }
   | { readonly kind: "tree"; readonly tree: SourceTree };
 
 /** @param own called with what is to be given back when the build ends */
@@ -80,6 +82,8 @@ export async function openNamedContext(
   own: (undo: () => void) => void,
 ): Promise<NamedContext> {
   const { signal } = request;
+  const config = request.results.get(value);
+  if (config !== undefined) return { kind: "result", config };
   if (value.startsWith("docker-image://")) {
     return { kind: "image", name: value.slice("docker-image://".length) };
   }

@@ -150,9 +150,14 @@ export async function filesFrom(builder: StageBuilder, from: string): Promise<Fr
   const { scope } = builder;
   const named = await scope.named(from);
   if (named?.kind === "tree") return { layers: null, tree: () => Promise.resolve(named.tree) };
-  const name = named?.name ?? from;
+  const result = named?.kind === "result" ? named.config.rootfs.diff_ids : null;
+  const name = named?.kind === "image" ? named.name : from;
   const index = named === null ? scope.plan.find(name) : null;
   const layersOf = async (): Promise<readonly Digest[]> => {
+    if (result !== null) {
+      scope.lease.keep({ layers: result });
+      return result;
+    }
     if (name === "scratch") return [];
     if (index !== null) return (await scope.stage(index)).layers;
     const image = await findImage(scope, name, { platform: scope.request.platform, builder });

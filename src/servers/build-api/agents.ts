@@ -69,7 +69,9 @@ export class AgentSockets implements Disposable {
   async #forward(socket: Socket, id: string): Promise<void> {
     using stream = this.#session.openAgent(id, this.#abort.signal);
     const sending = (async () => {
-      for await (const chunk of socket) await stream.send(bytesMessage(chunk as Uint8Array));
+      // Its end is that of one half: the answer comes on the other.
+      const chunks = socket.iterator({ destroyOnReturn: false });
+      for await (const chunk of chunks) await stream.send(bytesMessage(chunk as Uint8Array));
       stream.end();
     })();
     sending.catch(() => socket.destroy());

@@ -18,7 +18,7 @@ import {
   StatusSchema,
   toBinary,
 } from "#wire/grpc";
-import { digestOf } from "#oci";
+import { digestOf, type ImageConfig } from "#oci";
 
 import { decodeAttributes } from "./attributes.ts";
 import { type BuildServices, solveForSession } from "./builds.ts";
@@ -66,7 +66,7 @@ export function addBridge(router: GrpcRouter, bridge: Bridge): void {
       const { id, config } = await solve(bridge, { job, request, signal: call.signal });
       return {
         result: {
-          result: { case: "ref" as const, value: { id, def: { def: definitionOf(id) } } },
+          result: { case: "ref" as const, value: { id, def: definitionOf(id) } },
           metadata: { "containerimage.config": config },
         },
       };
@@ -110,7 +110,8 @@ async function solve(
     const session = await bridge.sessions.get(id, AbortSignal.any([signal, job.signal]));
     const { progress } = job;
     const solved = await solveForSession(bridge, {
-      options: { ...options, contexts: await inputsOf(bridge, request, options.contexts) },
+      options,
+      results: inputsOf(bridge, request, options.contexts),
       cacheTo,
       entitlements,
       session,
@@ -141,14 +142,15 @@ function checkFrontend({ frontend, frontendOpt }: FrontendRequest): void {
 }
 
 /** A graph of one source, which names a result: buildx hands it on to a build that stands on this one. */
-function definitionOf(id: string): Uint8Array[] {
+function definitionOf(id: string) {
   const source = create(OpSchema, {
     source: { identifier: RESULT_PREFIX + id },
     platform: { os: "linux", architecture: "amd64" },
   });
   const op = toBinary(OpSchema, source);
-  const last = create(OpSchema, { inputs: [{ digest: digestOf(op), index: 0n }] });
-  return [op, toBinary(OpSchema, last)];
+  const inputs = [{ digest: digestOf(op), index: 0n }];
+  const last = toBinary(OpSchema, create(OpSchema, { inputs }));
+  return { def: [op, last], metadata: { [digestOf(op)]: {}, [digestOf(last)]: {} } };
 }
 
 function resultIn({ def }: Definition): string | null {
@@ -160,19 +162,19 @@ function resultIn({ def }: Definition): string | null {
 }
 
 /** `input:name` of contexts are results of other builds that are under way. */
-async function inputsOf(
+function inputsOf(
   { jobs }: Bridge,
   { frontendInputs }: FrontendRequest,
   contexts: ReadonlyMap<string, string>,
-): Promise<Map<string, string>> {
-  const found = new Map(contexts);
-  for (const [name, value] of contexts) {
+): Map<string, ImageConfig> {
+  const found = new Map<string, ImageConfig>();
+  for (const value of contexts.values()) {
     if (!value.startsWith("input:")) continue;
     const definition = frontendInputs[value.slice("input:".length)];
     const id = definition === undefined ? null : resultIn(definition);
     const solved = id === null ? null : jobs.result(id);
     if (solved === null) throw invalid(`invalid input ${value}: no result of a build here`);
-    found.set(name, `docker-image://${await solved.keep([])}`);
+    found.set(value, solved.config);
   }
   return found;
 }

@@ -16,6 +16,10 @@ export interface BuildServices {
 
 export interface SessionBuild {
   readonly options: FrontendOptions;
+  /** The context, where it came beside the session. */
+  readonly archive?: ReadableStream<Uint8Array> | null;
+  /** Results of other builds that contexts name. */
+  readonly results?: BuildRequest["results"];
   readonly cacheTo: BuildRequest["cacheTo"];
   readonly entitlements: readonly string[];
   readonly session: Session;
@@ -34,7 +38,9 @@ export async function solveForSession(
   const signal = AbortSignal.any([build.signal, session.closed]);
   using agents = new AgentSockets(session, runFolder);
   const { folders, isDockerfileLocal, ...common } = options;
-  const uploaded = uploadOf(options.remote, session, signal);
+  const { archive = null } = build;
+  const uploaded =
+    archive === null ? uploadOf(options.remote, session, signal) : { remote: "", context: archive };
   const request: BuildRequest = {
     ...common,
     ...uploaded,
@@ -44,6 +50,7 @@ export async function solveForSession(
     squash: false,
     cacheTo: build.cacheTo,
     entitlements: build.entitlements,
+    results: build.results ?? new Map(),
     tags: [],
     secrets: { get: (id) => session.secret(id, signal) },
     agents,

@@ -9,8 +9,9 @@ import { GrpcRouter, serveGrpc } from "#wire/grpc";
 
 import { addBridge } from "./bridge.ts";
 import type { BuildServices } from "./builds.ts";
+import { buildClassic, type ClassicBuild } from "./classic.ts";
 import { addControl } from "./control.ts";
-import { failureFrom } from "./failures.ts";
+import { describedFailure, failureFrom } from "./failures.ts";
 import { Jobs } from "./jobs.ts";
 import { type SessionHead, Sessions } from "./sessions.ts";
 
@@ -25,6 +26,9 @@ export interface BuildApi {
   /** @throws EngineError before the connection is taken over */
   checkSession(head: SessionHead): void;
   openSession(socket: Socket, head: SessionHead): void;
+  /** @throws what `sayFailure` has words for. @returns what the exporters say, by BuildKit's names */
+  build(build: ClassicBuild): Promise<Readonly<Record<string, string>>>;
+  sayFailure(error: unknown): string;
 }
 
 export function openBuildApi(services: BuildApiServices): BuildApi {
@@ -37,5 +41,7 @@ export function openBuildApi(services: BuildApiServices): BuildApi {
     serve: (socket) => serveGrpc(socket, router, (error) => failureFrom(error, null)),
     checkSession: (head) => sessions.check(head),
     openSession: (socket, head) => sessions.open(socket, head),
+    build: (build) => buildClassic(bridge, build),
+    sayFailure: describedFailure,
   };
 }

@@ -5,6 +5,8 @@ import { familiarReference, parseReference } from "#oci";
 import type { BuildMessage, BuildPruneReport } from "#wire/docker";
 import { readableOf, writeChunk } from "#wire/http";
 
+import { BuildKitBuilds } from "./buildkit-build.ts";
+import type { OpenBuildKit } from "./buildkit.ts";
 import type { Call } from "./call.ts";
 import { BuildShells } from "./build-shells.ts";
 import { CacheTransfers } from "./cache-transfers.ts";
@@ -25,15 +27,22 @@ interface Beside {
 }
 
 /** @param isExperimental whether clients that ask may have what Docker calls experimental */
-export function buildRoutes(builds: BuildService, isExperimental: () => boolean): Routes {
+export function buildRoutes(
+  builds: BuildService,
+  isExperimental: () => boolean,
+  openBuildKit: OpenBuildKit,
+): Routes {
   const transfers = new CacheTransfers();
   const shells = new BuildShells();
+  const buildKitBuilds = new BuildKitBuilds(openBuildKit);
   return {
     ...transfers.routes(),
     ...shells.routes(),
+    ...buildKitBuilds.routes(),
     "POST /build": (call) => {
       // Our own client knows that the engine can: it asks for events.
       const { query } = call;
+      if (BuildKitBuilds.isMeant(call)) return buildKitBuilds.build(call);
       if (query.bool("squash") && !query.bool("events") && !isExperimental()) {
         throw invalid("squash is only supported with experimental mode");
       }

@@ -5,6 +5,7 @@ import { invalid } from "#base";
 import { upgradeOf } from "#wire/http";
 
 import type { Call } from "./call.ts";
+import type { BuildOptions } from "./decode/build.ts";
 import type { Routes } from "./routes.ts";
 
 /** What a session says of itself. */
@@ -19,6 +20,17 @@ export interface BuildKit {
   serve(socket: Socket): void;
   checkSession(head: SessionHead): void;
   openSession(socket: Socket, head: SessionHead): void;
+  /** @returns what the exporters say, by BuildKit's names */
+  build(build: {
+    readonly options: BuildOptions;
+    readonly session: string;
+    readonly archive: ReadableStream<Uint8Array> | null;
+    readonly outputs: readonly { type: string; attributes: Readonly<Record<string, string>> }[];
+    readonly signal: AbortSignal;
+    readonly onTrace: (trace: Uint8Array) => Promise<void>;
+  }): Promise<Readonly<Record<string, string>>>;
+  /** An error of it in BuildKit's words. */
+  sayFailure(error: unknown): string;
 }
 
 /** Opened when somebody asks for it: most engines live without. */

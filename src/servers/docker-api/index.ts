@@ -24,7 +24,7 @@ import { execRoutes } from "./exec.ts";
 import { imageRoutes } from "./images.ts";
 import { liveRoutes } from "./live.ts";
 import { networkRoutes, type Networks } from "./networks.ts";
-import { compileRoutes, missingRoutes } from "./routes.ts";
+import { compileRoutes } from "./routes.ts";
 import { pluginRoutes, swarmRoutes } from "./swarm.ts";
 import { type ApiLogger, type ApiServer, serve } from "./server.ts";
 import { statsRoutes } from "./stats.ts";
@@ -64,7 +64,6 @@ export function createApiServer(services: ApiServices): ApiServer {
   const listeners: Listeners = { count: 0 };
   const experimental = () => system.version().isExperimental;
   const find = compileRoutes(
-    missingRoutes(),
     swarmRoutes(),
     pluginRoutes(),
     systemRoutes(system, listeners),
@@ -85,7 +84,7 @@ export function createApiServer(services: ApiServices): ApiServer {
       builds: services.builds,
       summaries: (call, listed) => encodeList(call, { images, networks }, listed),
     }),
-    buildRoutes(services.builds, experimental),
+    buildRoutes(services.builds, experimental, services.openBuildKit),
     buildKitRoutes(services.openBuildKit),
     networkRoutes({ networks, containers, defaults }),
     volumeRoutes(services.volumes),

@@ -1,7 +1,5 @@
-/** Which handler answers which method and path, and what of Docker's API is known but not there yet. */
+/** Which handler answers which method and path. */
 import { addRoute, createRouter, findRoute } from "rou3";
-
-import { notImplemented } from "#base";
 
 import type { Call } from "./call.ts";
 
@@ -29,20 +27,4 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
     const found = findRoute(router, method, path);
     return found === undefined ? null : { handler: found.data, params: found.params ?? NO_PARAMS };
   };
-}
-
-/** By what is missing: its routes. Each answers 501 and says so. */
-const MISSING: Readonly<Record<string, readonly string[]>> = {
-  "cancelling a build by its id": ["POST /build/cancel"],
-};
-
-/** What is known and not there: refused with a sentence, never as an unknown page. */
-export function missingRoutes(): Routes {
-  const routes = Object.entries(MISSING).flatMap(([what, paths]) => {
-    const refuse = (): never => {
-      throw notImplemented(`not implemented yet: ${what}`);
-    };
-    return paths.map((route) => [route, refuse] as const);
-  });
-  return Object.fromEntries(routes);
 }

@@ -6,9 +6,9 @@ import { encodeInfo, encodeVersion, infoFor } from "./encode/system.ts";
 import type { Listeners } from "./events.ts";
 import type { Routes } from "./routes.ts";
 
-/** No BuildKit: a client that asks for it is told by `docker build` itself. */
+/** 2 is BuildKit: what Docker's engine says too. Clients without it build with the classic request all the same. */
 const PING_HEADERS = {
-  "Builder-Version": "1",
+  "Builder-Version": "2",
   Swarm: "inactive",
   "Cache-Control": "no-cache, no-store, must-revalidate",
   Pragma: "no-cache",

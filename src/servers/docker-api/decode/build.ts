@@ -26,10 +26,11 @@ const HUB_KEY = "https://index.docker.io/v1/";
 /** @throws EngineError "invalid" or "notImplemented" */
 export function decodeBuild(call: Call, caches: ClientCaches | null): BuildOptions {
   const { query } = call;
-  refuse(call);
+  if (query.text("version") !== "2") refuse(call);
   const platform = query.text("platform");
   return {
     folders: null,
+    results: new Map(),
     offer: query.text("offer"),
     remote: query.text("remote"),
     contexts: decodeContexts(query.text("contexts")),
@@ -63,11 +64,6 @@ export function decodeBuild(call: Call, caches: ClientCaches | null): BuildOptio
 }
 
 function refuse({ query }: Call): void {
-  if (query.text("version") === "2" || query.text("remote") === "client-session") {
-    throw notImplemented(
-      "not implemented yet: builds of BuildKit's client sessions: set DOCKER_BUILDKIT=0",
-    );
-  }
   for (const { Type: type } of decodeOutputs(query.text("outputs"))) {
     if (type !== "image" && type !== "docker") {
       throw notImplemented(`not implemented yet: the build output "${type}" here`);
