@@ -538,6 +538,11 @@ test("a wiped ruleset is restored by the next publication, and by verify", async
   expect(engine.service.verify()).toBe(true);
   expect(engine.service.verify()).toBe(false);
   expect(await ask("TCP:127.0.0.1:8080")).not.toBe("");
+  // The table is there still, and lets everything through.
+  for (const chain of ["forwarded", "before_all"]) {
+    nftables.apply([`flush chain inet naru_narut0 ${chain}`]);
+    expect([engine.service.verify(), engine.service.verify()]).toEqual([true, false]);
+  }
 });
 
 test("a deleted bridge is made again, and running containers are put back into it", async () => {

@@ -15,6 +15,7 @@ import {
   type BridgeRules,
   removeBridge,
   removeElements,
+  rulesOf,
   replaceTable,
   type TableFacts,
   tableName,
@@ -59,19 +60,35 @@ export class Firewall implements Disposable {
   verify(): boolean {
     const generation = rulesetGeneration();
     if (generation === this.#verified) return false;
+    const facts = this.#facts();
+    const { bridges } = facts;
+    const isThere = this.#isWhole(facts);
+    if (isThere) for (const { bridge } of bridges) ensureAccepted(this.#nftables, bridge);
+    else this.ensure();
+    // The library reads the whole ruleset, of every program on the host, to answer.
+    trimHeap();
+    // Not before: what could not be restored is tried again.
     this.#verified = generation;
+    return !isThere;
+  }
+
+  /** Whether tables are there, and the chains that every packet passes have their rules. */
+  #isWhole(facts: Omit<TableFacts, "table">): boolean {
     const tables = this.#nftables.list("list tables") as {
       table?: { family: string; name: string };
     }[];
     const has = (wanted: string) =>
       tables.some(({ table }) => table?.name === this.#table && table.family === wanted);
-    const { bridges, guarded = [] } = this.#facts();
-    const isThere = has("inet") && (guarded.length === 0 || has("bridge"));
-    if (isThere) for (const { bridge } of bridges) ensureAccepted(this.#nftables, bridge);
-    else this.ensure();
-    // The library reads the whole ruleset, of every program on the host, to answer.
-    trimHeap();
-    return !isThere;
+    if (!has("inet") || ((facts.guarded ?? []).length > 0 && !has("bridge"))) return false;
+    return Object.entries(rulesOf(facts)).every(([chain, rules]) => {
+      try {
+        const listed = this.#nftables.list(`list chain inet ${this.#table} ${chain}`);
+        return listed.filter(({ rule }) => rule !== undefined).length === rules.length;
+      } catch (thrown) {
+        if (thrown instanceof NftablesError) return false;
+        throw thrown;
+      }
+    });
   }
 
   /** A network that is recorded already. */

@@ -71,9 +71,8 @@ const SOURCE6 = "source6";
 export const tableName = (bridge: string): string =>
   bridge === "naru0" ? "naru" : `naru_${bridge.replaceAll(/[^A-Za-z0-9_]/g, "_")}`;
 
-/** One transaction that puts the whole table in place of what was there. */
-export function replaceTable(facts: TableFacts): string[] {
-  const { table } = facts;
+/** The rules of the chains that every packet passes, by chain. */
+export function rulesOf(facts: Pick<TableFacts, "guard" | "guard6">): Record<string, string[]> {
   const dnat = [
     `fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @${ONE}`,
     `fib daddr type local dnat ip to meta l4proto . th dport map @${ANY}`,
@@ -81,7 +80,7 @@ export function replaceTable(facts: TableFacts): string[] {
     `ip6 daddr != ::1 fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @${ONE6}`,
     `ip6 daddr != ::1 fib daddr type local dnat ip6 to meta l4proto . th dport map @${ANY6}`,
   ];
-  const rules = {
+  return {
     before_all: [
       'iifname != "lo" ip daddr 127.0.0.0/8 drop',
       'iifname != "lo" ip saddr 127.0.0.0/8 drop',
@@ -102,6 +101,12 @@ export function replaceTable(facts: TableFacts): string[] {
       ...guardRules("ipv6", facts.guard6 ?? null),
     ],
   };
+}
+
+/** One transaction that puts the whole table in place of what was there. */
+export function replaceTable(facts: TableFacts): string[] {
+  const { table } = facts;
+  const rules = rulesOf(facts);
   const key = "inet_proto . inet_service";
   return [
     `add table inet ${table}`,
