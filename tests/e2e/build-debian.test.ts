@@ -3,6 +3,7 @@
  * npm ci, then what the images are for. apt-get works twice in all: once for Python, once for Node.js.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, type Finished, run, startEngine } from "./engine.ts";
@@ -93,3 +94,52 @@ test(
   },
   BUILD_MS + 60_000,
 );
+
+const ASK = [
+  "use IO::Socket::UNIX;",
+  "my $agent = IO::Socket::UNIX->new(Peer => $ENV{SSH_AUTH_SOCK}) or die qq{no agent: $!};",
+  "syswrite $agent, pack('NC', 1, 11);",
+  "sysread $agent, my $answer, 65536;",
+  "print unpack('N', substr($answer, 5, 4)), ' ', join(' ', $answer =~ /key-\\w+/g), qq{\\n};",
+].join(" ");
+
+test("keys in files reach a step as an agent: for the user that the mount names, and no longer than the build", async () => {
+  const keys = join(folder, "keys");
+  mkdirSync(keys);
+  for (const [type, name] of [
+    ["ed25519", "one"],
+    ["rsa", "two"],
+  ] as const) {
+    const made = ["ssh-keygen", "-q", "-t", type, "-N", "", "-C", `key-${name}`];
+    expect((await run([...made, "-f", join(keys, name)])).code).toBe(0);
+  }
+  const context = join(folder, "ssh");
+  mkdirSync(context);
+  writeFileSync(join(context, "ask.pl"), ASK);
+  const dockerfile = [
+    "FROM debian",
+    "COPY ask.pl /",
+    "RUN --mount=type=ssh perl /ask.pl > /default",
+    "USER daemon",
+    "RUN --mount=type=ssh,id=both,uid=1,mode=0600,required perl /ask.pl > /tmp/both; ls -l $SSH_AUTH_SOCK >> /tmp/both",
+    "RUN if perl /ask.pl; then exit 1; fi",
+  ].join("\n");
+  writeFileSync(join(context, "Dockerfile"), dockerfile);
+  const one = join(keys, "one");
+  const both = `both=${one},${join(keys, "two")}`;
+  const args = ["build", "-t", "keys", "--ssh", `default=${one}`, "--ssh", both];
+  const finished = await engine.naru([...args, context]);
+  expect({ ...finished }).toMatchObject({ code: 0 });
+  const seen = await engine.ok(["run", "--rm", "keys", "cat", "/default", "/tmp/both"]);
+  expect(seen).toMatch(/^1 key-one\n2 key-one key-two\nsrw------- 1 daemon root /);
+  const agents = await run(["sh", "-c", `ls -d /tmp/naru-ssh-* 2>/dev/null | wc -l`]);
+  expect(agents.stdout.trim()).toBe("0");
+  const missing = await engine.naru(["build", "--no-cache", "--ssh", `default=${one}`, context]);
+  expect(missing.stderr).toContain("unset ssh forward key both");
+  const gone = await engine.naru(["build", "--ssh", "default=/gone/key", context]);
+  expect(gone.stderr).toContain("failed to open /gone/key: no such file or directory");
+  writeFileSync(join(keys, "bad"), "no key");
+  chmodSync(join(keys, "bad"), 0o600);
+  const bad = await engine.naru(["build", "--ssh", `default=${join(keys, "bad")}`, context]);
+  expect(bad.stderr).toContain(`failed to parse ${join(keys, "bad")}`);
+}, 120_000);

@@ -18,6 +18,7 @@ import { bytesOf, rawOf, textOf } from "#wire/tar";
 
 import type { Asked } from "./build-service.ts";
 import type { Context } from "./context.ts";
+import { relayAgent } from "./agent-relay.ts";
 import { CopyPlan } from "./copy.ts";
 import { InputDigest } from "./inputs.ts";
 import { type Inputs, questionOf, recallInputs, rememberInputs } from "./layer-inputs.ts";
@@ -325,7 +326,11 @@ export class StepMounts implements AsyncDisposable {
       return;
     }
     const target = mount.target === "" ? "/run/buildkit/ssh_agent.0" : mount.target;
-    this.#push(socket, target, false);
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    const path = this.#place();
+    const owner = { uid: mount.uid ?? 0, gid: mount.gid ?? 0, mode: mount.mode ?? 0o600 };
+    this.#cleanUp.push(await relayAgent({ path, agent: socket, ...owner }));
+    this.#push(path, target, false);
     this.environment.push(`SSH_AUTH_SOCK=${target}`);
   }
 }

@@ -141,7 +141,8 @@ export const buildFlags: readonly FlagSpec[] = [
   {
     name: "ssh",
     kind: "list",
-    usage: "SSH agent socket to expose to the build (format: default|<id>[=<socket>])",
+    usage:
+      "SSH agent socket or keys to expose to the build (format: default|<id>[=<socket>|<key>[,<key>]])",
   },
   { name: "tag", shorthand: "t", kind: "list", usage: 'Image identifier (format: "name[:tag]")' },
   { name: "target", kind: "string", usage: "Set the target build stage to build" },

@@ -1,4 +1,4 @@
-/** `--secret` and `--ssh`: what a build may see, but never keeps. */
+/** `--secret`: what a build may see, but never keeps. */
 import { readFileSync } from "node:fs";
 
 import { invalid } from "#base";
@@ -43,21 +43,4 @@ function readSecret(text: string, environment: Environment): [string, Uint8Array
     const name = path === "" ? id : path;
     throw invalid(`failed to stat ${name}: stat ${name}: no such file or directory`, { cause });
   }
-}
-
-/** `default`, `id` or `id=socket`. Keys in files are an agent's matter. */
-export function readAgents(
-  texts: readonly string[],
-  environment: Environment,
-): Map<string, string> {
-  return new Map(
-    texts.map((text) => {
-      const [id, path] = keyValue(text);
-      const socket = path === undefined || path === "" ? environment["SSH_AUTH_SOCK"] : path;
-      if (socket === undefined || socket === "") {
-        throw invalid(`invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set`);
-      }
-      return [id, socket];
-    }),
-  );
 }

@@ -15,7 +15,8 @@ import { checkOutputs, type Output, parseOutput, writeOutputs } from "../build/o
 import { plainView, rawView } from "../build/plain-view.ts";
 import { BuildFailed, BuildProgress, type BuildView, failureText } from "../build/progress.ts";
 import { buildQuery } from "../build/query.ts";
-import { readAgents, readSecrets } from "../build/secrets.ts";
+import { readSecrets } from "../build/secrets.ts";
+import { openAgents } from "../build/ssh-keys.ts";
 import { openSource, type Source } from "../build/source.ts";
 import { visitFailed } from "../build/visit.ts";
 import { credentialsFor } from "../config/credentials.ts";
@@ -89,18 +90,20 @@ interface Caches {
 async function runBuild(work: Work): Promise<{ id: string | null }> {
   const { client, session, flags, source, caches, named } = work;
   const progress = new BuildProgress();
+  using agents = await openAgents(flags.list("ssh"), session.environment);
   const upload = await contextOf(client, source);
   const messages = buildImage(client, {
     query: queryOf(work, upload.offer),
     context: upload.archive,
     auths: await authsOf(session),
     secrets: readSecrets(flags.list("secret"), session.environment),
-    agents: readAgents(flags.list("ssh"), session.environment),
+    agents: agents.sockets,
   });
   const view = viewOf(flags, progress, session);
   const interrupted = (signal: NodeJS.Signals) => {
     view.end(false);
     restoreTerminals();
+    agents[Symbol.dispose]();
     process.exit(signal === "SIGINT" ? 130 : 143);
   };
   process.on("SIGINT", interrupted);
