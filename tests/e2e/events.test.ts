@@ -254,10 +254,11 @@ test("since 0 is the beginning, and an end before its beginning is refused", asy
   expect(names(await read(`since=0&until=${now()}`))).toContain("first");
   expect(names(await read("until=0"))).toContain("first");
   const live = await engine.fetch("/events?since=0");
-  let text = "";
+  // It comes last of 56 MB: looking through all of them at each chunk took a minute and a half.
+  let tail = "";
   for await (const chunk of live.body ?? []) {
-    text += new TextDecoder().decode(chunk);
-    if (text.includes('"first"')) break;
+    tail = tail.slice(-16) + new TextDecoder().decode(chunk);
+    if (tail.includes('"first"')) break;
   }
   const backwards = await engine.fetch("/events?since=20&until=10");
   expect(backwards.status).toBe(400);

@@ -146,3 +146,46 @@ test("events older than a month go with the next ones", () => {
   bus.publish(happening("new"));
   expect(actions(bus.past(ALL))).toEqual(["new"]);
 });
+
+test("readers that come and go at any moment hear past and present without a gap, and none waits for ever", async () => {
+  const bus = openEventBus({ store: temporaryStore().store });
+  const TOTAL = 3000;
+  let published = 0;
+  /** As the API reads: subscribed first, then the past, then what is new. */
+  const read = async (breaksOffAfter: number): Promise<string[]> => {
+    const abort = new AbortController();
+    const live = bus.subscribe(abort.signal);
+    const heard: string[] = [];
+    let last = 0n;
+    for (const event of bus.past(ALL)) {
+      heard.push(event.action);
+      last = event.timeNano;
+      if (heard.length % 7 === 0) await Promise.resolve();
+    }
+    for await (const event of live) {
+      if (event.timeNano <= last) continue;
+      heard.push(event.action);
+      if (heard.length === TOTAL) break;
+      // One turn later, in the middle of whatever comes then.
+      if (heard.length === breaksOffAfter) setImmediate(() => abort.abort());
+    }
+    return heard;
+  };
+  const readers: { breaksOffAfter: number; heard: Promise<string[]> }[] = [];
+  while (published < TOTAL) {
+    const burst = 1 + ((published * 7919) % 13);
+    for (let one = 0; one < burst && published < TOTAL; one += 1) {
+      bus.publish(happening(String((published += 1))));
+    }
+    if (readers.length < 60 && published % 3 === 0) {
+      const breaksOffAfter = readers.length % 2 === 0 ? Infinity : published + burst;
+      readers.push({ breaksOffAfter, heard: read(breaksOffAfter) });
+    }
+    await (burst % 2 === 0 ? Promise.resolve() : new Promise(setImmediate));
+  }
+  for (const { breaksOffAfter, heard } of readers) {
+    const list = await heard;
+    expect(list).toEqual(Array.from(list, (_, index) => String(index + 1)));
+    if (breaksOffAfter === Infinity) expect(list.length).toBe(TOTAL);
+  }
+});
