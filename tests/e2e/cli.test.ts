@@ -1,6 +1,6 @@
 /** The naru command line: the same commands and the same output as docker's, on the same engine. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { comparable, flagSentences, prepare, stepsOf } from "./cli-compare.ts";
@@ -76,6 +76,36 @@ test("a context that one exports the other imports", async () => {
     expect((await engine.docker(["context", "inspect", copy, ...format])).stdout).toBe(
       original.stdout,
     );
+  }
+});
+
+test("a context comes from a zip as well, with its TLS files, and nothing else comes with it", async () => {
+  const script = `
+import json, sys, zipfile
+with zipfile.ZipFile(sys.argv[1], "w", zipfile.ZIP_DEFLATED) as z:
+    z.writestr("meta.json", json.dumps({"Name": "x", "Metadata": {"Description": "far"},
+      "Endpoints": {"docker": {"Host": "tcp://far.invalid:1", "SkipTLSVerify": True}}}))
+    z.writestr(zipfile.ZipInfo("tls/"), "")
+    z.writestr("tls/docker/ca.pem", "A" * 100000, zipfile.ZIP_STORED if len(sys.argv) > 2 else None)
+    if len(sys.argv) > 2: z.writestr("../evil", "x")
+`;
+  const [good, bad] = [join(engine.root, "good.zip"), join(engine.root, "bad.zip")];
+  expect((await run(["python3", "-c", script, good])).code).toBe(0);
+  expect((await run(["python3", "-c", script, bad, "more"])).code).toBe(0);
+  writeFileSync(join(engine.root, "cut.zip"), readFileSync(good).subarray(0, 400));
+  for (const file of ["good.zip", "bad.zip", "cut.zip"]) {
+    const said: unknown[] = [];
+    const kept: unknown[] = [];
+    for (const program of ["docker", "naru"] as const) {
+      const words = ["context", "import", "zipped", join(engine.root, file)];
+      said.push(comparable(await engine[program](words)));
+      kept.push(comparable(await engine[program](["context", "inspect", "zipped"])));
+      await engine[program](["context", "rm", "-f", "zipped"]);
+    }
+    expect(said[1]).toEqual(said[0]);
+    // Docker keeps half of a context that it refuses.
+    if (file === "good.zip") expect(kept[1]).toEqual(kept[0]);
+    else expect(kept[1]).toMatchObject({ code: 1 });
   }
 });
 

@@ -768,6 +768,18 @@ describe("naru top", () => {
       expect(first).toEqual(first.toSorted((a, b) => (a < b ? -1 : 1)));
       top.type("r");
       await shows(/^\^NAME/);
+      top.type("/EAG");
+      await shows(/^filter: EAG_/);
+      const found = lastFrame(top.output()).slice(2, -1);
+      expect(found.filter((line) => line !== "").map((line) => line.split(" ")[0])).toEqual([
+        "eager",
+      ]);
+      top.type("\x1b");
+      await shows(/^quiet/);
+      top.type("h");
+      await shows(/^ +q {2}esc {2}ctrl-c +quit/);
+      top.type("h");
+      await shows(/^quiet/);
       top.resize({ columns: 120, rows: 40 });
       await until(async () => Promise.resolve(lastFrame(top.output()).length === 40));
       await shows(/STATUS/);

@@ -16,6 +16,7 @@ import {
   type TlsFile,
 } from "../config/context-store.ts";
 import { DEFAULT_CONTEXT } from "../config/session.ts";
+import { isZip, zipEntries } from "../config/zip.ts";
 import { printLine, STDOUT, warn, writeAll } from "../terminal/stdio.ts";
 import { isTerminal } from "../terminal/tty.ts";
 import { ExitError, type Command } from "./command.ts";
@@ -117,12 +118,13 @@ async function readArchive(path: string): Promise<Imported> {
   const tls: Imported["tls"] = {};
   let meta: ContextMeta | undefined;
   let leftBytes = IMPORT_LIMIT_BYTES;
-  for await (const entry of readTarEntries(boundedChunks(path))) {
-    if (entry.header.type !== "file") continue;
-    const file = TLS_FILES.find((known) => entry.name === `tls/docker/${known}.pem`);
-    if (entry.name !== "meta.json" && file === undefined) continue;
-    const tooLarge = () => invalid("context archive is too large");
-    const bytes = await entry.bytes(leftBytes, tooLarge);
+  for await (const { name, bytes: read } of filesOf(await readBounded(path))) {
+    if (name !== "meta.json" && !name.startsWith("tls/")) {
+      throw invalid(`${name}: unexpected context file`);
+    }
+    const file = TLS_FILES.find((known) => name === `tls/docker/${known}.pem`);
+    if (name !== "meta.json" && file === undefined) continue;
+    const bytes = await read(leftBytes);
     leftBytes -= bytes.length;
     const text = new TextDecoder().decode(bytes);
     if (file !== undefined) tls[file] = text;
@@ -132,23 +134,36 @@ async function readArchive(path: string): Promise<Imported> {
   return { meta, tls };
 }
 
-function boundedChunks(path: string): ReadableStream<Uint8Array> {
+interface ArchivedFile {
+  readonly name: string;
+  readonly bytes: (limitBytes: number) => Promise<Uint8Array> | Uint8Array;
+}
+
+/** The files of a tar or a zip, whichever it is. */
+async function* filesOf(archive: Buffer): AsyncGenerator<ArchivedFile> {
+  if (isZip(archive)) {
+    for (const entry of zipEntries(archive)) {
+      yield { name: entry.name, bytes: (limitBytes) => entry.bytes(limitBytes, tooLarge) };
+    }
+    return;
+  }
+  for await (const entry of readTarEntries(new Blob([new Uint8Array(archive)]).stream())) {
+    if (entry.header.type !== "file") continue;
+    yield { name: entry.name, bytes: (limitBytes) => entry.bytes(limitBytes, tooLarge) };
+  }
+}
+
+const tooLarge = () => invalid("context archive is too large");
+
+async function readBounded(path: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
   let total = 0;
-  const chunks = createReadStream(path);
-  return new ReadableStream<Uint8Array>({
-    async start(controller) {
-      try {
-        for await (const chunk of chunks as AsyncIterable<Buffer>) {
-          total += chunk.length;
-          if (total > IMPORT_LIMIT_BYTES) throw invalid("context archive is too large");
-          controller.enqueue(new Uint8Array(chunk));
-        }
-        controller.close();
-      } catch (cause) {
-        controller.error(cause);
-      }
-    },
-  });
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    total += chunk.length;
+    if (total > IMPORT_LIMIT_BYTES) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 function parseMeta(text: string): ContextMeta {

@@ -4,12 +4,22 @@ import type { ApiClient } from "#clients/api-client";
 
 import { type Entry, UsageFeed } from "../live/feed.ts";
 import { type Key, parseKeys } from "../live/keys.ts";
-import { drawFrame, type LiveRow, pageOf, type Sort, SORTS, type View } from "../live/screen.ts";
+import {
+  drawFrame,
+  filtered,
+  type LiveRow,
+  pageOf,
+  type Sort,
+  SORTS,
+  type View,
+} from "../live/screen.ts";
 import { print, STDIN, STDOUT } from "../terminal/stdio.ts";
 import type { Usage } from "../live/usage.ts";
 import { isTerminal, makeRaw, windowSize } from "../terminal/tty.ts";
 
 const REDRAW_MS = 500;
+/** No name is longer. */
+const FILTER_LIMIT = 255;
 /** Of a terminal that does not know its own. */
 const USUAL_SIZE = { rows: 24, columns: 80 };
 const SORT_KEYS: Readonly<Record<string, Sort>> = {
@@ -93,7 +103,15 @@ class Window implements Disposable {
     this.#coloured = (environment["NO_COLOR"] ?? "") === "";
     const locale = environment["LC_ALL"] || environment["LC_CTYPE"] || environment["LANG"] || "";
     this.#unicode = /utf-?8/i.test(locale);
-    this.#view = { sort, reversed: false, offset: 0, paused: false };
+    this.#view = {
+      sort,
+      reversed: false,
+      offset: 0,
+      paused: false,
+      filter: "",
+      typing: false,
+      help: false,
+    };
     process.on("SIGWINCH", this.#onResize);
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, this.#onEnd);
     this.#keys = this.#readKeys();
@@ -124,7 +142,7 @@ class Window implements Disposable {
           unicode: this.#unicode,
         }),
       );
-      await this.#change();
+      await this.#news();
       if (this.#ending !== null) return this.#ending;
     }
   }
@@ -136,7 +154,7 @@ class Window implements Disposable {
   }
 
   /** Resolves at a key, a new size, or when it is time to look again. */
-  async #change(): Promise<void> {
+  async #news(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, REDRAW_MS);
     this.#wake = resolve;
@@ -159,13 +177,25 @@ class Window implements Disposable {
   }
 
   #press(key: Key): void {
+    if (this.#view.typing) return this.#type(key);
     const { rows } = windowSize(STDOUT) ?? USUAL_SIZE;
     const page = pageOf(rows);
     switch (key) {
       case "escape":
+        // Back out of what was put over the list before the list itself.
+        if (!this.#view.help && this.#view.filter === "") return this.#end("quit");
+        return this.#change({ help: false, filter: "", offset: 0 });
       case "interrupt":
       case "char:q":
         return this.#end("quit");
+      case "char:h":
+      case "char:?":
+        return this.#change({ help: !this.#view.help });
+      case "enter":
+      case "backspace":
+        return;
+      case "char:/":
+        return this.#change({ typing: true, help: false });
       case "char:a":
         return this.#end("all");
       case "left":
@@ -175,40 +205,59 @@ class Window implements Disposable {
       case "char:>":
         return this.#sortBy(1);
       case "up":
+      case "char:k":
         return this.#scroll(-1, rows);
       case "down":
+      case "char:j":
         return this.#scroll(1, rows);
       case "pageUp":
         return this.#scroll(-page, rows);
       case "pageDown":
         return this.#scroll(page, rows);
       case "home":
+      case "char:g":
         return this.#scroll(-Infinity, rows);
       case "end":
+      case "char:G":
         return this.#scroll(Infinity, rows);
       case "char:r":
-        this.#view = { ...this.#view, reversed: !this.#view.reversed };
-        return;
+        return this.#change({ reversed: !this.#view.reversed });
       case "char: ":
-        this.#view = { ...this.#view, paused: !this.#view.paused };
-        return;
+        return this.#change({ paused: !this.#view.paused });
       default: {
         const sort = SORT_KEYS[key.slice("char:".length)];
-        if (sort !== undefined) this.#view = { ...this.#view, sort, offset: 0 };
+        if (sort !== undefined) this.#change({ sort, offset: 0 });
       }
     }
+  }
+
+  #change(change: Partial<View>): void {
+    this.#view = { ...this.#view, ...change };
+  }
+
+  /** A key while the filter is being typed. */
+  #type(key: Key): void {
+    const { filter } = this.#view;
+    if (key === "interrupt") return this.#end("quit");
+    if (key === "enter") return this.#change({ typing: false });
+    if (key === "escape") return this.#change({ typing: false, filter: "", offset: 0 });
+    const next =
+      key === "backspace"
+        ? Array.from(filter).slice(0, -1).join("")
+        : filter + (key.startsWith("char:") ? key.slice("char:".length) : "");
+    if (next.length <= FILTER_LIMIT) this.#change({ filter: next, offset: 0 });
   }
 
   #sortBy(step: number): void {
     const at = SORTS.indexOf(this.#view.sort) + step + SORTS.length;
     const sort = SORTS[at % SORTS.length] ?? "cpu";
-    this.#view = { ...this.#view, sort, offset: 0 };
+    this.#change({ sort, offset: 0 });
   }
 
   #scroll(step: number, rows: number): void {
-    const last = Math.max(0, this.#rows.length - pageOf(rows));
+    const last = Math.max(0, filtered(this.#rows, this.#view).length - pageOf(rows));
     const offset = Math.min(last, Math.max(0, this.#view.offset + step));
-    this.#view = { ...this.#view, offset };
+    this.#change({ offset });
   }
 }
 
@@ -221,6 +270,7 @@ function rowOf({ container, summary, usage, previous }: Entry): LiveRow {
   };
   return {
     name: (summary?.Names[0] ?? usage?.name ?? container).replace(/^\//, ""),
+    image: summary?.Image ?? "",
     status: summary?.Status ?? "",
     runs: state === "running" || state === "paused",
     cpuPercent: previous === undefined ? 0 : (usage?.cpuPercent ?? 0),

@@ -11,6 +11,8 @@ export type Key =
   | "end"
   | "escape"
   | "interrupt"
+  | "enter"
+  | "backspace"
   /** A printable character. */
   | `char:${string}`;
 
@@ -39,6 +41,8 @@ export function parseKeys(text: string): Key[] {
       if (key !== undefined) keys.push(key);
     } else if (part === "\x1b") keys.push("escape");
     else if (part === "\x03" || part === "\x04") keys.push("interrupt");
+    else if (part === "\r" || part === "\n") keys.push("enter");
+    else if (part === "\x7f" || part === "\b") keys.push("backspace");
     else if (part >= " " && part !== "\x7f") keys.push(`char:${part}`);
   }
   return keys;

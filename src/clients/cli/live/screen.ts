@@ -2,13 +2,12 @@
  * The picture of `naru top`: containers as rows, sorted by one column, in as many columns as the terminal has room
  * for. Pure: entries and a size in, lines out, none longer than the terminal is wide.
  */
-import { humanSize } from "#base";
-
-import { binarySize } from "../output/units.ts";
+import { type Column, columnsFor, decimal, memory, percent } from "./columns.ts";
 
 /** What a container uses now; rates are bytes a second. */
 export interface LiveRow {
   readonly name: string;
+  readonly image: string;
   /** `Up 2 minutes (healthy)`. */
   readonly status: string;
   readonly runs: boolean;
@@ -33,6 +32,12 @@ export interface View {
   /** The first row shown. */
   readonly offset: number;
   readonly paused: boolean;
+  /** Only containers that have this in their name or their image's, in small or capital letters. */
+  readonly filter: string;
+  /** Whether the keys are going into the filter. */
+  readonly typing: boolean;
+  /** The list of keys instead of containers. */
+  readonly help: boolean;
 }
 
 export interface FrameRequest {
@@ -54,6 +59,12 @@ const PLAIN = "\x1b[0m";
 
 /** How many rows of containers fit. */
 export const pageOf = (rows: number): number => Math.max(1, rows - HEAD_LINES - FOOT_LINES);
+
+/** The rows that the view's filter leaves. */
+export function filtered(rows: readonly LiveRow[], { filter }: Pick<View, "filter">): LiveRow[] {
+  const wanted = filter.toLowerCase();
+  return rows.filter(({ name, image }) => `${name}\n${image}`.toLowerCase().includes(wanted));
+}
 
 /** The rows as the view orders them: most first, names from A. */
 export function sorted(rows: readonly LiveRow[], { sort, reversed }: View): LiveRow[] {
@@ -82,109 +93,19 @@ function weightOf(row: LiveRow, sort: Exclude<Sort, "name">): number {
 
 /** The whole picture: exactly as many lines as the terminal has rows. */
 export function drawFrame(request: FrameRequest): string[] {
-  const { rows, view, size } = request;
-  const columns = columnsFor(size.columns);
+  const { view, size } = request;
+  const rows = filtered(request.rows, view);
+  const columns = columnsFor(size.columns, rows);
   const page = pageOf(size.rows);
   const shown = sorted(rows, view).slice(view.offset, view.offset + page);
-  const lines = [
-    summaryLine(request),
-    titleLine(columns, request),
-    ...shown.map((row) => rowLine(row, columns, request)),
-  ];
+  const body = view.help
+    ? HELP.slice(0, page + 1).map((line) => padded(line, size.columns).trimEnd())
+    : [titleLine(columns, request), ...shown.map((row) => rowLine(row, columns, request))];
+  const lines = [summaryLine(request), ...body];
   while (lines.length < size.rows - FOOT_LINES) lines.push("");
-  lines.push(footLine(request));
+  lines.push(footLine(request, rows.length));
   return lines.slice(0, size.rows);
 }
-
-interface Column {
-  readonly title: string;
-  readonly width: number;
-  readonly sort: Sort | null;
-  readonly left?: true;
-  readonly cell: (row: LiveRow) => string;
-  /** Drawn as a bar of this share of a hundred. */
-  readonly bar?: (row: LiveRow) => number;
-}
-
-const decimal = (bytes: number): string => humanSize(Math.round(bytes), 3);
-
-/** Columns by how much they are missed when there is no room, the last ones first to go. */
-function columnsFor(width: number): Column[] {
-  const wide = width >= 100;
-  const bar = wide ? 8 : 5;
-  const most: (Column & { readonly order: number })[] = [
-    {
-      order: 1,
-      title: "CPU%",
-      width: 7,
-      sort: "cpu",
-      cell: ({ cpuPercent }) => percent(cpuPercent),
-    },
-    {
-      order: 3,
-      title: "MEM",
-      width: 8,
-      sort: "memory",
-      cell: ({ memoryBytes }) => memory(memoryBytes),
-    },
-    { order: 5, title: "RX/s", width: 7, sort: "network", cell: ({ rxRate }) => decimal(rxRate) },
-    { order: 6, title: "TX/s", width: 7, sort: null, cell: ({ txRate }) => decimal(txRate) },
-    {
-      order: 7,
-      title: "READ/s",
-      width: 7,
-      sort: "disk",
-      cell: ({ readRate }) => decimal(readRate),
-    },
-    {
-      order: 8,
-      title: "WRITE/s",
-      width: 7,
-      sort: null,
-      cell: ({ writeRate }) => decimal(writeRate),
-    },
-    { order: 9, title: "PIDS", width: 5, sort: "pids", cell: ({ pids }) => String(pids) },
-    {
-      order: 2,
-      title: "",
-      width: bar,
-      sort: null,
-      cell: () => "",
-      bar: ({ cpuPercent }) => cpuPercent,
-    },
-    {
-      order: 4,
-      title: "",
-      width: bar,
-      sort: null,
-      cell: () => "",
-      bar: ({ memoryPercent }) => memoryPercent,
-    },
-    { order: 10, title: "STATUS", width: 26, sort: null, left: true, cell: ({ status }) => status },
-  ];
-  const nameLeast = wide ? 16 : 8;
-  const taken: typeof most = [];
-  let room = width - nameLeast;
-  for (const column of most) {
-    if (column.width + 1 > room) continue;
-    room -= column.width + 1;
-    taken.push(column);
-  }
-  const name: Column = {
-    title: "NAME",
-    width: Math.max(1, Math.min(width, nameLeast + room)),
-    sort: "name",
-    left: true,
-    cell: ({ name: text }) => text,
-  };
-  return [name, ...taken.toSorted((a, b) => a.order - b.order)];
-}
-
-const percent = (value: number): string => `${value.toFixed(1)}%`;
-const memory = (bytes: number): string =>
-  binarySize(bytes).replace(/^(\d+)\.\d*(?=[KMGTP])/, (text, whole: string) =>
-    whole.length >= 3 ? whole : text.slice(0, 4),
-  );
 
 function titleLine(columns: readonly Column[], { view, coloured, size }: FrameRequest): string {
   const cells = columns.map((column) => {
@@ -208,11 +129,14 @@ function rowLine(row: LiveRow, columns: readonly Column[], request: FrameRequest
   return row.runs || !request.coloured ? line : `${DIM}${line}${PLAIN}`;
 }
 
+const safe = (text: string): string =>
+  // oxlint-disable-next-line no-control-regex -- that is what is taken out
+  text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "?");
+
 /** A text in its column: cut where it is too long. Nothing that a terminal would obey gets through. */
 function fit(text: string, { width, left }: Pick<Column, "width" | "left">): string {
-  // oxlint-disable-next-line no-control-regex -- that is what is taken out
-  const safe = text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "?");
-  const cut = Bun.stringWidth(safe) > width ? Bun.sliceAnsi(safe, 0, width) : safe;
+  const whole = safe(text);
+  const cut = Bun.stringWidth(whole) > width ? Bun.sliceAnsi(whole, 0, width) : whole;
   const space = " ".repeat(Math.max(0, width - Bun.stringWidth(cut)));
   return left === true ? `${cut}${space}` : `${space}${cut}`;
 }
@@ -235,26 +159,46 @@ const sum = (rows: readonly LiveRow[], of: (row: LiveRow) => number): number =>
 function summaryLine({ rows, view, size, coloured }: FrameRequest): string {
   const running = rows.filter(({ runs }) => runs).length;
   const parts = [
+    ...(view.paused ? ["PAUSED"] : []),
     `naru top: ${running} running${rows.length > running ? ` of ${rows.length}` : ""}`,
+    ...(view.filter === "" || view.typing ? [] : [`filter: ${safe(view.filter)}`]),
     `CPU ${percent(sum(rows, (row) => row.cpuPercent))}`,
     `memory ${memory(sum(rows, (row) => row.memoryBytes))}`,
     `net ${decimal(sum(rows, (row) => row.rxRate + row.txRate))}/s`,
     `disk ${decimal(sum(rows, (row) => row.readRate + row.writeRate))}/s`,
-    ...(view.paused ? ["PAUSED"] : []),
   ];
   const line = padded(parts.join("  "), size.columns);
   return coloured ? `${BOLD}${line}${PLAIN}` : line;
 }
 
-function footLine({ rows, view, size, coloured, unicode }: FrameRequest): string {
-  const [sides, ends] = unicode ? ["←→", "↑↓"] : ["left/right", "up/down"];
+/** What a person needs first stands first: a narrow terminal cuts the rest. */
+function footLine({ view, size, coloured, unicode }: FrameRequest, count: number): string {
   const page = pageOf(size.rows);
-  const last = Math.min(rows.length, view.offset + page);
-  const where = rows.length > page ? `  ${view.offset + 1}-${last} of ${rows.length}` : "";
-  const line = `q quit  ${sides} sort  r reverse  ${ends} scroll  a all  space pause${where}`;
-  const cut = padded(line, size.columns).trimEnd();
-  return coloured ? `${DIM}${cut}${PLAIN}` : cut;
+  const last = Math.min(count, view.offset + page);
+  const where = count > page && !view.help ? [`${view.offset + 1}-${last} of ${count}`] : [];
+  const [sides, ends] = unicode ? ["←→", "↑↓"] : ["left/right", "up/down"];
+  const keys = [`q quit`, `h help`, `/ filter`, `${sides} sort`, `${ends} scroll`, "r reverse"];
+  const parts = view.typing
+    ? [`filter: ${view.filter}_`, "enter keep", "esc clear"]
+    : [...where, ...keys, "a all", "space pause"];
+  const cut = padded(parts.join("  "), size.columns).trimEnd();
+  return coloured && !view.typing ? `${DIM}${cut}${PLAIN}` : cut;
 }
+
+const HELP: readonly string[] = [
+  "",
+  "  c m n d p           sort by CPU, memory, network, disk, processes",
+  "  left right  < >     sort by the column before, after",
+  "  r                   the other way round",
+  "  /                   show only names and images with a text in them; esc: all again",
+  "  up down  k j        scroll by one",
+  "  page up, page down  scroll by a screen",
+  "  home end  g G       first, last",
+  "  a                   also those that do not run, and back",
+  "  space               hold still, and go on",
+  "  h ?                 these keys, and back",
+  "  q  esc  ctrl-c      quit",
+];
 
 /** Exactly as wide as asked, colours not counted. */
 function padded(line: string, width: number): string {
