@@ -69,6 +69,7 @@ export class ApiClient {
   readonly #idle: { wire: Wire; since: number }[] = [];
   #version: string;
   #asked = false;
+  #ahead: Promise<Wire> | null = null;
 
   constructor(options: ClientOptions) {
     this.endpoint = options.endpoint;
@@ -118,11 +119,20 @@ export class ApiClient {
     await (await this.request(request)).text(JSON_LIMIT_BYTES);
   }
 
+  /** Opens the connection of the `hijack` that will come, while another request is under way. */
+  expectHijack(): void {
+    this.#ahead ??= openWire(this.endpoint);
+    // The hijack hears of a failure.
+    this.#ahead.catch(() => undefined);
+  }
+
   /** Sends a request that turns its connection into a raw stream (attach, exec start). */
   async hijack(request: ApiRequest): Promise<Hijacked> {
     for (;;) {
       const version = this.#version;
-      const wire = await openWire(this.endpoint);
+      const ahead = this.#ahead;
+      this.#ahead = null;
+      const wire = await (ahead ?? openWire(this.endpoint));
       const stop = closeOnAbort(wire, request.signal);
       await wire.write(
         this.#headOf(request, { Connection: "Upgrade", Upgrade: "tcp" }, request.json ?? {}),

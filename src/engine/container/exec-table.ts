@@ -49,10 +49,10 @@ export class ExecTable {
     if (exec.state.status === "exited") this.#forgetOldest(exec.containerId);
   }
 
-  /** Written when this returns: for good, but a probe's only for the next daemon, which ends it. */
+  /** Written when this returns, for the next daemon: a power cut ends the exec itself, and its container. */
   write(exec: ExecInstance): void {
     this.put(exec);
-    this.#store.transact(() => null, exec.isProbe === true ? "process" : "machine");
+    this.#store.transact(() => null, "process");
   }
 
   /** Nobody will ask for it again. */

@@ -88,14 +88,16 @@ export async function startExec(
   context.startingExecs.set(execId, settled.promise);
   try {
     start.onAccepted?.();
-    writeOrWarn(context, exec);
-    const attached = start.detach
+    // The supervisor makes room for the streams while the record is written.
+    const attaching = start.detach
       ? null
-      : await attachProcess(context, key, {
+      : attachProcess(context, key, {
           stdin: request.attachStdin,
           stdout: request.attachStdout,
           stderr: request.attachStderr,
         });
+    writeOrWarn(context, exec);
+    const attached = await attaching;
     try {
       await runExec(context, record, exec, start);
     } catch (cause) {

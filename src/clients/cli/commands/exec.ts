@@ -72,7 +72,9 @@ export const exec: Command = {
     if (!flags.bool("detach") && config.AttachStdin && config.Tty && !isTerminal(STDIN)) {
       throw new ExitError(1, "the input device is not a TTY");
     }
-    const { Id: id } = await createExec(client, container, config);
+    const created = createExec(client, container, config);
+    if (!flags.bool("detach")) setImmediate(() => client.expectHijack());
+    const { Id: id } = await created;
     if (id === "") throw invalid("exec ID empty");
     const tty = config.Tty === true;
     if (flags.bool("detach")) {

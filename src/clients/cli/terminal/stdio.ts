@@ -5,14 +5,18 @@
 import { dlopen, FFIType, read as memory } from "bun:ffi";
 
 const { i32, u64, i64_fast } = FFIType;
-const { symbols: libc } = dlopen("libc.so.6", {
-  write: { args: [i32, FFIType.ptr, u64], returns: i64_fast },
-  read: { args: [i32, FFIType.ptr, u64], returns: i64_fast },
-  open: { args: [FFIType.ptr, i32, i32], returns: i32 },
-  close: { args: [i32], returns: i32 },
-  poll: { args: [FFIType.ptr, u64, i32], returns: i32 },
-  __errno_location: { args: [], returns: FFIType.ptr },
-});
+const openLibc = () =>
+  dlopen("libc.so.6", {
+    write: { args: [i32, FFIType.ptr, u64], returns: i64_fast },
+    read: { args: [i32, FFIType.ptr, u64], returns: i64_fast },
+    open: { args: [FFIType.ptr, i32, i32], returns: i32 },
+    close: { args: [i32], returns: i32 },
+    poll: { args: [FFIType.ptr, u64, i32], returns: i32 },
+    __errno_location: { args: [], returns: FFIType.ptr },
+  }).symbols;
+let opened: ReturnType<typeof openLibc> | undefined;
+/** Opened at its first use: a command that prints nothing never does. */
+const libc = () => (opened ??= openLibc());
 
 const EINTR = 4;
 const EAGAIN = 11;
@@ -30,10 +34,8 @@ export class BrokenPipe extends Error {}
 
 const encoder = new TextEncoder();
 
-const { __errno_location: errnoLocation } = libc;
-
 const errno = (): number => {
-  const location = errnoLocation();
+  const location = libc().__errno_location();
   return location === null ? 0 : memory.i32(location, 0);
 };
 
@@ -41,7 +43,7 @@ const errno = (): number => {
 export function writeAll(fd: number, data: string | Uint8Array): void {
   let rest = typeof data === "string" ? encoder.encode(data) : data;
   while (rest.length > 0) {
-    const written = Number(libc.write(fd, rest, rest.length));
+    const written = Number(libc().write(fd, rest, rest.length));
     if (written >= 0) {
       rest = rest.subarray(written);
       continue;
@@ -64,7 +66,7 @@ function waitFor(fd: number, events: number): void {
   const request = new Int32Array(2);
   request[0] = fd;
   request[1] = events; // the upper half is what poll answers
-  libc.poll(request, 1, -1);
+  libc().poll(request, 1, -1);
 }
 
 const READ_BYTES = 64 * 1024;
@@ -72,14 +74,14 @@ const READ_BYTES = 64 * 1024;
 /** A small file as text, undefined when it cannot be read. For files of the user's own, read whole. */
 export function readTextFile(path: string): string | undefined {
   if (path.includes("\0")) return undefined;
-  const fd = libc.open(encoder.encode(`${path}\0`), O_CLOEXEC, 0);
+  const fd = libc().open(encoder.encode(`${path}\0`), O_CLOEXEC, 0);
   if (fd < 0) return undefined;
   try {
     return new TextDecoder().decode(readToEnd(fd));
   } catch {
     return undefined; // a folder, or gone meanwhile
   } finally {
-    libc.close(fd);
+    libc().close(fd);
   }
 }
 
@@ -97,7 +99,7 @@ export function readToEnd(fd: number): Uint8Array {
 /** Reads once, blocking; 0 is the end. */
 export function readSome(fd: number, target: Uint8Array): number {
   for (;;) {
-    const length = Number(libc.read(fd, target, target.length));
+    const length = Number(libc().read(fd, target, target.length));
     if (length >= 0) return length;
     const error = errno();
     if (error === EAGAIN) waitFor(fd, POLLIN);

@@ -5,9 +5,12 @@
 import { dlopen, FFIType } from "bun:ffi";
 
 const { i32, u64 } = FFIType;
-const { symbols: libc } = dlopen("libc.so.6", {
-  ioctl: { args: [i32, u64, FFIType.ptr], returns: i32 },
-});
+const open = () =>
+  dlopen("libc.so.6", { ioctl: { args: [i32, u64, FFIType.ptr], returns: i32 } }).symbols;
+let opened: ReturnType<typeof open> | undefined;
+/** Opened at its first call: most commands never ask. */
+const ioctl = (fd: number, request: number, memory: Uint8Array | Uint16Array): number =>
+  (opened ??= open()).ioctl(fd, request, memory);
 
 const TCGETS = 0x5401;
 const TCSETS = 0x5402;
@@ -42,7 +45,7 @@ const IEXTEN = 0o100000;
 
 /** True when the descriptor is a terminal. */
 export const isTerminal = (fd: number): boolean =>
-  libc.ioctl(fd, TCGETS, new Uint8Array(TERMIOS_BYTES)) === 0;
+  ioctl(fd, TCGETS, new Uint8Array(TERMIOS_BYTES)) === 0;
 
 export interface WindowSize {
   readonly rows: number;
@@ -52,7 +55,7 @@ export interface WindowSize {
 /** The terminal's size, undefined when the descriptor is none or does not know. */
 export function windowSize(fd: number): WindowSize | undefined {
   const size = new Uint16Array(4);
-  if (libc.ioctl(fd, TIOCGWINSZ, size) !== 0) return undefined;
+  if (ioctl(fd, TIOCGWINSZ, size) !== 0) return undefined;
   const [rows = 0, columns = 0] = size;
   return rows === 0 && columns === 0 ? undefined : { rows, columns };
 }
@@ -95,14 +98,14 @@ function change(
   edit: (flags: Uint32Array, control: Uint8Array) => void,
 ): RestoredTerminal {
   const before = new ArrayBuffer(TERMIOS_BYTES);
-  if (libc.ioctl(fd, TCGETS, new Uint8Array(before)) !== 0) {
+  if (ioctl(fd, TCGETS, new Uint8Array(before)) !== 0) {
     return { restore: () => undefined, [Symbol.dispose]: () => undefined };
   }
   const after = before.slice(0);
   edit(new Uint32Array(after, 0, 4), new Uint8Array(after, CC_OFFSET));
-  libc.ioctl(fd, TCSETS, new Uint8Array(after));
+  ioctl(fd, TCSETS, new Uint8Array(after));
   const restore = () => {
-    if (restorers.delete(restore)) libc.ioctl(fd, TCSETS, new Uint8Array(before));
+    if (restorers.delete(restore)) ioctl(fd, TCSETS, new Uint8Array(before));
   };
   restorers.add(restore);
   return { restore, [Symbol.dispose]: restore };
