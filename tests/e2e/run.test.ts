@@ -1,6 +1,7 @@
 /** `docker run` as a user knows it: the program's surroundings, limits and exit codes. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
@@ -438,6 +439,8 @@ describe("files", () => {
 
 describe("limits", () => {
   const cgroupFile = (file: string) => `cat /sys/fs/cgroup/${file}`;
+  const unified = existsSync("/sys/fs/cgroup/cgroup.controllers");
+  const last = String(availableParallelism() - 1);
 
   test("a memory limit bites and is told as OOM", async () => {
     const single = await engine.docker([
@@ -460,11 +463,15 @@ describe("limits", () => {
   });
 
   test("the numbers stand in the container's own cgroup", async () => {
-    expect(await sh(cgroupFile("memory/memory.limit_in_bytes"), "-m", "64m")).toBe("67108864");
-    expect(await sh(cgroupFile("cpu/cpu.shares"), "--cpu-shares", "512")).toBe("512");
-    expect(await sh(cgroupFile("cpu/cpu.cfs_quota_us"), "--cpus", "0.5")).toBe("50000");
-    expect(await sh(cgroupFile("cpuset/cpuset.cpus"), "--cpuset-cpus", "1")).toBe("1");
-    expect(await sh(cgroupFile("pids/pids.max"), "--pids-limit", "77")).toBe("77");
+    for (const [flags, [v1, v2], value] of [
+      ["-m 64m", ["memory/memory.limit_in_bytes", "memory.max"], "67108864"],
+      ["--cpu-shares 512", ["cpu/cpu.shares", "cpu.weight"], unified ? "20" : "512"],
+      ["--cpus 0.5", ["cpu/cpu.cfs_quota_us", "cpu.max"], unified ? "50000 100000" : "50000"],
+      [`--cpuset-cpus ${last}`, ["cpuset/cpuset.cpus", "cpuset.cpus"], last],
+      ["--pids-limit 77", ["pids/pids.max", "pids.max"], "77"],
+    ] as const) {
+      expect(await sh(cgroupFile(unified ? v2 : v1), ...flags.split(" "))).toBe(value);
+    }
   });
 
   test("a limit on processes stops a fork bomb", async () => {

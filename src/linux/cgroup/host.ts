@@ -232,9 +232,12 @@ export function updateResources({ folders }: Cgroup, resources: CgroupResources)
 
 const v1NameOf = (controller: string): string => (controller === "io" ? "blkio" : controller);
 
-function writeLimit(folder: string, { file, value, optional }: ControlWrite): void {
+function writeLimit(folder: string, { file, value, optional, otherwise }: ControlWrite): void {
   const path = `${folder}/${file}`;
   if (optional && readControl(path) === null) return;
+  if (otherwise !== undefined && readControl(path) === null) {
+    return writeControl(`${folder}/${otherwise.file}`, otherwise.value);
+  }
   writeControl(path, value);
 }
 

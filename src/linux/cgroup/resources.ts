@@ -62,6 +62,8 @@ export interface ControlWrite {
   readonly file: string;
   readonly value: string;
   readonly optional?: boolean;
+  /** What is written where the host lacks the file. */
+  readonly otherwise?: { readonly file: string; readonly value: string };
 }
 
 const set = (
@@ -164,9 +166,13 @@ export function v2Writes(resources: CgroupResources): ControlWrite[] {
     ...set("cpuset", "cpuset.cpus", cpu?.cpus),
     ...set("cpuset", "cpuset.mems", cpu?.mems),
     ...set("pids", "pids.max", pidsLimit(pids?.limit)),
-    ...set("io", "io.weight", blockIO?.weight ? ioWeightOf(blockIO.weight) : undefined),
+    // BFQ, a module, counts as Docker does; io.weight is for the kernel's cost model.
+    ...set("io", "io.bfq.weight", blockIO?.weight || undefined).map((write) => ({
+      ...write,
+      otherwise: { file: "io.weight", value: `${ioWeightOf(blockIO?.weight ?? 0)}` },
+    })),
     ...(blockIO?.weightDevice ?? []).flatMap(({ major, minor, weight }) =>
-      set("io", "io.bfq.weight", `${major}:${minor} ${ioWeightOf(weight)}`),
+      set("io", "io.bfq.weight", `${major}:${minor} ${weight}`),
     ),
     ...ioMax("rbps", blockIO?.throttleReadBpsDevice),
     ...ioMax("wbps", blockIO?.throttleWriteBpsDevice),

@@ -1,7 +1,7 @@
 /** One link of a container, step by step: made, prepared, configured inside, raised outside. */
 import { closeSync, openSync, writeSync } from "node:fs";
 
-import { type Netlink, NetlinkError } from "#linux/netlink";
+import { type Netlink, NetlinkError, openNetlink } from "#linux/netlink";
 
 import type { BridgeEndpoint } from "../endpoint.ts";
 import { limitInside, limitOutside } from "./limits.ts";
@@ -13,10 +13,11 @@ const LINK_LOCAL_PREFIX = { ipv4: 16, ipv6: 64 } as const;
 
 /** Makes it straight into the container's namespace `fd`. */
 export function createLink(outside: Netlink, fd: number, endpoint: BridgeEndpoint): void {
-  const { device, bridge, containerLink, macAddress, mtu } = endpoint;
+  const { device, bridge, hostLink, macAddress, mtu } = endpoint;
   if (!device) return createVeth(outside, fd, endpoint);
   const size = mtu === DEFAULT_MTU ? {} : { mtu };
-  const common = { name: containerLink, parent: bridge, ...size, namespace: { fd } };
+  // Kernels before 6.13 refuse a name that some link of the host's namespace has, such as eth0: it is renamed inside.
+  const common = { name: hostLink, parent: bridge, ...size, namespace: { fd } };
   // A link of the kind ipvlan has its parent's hardware address.
   if (device.kind === "ipvlan") outside.addLink({ ...common, ...device });
   else outside.addLink({ ...common, ...device, macAddress });
@@ -45,7 +46,12 @@ function createVeth(outside: Netlink, fd: number, endpoint: BridgeEndpoint): voi
 }
 
 /** With this thread in the container's namespace, before the link is up. */
-export function prepareLink({ containerLink: link, ipv6, sysctls = [] }: BridgeEndpoint): void {
+export function prepareLink(endpoint: BridgeEndpoint): void {
+  const { containerLink: link, hostLink, device, ipv6, sysctls = [] } = endpoint;
+  if (device) {
+    using inside = openNetlink();
+    inside.setLink(hostLink, { name: link });
+  }
   // Afterwards it would have joined multicast groups and begun to look for routers.
   if (ipv6 === undefined) writeSetting(`ipv6/conf/${link}/disable_ipv6`, "1");
   else {
