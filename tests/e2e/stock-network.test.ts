@@ -69,7 +69,10 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
     const flags = ["-d", "ipvlan", "-o", "ipvlan_mode=l3", "-o", `parent=${parent}`];
     await engine.ok(["network", "create", ...flags, "--subnet", "10.90.0.0/24", "routed"]);
     await engine.ok(["run", "-d", "--name", "r1", "--network", "routed", ...SLEEP]);
-    await succeed(`ip -n ${neighbour} route add 10.90.0.0/24 dev lan0`);
+    await succeed(
+      `ip addr add 10.79.0.1/24 dev ${parent}`,
+      `ip -n ${neighbour} route add 10.90.0.0/24 via 10.79.0.1`,
+    );
     expect(await pings("r1", "10.79.0.9")).toBe(true);
     await engine.ok(["rm", "-f", "r1"]);
     await engine.ok(["network", "rm", "routed"]);
@@ -99,7 +102,9 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
       expect(await pings("a3", "10.91.0.5")).toBe(true);
       await engine.ok(["rm", "-f", "a1", "a2", "a3"]);
       await engine.ok(["network", "rm", "alone"]);
-      expect((await run(["ip", "-o", "link", "show", "type", "dummy"])).stdout).toBe("");
+      // The module brings a dummy0 of its own.
+      const dummies = await run(["ip", "-o", "link", "show", "type", "dummy"]);
+      expect(dummies.stdout).not.toContain("narut");
     });
   }
 
@@ -129,7 +134,7 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
         "-c",
         script,
       ]);
-      expect(output).toMatch(/^from the server\n127\.0\.0\.1:\/ \/data nfs4 /);
+      expect(output).toMatch(/^from the server\n:\/ \/data nfs4 rw,.*addr=127\.0\.0\.1/);
       expect(readFileSync(`${exported}/answer`, "utf8")).toBe("written\n");
       expect(readFileSync("/proc/mounts", "utf8")).not.toContain(" nfs4 ");
       const mount = `type=volume,dst=/d,volume-driver=local,volume-opt=type=nfs,volume-opt=device=:/,"volume-opt=o=addr=localhost,ro"`;

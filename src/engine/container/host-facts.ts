@@ -58,6 +58,7 @@ export function readHostFacts(host: {
 }): HostFacts {
   const { abilities, capabilities, apparmor, cgroupUnified } = host;
   const cpusetCpus = readLine("/sys/devices/system/cpu/online", "0");
+  let isForwarding = false;
   return {
     cpus: parseNumberList(cpusetCpus)?.size ?? 1,
     cpusetCpus,
@@ -77,7 +78,11 @@ export function readHostFacts(host: {
     blkioThrottle: abilities.blkioThrottle,
     cpuRealtime: abilities.cpuRealtime,
     cgroupUnified,
-    ipv4Forwarding: readLine("/proc/sys/net/ipv4/ip_forward", "1") === "1",
+    get ipv4Forwarding() {
+      // Off on most machines until the engine's own networks turn it on, which is after this.
+      isForwarding ||= readLine("/proc/sys/net/ipv4/ip_forward", "1") === "1";
+      return isForwarding;
+    },
     hostname: hostname(),
     capabilities,
     apparmor,

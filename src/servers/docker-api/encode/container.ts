@@ -35,7 +35,7 @@ export function encodeInspect(
     Platform: "linux",
     MountLabel: "",
     ProcessLabel: "",
-    AppArmorProfile: appArmorOf(container.host.securityOptions),
+    AppArmorProfile: appArmorOf(container, context.defaults),
     ExecIDs: container.execIds.length === 0 ? null : [...container.execIds],
     HostConfig: {
       ...encodeHostConfig(container.host, context.defaults),
@@ -50,10 +50,12 @@ export function encodeInspect(
   };
 }
 
-/** The profile that was asked for: this engine has none of its own. */
-function appArmorOf(options: readonly string[]): string {
-  const asked = options.find((option) => /^apparmor[=:]/.test(option));
-  return asked?.slice("apparmor=".length) ?? "";
+/** The profile that was asked for; what it runs under by default is known from its first start on. */
+function appArmorOf({ host, state }: Container, { apparmor }: HostDefaults): string {
+  const asked = host.securityOptions.find((option) => /^apparmor[=:]/.test(option));
+  if (asked !== undefined) return asked.slice("apparmor=".length);
+  if (apparmor !== true || state.status === "created") return "";
+  return host.privileged ? "unconfined" : "docker-default";
 }
 
 export const encodeMountPoint = (mount: ContainerMount): MountPoint => ({

@@ -16,6 +16,8 @@ export interface HostDefaults {
   /** Docker's words for a container that names no IPC or cgroup namespace; read at each create. */
   readonly ipcMode?: string;
   readonly cgroupnsMode?: "host" | "private";
+  /** Whether the host has AppArmor. */
+  readonly apparmor?: boolean;
   /** Options of networks that do not say them, by driver. */
   readonly networkOptions?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
