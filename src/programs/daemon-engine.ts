@@ -134,21 +134,18 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     return closeAll({ containers, network, supervisor, files, events, store });
   };
   const rooms = { containers, images, builds, network, volumes, system, events, close };
-  return {
-    ...rooms,
-    ...reloadable(live, { defaults, facts: host.facts, events, engineId: system.id }),
-  };
+  return { ...rooms, ...reloadable(live, { defaults, events, engineId: system.id }) };
 }
 
 /** What the engine hands out that follows its options through every reload. */
 function reloadable(
   live: LiveOptions,
-  around: { defaults: RuntimeDefaults; facts: HostFacts; events: EventBus; engineId: string },
+  around: { defaults: RuntimeDefaults; events: EventBus; engineId: string },
 ): Pick<Engine, "login" | "inspectRemote" | "defaults" | "currentOptions" | "reload"> {
   return {
     login: (request) => live.registry.login(request),
     inspectRemote: live.inspectRemote,
-    defaults: hostDefaultsOf(around.defaults, live, around.facts),
+    defaults: hostDefaultsOf(around.defaults, live),
     currentOptions: () => live.options,
     reload: (next) => {
       const attributes = { ...live.reload(next), name: hostname() };
@@ -247,12 +244,8 @@ function specDefaultsOf({ seccompProfile }: DaemonOptions): RuntimeDefaults {
 }
 
 /** What inspect shows of a container that did not say; modes as the last reload left them. */
-const hostDefaultsOf = (
-  defaults: RuntimeDefaults,
-  live: LiveOptions,
-  { apparmor }: HostFacts,
-): HostDefaults => ({
-  apparmor,
+const hostDefaultsOf = (defaults: RuntimeDefaults, live: LiveOptions): HostDefaults => ({
+  apparmor: apparmorEnabled(),
   maskedPaths: defaults.maskedPaths,
   readonlyPaths: defaults.readonlyPaths,
   get networkOptions() {

@@ -57,9 +57,10 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
     expect(await shell(flags.split(" "), "cat /sys/fs/cgroup/io.max")).toBe(
       "254:0 rbps=1048576 wbps=2097152 riops=100 wiops=200",
     );
+    const weights = ["run", "--rm", "--blkio-weight", "500"];
     const weighed = await engine.docker([
-      ...["run", "--rm", "--blkio-weight", "500", "busybox", "cat", "/sys/fs/cgroup/io.weight"],
-      "/sys/fs/cgroup/io.bfq.weight",
+      ...weights,
+      ...["busybox", "cat", "/sys/fs/cgroup/io.weight", "/sys/fs/cgroup/io.bfq.weight"],
     ]);
     expect(`${weighed.stdout}${weighed.stderr}`).toMatch(/default (4950|500)\n/);
   });
