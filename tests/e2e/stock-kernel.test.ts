@@ -60,7 +60,10 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
     const weights = ["run", "--rm", "--blkio-weight", "500"];
     const weighed = await engine.docker([
       ...weights,
-      ...["busybox", "cat", "/sys/fs/cgroup/io.weight", "/sys/fs/cgroup/io.bfq.weight"],
+      "busybox",
+      "cat",
+      "/sys/fs/cgroup/io.weight",
+      "/sys/fs/cgroup/io.bfq.weight",
     ]);
     expect(`${weighed.stdout}${weighed.stderr}`).toMatch(/default (4950|500)\n/);
   });
@@ -111,7 +114,13 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
     expect(await shell(["--device", "/dev/vda:/dev/own:r"], "head -c1 /dev/own | wc -c")).toBe("1");
     const writes = ["--device", "/dev/vda:/dev/own:r"];
     const refused = await engine.docker([
-      ...["run", "--rm", ...writes, "busybox", "sh", "-c", ": >>/dev/own"],
+      "run",
+      "--rm",
+      ...writes,
+      "busybox",
+      "sh",
+      "-c",
+      ": >>/dev/own",
     ]);
     expect(refused.stderr).toContain("Operation not permitted");
     const rule = ["--device-cgroup-rule", "b 254:* rmw"];
@@ -132,7 +141,12 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
     );
     await engine.ok(["rm", "-f", "armed"]);
     const missing = await engine.docker([
-      ...["run", "--rm", "--security-opt", "apparmor=naru-none", "busybox", "true"],
+      "run",
+      "--rm",
+      "--security-opt",
+      "apparmor=naru-none",
+      "busybox",
+      "true",
     ]);
     expect(missing.code).not.toBe(0);
     expect(missing.stderr).toContain("apparmor");
