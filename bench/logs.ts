@@ -35,10 +35,14 @@ async function follow(engine: BenchEngine, driver: string): Promise<number> {
   return LINES / seconds;
 }
 
-/** Milliseconds a life while everybody watches. @throws when a watcher missed an event or its place */
+/** Milliseconds a life while as many `docker events` listen. @throws when one missed an event or its place */
 async function watched(engine: BenchEngine): Promise<number> {
   const watchers = Array.from({ length: WATCHERS }, () => watch(engine));
-  await Bun.sleep(500);
+  const deadline = performance.now() + 30_000;
+  while ((await listening(engine)) < WATCHERS) {
+    if (performance.now() > deadline) throw new Error("the watchers did not come to listen");
+    await Bun.sleep(20);
+  }
   const started = performance.now();
   for (let life = 0; life < LIVES; life += 1) {
     await run(docker(engine, "run", "--rm", "--label", "bench", "busybox", "true"));
@@ -51,18 +55,33 @@ async function watched(engine: BenchEngine): Promise<number> {
   return elapsedMs / LIVES;
 }
 
+async function listening({ socket }: BenchEngine): Promise<number> {
+  const answer = await fetch("http://engine/v1.41/info", { unix: socket });
+  return ((await answer.json()) as { NEventsListener: number }).NEventsListener;
+}
+
+/** What one watcher printed, until the last container is gone. */
 async function watch(engine: BenchEngine): Promise<string> {
-  const filters = encodeURIComponent('{"type":["container"],"label":["bench"]}');
-  const response = await fetch(`http://engine/events?filters=${filters}`, { unix: engine.socket });
+  const filters = ["--filter", "type=container", "--filter", "label=bench"];
+  const child = Bun.spawn(docker(engine, "events", ...filters, "--format", "{{json .}}"), {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
   const decoder = new TextDecoder();
   let text = "";
   let gone = 0;
-  for await (const chunk of response.body ?? []) {
-    const part = decoder.decode(chunk, { stream: true });
-    text += part;
-    gone += part.split('"Action":"destroy"').length - 1;
+  let counted = 0;
+  for await (const chunk of child.stdout) {
+    text += decoder.decode(chunk, { stream: true });
+    // Whole lines only: an action's name may be in two pieces.
+    const end = text.lastIndexOf("\n") + 1;
+    gone += text.slice(counted, end).split('"Action":"destroy"').length - 1;
+    counted = end;
     if (gone >= LIVES) break;
   }
+  child.kill();
+  await child.exited;
   return text;
 }
 

@@ -16,7 +16,7 @@ import {
 import { buildScenarios } from "./build.ts";
 import { fileScenarios } from "./files.ts";
 import { networkScenarios } from "./network.ts";
-import { costOfWatching } from "./stats.ts";
+import { costOfStats, costOfWatching } from "./stats.ts";
 import { type BenchEngine, pidsWith, startPeer, untilServed } from "./peer.ts";
 
 export interface Bench extends AsyncDisposable {
@@ -286,15 +286,22 @@ const idleSample = async (bench: Bench, key: "eachMb" | "psMs" | "restartMs"): P
 
 /** One stats stream for each of 200 containers; Debian's Docker takes minutes to start as many. */
 async function watched(engine: BenchEngine): Promise<Sample[]> {
-  await manyIdle(engine, 200);
+  const count = 200;
+  await manyIdle(engine, count);
   const ids = (await output(docker(engine, "ps", "-q", "--no-trunc"))).split("\n");
-  const values: number[] = [];
+  const { socket } = engine;
+  const streams: number[] = [];
+  const client: number[] = [];
   for (let round = 0; round < 3; round += 1) {
-    const pids = engine.enginePids();
-    values.push(await costOfWatching({ socket: engine.socket, ids, pids, forMs: 5000 }));
+    const measured = { socket, pids: engine.enginePids(), forMs: 5000 };
+    streams.push(await costOfWatching({ ...measured, ids }));
+    client.push(await costOfStats({ ...measured, count }));
   }
   await removeAll(engine);
-  return [{ contender: engine.name, values }];
+  return [
+    { contender: `${engine.name}, by docker stats`, values: client },
+    { contender: `${engine.name}, by the API`, values: streams },
+  ];
 }
 
 export const scenarios: readonly Scenario[] = [
@@ -521,7 +528,7 @@ export const scenarios: readonly Scenario[] = [
     run: (bench) => idleSample(bench, "restartMs"),
   },
   {
-    name: "200 watched: stats streams",
+    name: "200 watched: docker stats",
     unit: "% of a core",
     budget: "naru < 5 %",
     run: ({ naru: engine }) => watched(engine),
