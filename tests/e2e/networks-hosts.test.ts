@@ -1,7 +1,7 @@
 /** What /etc/hosts of a container says of others: linked containers, and the host. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { type Engine, startEngine } from "./engine.ts";
+import { type Engine, NARU, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
 
 let engine: Engine;
@@ -15,7 +15,7 @@ afterAll(async () => {
   await engine[Symbol.asyncDispose]();
 });
 
-const PORT = freePorts(1);
+const [PORT, API] = [freePorts(1), freePorts(1)];
 const SLEEP = ["busybox", "sleep", "1000"];
 const HTTPD = ["busybox", "sh", "-c", "echo hello > /index.html; exec httpd -f -p 80 -h /"];
 const addressOf = (name: string): Promise<string> =>
@@ -69,4 +69,30 @@ test("host-gateway is the default bridge's address, and reaches the host from ev
     expect(await get(PORT)).toBe("hello");
   }
   await engine.ok(["rm", "-f", "web", "from-own", "from-bridge"]);
+});
+
+test("the API on TCP is served to no container, wherever it listens", async () => {
+  await engine.killDaemon();
+  await engine.startDaemon(NARU, ["-H", `tcp://0.0.0.0:${API}`, "--tls=false"]);
+  const ping = await fetch(`http://127.0.0.1:${API}/_ping`);
+  expect(await ping.text()).toBe("OK");
+  const format = "{{(index .IPAM.Config 0).Gateway}}";
+  for (const network of ["bridge", "own"]) {
+    for (const of of ["bridge", "own"]) {
+      const gateway = await engine.ok(["network", "inspect", "-f", format, of]);
+      const url = `http://${gateway}:${API}/containers/json`;
+      const asked = await engine.docker([
+        "run",
+        "--rm",
+        "--network",
+        network,
+        "busybox",
+        "wget",
+        url,
+      ]);
+      expect(asked.stderr).toContain("403 Forbidden");
+    }
+  }
+  const own = await fetch(`http://127.0.0.1:${API}/containers/json`);
+  expect(own.status).toBe(200);
 });

@@ -2,6 +2,7 @@
  * Networks and endpoints. The daemon decides and records (`openNetworkService`); the supervisor builds links and
  * holds ports (`buildNetwork`, `removeLinks`, `PortReservations`), which need neither records nor firewall.
  */
+export { isContainersAddress } from "./addresses/membership.ts";
 export { bandwidthOptions, checkBandwidth } from "./bandwidth.ts";
 export type { ContainerDns, DnsNetwork } from "./dns/container-dns.ts";
 export { DnsServers } from "./dns/servers.ts";

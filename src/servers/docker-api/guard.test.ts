@@ -2,8 +2,20 @@ import { expect, test } from "bun:test";
 
 import { openGuard } from "./guard.ts";
 
-const guard = openGuard({ names: ["build.example.com"], anyHost: false });
-const ask = (headers: Record<string, string>) => () => guard({ headers });
+const guard = openGuard({
+  names: ["build.example.com"],
+  anyHost: false,
+  isContainers: (address) => address === "172.18.0.2",
+});
+const socket = { remoteAddress: "192.0.2.1" };
+const ask = (headers: Record<string, string>) => () => guard({ headers, socket });
+
+test("a container is served only where it proves itself", () => {
+  const [headers, own] = [{ host: "172.18.0.1:2375" }, { remoteAddress: "172.18.0.2" }];
+  expect(() => guard({ headers, socket: own })).toThrow("the API is served to no container");
+  const proven = openGuard({ names: [], anyHost: true, isContainers: () => true });
+  expect(() => proven({ headers, socket: own })).not.toThrow();
+});
 
 test("addresses, names without dots and names of the operator are hosts of ours", () => {
   const hosts = [
@@ -39,9 +51,9 @@ test("a page of another origin is refused, one of our own is not", () => {
 });
 
 test("a client with a certificate may call us what it likes, but a page may still not use it", () => {
-  const trusting = openGuard({ names: [], anyHost: true });
-  expect(() => trusting({ headers: { host: "engine.example" } })).not.toThrow();
+  const trusting = openGuard({ names: [], anyHost: true, isContainers: () => false });
+  expect(() => trusting({ headers: { host: "engine.example" }, socket })).not.toThrow();
   expect(() =>
-    trusting({ headers: { host: "engine.example", origin: "https://evil.example" } }),
+    trusting({ headers: { host: "engine.example", origin: "https://evil.example" }, socket }),
   ).toThrow();
 });

@@ -1,7 +1,8 @@
 /**
  * Who may ask over TCP. Whoever reaches the port reaches the engine, and a browser reaches what its person reaches:
  * a page may send requests to any address (told by Origin), and may rename its own address to ours (told by Host).
- * A Unix socket needs none of this: no browser can open one.
+ * A container reaches what its host serves, and root on the host is no part of that (CVE-2025-9074): it is served only
+ * where the client proves itself. A Unix socket needs none of this: no browser can open one, and no container sees it.
  */
 import type { IncomingMessage } from "node:http";
 import { hostname } from "node:os";
@@ -9,18 +10,28 @@ import { hostname } from "node:os";
 import { forbidden } from "#base";
 
 /** @throws EngineError "forbidden" */
-export type Guard = (request: Pick<IncomingMessage, "headers" | "socket">) => void;
+export type Guard = (request: {
+  readonly headers: IncomingMessage["headers"];
+  readonly socket: { readonly remoteAddress?: string | undefined };
+}) => void;
 
 /**
  * @param request.names host names under which the operator said that this engine is reached
  * @param request.anyHost true where the client proved itself: a page cannot borrow a client's certificate by name
+ * @param request.isContainers whether an address is that of a container of this engine
  */
 export function openGuard(request: {
   names: readonly string[];
   anyHost: boolean;
-}): (request: Pick<IncomingMessage, "headers">) => void {
+  isContainers: (address: string) => boolean;
+}): Guard {
   const known = new Set([...request.names, hostname()].map((name) => name.toLowerCase()));
-  return ({ headers }) => {
+  return ({ headers, socket }) => {
+    if (!request.anyHost && request.isContainers(socket.remoteAddress ?? "")) {
+      throw forbidden(
+        "the API is served to no container: mount its socket into the container, or serve it with --tlsverify",
+      );
+    }
     const { host = "", origin } = headers;
     const site = headers["sec-fetch-site"];
     if (!request.anyHost && !isAllowedHost(host, known)) {

@@ -6,6 +6,7 @@ import type { BuildService } from "#engine/build";
 import type { ContainerService } from "#engine/container";
 import type { EventBus } from "#engine/events";
 import type { ImageService } from "#engine/image";
+import { isContainersAddress } from "#engine/network";
 import type { SystemService } from "#engine/system";
 import type { VolumeService } from "#engine/volume";
 import { API_VERSION } from "#wire/docker";
@@ -97,5 +98,6 @@ export function createApiServer(services: ApiServices): ApiServer {
     Ostype: os,
     Server: `Naru/${version} (${os})`,
   };
-  return serve({ find, headers, logger });
+  const isContainers = (address: string) => isContainersAddress(networks.list(), address);
+  return serve({ find, headers, logger, isContainers });
 }

@@ -28,6 +28,8 @@ interface ServeOptions {
   /** Sent with every answer. */
   readonly headers: Readonly<Record<string, string>>;
   readonly logger: ApiLogger;
+  /** Whether an address is that of a container of this engine. */
+  readonly isContainers: (address: string) => boolean;
 }
 
 export function serve(options: ServeOptions): ApiServer {
@@ -35,7 +37,7 @@ export function serve(options: ServeOptions): ApiServer {
   const listeners: Listener[] = [];
   return {
     async listen(target) {
-      const guard = guardOf(target);
+      const guard = guardOf(target, options);
       const answer = (request: IncomingMessage, channel: Channel) => {
         void dispatch(request, channel, { ...options, guard });
       };
@@ -61,10 +63,13 @@ export function serve(options: ServeOptions): ApiServer {
 }
 
 /** What systemd opened may be TCP as well: then each request is looked at, as on a port of our own. */
-function guardOf(target: ListenTarget): Guard | null {
+function guardOf(
+  target: ListenTarget,
+  { isContainers }: Pick<ServeOptions, "isContainers">,
+): Guard | null {
   if ("path" in target || ("fd" in target && target.network === "unix")) return null;
   const anyHost = target.tls !== null && target.tls.clientAuthority !== null;
-  return openGuard({ names: "port" in target ? [target.host] : [], anyHost });
+  return openGuard({ names: "port" in target ? [target.host] : [], anyHost, isContainers });
 }
 
 async function dispatch(
