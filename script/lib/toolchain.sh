@@ -56,24 +56,24 @@ need_docker_cli() {
   export PATH="$PWD/dist/peer/usr/bin:$PATH"
 }
 
-# The buildx plugin, for tests: Debian's, of trixie where this suite has none, through an apt of its own, so that nothing
+# The buildx and compose plugins, for tests: Debian's, of trixie where this suite has none, through an apt of its own, so that nothing
 # of another suite comes into this system. In dist/buildx/.
 need_buildx() {
   local folder="$PWD/dist/buildx" apt suite
-  [ -x "$folder/docker-buildx" ] && return 0
+  [ -x "$folder/docker-buildx" ] && [ -x "$folder/docker-compose" ] && return 0
   mkdir -p "$folder/state/lists/partial" "$folder/cache/archives/partial" "$folder/unpacked"
   for suite in "$(. /etc/os-release; echo "${VERSION_CODENAME:-}")" trixie; do
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main" \
       > "$folder/sources.list"
     apt=(apt-get -q -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=/dev/null
       -o Dir::State="$folder/state" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache="$folder/cache")
-    (cd "$folder" && "${apt[@]}" update && "${apt[@]}" download docker-buildx) >/dev/null 2>&1 && break
+    (cd "$folder" && "${apt[@]}" update && "${apt[@]}" download docker-buildx docker-compose) >/dev/null 2>&1 && break
   done
   local deb
-  for deb in "$folder"/docker-buildx_*.deb; do dpkg-deb -x "$deb" "$folder/unpacked"; done
-  find "$folder/unpacked" -name docker-buildx -type f -perm -u+x -exec cp {} "$folder/docker-buildx" \;
+  for deb in "$folder"/docker-*.deb; do dpkg-deb -x "$deb" "$folder/unpacked"; done
+  find "$folder/unpacked" -path '*/cli-plugins/docker-*' -type f -perm -u+x -exec cp {} "$folder/" \;
   rm -rf "$folder/unpacked" "$folder/state" "$folder/cache" "$folder"/*.deb
-  [ -x "$folder/docker-buildx" ]
+  [ -x "$folder/docker-buildx" ] && [ -x "$folder/docker-compose" ]
 }
 
 # unpack_packages NAME...: into dist/peer, without installing them.

@@ -4,14 +4,17 @@ import { join } from "node:path";
 
 import type { Engine, Finished, RunOptions } from "./engine.ts";
 
-const PLUGIN = join(import.meta.dir, "../../dist/buildx/docker-buildx");
+const PLUGINS = join(import.meta.dir, "../../dist/buildx");
 
-/** Gives the engine's docker CLI the plugin. @throws when script/test could not get it */
+/** Gives the engine's docker CLI the plugins. @throws when script/test could not get it */
 export function addBuildx({ root }: Engine): void {
-  if (!existsSync(PLUGIN)) throw new Error("no buildx: script/test gets it from Debian");
   const folder = join(root, "client/cli-plugins");
   mkdirSync(folder, { recursive: true });
-  symlinkSync(PLUGIN, join(folder, "docker-buildx"));
+  for (const name of ["docker-buildx", "docker-compose"]) {
+    const plugin = join(PLUGINS, name);
+    if (!existsSync(plugin)) throw new Error(`no ${name}: script/test gets it from Debian`);
+    symlinkSync(plugin, join(folder, name));
+  }
 }
 
 /** `docker buildx build` with every line as it comes; what it says is in `stderr`. */

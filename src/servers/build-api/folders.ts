@@ -11,7 +11,14 @@ import type {
   FolderFilter,
   FolderListing,
 } from "#engine/build";
-import { create, fromBinary, type GrpcStream, PacketSchema, type Stat, toBinary } from "#wire/grpc";
+import {
+  create,
+  decodeFilePacket,
+  type FileStat,
+  type GrpcStream,
+  PacketSchema,
+  toBinary,
+} from "#wire/grpc";
 
 import { permissionsOfGoMode, typeOfGoMode } from "./go-mode.ts";
 import { type Session, told } from "./session.ts";
@@ -114,16 +121,16 @@ class Listing implements FolderListing {
       const { done, value } = await this.#messages.next();
       if (done === true) throw invalid("the client ended before it told all of its files");
       for (const [at, bytes] of value.entries()) {
-        const { type, stat, data } = fromBinary(PacketSchema, bytes);
+        const { type, stat, data } = decodeFilePacket(bytes);
         if (type === PACKET.error) throw clientError(data);
         if (type !== PACKET.stat) throw invalid("the client sent a file before it was asked for");
-        if (stat === undefined) {
+        if (stat === null) {
           this.#rest = value.slice(at + 1);
           return;
         }
         this.#progress.bytes(bytes.length);
-        nameBytes += stat.path.length + stat.linkname.length;
-        for (const one of Object.values(stat.xattrs)) xattrBytes += one.length;
+        nameBytes += stat.path.length + stat.link.length;
+        for (const [name, one] of stat.xattrs ?? []) xattrBytes += name.length + one.length;
         const isTooMuch = nameBytes > NAMES_LIMIT_BYTES || xattrBytes > XATTRS_LIMIT_BYTES;
         if (number >= ENTRIES_LIMIT || isTooMuch) throw invalid("the folder holds too much");
         this.#add(stat, number, { check, places });
@@ -133,32 +140,30 @@ class Listing implements FolderListing {
   }
 
   #add(
-    stat: Stat,
+    stat: FileStat,
     number: number,
     { check, places }: { check: ReturnType<typeof pathChecker>; places: Map<string, number> },
   ): void {
-    const path = Buffer.from(stat.path).toString("latin1");
-    const type = typeOfGoMode(stat.mode);
+    const { path, link, sizeBytes, modTime, mode } = stat;
+    const type = typeOfGoMode(mode);
     check(path, type === "directory");
     if (type === null) return;
-    const link = Buffer.from(stat.linkname).toString("latin1");
     const sameAs = type === "file" && link !== "" ? places.get(link) : null;
     if (sameAs === undefined) throw invalid(`${path}: its other name ${link} was not told before`);
-    const sizeBytes = Number(stat.size);
-    const mtimeSec = Number(stat.modTime / 1_000_000_000n);
-    if (sizeBytes < 0 || !Number.isSafeInteger(sizeBytes)) throw invalid(`${path}: no size`);
+    const mtimeSec = Number(modTime / 1_000_000_000n);
+    if (!Number.isSafeInteger(sizeBytes)) throw invalid(`${path}: no size`);
     if (type === "file" && sameAs === null) places.set(path, this.entries.length);
     this.#numbers.push(number);
     this.entries.push({
       path,
       type,
-      mode: permissionsOfGoMode(stat.mode),
+      mode: permissionsOfGoMode(mode),
       mtimeSec,
       sizeBytes: type === "file" ? sizeBytes : 0,
       link: type === "symlink" ? link : "",
-      stamp: `${stat.modTime} ${stat.mode} ${xattrStamp(stat.xattrs)}`,
-      devMajor: Number(stat.devmajor),
-      devMinor: Number(stat.devminor),
+      stamp: `${modTime} ${mode}${xattrStamp(stat.xattrs)}`,
+      devMajor: stat.devMajor,
+      devMinor: stat.devMinor,
       xattrs: xattrsOf(stat.xattrs),
       sameAs,
     });
@@ -204,7 +209,7 @@ class Listing implements FolderListing {
   async *#data(): AsyncGenerator<{ id: number; data: Uint8Array }> {
     for (let messages = this.#rest; ;) {
       for (const bytes of messages) {
-        const { type, id, data } = fromBinary(PacketSchema, bytes);
+        const { type, id, data } = decodeFilePacket(bytes);
         if (type === PACKET.error) throw clientError(data);
         if (type !== PACKET.data) throw invalid("the client sent what was not asked for");
         yield { id, data };
@@ -237,15 +242,15 @@ const packet = (init: { type: number; id?: number }): Uint8Array =>
 const clientError = (data: Uint8Array): Error =>
   invalid(`error from sender: ${new TextDecoder().decode(data)}`);
 
-function xattrsOf(
-  all: Readonly<Record<string, Uint8Array>>,
-): ReadonlyMap<string, Uint8Array> | null {
-  const kept = Object.entries(all).filter(([name]) => KEPT_XATTRS.test(name));
+type Xattrs = ReadonlyMap<string, Uint8Array> | null;
+
+function xattrsOf(all: Xattrs): Xattrs {
+  const kept = [...(all ?? [])].filter(([name]) => KEPT_XATTRS.test(name));
   return kept.length === 0 ? null : new Map(kept);
 }
 
-const xattrStamp = (all: Readonly<Record<string, Uint8Array>>): string =>
-  Object.entries(all)
+const xattrStamp = (all: Xattrs): string =>
+  [...(all ?? [])]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => `${name}=${Buffer.from(value).toString("base64")}`)
-    .join(" ");
+    .map(([name, value]) => ` ${name}=${Buffer.from(value).toString("base64")}`)
+    .join("");

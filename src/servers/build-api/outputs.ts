@@ -27,17 +27,12 @@ const PIECE_BYTES = 256 * 1024;
 const OUTPUT_LIMIT = 16;
 /** Of a local folder: files that are sent at once. */
 const PACKET = { stat: 0, request: 1, data: 2, fin: 3, error: 4 } as const;
-const IMAGE_ATTRIBUTES: ReadonlySet<string> = new Set([
-  "name",
-  "push",
-  "push-by-digest",
-  "unpack",
-  "name-canonical",
-  "prefer-image-digest",
-  "registry.insecure",
-  "oci-mediatypes",
-  "context",
-]);
+/**
+ * What would make another image, and is not done. All else is about manifests and their blobs, which an image here gets
+ * when it is pushed (`oci-mediatypes`, `compression`), or is the client's own (`push`, `load`): Docker's own exporter
+ * takes it too.
+ */
+const REFUSED_ATTRIBUTE = /^(?:annotation.*|rewrite-timestamp|attestation-.*|source-date-epoch)$/;
 
 /** Before anything is built. @throws EngineError "invalid" in BuildKit's words */
 export function checkOutputs(outputs: readonly Output[]): void {
@@ -47,7 +42,7 @@ export function checkOutputs(outputs: readonly Output[]): void {
       case "moby":
       case "image":
         for (const name of Object.keys(attributes)) {
-          if (!IMAGE_ATTRIBUTES.has(name)) {
+          if (REFUSED_ATTRIBUTE.test(name)) {
             throw invalid(`exporter option ${JSON.stringify(name)} is not supported here`);
           }
         }

@@ -5,7 +5,8 @@ export { failureIn, type GrpcDetail, grpcFailure, GrpcFailure, GRPC_STATUS } fro
 export { Control, type SolveRequest, StatusResponseSchema } from "./generated/buildkit_pb.ts";
 export { LLBBridge, type SolveRequest as FrontendRequest } from "./generated/gateway_pb.ts";
 export { Auth, BytesMessageSchema, FileSend, FileSync } from "./generated/filesync_pb.ts";
-export { type Packet, PacketSchema, type Stat } from "./generated/fsutil_pb.ts";
+export { PacketSchema } from "./generated/fsutil_pb.ts";
+export { decodeFilePacket, type FileStat } from "./packets.ts";
 export { type Definition, OpSchema } from "./generated/ops_pb.ts";
 export { Secrets } from "./generated/secrets_pb.ts";
 export { SSH } from "./generated/ssh_pb.ts";
