@@ -15,6 +15,8 @@ const map = {
   // Trees of files as archives, by descriptor: what commit, export and both ends of `cp` share.
   "linux/tree": ["base", "wire/tar", "linux/ffi", "linux/path", "linux/xattr"],
   "linux/mount": ["base", "linux/ffi", "linux/path"],
+  // A file system's own limit for a tree of files.
+  "linux/quota": ["base", "linux/ffi", "linux/path"],
   "linux/process": ["base", "linux/ffi"],
   "linux/pty": ["base", "linux/ffi"],
   "linux/namespace": ["base", "linux/ffi"],
@@ -56,6 +58,7 @@ const map = {
     "linux/ffi",
     "linux/mount",
     "linux/path",
+    "linux/quota",
     "linux/xattr",
     "engine/layer",
   ],

@@ -220,13 +220,17 @@ const migrations = [
 ];
 
 /** What lies in files rather than in the database. */
-function openFiles({ dataRoot, execRoot }: DaemonOptions) {
+function openFiles({ dataRoot, execRoot, storageLimitBytes }: DaemonOptions) {
   const content = openContentStore(join(dataRoot, "content"));
   const layers = openLayerStore({
     root: join(dataRoot, "layers"),
     mountRoot: join(execRoot, "layers"),
   });
-  const snapshots = openSnapshotStore({ root: join(dataRoot, "snapshots"), layers });
+  const snapshots = openSnapshotStore({
+    root: join(dataRoot, "snapshots"),
+    layers,
+    defaultLimitBytes: storageLimitBytes,
+  });
   const gc = openGarbageCollector({
     content,
     layers,

@@ -129,6 +129,9 @@ export const flags: readonly Flag[] = [
   flag("seccomp-profile", "text", "Seccomp profile of containers: a file, builtin or unconfined"),
   flag("shutdown-timeout", "number", "Seconds containers have to stop at the end (default 15)"),
   flag("storage-driver", "text", "overlay2, which is what this engine has", { short: "s" }),
+  flag("storage-opt", "list", "What containers may write: overlay2.size=10G", {
+    key: "storage-opts",
+  }),
   flag("tls", "flag", "Use TLS; implied by --tlsverify"),
   flag("tlscacert", "text", "Clients' certificates must be signed by this authority"),
   flag("tlscert", "text", "TLS certificate of the API"),
@@ -191,6 +194,5 @@ export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly 
   "swarm-default-advertise-addr": { value: "", why: "there is no swarm" },
   "swarm-raft-election-tick": { value: 0, why: "there is no swarm" },
   "swarm-raft-heartbeat-tick": { value: 0, why: "there is no swarm" },
-  "storage-opts": { value: [], why: "overlay2 has no options here" },
   "userland-proxy-path": { value: "", why: "the relay is part of the engine" },
 };

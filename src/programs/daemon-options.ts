@@ -63,6 +63,8 @@ export interface DaemonOptions {
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
   readonly engine: EngineOptions;
+  /** What a container may write that does not say; null: whatever there is. */
+  readonly storageLimitBytes: number | null;
 }
 
 export type Invocation =
@@ -128,6 +130,7 @@ function readOptions(given: FlagValues): DaemonOptions {
     ]),
     ...logOf(values),
     engine: engineOptionsOf(values, file, dataRoot),
+    storageLimitBytes: storageLimitOf(listOf(values, "storage-opt")),
   };
 }
 
@@ -222,6 +225,19 @@ function checkStorage(values: FlagValues): void {
   const driver = textOf(values, "storage-driver");
   if (driver === null || ["overlay2", "overlayfs", "naru"].includes(driver)) return;
   throw invalid(`error initializing graphdriver: driver not supported: ${driver}`);
+}
+
+/** @throws EngineError "invalid" for what overlay2 has no option for */
+function storageLimitOf(options: readonly string[]): number | null {
+  let limit: number | null = null;
+  for (const option of options) {
+    const at = option.indexOf("=");
+    if (at < 0) throw invalid(`Unable to parse key/value option: "${option}"`);
+    const key = option.slice(0, at).trim().toLowerCase();
+    if (key !== "overlay2.size") throw invalid(`overlay2: unknown option ${key}`);
+    limit = parseSize(option.slice(at + 1).trim(), 1024);
+  }
+  return limit === 0 ? null : limit;
 }
 
 function checkExecOptions(options: readonly string[]): void {

@@ -99,6 +99,8 @@ export interface Engine extends AsyncDisposable {
 }
 
 export interface EngineOptions {
+  /** Where its data lies: on another file system than the engine's own folder. */
+  readonly dataRoot?: string;
   readonly daemonFlags?: readonly string[];
   /** Images to import before the tests: "busybox" unless told. */
   readonly images?: readonly ("busybox" | "debian")[];
@@ -147,7 +149,7 @@ const nameOf = (pid: number): string => {
 export async function startEngine(options: EngineOptions = {}): Promise<Engine> {
   await removeLeftovers();
   const tag = crypto.getRandomValues(new Uint8Array(2)).toHex();
-  const engine = new TestEngine(tag, options.daemonFlags ?? []);
+  const engine = new TestEngine(tag, options);
   await engine.startDaemon();
   await engine.startTap();
   for (const image of options.images ?? ["busybox"]) {
@@ -170,16 +172,16 @@ class TestEngine implements Engine {
   #daemon: Bun.Subprocess | null = null;
   #tap: Awaited<ReturnType<typeof startTap>> | null = null;
 
-  constructor(tag: string, flags: readonly string[]) {
+  constructor(tag: string, { dataRoot, daemonFlags = [] }: EngineOptions) {
     this.tag = tag;
     this.root = `/tmp/naru-test-${tag}`;
-    this.dataRoot = join(this.root, "data");
+    this.dataRoot = dataRoot ?? join(this.root, "data");
     this.execRoot = `${VOLATILE}/naru-test-${tag}`;
     this.socket = join(this.root, "tap.sock");
     this.daemonSocket = join(this.root, "naru.sock");
     this.bridge = `narut${tag}`;
     this.cgroupParent = `/naru-test-${tag}`;
-    this.#flags = flags;
+    this.#flags = daemonFlags;
     this.#clientConfig = join(this.root, "client");
     mkdirSync(this.#clientConfig, { recursive: true });
     writeFileSync(join(this.root, "owner.pid"), String(process.pid));

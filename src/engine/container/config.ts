@@ -164,6 +164,8 @@ export interface HostConfig {
   /** `name:address`. */
   readonly extraHosts: readonly string[];
   readonly shmSizeBytes: number | null;
+  /** As it was written: `size=10G`. */
+  readonly storageOptions?: Readonly<Record<string, string>>;
   readonly sysctls: Readonly<Record<string, string>>;
   readonly ulimits: readonly {
     readonly name: string;

@@ -21,6 +21,7 @@ import { inventName, parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
 import { checkResources } from "./resources.ts";
 import { stopSignalOf } from "./stop-signal.ts";
+import { checkStorage } from "./storage.ts";
 import { nowText } from "./times.ts";
 import { checkHostConfig } from "./validate.ts";
 
@@ -34,6 +35,7 @@ export function createContainer(
   const host = withDefaults(context, request.host);
   checkHostConfig({ ...request, host }, options, facts);
   checkLimits(request);
+  checkStorage(context, host);
   const { resources, warnings } = checkResources(host.resources, facts);
   warnings.push(...networkWarnings(host, facts.ipv4Forwarding));
   if (request.config.healthcheck) checkHealth(request.config.healthcheck);

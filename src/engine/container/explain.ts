@@ -6,6 +6,7 @@ import { dnsOf } from "./dns.ts";
 import { prepareMounts, writeEtcFiles } from "./prepare.ts";
 import { birthMessage, compose } from "./start.ts";
 import { isActive } from "./wait.ts";
+import { snapshotOf } from "./storage.ts";
 
 /** The plan of system calls, one a line. No address is taken, no port opened, nothing is born. */
 export async function explainStart(context: Context, nameOrId: string): Promise<string> {
@@ -15,7 +16,7 @@ export async function explainStart(context: Context, nameOrId: string): Promise<
   if (isActive(record))
     throw conflict(`container ${id} is running: a plan is told before the start`);
   const lowers = context.snapshots.lowers(layers);
-  const snapshot = context.snapshots.create({ id, layers });
+  const snapshot = snapshotOf(context, record);
   const endpoints = context.network.endpointsOf(id);
   writeEtcFiles(context, record, { endpoints, dns: dnsOf(context, record, endpoints) });
   await prepareMounts(context, record, lowers);

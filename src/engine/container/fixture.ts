@@ -512,6 +512,7 @@ type Files = Pick<OpenContainersRequest, "layers" | "snapshots" | "gc">;
 const fakeFiles = (folder: string, snapshots: Set<string>): Files => ({
   layers: { info: () => null } as unknown as Files["layers"],
   snapshots: {
+    canLimit: false,
     lowers: () => [join(folder, "lower")],
     list: () => [...snapshots],
     usageBytes: () => Promise.resolve(12),

@@ -31,6 +31,7 @@ import { deleteContainer } from "./remove.ts";
 import { sendSignal } from "./signal.ts";
 import { mountSharedMemory, unmountSharedMemory } from "./shared-memory.ts";
 import { settleWaiters } from "./wait.ts";
+import { snapshotOf } from "./storage.ts";
 
 /** @throws EngineError "notModified" when it runs already */
 export function startContainer(context: Context, nameOrId: string): Promise<void> {
@@ -89,7 +90,7 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   expectBirth(context, record, composed);
   const lowers = context.snapshots.lowers(record.layers);
   const attached = await attachNetwork(context, record);
-  const snapshot = context.snapshots.create({ id, layers: record.layers });
+  const snapshot = snapshotOf(context, record);
   const dns = dnsOf(context, record, attached.endpoints);
   writeEtcFiles(context, record, { endpoints: attached.endpoints, dns });
   followLinked(context, id);

@@ -1,5 +1,5 @@
 /** Snapshots: the writable top of a container's stack. */
-export type * from "./snapshot-store.ts";
+export * from "./snapshot-store.ts";
 export { openSnapshotStore, type SnapshotStoreOptions } from "./store.ts";
 export { removeTree } from "./remove-tree.ts";
 export { usageOf } from "./usage.ts";

@@ -1,6 +1,10 @@
 /** The contract of snapshots: the writable top of a container's stack. */
 import type { Digest } from "#oci";
 
+/** Docker's sentence, which names its one file system that can. */
+export const CANNOT_LIMIT =
+  "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
+
 export interface Snapshot {
   readonly id: string;
   /** Bottom first, as an image config lists them. */
@@ -10,8 +14,13 @@ export interface Snapshot {
 }
 
 export interface SnapshotStore {
-  /** Makes upper/ and work/. Creating one that exists with the same layers is no error. */
-  create(request: { id: string; layers: readonly Digest[] }): Snapshot;
+  /** True where the file system can hold a snapshot to a size. */
+  readonly canLimit: boolean;
+  /**
+   * Makes upper/ and work/. Creating one that exists with the same layers is no error, and changes no limit.
+   * @param request.limitBytes what it may take; 0: whatever there is; left out: the store's own limit
+   */
+  create(request: { id: string; layers: readonly Digest[]; limitBytes?: number }): Snapshot;
   get(id: string, layers: readonly Digest[]): Snapshot;
   /** Mounted layer directories for overlayfs, topmost first. */
   lowers(layers: readonly Digest[]): string[];

@@ -16,6 +16,7 @@ import {
   readdirSync,
   readlinkSync,
   renameSync,
+  rmSync,
   symlinkSync,
 } from "node:fs";
 
@@ -24,30 +25,47 @@ import type { LayerStore } from "#engine/layer";
 import { statPath } from "#linux/path";
 import { chainIdOf, type Digest } from "#oci";
 
+import { Quotas } from "./quotas.ts";
 import { removeTree } from "./remove-tree.ts";
-import type { Snapshot, SnapshotStore } from "./snapshot-store.ts";
+import { CANNOT_LIMIT, type Snapshot, type SnapshotStore } from "./snapshot-store.ts";
 import { usageOf } from "./usage.ts";
 
 export interface SnapshotStoreOptions {
   /** <data-root>/snapshots. */
   readonly root: string;
   readonly layers: Pick<LayerStore, "mount">;
+  /** Of snapshots that are made without a limit of their own; null: none. */
+  readonly defaultLimitBytes?: number | null;
 }
 
 const TRASH_PREFIX = ".trash-";
 const EMPTY = ".empty";
 
 /** Opens the store and finishes deletions that a crash interrupted. */
-export function openSnapshotStore({ root, layers }: SnapshotStoreOptions): SnapshotStore {
+export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore {
+  const { root, layers, defaultLimitBytes = null } = options;
   mkdirSync(`${root}/${EMPTY}`, { recursive: true, mode: 0o700 });
   // Its mode becomes the mode of `/` in an image without layers.
   chmodSync(`${root}/${EMPTY}`, 0o755);
   chmodSync(root, 0o700);
+  const quotas = new Quotas(root);
+  if (defaultLimitBytes !== null && !quotas.areSupported) {
+    throw invalid(
+      "Storage option overlay2.size not supported. Filesystem does not support Project Quota",
+    );
+  }
   for (const name of readdirSync(root)) {
     // What cannot be deleted now is tried again at the next start.
-    if (name.startsWith(TRASH_PREFIX)) removeTree(`${root}/${name}`).catch(() => undefined);
+    if (name.startsWith(TRASH_PREFIX)) discard(`${root}/${name}`, quotas).catch(() => undefined);
   }
-  return new Store(root, layers);
+  return new Store({ root, layers, quotas, defaultLimitBytes });
+}
+
+/** Deletes a directory, and gives back its project. */
+async function discard(path: string, quotas: Quotas): Promise<void> {
+  const project = quotas.ownedProject(path);
+  await removeTree(path);
+  if (project !== null) quotas.release(project);
 }
 
 const chainOf = (layers: readonly Digest[]): string =>
@@ -59,10 +77,23 @@ const hasCode = (error: unknown, code: string): boolean =>
 class Store implements SnapshotStore {
   readonly #root: string;
   readonly #layers: Pick<LayerStore, "mount">;
+  readonly #quotas: Quotas;
+  readonly #defaultLimitBytes: number | null;
 
-  constructor(root: string, layers: Pick<LayerStore, "mount">) {
-    this.#root = root;
-    this.#layers = layers;
+  constructor(request: {
+    root: string;
+    layers: Pick<LayerStore, "mount">;
+    quotas: Quotas;
+    defaultLimitBytes: number | null;
+  }) {
+    this.#root = request.root;
+    this.#layers = request.layers;
+    this.#quotas = request.quotas;
+    this.#defaultLimitBytes = request.defaultLimitBytes;
+  }
+
+  get canLimit(): boolean {
+    return this.#quotas.areSupported;
   }
 
   #path(id: string): string {
@@ -85,19 +116,28 @@ class Store implements SnapshotStore {
     }
   }
 
-  create({ id, layers }: { id: string; layers: readonly Digest[] }): Snapshot {
+  create({ id, layers, limitBytes }: Parameters<SnapshotStore["create"]>[0]): Snapshot {
     const snapshot = this.#snapshot(id, layers);
     const chain = this.#chain(id);
     if (chain !== null && chain !== chainOf(layers)) {
       throw conflict(`snapshot ${id} exists over other layers`);
     }
     if (chain !== null) return snapshot;
+    const limit = limitBytes ?? this.#defaultLimitBytes;
+    if (limit !== null && limit > 0) this.#limit(this.#path(id), limit);
     mkdirSync(snapshot.work, { recursive: true, mode: 0o700 });
     mkdirSync(snapshot.upper, { recursive: true, mode: 0o755 });
     this.#adoptRoot(snapshot);
     // Last: a snapshot without it was never completed, and is completed now.
     symlinkSync(chainOf(layers), `${this.#path(id)}/chain`);
     return snapshot;
+  }
+
+  /** Before anything is in it: what is made below belongs to its project from the start. */
+  #limit(path: string, limitBytes: number): void {
+    if (!this.#quotas.areSupported) throw invalid(CANNOT_LIMIT);
+    mkdirSync(path, { recursive: true, mode: 0o755 });
+    this.#quotas.limit(path, limitBytes);
   }
 
   /** `/` of the container is the upper directory itself: it gets the owner and mode that `/` of the image has. */
@@ -132,13 +172,17 @@ class Store implements SnapshotStore {
   }
 
   async remove(id: string): Promise<void> {
+    const path = this.#path(id);
     const trash = `${this.#root}/${TRASH_PREFIX}${newId()}`;
     try {
-      renameSync(this.#path(id), trash);
+      renameSync(path, trash);
     } catch (error) {
       if (hasCode(error, "ENOENT")) return;
-      throw error;
+      // The folder itself belongs to a project, which nothing of another one may be moved into.
+      if (!hasCode(error, "EXDEV")) throw error;
+      rmSync(`${path}/chain`, { force: true });
+      return await discard(path, this.#quotas);
     }
-    await removeTree(trash);
+    await discard(trash, this.#quotas);
   }
 }

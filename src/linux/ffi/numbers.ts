@@ -124,6 +124,7 @@ const x64 = {
   pidfd_getfd: 438,
   faccessat2: 439,
   mount_setattr: 442,
+  quotactl_fd: 443,
   fchmodat2: 452,
 } as const;
 
@@ -251,6 +252,7 @@ const arm64: Record<SyscallName, number> = {
   pidfd_getfd: 438,
   faccessat2: 439,
   mount_setattr: 442,
+  quotactl_fd: 443,
   fchmodat2: 452,
 };
 

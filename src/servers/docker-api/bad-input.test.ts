@@ -185,7 +185,6 @@ test("every field of a create request is refused when its type is wrong", async 
 
 test("options that cannot be honoured are refused by name", async () => {
   const refused: [object, number, string][] = [
-    [{ StorageOpt: { size: "1G" } }, 400, "--storage-opt"],
     [{ Isolation: "hyperv" }, 400, "hyperv"],
     [{ PidMode: "nowhere" }, 400, "invalid PID mode: nowhere"],
     [{ IpcMode: "container:" }, 400, "invalid IPC mode: container:"],

@@ -10,6 +10,7 @@ import type { ContainerRecord } from "../records.ts";
 import { pauseContainer, unpauseContainer } from "../stop.ts";
 import { engineMarks } from "./marks.ts";
 import { whileStill } from "./view.ts";
+import { snapshotOf } from "../storage.ts";
 
 /** @returns the new image's id. @throws EngineError "conflict" while it is being removed */
 export async function commitContainer(
@@ -61,7 +62,7 @@ async function write(
   request: CommitRequest,
 ): Promise<Digest> {
   const { id, layers, imageId, config } = record;
-  const { upper } = context.snapshots.create({ id, layers });
+  const { upper } = snapshotOf(context, record);
   return await context.images.commit({
     parent: imageId,
     upper,

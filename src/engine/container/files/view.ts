@@ -37,6 +37,7 @@ import { etcPaths } from "../prepare.ts";
 import { volumeMounts } from "../volumes.ts";
 import type { ContainerRecord } from "../records.ts";
 import type { Patience } from "./stall.ts";
+import { snapshotOf } from "../storage.ts";
 
 export interface FilesView extends Disposable, Patience {
   readonly record: ContainerRecord;
@@ -137,7 +138,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
 
 function stillRoot(context: Context, record: ContainerRecord): FileDescriptor {
   const { id, layers, host } = record;
-  const { upper, work } = context.snapshots.create({ id, layers });
+  const { upper, work } = snapshotOf(context, record);
   const lowers = context.snapshots.lowers(layers);
   const root = new FileDescriptor(createDetachedOverlay({ lowers, upper, work }));
   try {

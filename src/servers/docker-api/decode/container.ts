@@ -19,7 +19,7 @@ import { decodeMounts } from "./mounts.ts";
 import { decodeNetworking } from "./networking.ts";
 import { decodePortBindings, decodeExposedPorts } from "./ports.ts";
 import { decodeShape } from "./shape.ts";
-import { refuseUnsupported } from "./unsupported.ts";
+import { given, refuseUnsupported } from "./unsupported.ts";
 
 /** @throws EngineError "invalid" or "notImplemented" */
 export function decodeCreate(
@@ -145,6 +145,7 @@ function decodeHost(host: Partial<wire.HostConfig>): Omit<HostConfig, "networkMo
     dnsOptions: host.DnsOptions ?? [],
     extraHosts: host.ExtraHosts ?? [],
     shmSizeBytes: host.ShmSize === undefined || host.ShmSize === 0 ? null : host.ShmSize,
+    ...(given(host.StorageOpt) ? { storageOptions: host.StorageOpt ?? {} } : {}),
     sysctls: host.Sysctls ?? {},
     ulimits: decodeUlimits(host.Ulimits ?? []),
     devices: decodeDevices(host.Devices ?? []),

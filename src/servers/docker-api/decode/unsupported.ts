@@ -16,8 +16,6 @@ const REFUSED: { readonly [Field in keyof Host]?: (host: Host) => EngineError | 
     invalid("invalid option: QoS maximum IOPs configuration is not supported on linux"),
   IOMaximumBandwidth: () =>
     invalid("invalid option: QoS maximum bandwidth configuration is not supported on linux"),
-  StorageOpt: () =>
-    invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"),
   Isolation: ({ Isolation: isolation }) =>
     isolation === "default"
       ? null

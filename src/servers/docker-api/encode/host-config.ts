@@ -82,6 +82,7 @@ export function encodeHostConfig(
     UTSMode: encodeNamespaceMode(host.utsMode, ""),
     UsernsMode: host.usernsMode,
     ShmSize: host.shmSizeBytes ?? DEFAULT_SHM_BYTES,
+    ...(host.storageOptions === undefined ? {} : { StorageOpt: host.storageOptions }),
     ...(Object.keys(host.sysctls).length === 0 ? {} : { Sysctls: host.sysctls }),
     ...(host.runtime === null ? {} : { Runtime: host.runtime }),
     Isolation: "",
