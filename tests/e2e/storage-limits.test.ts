@@ -134,9 +134,7 @@ for (const [kind, disk] of Object.entries(disks)) {
         Number((await run(["stat", "-f", "-c", "%f", disk.root])).stdout.trim());
       const before = await used();
       for (let round = 0; round < 3; round += 1) {
-        const id = await engine.ok([
-          ..."run -d --storage-opt size=30m busybox sleep 10000".split(" "),
-        ]);
+        const id = await engine.ok("run -d --storage-opt size=30m busybox sleep 10000".split(" "));
         expect((await fill(id)).mib).toBeGreaterThan(25);
         await engine.ok(["rm", "-f", id]);
       }

@@ -61,7 +61,7 @@ async function write(
   record: ContainerRecord,
   request: CommitRequest,
 ): Promise<Digest> {
-  const { id, layers, imageId, config } = record;
+  const { layers, imageId, config } = record;
   const { upper } = snapshotOf(context, record);
   return await context.images.commit({
     parent: imageId,

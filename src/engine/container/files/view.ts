@@ -137,7 +137,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
 }
 
 function stillRoot(context: Context, record: ContainerRecord): FileDescriptor {
-  const { id, layers, host } = record;
+  const { layers, host } = record;
   const { upper, work } = snapshotOf(context, record);
   const lowers = context.snapshots.lowers(layers);
   const root = new FileDescriptor(createDetachedOverlay({ lowers, upper, work }));
