@@ -146,12 +146,20 @@ async function textOfFile({ path, node }: Found): Promise<string> {
   return bytes === null ? "" : new TextDecoder().decode(await new Response(bytes).arrayBuffer());
 }
 
-/** `<Dockerfile>.dockerignore` before `.dockerignore`. The CLI has left most of it out already. */
+/** What the CLI has not left out already is hidden here. */
 async function withoutIgnored(tree: SourceTree, dockerfile: string): Promise<SourceTree> {
+  const matcher = await ignoreMatcherOf(tree, dockerfile);
+  if (matcher === null || matcher.isEmpty) return tree;
+  return new IgnoredTree(tree, (path) => matcher.matches(textOf(path)));
+}
+
+/** `<Dockerfile>.dockerignore` before `.dockerignore`; null for neither. */
+export async function ignoreMatcherOf(
+  tree: SourceTree,
+  dockerfile: string,
+): Promise<PatternMatcher | null> {
   const own = tree.find(rawOf(`${dockerfile}.dockerignore`), { follow: true });
   const found = own ?? tree.find(".dockerignore", { follow: true });
-  if (found === null || found.node.type !== "file") return tree;
-  const matcher = new PatternMatcher(readIgnoreFile(await textOfFile(found)));
-  if (matcher.isEmpty) return tree;
-  return new IgnoredTree(tree, (path) => matcher.matches(textOf(path)));
+  if (found === null || found.node.type !== "file") return null;
+  return new PatternMatcher(readIgnoreFile(await textOfFile(found)));
 }

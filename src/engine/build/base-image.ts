@@ -14,6 +14,7 @@ import {
 } from "#oci";
 
 import { CopyPlan } from "./copy.ts";
+import { drawFault } from "./fault.ts";
 import type { PlannedStage } from "./plan.ts";
 import type { BuildScope } from "./solver.ts";
 import type { StageBuilder } from "./stage-builder.ts";
@@ -57,11 +58,33 @@ export async function resolveBase(
   }
   const strict = asked !== "" || scope.request.platform !== null;
   const image = await findImage(scope, name, { platform: strict ? platform : null, builder });
+  if (!strict) await warnOfPlatform(scope, image, { name, platform, builder });
   return {
     state: stateOf(image.id, image.config),
     triggers: image.config.config?.OnBuild ?? [],
     image,
   };
+}
+
+/** An image of another platform than this host's is used, where nobody asked for one. */
+async function warnOfPlatform(
+  { file, arrived }: BuildScope,
+  { config }: Image,
+  { name, platform, builder }: { name: string; platform: Platform; builder: StageBuilder },
+): Promise<void> {
+  const { skip, skipAll } = file.check;
+  const rule = "InvalidBaseImagePlatform";
+  const isSkipped = skip.some((each) => each.toLowerCase() === rule.toLowerCase());
+  if (skipAll || isSkipped || platformRank(platform, config) !== null) return;
+  const { location } = builder.planned.stage;
+  const [actual, expected] = [formatPlatform(config), formatPlatform(platform)];
+  await builder.tell({
+    type: "warning",
+    rule,
+    message: `Base image ${name} was pulled with platform "${actual}", expected "${expected}" for current build`,
+    line: location.startLine,
+    excerpt: drawFault({ file: arrived.name, lines: file.lines }, location),
+  });
 }
 
 /** `FROM` of a named context that is no image: its files, and nothing else. */

@@ -36,6 +36,8 @@ export type BuildEvent =
       readonly rule: string;
       readonly message: string;
       readonly line: number;
+      /** The lines of the file, as people read them. */
+      readonly excerpt?: string;
     }
   | { readonly type: "notice"; readonly text: string }
   /** The build has failed here; nothing comes after it. */

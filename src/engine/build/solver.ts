@@ -3,13 +3,7 @@
  * step gives is decided by what it reads (steps.ts); the events come in the order of the plan (events.ts).
  */
 import { EngineError, invalid, kindOf, sentenceOf } from "#base";
-import {
-  type Dockerfile,
-  expandWord,
-  FaultyLine,
-  lintDockerfile,
-  parseDockerfile,
-} from "#engine/build/dockerfile";
+import { type Dockerfile, expandWord, FaultyLine, parseDockerfile } from "#engine/build/dockerfile";
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
 import type { OnProgress } from "#engine/image";
@@ -23,6 +17,7 @@ import type { Context } from "./context.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
 import { type Entitlement, grantedTo } from "./entitlements.ts";
+import { checkDockerfile } from "./check.ts";
 import { drawFault, type Fault, Faults } from "./fault.ts";
 import { type BuildPlan, planBuild, type PlannedStage, stepsOf } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
@@ -98,9 +93,9 @@ async function solveFile(
   { arrived, faults }: Pick<Parts, "arrived" | "faults">,
 ): Promise<SolvedBuild | null> {
   const file = parseDockerfile(arrived.dockerfile);
-  await warn(file, request);
   const platform = request.platform ?? hostPlatform();
   const globals = globalArguments(file, request, platform);
+  await checkDockerfile(context, request, { arrived, file, globals });
   const plan = planBuild(file, {
     target: request.target,
     globals,
@@ -148,21 +143,6 @@ async function runOnce(
   } finally {
     request.signal.removeEventListener("abort", stop);
     run[Symbol.dispose]();
-  }
-}
-
-async function warn(file: Dockerfile, { onEvent, buildArgs }: BuildRequest): Promise<void> {
-  const warnings = lintDockerfile(file);
-  for (const { rule, message, location } of warnings) {
-    await onEvent({ type: "warning", rule, message, line: location.startLine });
-  }
-  const isError =
-    file.check.error || /error=true/.test(buildArgs["BUILDKIT_DOCKERFILE_CHECK"] ?? "");
-  if (isError && warnings.length > 0) {
-    const [first] = warnings;
-    const rules = [...new Set(warnings.map(({ rule }) => rule))].join(", ");
-    const message = `lint violation found for rules: ${rules}`;
-    throw new FaultyLine(first?.location ?? { startLine: 1, endLine: 1 }, message);
   }
 }
 

@@ -36,7 +36,7 @@ export type BuildEventMessage =
       durationMs: number;
       processId: string | null;
     }
-  | { type: "warning"; rule: string; message: string; line: number }
+  | { type: "warning"; rule: string; message: string; line: number; excerpt?: string }
   | { type: "notice"; text: string }
   | {
       type: "failed";

@@ -29,6 +29,8 @@ const PULL_COLUMNS = 80;
 export class BuildProgress {
   readonly steps = new Map<number, StepState>();
   readonly warnings: string[] = [];
+  /** What the Dockerfile's check has found. */
+  readonly findings: Extract<BuildEventMessage, { type: "warning" }>[] = [];
   /** The lines of the Dockerfile that failed; "" when it was nobody's, or went well. */
   fault = "";
   readonly startedMs: number;
@@ -50,6 +52,7 @@ export class BuildProgress {
         return;
       }
       case "warning":
+        this.findings.push(event);
         this.warnings.push(`${event.rule}: ${event.message} (line ${event.line})`);
         return;
       case "notice":

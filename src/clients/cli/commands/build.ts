@@ -5,6 +5,7 @@ import { invalid, sentenceOf } from "#base";
 import { type ApiClient, buildImage } from "#clients/api-client";
 import type { AuthConfig, BuildEventMessage, BuildMessage } from "#wire/docker";
 
+import { checkView } from "../build/check-view.ts";
 import { buildFlags } from "../build/flags.ts";
 import { type CacheEntry, parseCacheEntry } from "../build/cache-options.ts";
 import { uploadOf } from "../build/incremental.ts";
@@ -50,8 +51,16 @@ export const build: Command = {
     const source = await openSource(context, flags.string("file"));
     const tags = [...flags.list("tag"), ...outputs.flatMap(namesOf)];
     try {
-      const { id } = await runBuild({ client, session, flags, source, tags, caches, named });
-      if (id === null) return 0;
+      const { id, findings } = await runBuild({
+        client,
+        session,
+        flags,
+        source,
+        tags,
+        caches,
+        named,
+      });
+      if (id === null) return findings === 0 ? 0 : 1;
       if (iidFile !== "") writeFileSync(iidFile, id);
       writeMetadata(flags.string("metadata-file"), id, tags);
       await writeOutputs(client, outputs, { id, names: tags });
@@ -87,7 +96,7 @@ interface Caches {
   readonly cacheTo: readonly CacheEntry[];
 }
 
-async function runBuild(work: Work): Promise<{ id: string | null }> {
+async function runBuild(work: Work): Promise<{ id: string | null; findings: number }> {
   const { client, session, flags, source, caches, named } = work;
   const progress = new BuildProgress();
   using agents = await openAgents(flags.list("ssh"), session.environment);
@@ -112,7 +121,7 @@ async function runBuild(work: Work): Promise<{ id: string | null }> {
   try {
     const id = await follow(messages, { client, source, progress, view, caches, named });
     failed = false;
-    return { id };
+    return { id, findings: progress.findings.length };
   } finally {
     if (failed) progress.fail();
     view.end(failed);
@@ -239,6 +248,9 @@ function viewOf(flags: Flags, progress: BuildProgress, session: Session): BuildV
   if (isQuiet(flags)) {
     const end = (failed: boolean) => failed && write(failureText(progress));
     return { take: () => undefined, end };
+  }
+  if (flags.bool("check")) {
+    return checkView(progress, { print: (text) => writeAll(STDOUT, text), warn: write });
   }
   const asked = flags.string("progress");
   if (asked === "rawjson") return rawView(write);

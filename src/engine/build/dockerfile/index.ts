@@ -8,6 +8,7 @@ export {
 } from "./expand.ts";
 export { FaultyLine } from "./faulty-line.ts";
 export type * from "./instruction.ts";
-export { type LintWarning, lintDockerfile } from "./lint.ts";
+export { readCheck } from "./lines.ts";
+export { type LintFacts, type LintWarning, lintDockerfile } from "./lint.ts";
 export { parseDockerfile, parseTrigger } from "./parse.ts";
 export { parseMount } from "./mount.ts";

@@ -128,8 +128,10 @@ export interface Stage {
   readonly instructions: readonly Instruction[];
 }
 
-/** `# check=skip=a,b;error=true`. */
+/** `# check=skip=a,b;error=true;experimental=c`. */
 export interface CheckDirective {
+  /** Rules that are on only when asked for; `all` for every one. */
+  readonly experimental: readonly string[];
   readonly skip: readonly string[];
   readonly skipAll: boolean;
   readonly error: boolean;

@@ -2,7 +2,7 @@
  * A Dockerfile's text as logical lines: directives read, comments dropped, continuation lines joined, heredocs taken
  * out. Source: the Dockerfile reference, "Format", "Parser directives" and "Here-documents".
  */
-import { invalid } from "#base";
+import { invalid, sentenceOf } from "#base";
 
 import { FaultyLine } from "./faulty-line.ts";
 import type { CheckDirective, Heredoc, Location } from "./instruction.ts";
@@ -61,7 +61,7 @@ function readDirectives(physical: readonly string[]): Directives {
   const found: Directives = {
     escape: "\\",
     syntax: null,
-    check: { skip: [], skipAll: false, error: false },
+    check: readCheck(""),
   };
   const seen = new Set<string>();
   for (const [index, text] of physical.entries()) {
@@ -75,7 +75,7 @@ function readDirectives(physical: readonly string[]): Directives {
     }
     seen.add(name);
     if (name === "syntax") found.syntax = value;
-    else if (name === "check") found.check = readCheck(value);
+    else if (name === "check") found.check = checkOn(index + 1, value);
     else if (value === "\\" || value === "`") found.escape = value;
     else {
       throw errorOnLine(index + 1, `invalid escape token '${value}' does not match \` or \\`);
@@ -84,15 +84,31 @@ function readDirectives(physical: readonly string[]): Directives {
   return found;
 }
 
-function readCheck(text: string): CheckDirective {
-  let [skip, skipAll, error]: [string[], boolean, boolean] = [[], false, false];
-  for (const part of text.split(";")) {
-    const [name = "", value = ""] = part.split("=", 2).map((piece) => piece.trim());
-    if (name === "skip" && value === "all") skipAll = true;
-    else if (name === "skip") skip = value.split(",").map((rule) => rule.trim());
-    else if (name === "error") error = value === "true";
+function checkOn(line: number, text: string): CheckDirective {
+  try {
+    return readCheck(text);
+  } catch (cause) {
+    throw errorOnLine(line, `failed to parse check options: ${sentenceOf(cause)}`);
   }
-  return { skip, skipAll, error };
+}
+
+/** @throws EngineError "invalid" */
+export function readCheck(text: string): CheckDirective {
+  let skip: string[] = [];
+  let experimental: string[] = [];
+  let error = false;
+  for (const part of text.split(";").filter((option) => option.trim() !== "")) {
+    const at = part.indexOf("=");
+    const name = part.slice(0, Math.max(at, 0)).trim();
+    const value = part.slice(at + 1).trim();
+    const rules = value.split(",").map((rule) => rule.trim());
+    if (name === "skip") skip = rules;
+    else if (name === "experimental") experimental = rules;
+    else if (name === "error" && /^(?:1|t|true|0|f|false)$/i.test(value)) {
+      error = /^[1t]/i.test(value);
+    } else throw invalid(`invalid check option ${JSON.stringify(part.trim())}`);
+  }
+  return { skip, skipAll: skip.includes("all"), experimental, error };
 }
 
 class LineReader {

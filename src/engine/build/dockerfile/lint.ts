@@ -2,7 +2,10 @@
  * What is allowed and still worth a word: BuildKit's lint rules, by their names, with its sentences.
  * Source: docs.docker.com/reference/build-checks.
  */
-import type { Dockerfile, Instruction, Location, Stage } from "./instruction.ts";
+import { lintDefinitions, lintSources, lintWorkingDirectory } from "./lint-context.ts";
+import { AUTOMATIC_NAMES, isAutomatic, lintVariables, variablesIn } from "./lint-variables.ts";
+import type { CheckDirective, Dockerfile, Instruction, Location, Stage } from "./instruction.ts";
+import { suggestion } from "./suggest.ts";
 
 export interface LintWarning {
   readonly rule: string;
@@ -10,16 +13,35 @@ export interface LintWarning {
   readonly location: Location;
 }
 
-type Report = (rule: string, message: string, location: Location) => void;
+export type Report = (rule: string, message: string, location: Location) => void;
 
-/** Every warning the `# check` directive does not skip, in the order of lines. */
-export function lintDockerfile(file: Dockerfile): LintWarning[] {
+/** What is known beside the text. */
+export interface LintFacts {
+  /** Names of the variables that a base image brings; null where that is not known. */
+  readonly variablesOf: (base: string) => readonly string[] | null;
+  /** Whether the ignore file names a path of the context; null where nothing can be said. */
+  readonly isIgnored: ((path: string) => boolean) | null;
+}
+
+const NO_FACTS: LintFacts = { variablesOf: () => null, isIgnored: null };
+/** Only for who asks for them. */
+const EXPERIMENTAL = new Set(["CopyIgnoredFile", "InvalidDefinitionDescription"]);
+
+/** Every warning that `check` does not skip, in the order of lines. */
+export function lintDockerfile(
+  file: Dockerfile,
+  facts: LintFacts = NO_FACTS,
+  check: CheckDirective = file.check,
+): LintWarning[] {
   const found: LintWarning[] = [];
-  const { skip, skipAll } = file.check;
+  const { skip, skipAll, experimental } = check;
   const skipped = new Set(skip.map((rule) => rule.toLowerCase()));
+  const wanted = new Set(experimental.map((rule) => rule.toLowerCase()));
   if (skipAll) return found;
   const report: Report = (rule, message, location) => {
-    if (!skipped.has(rule.toLowerCase())) found.push({ rule, message, location });
+    const name = rule.toLowerCase();
+    const isOff = EXPERIMENTAL.has(rule) && !wanted.has("all") && !wanted.has(name);
+    if (!isOff && !skipped.has(name)) found.push({ rule, message, location });
   };
   for (const location of file.emptyContinuations) {
     report("NoEmptyContinuation", "Empty continuation line", location);
@@ -30,8 +52,11 @@ export function lintDockerfile(file: Dockerfile): LintWarning[] {
   for (const stage of file.stages) {
     lintStage(stage, report);
     for (const instruction of stage.instructions) lintInstruction(instruction, report);
-    lintVariables(file, stage, report);
+    lintVariables(file, stage, { report, variablesOf: facts.variablesOf });
+    lintWorkingDirectory(file, stage, report);
+    if (facts.isIgnored !== null) lintSources(stage, facts.isIgnored, report);
   }
+  lintDefinitions(file, report);
   return found.toSorted((a, b) => a.location.startLine - b.location.startLine);
 }
 
@@ -116,7 +141,8 @@ function lintGlobalArguments({ stages, globalArguments }: Dockerfile, report: Re
   for (const { base, platform, location } of stages) {
     for (const name of [...variablesIn(base), ...variablesIn(platform)]) {
       if (declared.has(name) || isAutomatic(name)) continue;
-      report("UndefinedArgInFrom", `FROM argument '${name}' is not declared`, location);
+      const near = suggestion(name, [...declared.keys(), ...AUTOMATIC_NAMES]);
+      report("UndefinedArgInFrom", `FROM argument '${name}' is not declared${near}`, location);
     }
     const resolved = base.replaceAll(
       /\$\{?(\w+)\}?/g,
@@ -129,21 +155,6 @@ function lintGlobalArguments({ stages, globalArguments }: Dockerfile, report: Re
         location,
       );
     }
-  }
-}
-
-const AUTOMATIC =
-  /^(?:(?:TARGET|BUILD)(?:PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE|BUILDKIT_\w+|SOURCE_DATE_EPOCH)$/;
-const PROXY = /^(?:http|https|ftp|no|all)_proxy$/i;
-const isAutomatic = (name: string): boolean => AUTOMATIC.test(name);
-
-/** Names of variables that have no default of their own. */
-function* variablesIn(text: string): Generator<string> {
-  for (const [whole, bare, braced] of text.matchAll(
-    /(?<!\\)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:[^}]*)\})/g,
-  )) {
-    if (/^\$\{\w+:?[-+?]/.test(whole)) continue;
-    yield bare ?? braced ?? "";
   }
 }
 
@@ -226,77 +237,5 @@ function lintPort(port: string, location: Location, report: Report): void {
       `EXPOSE instruction should not define an IP address or host-port mapping, found '${port}'`,
       location,
     );
-  }
-}
-
-/** Words of the instructions in which variables have values. */
-function textsOf(instruction: Instruction): readonly string[] {
-  switch (instruction.kind) {
-    case "env":
-    case "label":
-      return instruction.pairs.map(({ value }) => value);
-    case "copy":
-    case "add":
-      return [...instruction.sources, instruction.destination, instruction.chown];
-    case "workdir":
-      return [instruction.path];
-    case "user":
-      return [instruction.user];
-    case "expose":
-      return instruction.ports;
-    case "volume":
-      return instruction.paths;
-    case "stopsignal":
-      return [instruction.signal];
-    case "arg":
-      return instruction.arguments.map(({ value }) => value ?? "");
-    case "run":
-    case "cmd":
-    case "entrypoint":
-    case "shell":
-    case "healthcheck":
-    case "onbuild":
-    case "maintainer":
-      return [];
-  }
-}
-
-function lintVariables({ stages }: Dockerfile, stage: Stage, report: Report): void {
-  const known = new Set(["PATH", "HOME", "HOSTNAME", "TERM"]);
-  // What a base image brings is not known here: only a stage from scratch, or from one, can be judged.
-  const lineage = lineageOf(stages, stage);
-  if (lineage === null) return;
-  for (const each of lineage) {
-    for (const instruction of each.instructions) {
-      if (each === stage) warnOfMissing(instruction, known, report);
-      if (instruction.kind === "arg" && each === stage) {
-        for (const { name } of instruction.arguments) known.add(name);
-      }
-      if (instruction.kind === "env") for (const { name } of instruction.pairs) known.add(name);
-    }
-  }
-}
-
-/** The stages a stage is built on, lowest first; null when an image lies below. */
-function lineageOf(stages: readonly Stage[], stage: Stage): Stage[] | null {
-  const lineage = [stage];
-  for (let base = stage.base.toLowerCase(); base !== "scratch";) {
-    const lowest = lineage[0] ?? stage;
-    const below = stages
-      .slice(0, stages.indexOf(lowest))
-      .findLast(({ name }) => name !== "" && name === base);
-    if (below === undefined) return null;
-    lineage.unshift(below);
-    base = below.base.toLowerCase();
-  }
-  return lineage;
-}
-
-function warnOfMissing(instruction: Instruction, known: ReadonlySet<string>, report: Report): void {
-  for (const text of textsOf(instruction)) {
-    for (const name of variablesIn(text)) {
-      if (known.has(name) || isAutomatic(name) || PROXY.test(name)) continue;
-      report("UndefinedVar", `Usage of undefined variable '$${name}'`, instruction.location);
-    }
   }
 }

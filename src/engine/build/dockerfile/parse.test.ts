@@ -4,7 +4,7 @@ import { DockerfileParser } from "dockerfile-ast";
 
 import { expandHeredoc, expandWord, expandWords } from "./expand.ts";
 import type { Instruction } from "./instruction.ts";
-import { lintDockerfile } from "./lint.ts";
+import { type LintFacts, lintDockerfile } from "./lint.ts";
 import { parseMount } from "./mount.ts";
 import { parseDockerfile, parseTrigger } from "./parse.ts";
 
@@ -455,6 +455,55 @@ test("lint finds what BuildKit warns about, in order of lines, and honours # che
     "InvalidDefaultArgInFrom",
   ]);
   expect(rules(`# check=skip=all\n${text}`)).toEqual([]);
+});
+
+const findings = (text: string, facts?: LintFacts) =>
+  lintDockerfile(parseDockerfile(text), facts).map(
+    ({ rule, message, location }) => `${location.startLine} ${rule}: ${message}`,
+  );
+
+test("each further rule of the lint is said in BuildKit's words", () => {
+  const WORKDIR = "WorkdirRelativePath: Relative workdir";
+  expect(findings("FROM a AS x\nWORKDIR app\nWORKDIR sub\nFROM x\nWORKDIR b\n")).toEqual([
+    `2 ${WORKDIR} "app" can have unexpected results if the base image changes`,
+  ]);
+  expect(findings("FROM a\nWORKDIR /app\nWORKDIR sub\n")).toEqual([]);
+  expect(findings("FROM a AS x\nFROM b AS x\n")[0]).toBe(
+    '2 DuplicateStageName: Duplicate stage name "x", stage names should be unique',
+  );
+  expect(findings("FROM a AS context\n")[0]).toContain("ReservedStageName");
+  expect(findings("FROM --platform=$TARGETPLATFORM a\n")[0]).toContain("RedundantTargetPlatform");
+  expect(findings("FROM --platform=linux/amd64 a\n")[0]).toContain(
+    'FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/amd64"',
+  );
+  expect(findings("ARG VERSION=1\nFROM a:$VERSIO\n")[0]).toBe(
+    "2 UndefinedArgInFrom: FROM argument 'VERSIO' is not declared (did you mean VERSION?)",
+  );
+});
+
+test("variables are judged where it is known what the base image brings", () => {
+  const text = "FROM a\nENV COLOUR=x\nCOPY $COLUR $HOMEDIR /\n";
+  const variablesOf = () => ["HOMEDIR"];
+  expect(findings(text)).toEqual([]);
+  expect(findings(text, { variablesOf, isIgnored: null })).toEqual([
+    "3 UndefinedVar: Usage of undefined variable '$COLUR' (did you mean $COLOUR?)",
+  ]);
+});
+
+test("experimental rules are on for who asks", () => {
+  const body = "# nothing\nFROM a AS x\n# other words\nARG A B\nCOPY ./kept/ out.key /\n";
+  const facts = { variablesOf: () => null, isIgnored: (path: string) => path === "out.key" };
+  expect(findings(body, facts)).toEqual([]);
+  const asked = (rules: string) => findings(`# check=experimental=${rules}\n\n${body}`, facts);
+  expect(asked("all")).toEqual([
+    "4 InvalidDefinitionDescription: Comment for FROM should follow the format: `# x <description>`",
+    "6 InvalidDefinitionDescription: Comment for ARG should follow the format: `# <arg_key> <description>`",
+    '7 CopyIgnoredFile: Attempting to Copy file "out.key" that is excluded by .dockerignore',
+  ]);
+  expect(asked("CopyIgnoredFile")).toHaveLength(1);
+  expect(() => parseDockerfile("# check=skp=all\nFROM a\n")).toThrow(
+    'dockerfile parse error on line 1: failed to parse check options: invalid check option "skp=all"',
+  );
 });
 
 test("dockerfile-ast sees the same instructions on the same lines", () => {
