@@ -3,7 +3,7 @@
  * step gives is decided by what it reads (steps.ts); the events come in the order of the plan (events.ts).
  */
 import { EngineError, invalid, kindOf, sentenceOf } from "#base";
-import { type Dockerfile, expandWord, FaultyLine, parseDockerfile } from "#engine/build/dockerfile";
+import { type Dockerfile, expandWord, parseDockerfile } from "#engine/build/dockerfile";
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
 import type { OnProgress } from "#engine/image";
