@@ -249,7 +249,20 @@ test("a folder that is built again sends only what changed, also after a kill of
   writeFileSync(join(folder, "new"), "new\n");
   expect((await built(["-q", folder])).stdout).toBe(docker.stdout);
   expect(sent()).toBe(whole + "changed\nnew\nnew\n".length);
-  expect((await engine.naru(["builder", "prune", "-af"])).code).toBe(0);
+  const local = async (): Promise<{ Size: number; InUse: boolean }[]> => {
+    const answer = await engine.fetch("/system/df?type=build-cache");
+    const { BuildCache } = (await answer.json()) as {
+      BuildCache: { Type: string; Size: number; InUse: boolean }[];
+    };
+    return BuildCache.filter(({ Type }) => Type === "source.local");
+  };
+  expect(await local()).toMatchObject([{ Size: sent(), InUse: false }]);
+  const shownByCli = ["system", "df", "-v", "--format", "{{json .BuildCache}}"];
+  expect(await engine.ok(shownByCli)).toContain("local source for context");
+  await engine.ok(["builder", "prune", "-f", "--filter", "type=exec.cachemount"]);
+  expect(await local()).toHaveLength(1);
+  const pruned = await engine.ok(["builder", "prune", "-f", "--filter", "type=source.local"]);
+  expect(pruned).toMatch(/Total reclaimed space:\s+5\.\d+MB/);
   expect(readdirSync(join(engine.dataRoot, "build/kept"))).toEqual([]);
   await built(["-q", folder]);
 }, 60_000);

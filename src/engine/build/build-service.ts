@@ -124,7 +124,8 @@ export interface WrittenCache {
 export interface BuildCacheItem {
   readonly id: string;
   readonly parent: string | null;
-  readonly kind: "regular" | "exec.cachemount";
+  /** In BuildKit's words; `source.local` is a client's folder as it was built last. */
+  readonly kind: "regular" | "exec.cachemount" | "source.local";
   readonly description: string;
   readonly isInUse: boolean;
   readonly isShared: boolean;

@@ -14,12 +14,15 @@ import type { Context } from "./context.ts";
 export async function cacheUsage(context: Context): Promise<BuildCacheItem[]> {
   const { cache, inUse } = context;
   const shared = layersOfImages(context);
-  const steps = cache.steps().flatMap((step): BuildCacheItem[] => {
+  const all = cache.steps();
+  const makers = new Map<string | null, string>(all.map(({ layer, key }) => [layer, shownId(key)]));
+  const steps = all.flatMap((step): BuildCacheItem[] => {
     if (step.layer === null) return [];
     return [
       {
-        id: step.key.slice(0, 25),
-        parent: step.parent === "" ? null : step.parent,
+        id: shownId(step.key),
+        // What stands on an image only has none here.
+        parent: makers.get(step.parent) ?? null,
         kind: "regular",
         description: step.description,
         isInUse: context.doing.has(step.key),
@@ -35,7 +38,7 @@ export async function cacheUsage(context: Context): Promise<BuildCacheItem[]> {
     cache.folders().map(async (folder): Promise<BuildCacheItem> => {
       const { id, name, createdMs, usedMs, uses } = folder;
       return {
-        id: id.slice(0, 25),
+        id: shownId(id),
         parent: null,
         kind: "exec.cachemount",
         description: `cached mount ${name}`,
@@ -48,8 +51,26 @@ export async function cacheUsage(context: Context): Promise<BuildCacheItem[]> {
       };
     }),
   );
-  return [...steps, ...folders];
+  const kept = context.kept.list().map((one): BuildCacheItem => {
+    const { key, createdMs, usedMs, uses, sizeBytes } = one;
+    return {
+      id: shownId(key),
+      parent: null,
+      kind: "source.local",
+      description: "local source for context",
+      isInUse: one.isInUse,
+      isShared: false,
+      sizeBytes,
+      createdAt: new Date(createdMs),
+      lastUsedAt: new Date(usedMs),
+      uses,
+    };
+  });
+  return [...steps, ...folders, ...kept];
 }
+
+/** As long as BuildKit's. */
+const shownId = (key: string): string => key.slice(0, 25);
 
 const folderOf = ({ paths }: Context, id: string): string => join(paths.data, "caches", id);
 
@@ -92,7 +113,7 @@ export async function pruneCache(
   });
   const ids = new Set(chosen.map(({ id }) => id));
   const steps = context.cache.steps();
-  const gone = steps.filter(({ key, layer }) => layer !== null && ids.has(key.slice(0, 25)));
+  const gone = steps.filter(({ key, layer }) => layer !== null && ids.has(shownId(key)));
   const isEverything =
     request.ids === null && request.until === null && Object.keys(request.match).length === 0;
   const notes = isEverything && !isLimited ? steps.filter(({ layer }) => layer === null) : [];
@@ -100,11 +121,11 @@ export async function pruneCache(
   if (isEverything && !isLimited) context.cache.deleteInputs();
   context.gc.release({ layers: gone.flatMap(({ layer }) => (layer === null ? [] : [layer])) });
   await dropFolders(context, ids);
+  dropKept(context, ids);
   const reclaimedBytes = chosen
     .filter(({ isShared }) => !isShared)
     .reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const keptBytes = isEverything && request.all && !isLimited ? context.kept.prune() : 0;
-  return { deleted: [...ids], reclaimedBytes: reclaimedBytes + keptBytes };
+  return { deleted: [...ids], reclaimedBytes };
 }
 
 function isWanted(item: BuildCacheItem, request: BuildPruneRequest): boolean {
@@ -119,9 +140,13 @@ function isWanted(item: BuildCacheItem, request: BuildPruneRequest): boolean {
   return ids === null || ids.some((id) => item.id.startsWith(id));
 }
 
+function dropKept({ kept }: Context, ids: ReadonlySet<string>): void {
+  for (const { key } of kept.list()) if (ids.has(shownId(key))) kept.remove(key);
+}
+
 async function dropFolders(context: Context, ids: ReadonlySet<string>): Promise<void> {
   for (const { id } of context.cache.folders()) {
-    if (!ids.has(id.slice(0, 25))) continue;
+    if (!ids.has(shownId(id))) continue;
     context.cache.deleteFolder(id);
     const trash = join(context.paths.data, "scratch", newId());
     try {

@@ -47,9 +47,16 @@ test("only what has another stamp is needed; an empty file is no other file's co
     using whole = await again.receive(second.id, archiveOf({ a: "C" }), never);
     expect(readFileSync(whole.tree.path, "utf8")).toBe("ABC");
     // Whoever reads it keeps it from being thrown away.
-    expect([again.prune(), readdirSync(folder)]).toEqual([0, [KEY]]);
+    expect(again.list()).toMatchObject([{ key: KEY, sizeBytes: 3, uses: 2, isInUse: true }]);
+    expect([again.remove(KEY), readdirSync(folder)]).toEqual([false, [KEY]]);
     whole[Symbol.dispose]();
-    expect([again.prune(), readdirSync(folder)]).toEqual([3, []]);
+    expect(again.list()).toMatchObject([{ key: KEY, sizeBytes: 3, uses: 2, isInUse: false }]);
+    // An offer that counts on it has to be made again.
+    const third = again.offer(KEY, [entry("a", "2", 1)]);
+    expect(third.needed).toEqual([]);
+    expect([again.remove(KEY), readdirSync(folder)]).toEqual([true, []]);
+    await expect(again.receive(third.id, archiveOf({}), never)).rejects.toThrow("not known");
+    expect(again.list()).toEqual([]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -91,7 +98,7 @@ test("an offer is good once, for what it asked for, and has limits", async () =>
       kept.receive(id, archiveOf(files), never).catch((cause: unknown) => String(cause));
     expect(await said({ b: "B" })).toContain("not asked for");
     expect(await said({ a: "A" })).toContain("not known");
-    expect(kept.prune()).toBe(0);
+    kept.remove(KEY);
     for (let count = 0; count < 16; count += 1) kept.offer(KEY, []);
     expect(() => kept.offer(KEY, [])).toThrow("too many");
   } finally {

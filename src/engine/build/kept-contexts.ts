@@ -2,6 +2,7 @@
  * Contexts that stay: a client that builds the same folder again says what is in it, and sends only what changed.
  *
  *   <data>/kept/<key>/data    contents of files, one behind the other; only ever appended to
+ *   <data>/kept/<key>/uses    as many bytes as builds have used it
  *   <data>/kept/<key>/index   where each path's content lies, under which stamp it came, and its digest
  *
  * A stamp is the client's own sign that a file is the same (inode, size, times). Digests are the engine's: taken of the
@@ -9,6 +10,7 @@
  * another boot is not believed. What is larger than the limits is sent as an archive, as ever.
  */
 import {
+  appendFileSync,
   closeSync,
   existsSync,
   mkdirSync,
@@ -85,6 +87,19 @@ const CONTEXT_LIMIT_BYTES = 2 * 1024 ** 3;
 const ALL_LIMIT_BYTES = 8 * 1024 ** 3;
 /** Contents of files that are no longer there are thrown away when they are more than what is, and more than this. */
 const DEAD_LIMIT_BYTES = 64 * 1024 ** 2;
+
+/** Grows by a byte with each use: a count that no crash can leave half written. */
+const USES = "uses";
+
+/** A client's folder as it was built last. */
+export interface KeptContext {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly createdMs: number;
+  readonly usedMs: number;
+  readonly uses: number;
+  readonly isInUse: boolean;
+}
 
 export class KeptContexts {
   readonly #folder: string;
@@ -168,6 +183,7 @@ export class KeptContexts {
       await append(path, { archive, files, offer, signal });
       if (needed.size > 0 || !existsSync(join(folder, "index"))) this.#save(folder, files);
       else utimesSync(join(folder, "index"), new Date(), new Date());
+      appendFileSync(join(folder, USES), "\n", { mode: 0o600 });
       this.#evict(key);
       return { tree: treeOf(path, entries, files), [Symbol.dispose]: dispose };
     } catch (cause) {
@@ -231,6 +247,7 @@ export class KeptContexts {
       const { files, isChanged } = await take(path, { listing, known, limitBytes, signal });
       if (isKept && (isChanged || !existsSync(join(folder, "index")))) this.#save(folder, files);
       else if (isKept) utimesSync(join(folder, "index"), new Date(), new Date());
+      appendFileSync(join(folder, USES), "\n", { mode: 0o600 });
       this.#evict(key);
       return { tree: treeOf(path, entries, files), [Symbol.dispose]: dispose };
     } catch (cause) {
@@ -259,31 +276,43 @@ export class KeptContexts {
     }
   }
 
-  #list(): { key: string; sizeBytes: number; usedMs: number }[] {
+  /** Last used first. */
+  #list(): Omit<KeptContext, "isInUse">[] {
     if (!existsSync(this.#folder)) return [];
     return readdirSync(this.#folder)
       .map((key) => {
-        const data = statSync(join(this.#folder, key, "data"), { throwIfNoEntry: false });
-        const index = statSync(join(this.#folder, key, "index"), { throwIfNoEntry: false });
-        return { key, sizeBytes: data?.size ?? 0, usedMs: index?.mtimeMs ?? 0 };
+        const [data, index, uses, folder] = ["data", "index", USES, ""].map((name) =>
+          statSync(join(this.#folder, key, name), { throwIfNoEntry: false }),
+        );
+        return {
+          key,
+          sizeBytes: data?.size ?? 0,
+          usedMs: index?.mtimeMs ?? 0,
+          createdMs: folder?.birthtimeMs ?? 0,
+          uses: uses?.size ?? 0,
+        };
       })
       .toSorted((a, b) => b.usedMs - a.usedMs);
   }
 
+  /** What stays when builds end. */
+  list(): KeptContext[] {
+    return this.#list()
+      .filter(({ key }) => !key.startsWith(ONCE))
+      .map((one) => ({ ...one, isInUse: !this.#isIdle(one.key) }));
+  }
+
   #remove(key: string): void {
+    // Who was told that files are here has to send them all after all.
+    for (const [id, offer] of this.#offers) if (offer.key === key) this.#offers.delete(id);
     rmSync(join(this.#folder, key), { recursive: true, force: true });
   }
 
-  /** Throws away what no build reads. @returns how many bytes that were */
-  prune(): number {
-    let reclaimedBytes = 0;
-    this.#offers.clear();
-    for (const { key, sizeBytes } of this.#list()) {
-      if (!this.#isIdle(key)) continue;
-      this.#remove(key);
-      reclaimedBytes += sizeBytes;
-    }
-    return reclaimedBytes;
+  /** Throws it away unless a build reads it. @returns whether it is gone */
+  remove(key: string): boolean {
+    if (!this.#isIdle(key)) return false;
+    this.#remove(key);
+    return true;
   }
 }
 
