@@ -1,11 +1,12 @@
 /** The build cache and what can go wrong: kills, cuts, secrets, two builds at once, hostile archives. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
 import { writeContext } from "./build-context.ts";
+import { untilNothingLeft } from "./build-left.ts";
 import { type Engine, type Finished, startEngine } from "./engine.ts";
 
 let engine: Engine;
@@ -61,18 +62,6 @@ async function events(
     const { naru, ...rest } = JSON.parse(line) as { naru?: { type: string } };
     return naru ?? { type: "end", ...rest };
   });
-}
-
-/** What steps leave while they run, and must not leave after. */
-function leftovers(): string[] {
-  const below = (path: string) => (existsSync(path) ? readdirSync(path) : []);
-  const snapshots = below(join(engine.dataRoot, "snapshots"));
-  return [
-    ...snapshots.filter((name) => !name.startsWith(".")),
-    ...below(join(engine.dataRoot, "build/contexts")),
-    ...below(join(engine.dataRoot, "build/scratch")),
-    ...below(join(engine.execRoot, "build")),
-  ];
 }
 
 test("two cold builds with SOURCE_DATE_EPOCH give one image id, and its times", async () => {
@@ -136,17 +125,6 @@ test("a secret is there for its RUN, and nowhere after", async () => {
   expect(missing.at(-1)).toMatchObject({ error: expect.stringContaining("secret key: not found") });
 }, 60_000);
 
-test("two builds of one thing at once do it once", async () => {
-  const files = {
-    Dockerfile: "FROM busybox\nRUN head -c 8 /dev/urandom | od -x > /once; sleep 1\n",
-  };
-  const ids = await Promise.all([idOf(build(files)), idOf(build(files)), idOf(build(files))]);
-  const layers = await Promise.all(
-    ids.map((id) => engine.ok(["inspect", "-f", "{{json .RootFS.Layers}}", id])),
-  );
-  expect(new Set(layers).size).toBe(1);
-}, 60_000);
-
 test("a build whose client goes away stops, and leaves nothing", async () => {
   const folder = contextOf({ Dockerfile: "FROM busybox\nRUN echo begun; sleep 1000\n" });
   const child = Bun.spawn(["docker", "-H", `unix://${engine.socket}`, "build", folder], {
@@ -161,9 +139,7 @@ test("a build whose client goes away stops, and leaves nothing", async () => {
   }
   child.kill("SIGKILL");
   await child.exited;
-  const deadline = Date.now() + 20_000;
-  while (leftovers().length > 0 && Date.now() < deadline) await Bun.sleep(20);
-  expect(leftovers()).toEqual([]);
+  await untilNothingLeft(engine);
 }, 60_000);
 
 test("after kill -9 in the middle of a build nothing is left of it, and the cache still works", async () => {
@@ -183,9 +159,7 @@ test("after kill -9 in the middle of a build nothing is left of it, and the cach
   }
   await engine.restartDaemon();
   await child.exited;
-  const deadline = Date.now() + 20_000;
-  while (leftovers().length > 0 && Date.now() < deadline) await Bun.sleep(20);
-  expect(leftovers()).toEqual([]);
+  await untilNothingLeft(engine);
   const again = await build({ Dockerfile: "FROM busybox\nRUN echo kept > /kept\n" });
   expect(again.stdout).toContain(" ---> Using cache\n");
 }, 60_000);
