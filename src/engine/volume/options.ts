@@ -107,7 +107,9 @@ async function resolveAddress(type: string, options: string[], device: string): 
 async function lookUp(host: string): Promise<string> {
   const { lookup } = await import("node:dns/promises");
   try {
-    return (await lookup(host)).address;
+    // As Docker's does, it prefers IPv4 whatever comes first.
+    const found = await lookup(host, { all: true });
+    return (found.find(({ family }) => family === 4) ?? found[0])?.address ?? host;
   } catch (cause) {
     throw unavailable(`error resolving passed in network volume address: lookup ${host}`, {
       cause,
