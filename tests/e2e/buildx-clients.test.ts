@@ -60,7 +60,7 @@ test("an agent of the client's answers in a step", async () => {
     const context = contextOf({
       Dockerfile:
         "FROM debian\nUSER daemon\n" +
-        "RUN --mount=type=ssh,required perl -MIO::Socket::UNIX -e '" +
+        "RUN --mount=type=ssh,required,uid=1 perl -MIO::Socket::UNIX -e '" +
         "$s = IO::Socket::UNIX->new($ENV{SSH_AUTH_SOCK}) or die;" +
         " syswrite $s, pack(q(NC), 1, 11); sysread $s, $a, 9, length $a while length $a < 9; print unpack(q(H*), $a)' > /tmp/said\n",
     });

@@ -1,6 +1,7 @@
 /** dockerode, the client of Node programs, on a private engine. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { PassThrough, Readable } from "node:stream";
 
 import Docker from "dockerode";
@@ -198,3 +199,33 @@ test("the engine tells of itself, and an engine in no swarm says so", async () =
 test("every JSON answer was as the definition says", () => {
   expect(engine.violations()).toEqual([]);
 });
+
+test("buildImage with BuildKit takes an archive, with a session and without", async () => {
+  const archive = () => {
+    const folder = `${engine.root}/buildkit`;
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(`${folder}/Dockerfile`, "FROM busybox\nRUN echo program > /by\n");
+    return Readable.from(Bun.spawnSync(["tar", "c", "-C", folder, "."]).stdout);
+  };
+  for (const [name, version] of [
+    ["with", "2"],
+    ["without", "2"],
+  ] as const) {
+    if (name === "with") {
+      const stream = await docker.buildImage(archive(), { t: `by:${name}`, version });
+      const said = await textOf(stream);
+      expect(said).toContain("moby.image.id");
+    } else {
+      const body = Bun.spawnSync(["tar", "c", "-C", `${engine.root}/buildkit`, "."]).stdout;
+      const answer = await engine.fetch(`/build?version=${version}&t=by:${name}`, {
+        method: "POST",
+        body: new Uint8Array(body),
+        headers: { "content-type": "application/x-tar" },
+      });
+      expect(await answer.text()).toContain("moby.image.id");
+    }
+    expect(await engine.ok(["run", "--rm", "--network", "none", `by:${name}`, "cat", "/by"])).toBe(
+      "program",
+    );
+  }
+}, 60_000);

@@ -1,5 +1,5 @@
 /** SSH agents of a client as sockets on this host, for the steps of one build. */
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 
@@ -14,7 +14,7 @@ const CONNECTION_LIMIT = 32;
 /** Makes a socket when an agent is first asked for. Disposing cuts them all. */
 export class AgentSockets implements Disposable {
   readonly #session: Session;
-  /** Not readable for others; what is in it is mounted into steps. */
+  /** The engine's alone: steps get sockets of their own, which lead here. */
   readonly #folder: string;
   readonly #made = new Map<string, Promise<string | undefined>>();
   readonly #servers: Server[] = [];
@@ -61,8 +61,6 @@ export class AgentSockets implements Disposable {
     server.once("error", reject);
     server.listen(path, resolve);
     await promise;
-    // The step's user need not be root; nobody else comes near the folder.
-    chmodSync(path, 0o666);
     return path;
   }
 

@@ -22,7 +22,10 @@ export interface SessionBuild {
   readonly results?: BuildRequest["results"];
   readonly cacheTo: BuildRequest["cacheTo"];
   readonly entitlements: readonly string[];
-  readonly session: Session;
+  /** null for a client that only sends an archive. */
+  readonly session: Session | null;
+  /** What the client sent with its request, where its session does not know better. */
+  readonly credentials?: BuildRequest["credentials"];
   readonly progress: Progress;
   readonly checkOnly: boolean;
   readonly signal: AbortSignal;
@@ -34,27 +37,26 @@ export async function solveForSession(
   { builds, runFolder }: BuildServices,
   build: SessionBuild,
 ): Promise<SolvedBuild | null> {
-  const { session, options, progress } = build;
-  const signal = AbortSignal.any([build.signal, session.closed]);
-  using agents = new AgentSockets(session, runFolder);
+  const { session, options, progress, archive = null } = build;
   const { folders, isDockerfileLocal, ...common } = options;
-  const { archive = null } = build;
-  const uploaded =
-    archive === null ? uploadOf(options.remote, session, signal) : { remote: "", context: archive };
+  const signal = session === null ? build.signal : AbortSignal.any([build.signal, session.closed]);
+  using agents = session === null ? null : new AgentSockets(session, runFolder);
   const request: BuildRequest = {
     ...common,
-    ...uploaded,
+    ...contextOf(build, archive, signal),
     // A Dockerfile in a repository or an archive is read there.
-    folders: isDockerfileLocal ? foldersOf(session, folders, progress.folders) : null,
+    folders:
+      session !== null && isDockerfileLocal ? foldersOf(session, folders, progress.folders) : null,
     offer: "",
     squash: false,
     cacheTo: build.cacheTo,
     entitlements: build.entitlements,
     results: build.results ?? new Map(),
     tags: [],
-    secrets: { get: (id) => session.secret(id, signal) },
-    agents,
-    credentials: (domain) => session.credentials(domain, signal),
+    secrets: { get: (id) => session?.secret(id, signal) },
+    agents: agents ?? new Map(),
+    credentials: async (domain) =>
+      (await session?.credentials(domain, signal)) ?? build.credentials?.(domain),
     checkOnly: build.checkOnly,
     signal,
     inOrder: false,
@@ -64,9 +66,19 @@ export async function solveForSession(
     return await builds.solve(request);
   } catch (cause) {
     // A client that went away broke off everything at once: that is the reason, whatever was heard first.
-    if (session.closed.aborted) throw invalid("the session has ended", { cause });
+    if (session?.closed.aborted === true) throw invalid("the session has ended", { cause });
     throw cause;
   }
+}
+
+function contextOf(
+  { session, options }: SessionBuild,
+  archive: ReadableStream<Uint8Array> | null,
+  signal: AbortSignal,
+): Pick<BuildRequest, "remote" | "context"> {
+  if (archive !== null) return { remote: "", context: archive };
+  const { remote } = options;
+  return session === null ? { remote, context: null } : uploadOf(remote, session, signal);
 }
 
 const UPLOADED = /^https?:\/\/buildkit-session\/([^?#]*)/;

@@ -2,7 +2,7 @@
  * Builds of the docker CLI's own BuildKit client (18.09 to 20.10): asked for in one request of Docker's API, with a
  * session beside it, and followed by the same messages as buildx's.
  */
-import { newId } from "#base";
+import { invalid, newId } from "#base";
 import type { BuildRequest } from "#engine/build";
 import { create, StatusResponseSchema, toBinary } from "#wire/grpc";
 
@@ -25,6 +25,7 @@ export interface ClassicBuild {
     | "cacheTo"
     | "squash"
   >;
+  /** "" for none. */
   readonly session: string;
   /** An archive that came in a request of its own; null when the session has the folders, or a URL says where. */
   readonly archive: ReadableStream<Uint8Array> | null;
@@ -48,7 +49,7 @@ export async function buildClassic(
       : output,
   );
   checkOutputs(outputs);
-  const session = await bridge.sessions.get(build.session, signal);
+  const session = build.session === "" ? null : await bridge.sessions.get(build.session, signal);
   const log = new StatusLog();
   const progress = new Progress(log, newId());
   const telling = tellTraces(log, build);
@@ -62,13 +63,18 @@ export async function buildClassic(
       cacheTo: [],
       entitlements: options.entitlements ?? [],
       session,
+      credentials: options.credentials,
       progress,
       checkOnly: options.checkOnly,
       signal,
       onEvent: (event) => progress.tell(event),
     });
     if (solved === null) return {};
-    const exporting = { solved, progress, signal, session: () => Promise.resolve(session) };
+    const client = async () => {
+      if (session === null) throw invalid("no session to send a build's files to");
+      return session;
+    };
+    const exporting = { solved, progress, signal, session: client };
     return await exportAll(outputs, exporting);
   } finally {
     await progress.end();

@@ -60,13 +60,14 @@ export class Session implements Disposable {
   }
 
   async credentials(domain: string, signal: AbortSignal): Promise<RegistryCredentials | undefined> {
-    if (!this.#answers(Auth.method.credentials)) return undefined;
     const host = domain === DEFAULT_DOMAIN ? HUB_HOST : domain;
-    const { username, secret } = await this.#connection
-      .unary(Auth.method.credentials, { host }, { signal: soon(signal) })
-      .catch((cause: unknown) => {
-        throw told(cause);
-      });
+    // Asked of every client: some answer this one question and do not say so when they come.
+    const asked = this.#connection.unary(
+      Auth.method.credentials,
+      { host },
+      { signal: soon(signal) },
+    );
+    const { username, secret } = (await orMissing(asked)) ?? { username: "", secret: "" };
     if (secret === "") return undefined;
     return username === "" ? { identityToken: secret } : { username, password: secret };
   }
@@ -128,11 +129,14 @@ export class Session implements Disposable {
 const soon = (signal: AbortSignal): AbortSignal =>
   AbortSignal.any([signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
 
+/** The client does not have it, or has none of its kind. */
+const UNKNOWN: ReadonlySet<number> = new Set([GRPC_STATUS.notFound, GRPC_STATUS.unimplemented]);
+
 async function orMissing<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;
   } catch (cause) {
-    if (cause instanceof GrpcFailure && cause.code === GRPC_STATUS.notFound) return undefined;
+    if (cause instanceof GrpcFailure && UNKNOWN.has(cause.code)) return undefined;
     throw told(cause);
   }
 }

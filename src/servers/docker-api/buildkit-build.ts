@@ -66,7 +66,9 @@ export class BuildKitBuilds {
     const { query } = call;
     const remote = query.text("remote");
     const session = query.text("session");
-    if (session === "") throw invalid("buildkit builds need a session");
+    if (session === "" && (remote === SESSION || remote === UPLOAD)) {
+      throw invalid("no session given for a build of its folders");
+    }
     if (query.bool("squash")) throw invalid("squash is not supported with BuildKit");
     const decoded = decodeBuild(call, null);
     const isHere = remote === SESSION || remote === UPLOAD;
@@ -74,12 +76,14 @@ export class BuildKitBuilds {
     const outputs = decodeOutputs(query.text("outputs"));
     const buildKit = await this.#open();
     const upload = remote === UPLOAD ? await this.#meet(id, signal) : null;
+    // Clients that are programs send the context with the request, as ever.
+    const archive = remote === "" ? readableOf(call.request) : (upload?.archive ?? null);
     const lines = new TraceLines(call, query.bool("q"));
     try {
       const response = await buildKit.build({
         options,
         session,
-        archive: upload?.archive ?? null,
+        archive,
         outputs,
         signal,
         onTrace: (trace) => lines.trace(trace),
