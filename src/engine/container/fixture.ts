@@ -27,6 +27,7 @@ import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
 import type { SupervisorLink } from "./context.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
+import { PLAIN_CONFIG, PLAIN_HOST } from "./plain.ts";
 import { containerMigrations } from "./records.ts";
 import type { EngineOptions } from "./validate.ts";
 
@@ -103,89 +104,16 @@ export const specDefaults: RuntimeDefaults = {
   parseSeccomp: (text) => ({ ...(JSON.parse(text) as { defaultAction: string }), syscalls: [] }),
 };
 
-export function configOf(change: Partial<ContainerConfig> = {}): ContainerConfig {
-  return {
-    image: "busybox",
-    entrypoint: null,
-    command: null,
-    environment: [],
-    user: "",
-    workingDirectory: "",
-    hostname: "",
-    domainname: "",
-    terminal: false,
-    openStdin: false,
-    stdinOnce: false,
-    attachStdin: false,
-    attachStdout: true,
-    attachStderr: true,
-    labels: {},
-    exposedPorts: [],
-    volumes: [],
-    stopSignal: null,
-    stopTimeoutSeconds: null,
-    shell: null,
-    networkDisabled: false,
-    macAddress: null,
-    ...change,
-  };
-}
+export const configOf = (change: Partial<ContainerConfig> = {}): ContainerConfig => ({
+  ...PLAIN_CONFIG,
+  image: "busybox",
+  ...change,
+});
 
-export function hostOf(change: Partial<HostConfig> = {}): HostConfig {
-  return {
-    runtime: null,
-    autoRemove: false,
-    init: null,
-    privileged: false,
-    readOnlyRoot: false,
-    mounts: [],
-    networkMode: { mode: "network", name: "bridge" },
-    ports: [],
-    publishAllPorts: false,
-    pidMode: { mode: "private" },
-    ipcMode: { mode: "private" },
-    utsMode: { mode: "private" },
-    cgroupNamespaceMode: { mode: "private" },
-    usernsMode: "",
-    capAdd: [],
-    capDrop: [],
-    securityOptions: [],
-    groupAdd: [],
-    dns: [],
-    dnsSearch: [],
-    dnsOptions: [],
-    extraHosts: [],
-    shmSizeBytes: null,
-    sysctls: {},
-    ulimits: [],
-    devices: [],
-    deviceCgroupRules: [],
-    oomScoreAdjust: 0,
-    restartPolicy: { name: "no" },
-    maskedPaths: null,
-    readonlyPaths: null,
-    annotations: {},
-    log: { driver: "", options: {} },
-    cgroupParent: "",
-    resources: {
-      memoryBytes: 0,
-      memorySwapBytes: 0,
-      memoryReservationBytes: 0,
-      memorySwappiness: null,
-      oomKillDisable: false,
-      cpuShares: 0,
-      nanoCpus: 0,
-      cpuPeriodUsec: 0,
-      cpuQuotaUsec: 0,
-      cpusetCpus: "",
-      cpusetMems: "",
-      pidsLimit: null,
-      blkioWeight: 0,
-    },
-    consoleSize: [0, 0],
-    ...change,
-  };
-}
+export const hostOf = (change: Partial<HostConfig> = {}): HostConfig => ({
+  ...PLAIN_HOST,
+  ...change,
+});
 
 export const createOf = (
   change: {

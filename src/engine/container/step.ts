@@ -16,6 +16,7 @@ import { dnsOf } from "./dns.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { cleanPath } from "./merge.ts";
 import { resolveMounts } from "./mounts.ts";
+import { PLAIN_CONFIG, PLAIN_HOST } from "./plain.ts";
 import { composeSpec, writeEtcFiles } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { checkResources } from "./resources.ts";
@@ -237,28 +238,15 @@ function recordOf(context: Context, request: StepRequest): ContainerRecord {
 }
 
 const configOf = (request: StepRequest): ContainerConfig => ({
-  image: "",
-  entrypoint: null,
+  ...PLAIN_CONFIG,
   command: request.command,
   environment: request.environment,
   user: request.user,
   workingDirectory: cleanPath(request.workingDirectory),
   hostname: request.hostname,
-  domainname: "",
   terminal: request.terminal !== null,
   openStdin: request.terminal !== null,
-  stdinOnce: false,
-  attachStdin: false,
-  attachStdout: true,
-  attachStderr: true,
-  labels: {},
-  exposedPorts: [],
-  volumes: [],
-  stopSignal: null,
-  stopTimeoutSeconds: null,
-  shell: null,
   networkDisabled: request.network.mode === "none",
-  macAddress: null,
 });
 
 function hostOf(context: Context, request: StepRequest): HostConfig {
@@ -267,7 +255,9 @@ function hostOf(context: Context, request: StepRequest): HostConfig {
   const common = context.options.defaultUlimits.filter(({ name }) => !names.has(name));
   const shmSizeBytes = host.shmSizeBytes ?? 0;
   return {
-    ...BARE_HOST,
+    ...PLAIN_HOST,
+    init: false,
+    log: { driver: "none", options: {} },
     ...host,
     ulimits: [...host.ulimits, ...common],
     shmSizeBytes: shmSizeBytes === 0 ? context.options.defaultShmSizeBytes : shmSizeBytes,
@@ -277,41 +267,6 @@ function hostOf(context: Context, request: StepRequest): HostConfig {
     consoleSize: [request.terminal?.rows ?? 0, request.terminal?.columns ?? 0],
   };
 }
-
-const PRIVATE = { mode: "private" } as const;
-
-const BARE_HOST: Omit<
-  HostConfig,
-  keyof StepRequest["host"] | "privileged" | "networkMode" | "consoleSize"
-> = {
-  runtime: null,
-  autoRemove: false,
-  init: false,
-  readOnlyRoot: false,
-  mounts: [],
-  ports: [],
-  publishAllPorts: false,
-  pidMode: PRIVATE,
-  ipcMode: PRIVATE,
-  utsMode: PRIVATE,
-  cgroupNamespaceMode: PRIVATE,
-  usernsMode: "",
-  capAdd: [],
-  capDrop: [],
-  groupAdd: [],
-  dns: [],
-  dnsSearch: [],
-  dnsOptions: [],
-  sysctls: {},
-  devices: [],
-  deviceCgroupRules: [],
-  oomScoreAdjust: 0,
-  restartPolicy: { name: "no" },
-  maskedPaths: null,
-  readonlyPaths: null,
-  annotations: {},
-  log: { driver: "none", options: {} },
-};
 
 /** A step's mounts are folders of the builder's making. */
 const noImage = (): never => {

@@ -10,28 +10,13 @@ import type { HostConfig } from "./config.ts";
 import type { UpdateRequest } from "./container-service.ts";
 import { type Context, liveOf } from "./context.ts";
 import { publishEvent } from "./happenings.ts";
+import { NO_LIMITS } from "./plain.ts";
 import type { ContainerRecord } from "./records.ts";
 import { checkResources } from "./resources.ts";
 import { cgroupOf } from "./signal.ts";
 import { limitsOf } from "./spec.ts";
 
 type Resources = HostConfig["resources"];
-
-const NOTHING_ASKED: Resources = {
-  memoryBytes: 0,
-  memorySwapBytes: 0,
-  memoryReservationBytes: 0,
-  memorySwappiness: null,
-  oomKillDisable: false,
-  cpuShares: 0,
-  nanoCpus: 0,
-  cpuPeriodUsec: 0,
-  cpuQuotaUsec: 0,
-  cpusetCpus: "",
-  cpusetMems: "",
-  pidsLimit: null,
-  blkioWeight: 0,
-};
 
 /** @throws EngineError in Docker's words */
 export async function updateContainer(
@@ -41,7 +26,7 @@ export async function updateContainer(
 ): Promise<{ warnings: string[] }> {
   const { id } = context.records.resolve(nameOrId);
   const { resources: asked, warnings } = checkResources(
-    { ...NOTHING_ASKED, ...request.resources },
+    { ...NO_LIMITS, ...request.resources },
     context.facts,
     "update",
   );
@@ -76,7 +61,7 @@ function changeOf({ host }: ContainerRecord, asked: Resources, request: UpdateRe
       "Restart policy cannot be updated because AutoRemove is enabled for the container",
     );
   }
-  const isGiven = (name: keyof Resources) => asked[name] !== NOTHING_ASKED[name];
+  const isGiven = (name: keyof Resources) => asked[name] !== NO_LIMITS[name];
   const given = Object.keys(asked).filter((name) => isGiven(name as keyof Resources));
   const merged: Resources = {
     ...resources,

@@ -14,6 +14,16 @@ export interface LogEntry {
 /** `json`: Docker's json-file, byte for byte. `raw`: our own, which keeps every byte (raw-line.ts). */
 export type LogFormat = "json" | "raw";
 
+/** What becomes one entry of a file: `text` from `start` to `end`, and what stands before and behind it. */
+export interface Line {
+  readonly text: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  /** The same for every line of one stream of one container. */
+  readonly middle: Uint8Array;
+  readonly time: Uint8Array;
+}
+
 /** How a log is kept; the daemon decides it from the container's options. */
 export interface LogFileOptions {
   readonly path: string;

@@ -7,7 +7,7 @@
  * U+2029; each byte that is not valid UTF-8 as \ufffd.
  */
 
-import type { LogEntry } from "./entry.ts";
+import type { Line, LogEntry } from "./entry.ts";
 import { fullTime } from "./timestamp.ts";
 
 const encoder = new TextEncoder();
@@ -45,17 +45,7 @@ export function middleOf(stream: string, attributes: Readonly<Record<string, str
 const escapeUnit = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 /** Appends one whole line to `out` at `offset`, which must have room for the worst case. @returns the new offset */
-export function appendLine(
-  out: Uint8Array,
-  offset: number,
-  entry: {
-    readonly text: Uint8Array;
-    readonly start: number;
-    readonly end: number;
-    readonly middle: Uint8Array;
-    readonly time: Uint8Array;
-  },
-): number {
+export function appendLine(out: Uint8Array, offset: number, entry: Line): number {
   let at = copy(out, offset, LINE_HEAD);
   at = appendEscaped(out, at, entry.text, entry.start, entry.end);
   at = copy(out, at, entry.middle);

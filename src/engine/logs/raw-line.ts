@@ -7,7 +7,7 @@
  * P, F are the same with attributes, as JSON, in front. T is the time, 30 bytes. What a container prints is cut at
  * its newlines before it gets here, so that bytes need no escape: binary output comes back exactly.
  */
-import type { LogEntry, LogStream } from "./entry.ts";
+import type { Line, LogEntry, LogStream } from "./entry.ts";
 import { fullTime } from "./timestamp.ts";
 
 const NEWLINE = 0x0a;
@@ -45,17 +45,7 @@ export function rawMiddleOf(
 }
 
 /** Appends one entry to `out` at `offset`, which must have room. @returns the new offset */
-export function appendRawLine(
-  out: Uint8Array,
-  offset: number,
-  entry: {
-    readonly text: Uint8Array;
-    readonly start: number;
-    readonly end: number;
-    readonly middle: Uint8Array;
-    readonly time: Uint8Array;
-  },
-): number {
+export function appendRawLine(out: Uint8Array, offset: number, entry: Line): number {
   const { text, start, middle, time } = entry;
   const isWhole = entry.end > start && text[entry.end - 1] === NEWLINE;
   const end = isWhole ? entry.end - 1 : entry.end;

@@ -1,17 +1,20 @@
 /** The flags of `naru build`: Docker's, as far as the engine honours them, and our own. */
 import type { FlagSpec } from "../flags/spec.ts";
-import { checkExtraHost, checkLabel, checkUlimit } from "../options/checks.ts";
+import {
+  ADD_HOST_FLAG,
+  CPUSET_CPUS_FLAG,
+  CPUSET_MEMS_FLAG,
+  MEMORY_FLAG,
+  MEMORY_SWAP_FLAG,
+  ULIMIT_FLAG,
+} from "../commands/process-flags.ts";
+import { checkLabel } from "../options/checks.ts";
 
 const ON_FAIL = ["none", "shell"];
 const PROGRESS = ["auto", "plain", "tty", "rawjson", "quiet"];
 
 export const buildFlags: readonly FlagSpec[] = [
-  {
-    name: "add-host",
-    kind: "list",
-    usage: "Add a custom host-to-IP mapping (host:ip)",
-    check: checkExtraHost,
-  },
+  ADD_HOST_FLAG,
   {
     name: "allow",
     kind: "strings",
@@ -50,16 +53,8 @@ export const buildFlags: readonly FlagSpec[] = [
     usage: "Limit the CPU CFS (Completely Fair Scheduler) quota",
   },
   { name: "cpu-shares", shorthand: "c", kind: "int64", usage: "CPU shares (relative weight)" },
-  {
-    name: "cpuset-cpus",
-    kind: "string",
-    usage: "CPUs in which to allow execution (0-3, 0,1)",
-  },
-  {
-    name: "cpuset-mems",
-    kind: "string",
-    usage: "MEMs in which to allow execution (0-3, 0,1)",
-  },
+  CPUSET_CPUS_FLAG,
+  CPUSET_MEMS_FLAG,
   {
     name: "explain",
     kind: "bool",
@@ -74,12 +69,8 @@ export const buildFlags: readonly FlagSpec[] = [
   },
   { name: "iidfile", kind: "string", usage: "Write the image ID to a file", values: "files" },
   { name: "label", kind: "list", usage: "Set metadata for an image", check: checkLabel },
-  { name: "memory", shorthand: "m", kind: "bytes", usage: "Memory limit" },
-  {
-    name: "memory-swap",
-    kind: "memory-swap",
-    usage: "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
-  },
+  MEMORY_FLAG,
+  MEMORY_SWAP_FLAG,
   {
     name: "metadata-file",
     kind: "string",
@@ -146,14 +137,7 @@ export const buildFlags: readonly FlagSpec[] = [
   },
   { name: "tag", shorthand: "t", kind: "list", usage: 'Image identifier (format: "name[:tag]")' },
   { name: "target", kind: "string", usage: "Set the target build stage to build" },
-  {
-    name: "ulimit",
-    kind: "list",
-    shown: "ulimit",
-    usage: "Ulimit options",
-    fallbackText: "[]",
-    check: checkUlimit,
-  },
+  ULIMIT_FLAG,
   // Nothing of a step is left over anyway.
   {
     name: "rm",

@@ -5,19 +5,26 @@ import {
   checkDeviceIops,
   checkDeviceRate,
   checkDnsSearch,
-  checkEnv,
-  checkExtraHost,
   checkIp,
   checkLabel,
   checkLink,
   checkSysctl,
-  checkUlimit,
   checkWeightDevice,
 } from "../options/checks.ts";
 import { checkGpus } from "../options/devices.ts";
 import { parseMount } from "../options/mounts.ts";
 import { checkNetwork } from "../options/networks.ts";
 import type { FlagSpec } from "../flags/spec.ts";
+import {
+  ENV_FILE_FLAG,
+  ENV_FLAG,
+  ADD_HOST_FLAG,
+  CPUSET_CPUS_FLAG,
+  CPUSET_MEMS_FLAG,
+  MEMORY_FLAG,
+  MEMORY_SWAP_FLAG,
+  ULIMIT_FLAG,
+} from "./process-flags.ts";
 
 const checkMount = (text: string): string => {
   parseMount(text);
@@ -40,12 +47,7 @@ export const containerFlags = (verb: "running" | "creating"): readonly FlagSpec[
 ];
 
 const sharedFlags: readonly FlagSpec[] = [
-  {
-    name: "add-host",
-    kind: "list",
-    usage: "Add a custom host-to-IP mapping (host:ip)",
-    check: checkExtraHost,
-  },
+  ADD_HOST_FLAG,
   {
     name: "annotation",
     kind: "list",
@@ -93,8 +95,8 @@ const sharedFlags: readonly FlagSpec[] = [
   { name: "cpu-rt-runtime", kind: "int", usage: "Limit CPU real-time runtime in microseconds" },
   { name: "cpu-shares", shorthand: "c", kind: "int", usage: "CPU shares (relative weight)" },
   { name: "cpus", kind: "decimal", usage: "Number of CPUs" },
-  { name: "cpuset-cpus", kind: "string", usage: "CPUs in which to allow execution (0-3, 0,1)" },
-  { name: "cpuset-mems", kind: "string", usage: "MEMs in which to allow execution (0-3, 0,1)" },
+  CPUSET_CPUS_FLAG,
+  CPUSET_MEMS_FLAG,
   { name: "device", kind: "list", usage: "Add a host device to the container", values: "files" },
   {
     name: "device-cgroup-rule",
@@ -141,19 +143,8 @@ const sharedFlags: readonly FlagSpec[] = [
   },
   { name: "domainname", kind: "string", usage: "Container NIS domain name" },
   { name: "entrypoint", kind: "string", usage: "Overwrite the default ENTRYPOINT of the image" },
-  {
-    name: "env",
-    shorthand: "e",
-    kind: "list",
-    usage: "Set environment variables",
-    check: checkEnv(process.env),
-  },
-  {
-    name: "env-file",
-    kind: "list",
-    usage: "Read in a file of environment variables",
-    values: "files",
-  },
+  ENV_FLAG,
+  ENV_FILE_FLAG,
   { name: "expose", kind: "list", usage: "Expose a port or a range of ports" },
   {
     name: "gpus",
@@ -253,13 +244,9 @@ const sharedFlags: readonly FlagSpec[] = [
   },
   { name: "log-opt", kind: "list", usage: "Log driver options" },
   { name: "mac-address", kind: "string", usage: "Container MAC address (e.g., 92:d0:c6:0a:29:33)" },
-  { name: "memory", shorthand: "m", kind: "bytes", usage: "Memory limit" },
+  MEMORY_FLAG,
   { name: "memory-reservation", kind: "bytes", usage: "Memory soft limit" },
-  {
-    name: "memory-swap",
-    kind: "memory-swap",
-    usage: "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
-  },
+  MEMORY_SWAP_FLAG,
   {
     name: "memory-swappiness",
     kind: "int",
@@ -343,14 +330,7 @@ const sharedFlags: readonly FlagSpec[] = [
   },
   { name: "tmpfs", kind: "list", usage: "Mount a tmpfs directory" },
   { name: "tty", shorthand: "t", kind: "bool", usage: "Allocate a pseudo-TTY" },
-  {
-    name: "ulimit",
-    kind: "list",
-    shown: "ulimit",
-    usage: "Ulimit options",
-    fallbackText: "[]",
-    check: checkUlimit,
-  },
+  ULIMIT_FLAG,
   {
     name: "use-api-socket",
     kind: "bool",

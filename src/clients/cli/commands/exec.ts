@@ -10,12 +10,12 @@ import {
 } from "#clients/api-client";
 import type { ExecCreateRequest } from "#wire/docker";
 
-import { checkEnv } from "../options/checks.ts";
 import { readKeyValueFiles } from "../options/files.ts";
 import { STDIN, STDOUT } from "../terminal/stdio.ts";
 import { isTerminal, windowSize } from "../terminal/tty.ts";
 import { followSize, join } from "./attached.ts";
 import { ExitError, type Command, type Invocation } from "./command.ts";
+import { ENV_FILE_FLAG, ENV_FLAG } from "./process-flags.ts";
 
 export const exec: Command = {
   flags: [
@@ -30,19 +30,8 @@ export const exec: Command = {
       kind: "string",
       usage: "Override the key sequence for detaching a container",
     },
-    {
-      name: "env",
-      shorthand: "e",
-      kind: "list",
-      usage: "Set environment variables",
-      check: checkEnv(process.env),
-    },
-    {
-      name: "env-file",
-      kind: "list",
-      usage: "Read in a file of environment variables",
-      values: "files",
-    },
+    ENV_FLAG,
+    ENV_FILE_FLAG,
     {
       name: "interactive",
       shorthand: "i",

@@ -1,6 +1,23 @@
 /** The commands of the engine, of this client's own files, and of shells. */
 import type { CommandEntry } from "./command.ts";
 
+/** What `create` and `update` say of an endpoint. */
+const endpointHelp = (what: string, command: string): string => `${what}
+
+Docker endpoint config:
+
+NAME                DESCRIPTION
+from                Copy named context's Docker endpoint configuration
+host                Docker endpoint on which to connect
+ca                  Trust certs signed only by this CA
+cert                Path to TLS certificate file
+key                 Path to TLS key file
+skip-tls-verify     Skip TLS certificate validation
+
+Example:
+
+$ naru context ${command} my-context --description "some description" --docker "host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file"`;
+
 export const systemCommands: readonly CommandEntry[] = [
   {
     names: ["version"],
@@ -61,21 +78,7 @@ export const systemCommands: readonly CommandEntry[] = [
     short: "Create a context",
     args: { min: 1, max: 1 },
     completes: "none",
-    long: `Create a context
-
-Docker endpoint config:
-
-NAME                DESCRIPTION
-from                Copy named context's Docker endpoint configuration
-host                Docker endpoint on which to connect
-ca                  Trust certs signed only by this CA
-cert                Path to TLS certificate file
-key                 Path to TLS key file
-skip-tls-verify     Skip TLS certificate validation
-
-Example:
-
-$ naru context create my-context --description "some description" --docker "host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file"`,
+    long: endpointHelp("Create a context", "create"),
     load: async () => (await import("./context.ts")).create,
   },
   {
@@ -98,21 +101,7 @@ $ naru context create my-context --description "some description" --docker "host
     names: ["context update"],
     usage: "[OPTIONS] CONTEXT",
     short: "Update a context",
-    long: `Update a context
-
-Docker endpoint config:
-
-NAME                DESCRIPTION
-from                Copy named context's Docker endpoint configuration
-host                Docker endpoint on which to connect
-ca                  Trust certs signed only by this CA
-cert                Path to TLS certificate file
-key                 Path to TLS key file
-skip-tls-verify     Skip TLS certificate validation
-
-Example:
-
-$ naru context update my-context --description "some description" --docker "host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file"`,
+    long: endpointHelp("Update a context", "update"),
     args: { min: 1, max: 1 },
     completes: "contexts",
     load: async () => (await import("./context-files.ts")).update,
