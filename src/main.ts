@@ -12,6 +12,9 @@ switch (program) {
   case "log-delivery":
     await (await import("./programs/log-delivery.ts")).run();
     break;
+  case "container-files":
+    await (await import("./programs/container-files.ts")).run(rest);
+    break;
   case undefined:
   default:
     await (await import("./programs/cli.ts")).run(process.argv.slice(2));

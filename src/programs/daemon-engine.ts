@@ -39,6 +39,7 @@ import { identityOf, VERSION } from "./daemon-identity.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import type { DaemonOptions } from "./daemon-options.ts";
 import { DaemonSupervisor } from "./daemon-supervisor.ts";
+import { ownCommand } from "./own-command.ts";
 
 export interface Engine {
   readonly containers: ContainerRoom;
@@ -114,6 +115,7 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     specDefaults: defaults,
     paths: { containers: join(dataRoot, "containers") },
     log,
+    filesCommand: () => ownCommand("container-files"),
   });
   late.containers = containers;
   const { builds, stop } = openBuilds(options, log, { store, images, containers, ...files });

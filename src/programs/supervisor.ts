@@ -21,6 +21,7 @@ import {
 import { type CgroupHost, openCgroupHost } from "#linux/cgroup";
 
 import { giveBackWhenIdle } from "./idle-memory.ts";
+import { ownCommand } from "./own-command.ts";
 
 type Level = Parameters<SupervisorParts["log"]>[0];
 const levels: readonly Level[] = ["debug", "info", "warn", "error"];
@@ -79,10 +80,7 @@ function parts(
     cgroup: (path) => cgroups.at(path),
     deliveries: new Deliveries({
       // The binary this process runs from has no name any more: its mount is detached.
-      command: () => {
-        const fromSource = !import.meta.path.startsWith("/$bunfs/");
-        return [`/proc/${process.pid}/exe`, ...(fromSource ? [Bun.main] : []), "log-delivery"];
-      },
+      command: () => ownCommand("log-delivery"),
       root: join(dataRoot, "log-spool"),
       warn: (message) => log("warn", message),
     }),

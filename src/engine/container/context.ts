@@ -113,6 +113,8 @@ export interface Context extends ContainerRooms {
   readonly paths: ContainerPaths;
   readonly clock: Clock;
   readonly log: Log;
+  /** The process that is asked for files which may never answer; absent: they are read here. */
+  readonly filesCommand?: () => readonly string[];
   readonly lives: Map<string, Live>;
   /** Builds' RUNs that go on, by id: whoever waits for the end. */
   readonly steps: Map<string, LiveStep>;

@@ -2,6 +2,7 @@
 export { listCdiDevices } from "./cdi.ts";
 export * from "./config.ts";
 export * from "./container-service.ts";
+export { runFilesTask } from "./files/aside-run.ts";
 export type { AttachedStreams, SupervisorLink } from "./context.ts";
 export { type HostFacts, readHostFacts } from "./host-facts.ts";
 export { type ContainerRoom, openContainerService } from "./open.ts";

@@ -53,6 +53,8 @@ export interface OpenContainersRequest extends ContainerRooms {
   readonly paths: ContainerPaths;
   readonly log: Log;
   readonly clock?: Clock;
+  /** Starts this program as `container-files`. */
+  readonly filesCommand?: () => readonly string[];
 }
 
 /** The service for servers, and the few things the daemon itself needs. */

@@ -3,7 +3,7 @@ import { invalid, sentenceOf } from "#base";
 import { resolveIdentity } from "#engine/runtime";
 import { allocate, checked } from "#linux/ffi";
 
-import type { FilesView } from "./view.ts";
+import type { Files } from "./view.ts";
 
 const STATFS_BYTES = 120;
 const F_FLAGS_OFFSET = 80;
@@ -17,7 +17,7 @@ export function isReadOnly(fd: number): boolean {
 }
 
 /** Who gets what is copied in archive mode: the container's own user; null when it has none. */
-export function ownerOf({ record, rootFd }: FilesView): { uid: number; gid: number } | null {
+export function ownerOf({ record, rootFd }: Files): { uid: number; gid: number } | null {
   const { user } = record.config;
   if (user === "") return null;
   try {

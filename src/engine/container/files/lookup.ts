@@ -16,7 +16,7 @@ import {
 } from "#linux/path";
 
 import type { PathStat } from "../container-service.ts";
-import type { FilesView } from "./view.ts";
+import type { Files } from "./view.ts";
 
 const LINK_LIMIT = 40;
 
@@ -56,7 +56,7 @@ export function parseAskedPath(asked: string): AskedPath {
 }
 
 /** What a view's path is. @throws EngineError "notFound" in Docker's words */
-export function statIn(view: FilesView, asked: AskedPath): FileStat {
+export function statIn(view: Files, asked: AskedPath): FileStat {
   return withWords(view, asked, () => {
     const { rootFd } = view;
     if (asked.follows) {
@@ -73,7 +73,7 @@ export function statIn(view: FilesView, asked: AskedPath): FileStat {
 }
 
 /** As Docker's path-stat header tells it. */
-export function pathStatIn(view: FilesView, asked: AskedPath): PathStat {
+export function pathStatIn(view: Files, asked: AskedPath): PathStat {
   const stat = statIn(view, asked);
   const { mode, sizeBytes, mtimeSec, mtimeNsec } = stat;
   const isLink = isType(mode, S_IFLNK);
@@ -87,11 +87,11 @@ export function pathStatIn(view: FilesView, asked: AskedPath): PathStat {
   };
 }
 
-export const fileNotFound = ({ record }: FilesView, { asked }: AskedPath): Error =>
+export const fileNotFound = ({ record }: Files, { asked }: AskedPath): Error =>
   notFound(`Could not find the file ${asked} in container ${record.name}`);
 
 /** Runs a look into a container; what is not there is told in Docker's words. */
-export function withWords<T>(view: FilesView, asked: AskedPath, look: () => T): T {
+export function withWords<T>(view: Files, asked: AskedPath, look: () => T): T {
   try {
     return look();
   } catch (error) {

@@ -6,51 +6,42 @@
  * While a stopped container's view is open its queue is held: a start or a removal waits, since two overlays must
  * never write to one upper directory.
  */
-import { existsSync } from "node:fs";
-
-import { conflict, unavailable } from "#base";
+import { conflict } from "#base";
 import { type IdMaps, readIdMaps } from "#engine/runtime";
 import { SyscallError } from "#linux/ffi";
-import {
-  createDetachedOverlay,
-  createDetachedView,
-  MOUNT_ATTR_RDONLY,
-  mountSetattr,
-  moveMount,
-  OPEN_TREE_CLONE,
-  openTreeBelow,
-} from "#linux/mount";
-import {
-  AT_RECURSIVE,
-  FileDescriptor,
-  makeDirectoriesInRoot,
-  O_DIRECTORY,
-  O_PATH,
-  openInRoot,
-  openPath,
-} from "#linux/path";
+import { readMountInfo } from "#linux/mount";
+import { FileDescriptor, O_DIRECTORY, O_PATH, openPath } from "#linux/path";
 import { readStartTime } from "#linux/process";
 
 import { type Context, liveOf } from "../context.ts";
 import type { ResolvedMount } from "../mounts.ts";
 import { etcPaths } from "../prepare.ts";
-import { volumeMounts } from "../volumes.ts";
 import type { ContainerRecord } from "../records.ts";
-import type { Patience } from "./stall.ts";
 import { snapshotOf } from "../storage.ts";
+import { volumeMounts } from "../volumes.ts";
+import { anyMayStall, type Aside, pathsMayStall } from "./aside.ts";
+import type { Patience } from "./stall.ts";
+import { openStillRoot, type StillMount, type StillRoot } from "./still-root.ts";
 
-export interface FilesView extends Disposable, Patience {
-  readonly record: ContainerRecord;
+/** What is needed to read and write them, in whichever process. */
+export interface Files extends Patience {
+  readonly record: { readonly name: string; readonly config: { readonly user: string } };
   /** The container's root, O_PATH. */
   readonly rootFd: number;
   /** What its ids are on the host, where descriptors show those: in a running container with a user namespace. */
   readonly maps: IdMaps | null;
 }
 
+export interface FilesView extends Files, Disposable {
+  readonly record: ContainerRecord;
+  /** Set where a file system might not answer: then nobody touches `rootFd` in this process. */
+  readonly aside: Aside | null;
+}
+
 /** @throws EngineError "notFound" for no such container */
 export function openFiles(context: Context, nameOrId: string): Promise<FilesView> {
   const asked = context.records.resolve(nameOrId);
-  const live = isLive(asked) ? liveView(asked) : null;
+  const live = isLive(asked) ? liveView(context, asked) : null;
   return live === null ? heldView(context, asked.id) : Promise.resolve(live);
 }
 
@@ -70,7 +61,7 @@ const isLive = ({ state }: ContainerRecord): boolean =>
   state.status === "running" || state.status === "paused";
 
 /** null when the process has just ended. */
-function liveView(record: ContainerRecord): FilesView | null {
+function liveView(context: Context, record: ContainerRecord): FilesView | null {
   const { process } = record;
   if (process === null) return null;
   let fd: number;
@@ -88,10 +79,12 @@ function liveView(record: ContainerRecord): FilesView | null {
   }
   try {
     const maps = readIdMaps(process.pid);
+    const mayStall = anyMayStall(readMountInfo(process.pid));
     return {
       record,
       rootFd: root.fd,
       maps,
+      aside: mayStall ? asideOf(context, { record, maps, rootFd: root.fd, still: null }) : null,
       isAwaited: () => false,
       [Symbol.dispose]: () => root[Symbol.dispose](),
     };
@@ -102,6 +95,22 @@ function liveView(record: ContainerRecord): FilesView | null {
   }
 }
 
+/** null where no process for it can be started: then it is done here. */
+function asideOf(
+  { filesCommand }: Pick<Context, "filesCommand">,
+  of: {
+    readonly record: ContainerRecord;
+    readonly maps: IdMaps | null;
+    readonly rootFd: number | null;
+    readonly still: StillRoot | null;
+  },
+): Aside | null {
+  if (filesCommand === undefined) return null;
+  const { record, maps, rootFd, still } = of;
+  const about = { name: record.name, user: record.config.user, maps, still };
+  return { command: filesCommand(), rootFd, about };
+}
+
 async function heldView(context: Context, id: string): Promise<FilesView> {
   const opened = Promise.withResolvers<FilesView>();
   const released = Promise.withResolvers<void>();
@@ -109,7 +118,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
   const holding = queue.run(async () => {
     await teardown.now();
     const record = context.records.must(id);
-    const live = isLive(record) ? liveView(record) : null;
+    const live = isLive(record) ? liveView(context, record) : null;
     if (live !== null) return opened.resolve(live);
     if (isLive(record)) throw conflict(`container ${id} is ending`);
     const mounts = volumeMounts(record);
@@ -119,11 +128,15 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
         const lowers = context.snapshots.lowers(record.layers);
         await context.volumes.acquire({ containerId: id, mounts, lowers });
       }
-      using root = stillRoot(context, record);
+      const still = describeRoot(context, record);
+      const mayStall = pathsMayStall(still.mounts.map(({ source }) => source));
+      const aside = mayStall ? asideOf(context, { record, maps: null, rootFd: null, still }) : null;
+      using root = aside === null ? openStillRoot(still) : null;
       opened.resolve({
         record,
-        rootFd: root.fd,
+        rootFd: root?.fd ?? -1,
         maps: null,
+        aside,
         isAwaited: () => queue.isAwaited,
         [Symbol.dispose]: () => released.resolve(),
       });
@@ -136,30 +149,12 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
   return await opened.promise;
 }
 
-function stillRoot(context: Context, record: ContainerRecord): FileDescriptor {
+function describeRoot(context: Context, record: ContainerRecord): StillRoot {
   const { layers, host } = record;
   const { upper, work } = snapshotOf(context, record);
   const lowers = context.snapshots.lowers(layers);
-  const root = new FileDescriptor(createDetachedOverlay({ lowers, upper, work }));
-  try {
-    for (const mount of mountsOf(context, record)) attach(root.fd, mount);
-    if (host.readOnlyRoot) mountSetattr({ fd: root.fd, set: MOUNT_ATTR_RDONLY });
-    return root;
-  } catch (error) {
-    root[Symbol.dispose]();
-    throw error;
-  }
-}
-
-interface StillMount {
-  readonly source: string;
-  /** Shown as one tree instead of the source. */
-  readonly lowers?: readonly string[];
-  /** Only this part of it, as whoever writes to it left it. */
-  readonly subpath?: string;
-  readonly target: string;
-  readonly readOnly: boolean;
-  readonly recursive: boolean;
+  const mounts = mountsOf(context, record);
+  return { lowers, upper, work, mounts, readOnly: host.readOnlyRoot };
 }
 
 /** What a start would mount and a stopped container still has: not its tmpfs, which ended with it. */
@@ -172,9 +167,7 @@ function mountsOf(context: Context, record: ContainerRecord): StillMount[] {
     readOnly: false,
     recursive: false,
   }));
-  return [...etcMounts, ...record.mounts.flatMap((mount) => stillMount(context, mount))].filter(
-    ({ source }) => existsSync(source),
-  );
+  return [...etcMounts, ...record.mounts.flatMap((mount) => stillMount(context, mount))];
 }
 
 function stillMount(context: Context, mount: ResolvedMount): StillMount[] {
@@ -198,48 +191,5 @@ function stillMount(context: Context, mount: ResolvedMount): StillMount[] {
       const below = subpath === undefined ? {} : { subpath };
       return [{ source, ...below, target, readOnly, recursive: false }];
     }
-  }
-}
-
-function attach(rootFd: number, mount: StillMount): void {
-  const { source, lowers, subpath, target, readOnly, recursive } = mount;
-  const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
-  using tree = new FileDescriptor(
-    lowers === undefined
-      ? openTreeBelow({ path: source, subpath, flags })
-      : createDetachedView({ lowers, subpath }),
-  );
-  if (readOnly) mountSetattr({ fd: tree.fd, set: MOUNT_ATTR_RDONLY, recursive });
-  const at = targetFd(rootFd, target, source);
-  if (at === null) return;
-  using place = new FileDescriptor(at);
-  try {
-    moveMount({ fromFd: tree.fd, toFd: place.fd });
-  } catch (error) {
-    if (!(error instanceof SyscallError) || error.code !== "EINVAL") throw error;
-    throw unavailable(
-      "the files of a stopped container that has volumes can be reached from Linux 6.15 on: start it first",
-      { cause: error },
-    );
-  }
-}
-
-/** The mount point inside the root; null where it cannot be: a start would fail over it, a copy goes without. */
-function targetFd(rootFd: number, target: string, source: string): number | null {
-  try {
-    return openInRoot({ rootFd, path: target, flags: O_PATH });
-  } catch (error) {
-    if (!(error instanceof SyscallError) || error.code !== "ENOENT") throw error;
-    if (!isDirectory(source)) return null;
-    return makeDirectoriesInRoot({ rootFd, path: target });
-  }
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    using opened = new FileDescriptor(openPath(path, O_PATH | O_DIRECTORY));
-    return opened.fd >= 0;
-  } catch {
-    return false;
   }
 }
