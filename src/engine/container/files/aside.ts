@@ -174,9 +174,10 @@ class Helper implements Disposable {
     stdin: "ignore" | "pipe",
   ) {
     this.#limitMs = limitMs;
-    this.#child = Bun.spawn([...command, JSON.stringify({ ...about, ...task })], {
+    const words = [...command, JSON.stringify({ ...about, ...task })];
+    this.#child = Bun.spawn<"ignore" | "pipe", "pipe", "pipe">(words, {
       stdio: [stdin, "pipe", "pipe", ...(rootFd === null ? [] : [rootFd])],
-    }) as Bun.Subprocess<"ignore" | "pipe", "pipe", "pipe">;
+    });
     this.#output = this.#child.stdout[Symbol.asyncIterator]();
   }
 
@@ -208,7 +209,7 @@ class Helper implements Disposable {
   async write(bytes: Uint8Array): Promise<void> {
     const { stdin } = this.#child;
     if (stdin === undefined) return;
-    stdin.write(bytes);
+    await this.timed(Promise.resolve(stdin.write(bytes)));
     await this.timed(Promise.resolve(stdin.flush()));
   }
 
