@@ -202,6 +202,12 @@ test("both families are answered in a network that has both", async () => {
     ]),
   ]);
   expect((await ask("six", "A", pid)).data).toEqual([await addressOf("six", "dual")]);
+  const last = (data[0] ?? "").replace("fd00:d15::", "").padStart(4, "0");
+  const reverse = [..."fd000d15", ..."0".repeat(20), ...last].toReversed().join(".");
+  expect(await ask(`${reverse}.ip6.arpa`, "PTR", pid)).toEqual({
+    code: "NOERROR",
+    data: ["six.dual"],
+  });
   // Other networks are none of its business.
   expect((await ask("six")).data).not.toEqual(data);
   await engine.ok(["rm", "-f", "six"]);
@@ -293,6 +299,38 @@ test("hostile packets get an error or nothing, and the resolver goes on", async 
   expect(await exchange(clientPid, Buffer.from([1, 2, 3]), 100)).toBeNull();
   expect((await ask("web")).data).toEqual([await addressOf("web", "shop")]);
 });
+
+test("who asks without end is refused, and takes nothing from the others", async () => {
+  await hold("flood", "--network", "shop", "--dns", upstream.silent);
+  const codes: string[] = [];
+  const full = Promise.withResolvers<void>();
+  const opening = inside(await pidOf("flood"), () => ({
+    socket: Bun.udpSocket({
+      connect: { hostname: "127.0.0.11", port: 53 },
+      socket: {
+        data: (_, data) => {
+          codes.push((decode(Buffer.from(data)) as { rcode?: string }).rcode ?? "");
+          if (codes.length === 100) full.resolve();
+        },
+      },
+    }),
+  }));
+  const socket = await opening.socket;
+  // More than may be under way at a time: those beyond are answered at once, those before wait for nobody.
+  for (let index = 0; index < 300; index += 1) {
+    socket.send(encode({ type: "query", id: index, flags: 256, questions: [asked(index)] }));
+  }
+  await full.promise;
+  expect(new Set(codes)).toEqual(new Set(["REFUSED"]));
+  expect((await ask("example.test")).data).toEqual(["203.0.113.1"]);
+  // Names of the network cost nothing, and are answered still.
+  const address = await addressOf("web", "shop");
+  expect((await ask("web", "A", await pidOf("flood"))).data).toEqual([address]);
+  socket.close();
+  await engine.ok(["rm", "-f", "flood"]);
+});
+
+const asked = (index: number) => ({ name: `n${index}.test`, type: "A" as const });
 
 test("names resolve while the daemon is away, and after the supervisor's death", async () => {
   const address = await addressOf("web", "shop");
