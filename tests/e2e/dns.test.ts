@@ -203,7 +203,7 @@ test("both families are answered in a network that has both", async () => {
   ]);
   expect((await ask("six", "A", pid)).data).toEqual([await addressOf("six", "dual")]);
   const last = (data[0] ?? "").replace("fd00:d15::", "").padStart(4, "0");
-  const reverse = [..."fd000d15", ..."0".repeat(20), ...last].toReversed().join(".");
+  const reverse = `fd000d15${"0".repeat(20)}${last}`.split("").toReversed().join(".");
   expect(await ask(`${reverse}.ip6.arpa`, "PTR", pid)).toEqual({
     code: "NOERROR",
     data: ["six.dual"],

@@ -132,21 +132,30 @@ test("both families: addresses, routes, published ports and neighbours", async (
   await engine.ok(["network", "rm", "dual", "six"]);
 });
 
-const BR_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-const brNetfilter = existsSync(BR_NETFILTER) ? ["1", "0"] : ["none"];
+const BR_NETFILTER = ["iptables", "ip6tables"].map(
+  (name) => `/proc/sys/net/bridge/bridge-nf-call-${name}`,
+);
+const brNetfilter = BR_NETFILTER.every((path) => existsSync(path)) ? ["1", "0"] : ["none"];
 
 test.each(brNetfilter)(
   "enable_icc=false keeps neighbours apart, not anybody from published ports (br_netfilter: %s)",
   async (setting) => {
-    const before = setting === "none" ? "" : readFileSync(BR_NETFILTER, "utf8");
-    if (setting !== "none") writeFileSync(BR_NETFILTER, setting);
+    const before =
+      setting === "none"
+        ? []
+        : BR_NETFILTER.map((path) => [path, readFileSync(path, "utf8")] as const);
+    for (const [path] of before) writeFileSync(path, setting);
     try {
-      await engine.ok(["network", "create", "-o", `${NAT}.enable_icc=false`, "apart"]);
+      const both = ["--ipv6", "--subnet", "10.85.0.0/24", "--subnet", "fd00:a9a7::/64"];
+      await engine.ok(["network", "create", ...both, "-o", `${NAT}.enable_icc=false`, "apart"]);
       await serving("a1", "--network", "apart", "-p", `${PORTS + 2}:80`);
       const flags = ["--network", "apart", "--cap-add", "NET_ADMIN"];
       await engine.ok(["run", "-d", "--name", "a2", ...flags, ...SLEEP]);
       const address = await inspect("a1", "{{.NetworkSettings.Networks.apart.IPAddress}}");
       const gateway = await inspect("apart", "{{(index .IPAM.Config 0).Gateway}}");
+      const address6 = await inspect("a1", "{{.NetworkSettings.Networks.apart.GlobalIPv6Address}}");
+      expect(await pings("a2", "fd00:a9a7::1")).toBe(true);
+      expect(await pings("a2", address6)).toBe(false);
       const hardware = await inspect("a1", "{{.NetworkSettings.Networks.apart.MacAddress}}");
       expect(await pings("a2", gateway)).toBe(true);
       const shown = (await exec("a2", "arp", "-n", gateway)).stdout;
@@ -158,12 +167,14 @@ test.each(brNetfilter)(
         expect(await pings("a2", address)).toBe(false);
       }
       for (const asker of ["a2", "a1"]) {
-        const ask = ["wget", "-qO-", `http://${gateway}:${PORTS + 2}/`];
-        expect((await exec(asker, ...ask)).stdout).toBe("hello\n");
+        for (const host of [gateway, "[fd00:a9a7::1]"]) {
+          const ask = ["wget", "-qO-", `http://${host}:${PORTS + 2}/`];
+          expect((await exec(asker, ...ask)).stdout).toBe("hello\n");
+        }
       }
       expect((await run([...curl, `http://127.0.0.1:${PORTS + 2}/`])).stdout).toBe("hello\n");
     } finally {
-      if (setting !== "none") writeFileSync(BR_NETFILTER, before);
+      for (const [path, own] of before) writeFileSync(path, own);
       await engine.docker(["rm", "-f", "a1", "a2"]);
       await engine.docker(["network", "rm", "apart"]);
     }

@@ -6,6 +6,7 @@ import { cstring } from "#linux/ffi";
 import { type Nftables, NftablesError, objectsIn } from "./nftables.ts";
 
 const NFT_CTX_OUTPUT_JSON = 1 << 4;
+const NFT_CTX_OUTPUT_TERSE = 1 << 11;
 
 const { i32, ptr, u32 } = FFIType;
 const { cstring: text, void: nothing } = FFIType;
@@ -59,6 +60,10 @@ class LibraryNftables implements Nftables {
 
   list(command: string): Record<string, unknown>[] {
     return objectsIn(this.#run([command], NFT_CTX_OUTPUT_JSON));
+  }
+
+  outline(command: string): Record<string, unknown>[] {
+    return objectsIn(this.#run([command], NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_TERSE));
   }
 
   [Symbol.dispose](): void {

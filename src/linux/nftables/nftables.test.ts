@@ -49,6 +49,21 @@ for (const [name, open] of [
       nftables.apply(["delete table inet narut"]);
     });
 
+    test("an outline has rules and sets, and nothing of what is in them", () => {
+      using nftables = open();
+      nftables.apply([
+        "add table inet narut",
+        "add chain inet narut first",
+        "add set inet narut ports { type inet_service; elements = { 80 } }",
+        "add rule inet narut first tcp dport @ports accept",
+      ]);
+      const kinds = nftables.outline("list table inet narut").flatMap((one) => Object.keys(one));
+      expect(kinds.toSorted()).toEqual(["chain", "rule", "set", "table"]);
+      expect(JSON.stringify(nftables.outline("list table inet narut"))).not.toContain("elem");
+      expect(JSON.stringify(nftables.list("list table inet narut"))).toContain("elem");
+      nftables.apply(["delete table inet narut"]);
+    });
+
     test("does all or nothing, and tells why in nft's words", () => {
       using nftables = open();
       const error = caught(() =>

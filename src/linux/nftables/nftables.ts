@@ -11,6 +11,8 @@ export interface Nftables extends Disposable {
   apply(commands: readonly string[]): void;
   /** What a `list` command answers: nft's JSON objects, `{ table: … }`, `{ rule: … }`. @throws NftablesError */
   list(command: string): Record<string, unknown>[];
+  /** The same without what is in sets and maps. */
+  outline(command: string): Record<string, unknown>[];
 }
 
 export type NftablesErrorCode = "ENOENT" | "EEXIST" | "EBUSY" | "EPERM" | "unknown";

@@ -10,6 +10,7 @@ export function openProgram(): Nftables {
   return {
     apply: (commands) => void run(commands, ["-f", "-"]),
     list: (command) => objectsIn(run([command], ["-j", "-f", "-"])),
+    outline: (command) => objectsIn(run([command], ["-j", "-t", "-f", "-"])),
     [Symbol.dispose]: () => {
       // Nothing is held between two calls.
     },

@@ -7,7 +7,7 @@ import { type Nftables, NftablesError } from "#linux/nftables";
 import type { PublishedPort } from "../records.ts";
 import { ensureAcceptedByLegacy, removeAcceptedByLegacy } from "./foreign-legacy.ts";
 import { ensureAccepted, removeAccepted } from "./foreign.ts";
-import { addGuards, removeGuards } from "./guard-table.ts";
+import { addGuards, GUARD_CHAINS, removeGuards } from "./guard-table.ts";
 import type { GuardedPort } from "./guards.ts";
 import {
   addBridge,
@@ -74,21 +74,28 @@ export class Firewall implements Disposable {
 
   /** Whether tables are there, and the chains that every packet passes have their rules. */
   #isWhole(facts: Omit<TableFacts, "table">): boolean {
-    const tables = this.#nftables.list("list tables") as {
-      table?: { family: string; name: string };
-    }[];
-    const has = (wanted: string) =>
-      tables.some(({ table }) => table?.name === this.#table && table.family === wanted);
-    if (!has("inet") || ((facts.guarded ?? []).length > 0 && !has("bridge"))) return false;
-    return Object.entries(rulesOf(facts)).every(([chain, rules]) => {
-      try {
-        const listed = this.#nftables.list(`list chain inet ${this.#table} ${chain}`);
-        return listed.filter(({ rule }) => rule !== undefined).length === rules.length;
-      } catch (thrown) {
-        if (thrown instanceof NftablesError) return false;
-        throw thrown;
+    const inet = this.#rulesByChain("inet");
+    const whole = Object.entries(rulesOf(facts)).every(
+      ([chain, rules]) => inet.get(chain) === rules.length,
+    );
+    if (!whole || (facts.guarded ?? []).length === 0) return whole;
+    const bridge = this.#rulesByChain("bridge");
+    return GUARD_CHAINS.every((chain) => bridge.has(chain));
+  }
+
+  /** How many rules each chain has; one call, since each reads the whole ruleset. None where there is no table. */
+  #rulesByChain(family: "inet" | "bridge"): Map<string, number> {
+    const counts = new Map<string, number>();
+    try {
+      for (const { rule } of this.#nftables.outline(`list table ${family} ${this.#table}`)) {
+        if (rule === undefined) continue;
+        const { chain } = rule as { chain: string };
+        counts.set(chain, (counts.get(chain) ?? 0) + 1);
       }
-    });
+    } catch (thrown) {
+      if (!(thrown instanceof NftablesError) || thrown.code !== "ENOENT") throw thrown;
+    }
+    return counts;
   }
 
   /** A network that is recorded already. */

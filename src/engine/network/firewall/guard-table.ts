@@ -8,6 +8,8 @@ const PORTS = "guarded";
 /** Ports that reach the host alone, and each with the host's hardware address there. */
 const APART = "apart";
 const HOSTS = "hosts";
+/** What frames pass; never without a rule while something is guarded. */
+export const GUARD_CHAINS = ["arriving", "passing"] as const;
 const IS_UNICAST = "ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00";
 const MACS = "hardware";
 const ADDRESSES = "addresses";
