@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { writeContext } from "./build-context.ts";
+import { addBuildx, built } from "./buildx.ts";
 import { type Engine, type Finished, startEngine } from "./engine.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 
@@ -240,4 +241,20 @@ test("a cache that cannot be written fails the build, unless its errors are to b
   for (const wrong of ["type=gha", "type=nothing", "type=registry", "type=local,dest=x,mode=all"]) {
     expect((await build(first, files, ["--cache-to", wrong])).code).not.toBe(0);
   }
+}, 60_000);
+
+test("buildx reads a cache at a registry, and one in an image that it made", async () => {
+  for (const engine of [first, second]) addBuildx(engine);
+  const ref = `${registry.host}/buildx:cache`;
+  const files = random("buildx");
+  const folder = (engine: Engine) => writeContext(engine, files);
+  okay(await build(first, files, ["-t", "bx", "--cache-to", ref]));
+  const told = await built(second, ["-t", "bx", "--cache-from", ref, folder(second)]);
+  expect(told.match(/ CACHED$/gm)?.length).toBeGreaterThanOrEqual(3);
+  expect(await fileIn(second, "bx", "/made")).toBe(await fileIn(first, "bx", "/made"));
+  const image = `${registry.host}/buildx:image`;
+  await built(first, ["-t", image, "--no-cache", "--cache-to", "type=inline", folder(first)]);
+  await first.ok(["push", image]);
+  await built(second, ["-t", "again", "--cache-from", image, folder(second)]);
+  expect(await fileIn(second, "again", "/made")).toBe(await fileIn(first, image, "/made"));
 }, 60_000);
