@@ -204,6 +204,11 @@ describe("save and load", () => {
       await engine.ok(["rmi", "both:1"]);
       expect((await cli(["load", "-i", path])).stdout).toContain("Loaded image: both:1");
       expect(await available("both:1")).toEqual([OTHER]);
+      const created = await cli(["create", "both:1"]);
+      expect(created.stderr).toContain(
+        `The requested image's platform (${other}) does not match the detected host platform`,
+      );
+      await engine.ok(["rm", created.stdout.trim()]);
       await engine.ok(["rmi", "both:1"]);
       expect((await cli(["load", "--platform", other, "-i", whole])).code).toBe(0);
       expect(await available("both:1")).toEqual([OTHER]);

@@ -7,7 +7,7 @@ import { statSync } from "node:fs";
 import { invalid, kindOf, newId, sentenceOf, shortId } from "#base";
 import { checkHealth } from "#engine/health";
 import type { VolumeChange } from "#engine/volume";
-import { parsePlatform } from "#oci";
+import { formatPlatform, hostPlatform, type ImageConfig, parsePlatform, platformRank } from "#oci";
 
 import { checkLimits } from "./bandwidth.ts";
 import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
@@ -44,6 +44,7 @@ export function createContainer(
     request.config.image,
     platform === null || platform === "" ? null : parsePlatform(platform),
   );
+  if (!platform) warnings.push(...platformWarnings(image.config));
   const id = newId();
   const merged = mergeImageConfig(request.config, image.config.config ?? {});
   stopSignalOf(merged);
@@ -78,6 +79,17 @@ export function createContainer(
   records.insert(record, planVolumes(context, record));
   publishEvent(context, record, "create");
   return { id, warnings };
+}
+
+const HOST = hostPlatform();
+
+/** Docker's line for an image of another machine that nobody asked for. */
+function platformWarnings(config: ImageConfig): string[] {
+  const isHosts = config.architecture === HOST.architecture && config.os === HOST.os;
+  if (isHosts || platformRank(HOST, config) !== null) return [];
+  return [
+    `The requested image's platform (${formatPlatform(config)}) does not match the detected host platform (${formatPlatform(HOST)}) and no specific platform was requested`,
+  ];
 }
 
 /** @throws EngineError "invalid": a client takes "not found" of a create for the container's image, and pulls that. */

@@ -46,6 +46,7 @@ export async function push(context: ImageContext, request: PushRequest): Promise
     const diffIds = plan.images.flatMap(({ config }) => config.rootfs.diff_ids);
     using lease = context.gc.lease();
     lease.keep({ blobs: plan.images.map(({ id }) => id), layers: diffIds });
+    if (plan.index) lease.keep({ blobs: records.indexes.blobs(plan.index.descriptor.digest) });
     const reference = parseReference(tag);
     const { domain, path } = reference;
     await registry.withRepository(
