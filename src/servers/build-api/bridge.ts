@@ -23,6 +23,7 @@ import { digestOf, type ImageConfig } from "#oci";
 import { decodeAttributes } from "./attributes.ts";
 import { type BuildServices, solveForSession } from "./builds.ts";
 import { failureFrom, unsupportedSubrequest } from "./failures.ts";
+import type { BuildHistory } from "./history.ts";
 import type { Job, Jobs } from "./jobs.ts";
 import type { Sessions } from "./sessions.ts";
 import { workers } from "./workers.ts";
@@ -40,6 +41,8 @@ const FRONTEND_CAPS = [
   "reference.output",
   "gateway.warnings",
 ];
+/** Each holds its layers until its build ends. */
+const RESULTS_LIMIT = 64;
 const RESULT_PREFIX = "naru-result://";
 /** Images of the Dockerfile frontend: what they do is built in. */
 const DOCKERFILE_FRONTEND = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?::|@|$)/;
@@ -47,6 +50,7 @@ const DOCKERFILE_FRONTEND = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(
 export interface Bridge extends BuildServices {
   readonly sessions: Sessions;
   readonly jobs: Jobs;
+  readonly history: BuildHistory;
   readonly hostGateway: () => string | null;
 }
 
@@ -103,6 +107,8 @@ async function solve(
     }
     const attributes = request.frontendOpt;
     checkFrontend(request);
+    if (job.results.size >= RESULTS_LIMIT) throw invalid("too many results of one build");
+    bridge.history.describe(job.ref, attributes);
     const asked = attributes["requestid"] ?? "";
     if (asked !== "") throw unsupportedSubrequest(asked);
     const options = decodeAttributes(attributes);

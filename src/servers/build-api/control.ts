@@ -4,6 +4,7 @@ import type { BuildPruneRequest, BuildCacheItem } from "#engine/build";
 import {
   Control,
   grpcFailure,
+  type GrpcFailure,
   type GrpcRouter,
   GRPC_STATUS,
   type SolveRequest,
@@ -33,19 +34,23 @@ export function addControl(router: GrpcRouter, bridge: Bridge): void {
       const gone = new Set(deleted);
       for (const item of items) if (gone.has(item.id)) yield recordOf(item);
     })
-    .stream(method.listenBuildHistory, async function* () {
-      // What has been built is not remembered: an empty history.
-    })
-    .unary(method.updateBuildHistory, async ({ ref }) => {
-      throw grpcFailure(GRPC_STATUS.notFound, `no such record ${ref}`);
+    .stream(method.listenBuildHistory, (asked, { signal }) => bridge.history.listen(asked, signal))
+    .unary(method.updateBuildHistory, async ({ ref, pinned, delete: isGone, finalize }) => {
+      const isKnown = finalize || bridge.history.update(ref, { pinned, isGone });
+      if (!isKnown) throw grpcFailure(GRPC_STATUS.notFound, `no such record ${ref}`);
+      return {};
     });
 }
 
 /** Waits for the client's own part, then gives it what it wants of the result. */
 async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal) {
-  const { jobs, sessions } = bridge;
+  const { jobs, sessions, history } = bridge;
   const job = jobs.take(request.ref);
   const stop = () => job.abort(cancelled());
+  let failure: GrpcFailure | null = null;
+  let response: Record<string, string> = {};
+  // What a client asks to know what there is, is no build.
+  if (!request.internal) history.begin(request);
   try {
     const outputs = outputsOf(request);
     checkOutputs(outputs);
@@ -64,10 +69,13 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
     const { progress } = job;
     const session = () => sessions.get(request.session, job.signal);
     const exporting = { solved, session, progress, signal: job.signal };
-    return { exporterResponse: await exportAll(outputs, exporting) };
+    response = await exportAll(outputs, exporting);
+    return { exporterResponse: response };
   } catch (cause) {
-    throw failureFrom(cause, null);
+    failure = failureFrom(cause, null);
+    throw failure;
   } finally {
+    history.end(request.ref, { counts: job.progress.counts, failure, response });
     signal.removeEventListener("abort", stop);
     jobs.end(job);
   }

@@ -12,6 +12,7 @@ import type { BuildServices } from "./builds.ts";
 import { buildClassic, type ClassicBuild } from "./classic.ts";
 import { addControl } from "./control.ts";
 import { describedFailure, failureFrom } from "./failures.ts";
+import { BuildHistory } from "./history.ts";
 import { Jobs } from "./jobs.ts";
 import { type SessionHead, Sessions } from "./sessions.ts";
 
@@ -33,7 +34,7 @@ export interface BuildApi {
 
 export function openBuildApi(services: BuildApiServices): BuildApi {
   const sessions = new Sessions();
-  const bridge = { ...services, sessions, jobs: new Jobs() };
+  const bridge = { ...services, sessions, jobs: new Jobs(), history: new BuildHistory() };
   const router = new GrpcRouter();
   addControl(router, bridge);
   addBridge(router, bridge);

@@ -5,6 +5,7 @@ import { timestampFromDate } from "#wire/grpc";
 
 import { describedFailure } from "./failures.ts";
 import type { FolderProgress } from "./folders.ts";
+import type { StepCounts } from "./history.ts";
 import type { StatusLog, StatusUpdate } from "./status-log.ts";
 
 interface Vertex {
@@ -35,10 +36,15 @@ export class Progress {
   #fault: { startLine: number; endLine: number } | null = null;
   #source: SourceText = { filename: "Dockerfile", text: "" };
   #count = 0;
+  readonly #counts = { total: 0, completed: 0, cached: 0, warnings: 0 };
 
   constructor(log: StatusLog, ref: string) {
     this.#log = log;
     this.#ref = ref;
+  }
+
+  get counts(): StepCounts {
+    return this.#counts;
   }
 
   /** The Dockerfile, and which of its lines went wrong. */
@@ -155,6 +161,7 @@ export class Progress {
 
   #plan(steps: readonly PlannedStep[]): void {
     const shown = steps.filter(isShown);
+    this.#counts.total = shown.length;
     const stages = new Set(steps.map(({ stage }) => stage));
     for (const stage of stages) {
       const own = shown.filter((step) => step.stage === stage);
@@ -183,6 +190,8 @@ export class Progress {
     const vertex = this.#open.get(step);
     if (vertex === undefined) return;
     this.#open.delete(step);
+    if (error === "") this.#counts.completed += 1;
+    if (vertex.cached) this.#counts.cached += 1;
     await this.#tellVertex(vertex, { error, cached: vertex.cached });
   }
 
@@ -226,6 +235,7 @@ export class Progress {
 
   async #warn({ rule, message, line }: Extract<BuildEvent, { type: "warning" }>): Promise<void> {
     const vertex = this.#vertex(`[internal] load build definition from ${this.#source.filename}`);
+    this.#counts.warnings += 1;
     const encode = (text: string) => new TextEncoder().encode(text);
     const { filename, text } = this.#source;
     const info = { filename, data: encode(text), language: "Dockerfile" };

@@ -2,7 +2,12 @@
 export { GrpcConnection, type GrpcMetadata, type GrpcStream } from "./client.ts";
 export { type GrpcCall, GrpcRouter, serveGrpc } from "./server.ts";
 export { failureIn, type GrpcDetail, grpcFailure, GrpcFailure, GRPC_STATUS } from "./status.ts";
-export { Control, type SolveRequest, StatusResponseSchema } from "./generated/buildkit_pb.ts";
+export {
+  Control,
+  type SolveRequest,
+  SolveRequestSchema,
+  StatusResponseSchema,
+} from "./generated/buildkit_pb.ts";
 export { LLBBridge, type SolveRequest as FrontendRequest } from "./generated/gateway_pb.ts";
 export { Auth, BytesMessageSchema, FileSend, FileSync } from "./generated/filesync_pb.ts";
 export { PacketSchema } from "./generated/fsutil_pb.ts";

@@ -1,0 +1,65 @@
+import { expect, test } from "bun:test";
+
+import { create, grpcFailure, SolveRequestSchema } from "#wire/grpc";
+
+import { BuildHistory } from "./history.ts";
+
+const counts = { total: 3, completed: 3, cached: 1, warnings: 0 };
+const never = new AbortController().signal;
+const all = { ref: "", activeOnly: false, earlyExit: true };
+const begin = (history: BuildHistory, ref: string) =>
+  history.begin(create(SolveRequestSchema, { ref }));
+
+async function listed(history: BuildHistory, asked = all): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { type, record } of history.listen(asked, never)) {
+    found.push(`${type} ${record?.ref} ${record?.error?.message ?? ""}`.trim());
+  }
+  return found;
+}
+
+test("builds are told with how they went, and are forgotten when that is asked", async () => {
+  const history = new BuildHistory();
+  begin(history, "one");
+  begin(history, "two");
+  history.describe("one", { target: "app" });
+  history.end("one", { counts, failure: null, response: { "image.name": "x" } });
+  history.end("two", { counts, failure: grpcFailure(2, "bad"), response: {} });
+  begin(history, "three");
+  expect(await listed(history)).toEqual(["1 one", "1 two bad", "0 three"]);
+  expect(await listed(history, { ...all, activeOnly: true })).toEqual(["0 three"]);
+  expect(await listed(history, { ...all, ref: "one" })).toEqual(["1 one"]);
+  expect(history.update("one", { pinned: false, isGone: true })).toBe(true);
+  expect(history.update("one", { pinned: false, isGone: true })).toBe(false);
+  expect(await listed(history)).toEqual(["1 two bad", "0 three"]);
+});
+
+test("what happens is told to who listens, until they go", async () => {
+  const history = new BuildHistory();
+  const abort = new AbortController();
+  const events = history.listen({ ...all, earlyExit: false }, abort.signal);
+  const first = events.next();
+  begin(history, "one");
+  expect((await first).value).toMatchObject({ type: 0, record: { ref: "one" } });
+  const second = events.next();
+  history.end("one", { counts, failure: null, response: {} });
+  expect((await second).value).toMatchObject({ type: 1, record: { numCachedSteps: 1 } });
+  const third = events.next();
+  abort.abort();
+  expect((await third).done).toBe(true);
+});
+
+test("only the last builds are remembered, and those that were pinned", async () => {
+  const history = new BuildHistory();
+  begin(history, "pinned");
+  history.update("pinned", { pinned: true, isGone: false });
+  history.end("pinned", { counts, failure: null, response: {} });
+  for (let at = 0; at < 100; at += 1) {
+    begin(history, String(at));
+    history.end(String(at), { counts, failure: null, response: {} });
+  }
+  const refs = await listed(history);
+  expect(refs).toHaveLength(50);
+  expect(refs[0]).toBe("1 pinned");
+  expect(refs.at(-1)).toBe("1 99");
+});

@@ -1,0 +1,128 @@
+/**
+ * What has been built since the engine's start, for `buildx history`: the last builds, with what was asked and how it
+ * went. Logs and traces are not kept.
+ */
+import type { Control, GrpcFailure, MessageInitShape, SolveRequest } from "#wire/grpc";
+import { create, StatusSchema, timestampFromDate } from "#wire/grpc";
+
+type Event = MessageInitShape<typeof Control.method.listenBuildHistory.output>;
+type BuildRecord = NonNullable<Event["record"]>;
+
+const EVENT = { started: 0, complete: 1, deleted: 2 } as const;
+const RECORD_LIMIT = 50;
+const LISTENER_LIMIT = 64;
+/** Of one build's attributes, in characters: those of a larger one are not kept. */
+const ATTRIBUTES_LIMIT = 64 * 1024;
+
+const statusOf = ({ code, message }: GrpcFailure) => ({ code, message });
+
+/** How far a build came. */
+export interface StepCounts {
+  readonly total: number;
+  readonly completed: number;
+  readonly cached: number;
+  readonly warnings: number;
+}
+
+export class BuildHistory {
+  readonly #records = new Map<string, { record: BuildRecord; isOver: boolean }>();
+  readonly #listeners = new Set<(event: Event) => void>();
+
+  begin({ ref, exporters }: SolveRequest): void {
+    const record = { ref, frontend: "dockerfile.v0", exporters };
+    const createdAt = timestampFromDate(new Date());
+    this.#records.set(ref, { record: { ...record, createdAt }, isOver: false });
+    for (const [oldest, { isOver, record: old }] of this.#records) {
+      if (this.#records.size <= RECORD_LIMIT) break;
+      if (isOver && old.pinned !== true) this.#records.delete(oldest);
+    }
+    this.#tell(ref, EVENT.started);
+  }
+
+  /** What the client's own part asked for. */
+  describe(ref: string, frontendAttrs: Readonly<{ [name: string]: string }>): void {
+    const known = this.#records.get(ref);
+    const size = Object.entries(frontendAttrs).reduce(
+      (sum, [a, b]) => sum + a.length + b.length,
+      0,
+    );
+    if (known === undefined || size > ATTRIBUTES_LIMIT) return;
+    known.record = { ...known.record, frontendAttrs };
+  }
+
+  end(
+    ref: string,
+    ended: {
+      readonly counts: StepCounts;
+      readonly failure: GrpcFailure | null;
+      readonly response: Readonly<{ [name: string]: string }>;
+    },
+  ): void {
+    const known = this.#records.get(ref);
+    if (known === undefined) return;
+    const { counts, failure, response } = ended;
+    known.isOver = true;
+    known.record = {
+      ...known.record,
+      completedAt: timestampFromDate(new Date()),
+      exporterResponse: response,
+      numTotalSteps: counts.total,
+      numCompletedSteps: counts.completed,
+      numCachedSteps: counts.cached,
+      numWarnings: counts.warnings,
+      ...(failure === null ? {} : { error: create(StatusSchema, statusOf(failure)) }),
+    };
+    this.#tell(ref, EVENT.complete);
+  }
+
+  /** @returns false when there is none of that name */
+  update(ref: string, { pinned, isGone }: { pinned: boolean; isGone: boolean }): boolean {
+    const known = this.#records.get(ref);
+    if (known === undefined) return false;
+    if (isGone && known.isOver) {
+      this.#tell(ref, EVENT.deleted);
+      this.#records.delete(ref);
+    } else known.record = { ...known.record, pinned };
+    return true;
+  }
+
+  /** What there is, and then, unless that is enough, what happens. */
+  async *listen(
+    asked: { readonly ref: string; readonly activeOnly: boolean; readonly earlyExit: boolean },
+    signal: AbortSignal,
+  ): AsyncGenerator<Event> {
+    const waiting: Event[] = [];
+    let woken = Promise.withResolvers<void>();
+    const isMeant = ({ record }: Event) => asked.ref === "" || record?.ref === asked.ref;
+    const listener = (event: Event) => {
+      // Who does not read hears of what comes later.
+      if (isMeant(event) && waiting.length < 2 * RECORD_LIMIT) waiting.push(event);
+      woken.resolve();
+    };
+    for (const { record, isOver } of this.#records.values()) {
+      const event = { type: isOver ? EVENT.complete : EVENT.started, record };
+      if (!(asked.activeOnly && isOver) && isMeant(event)) waiting.push(event);
+    }
+    if (asked.earlyExit || this.#listeners.size >= LISTENER_LIMIT) return yield* waiting;
+    const stop = () => woken.resolve();
+    this.#listeners.add(listener);
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      while (!signal.aborted) {
+        yield* waiting.splice(0);
+        if (waiting.length > 0) continue;
+        await woken.promise;
+        woken = Promise.withResolvers();
+      }
+    } finally {
+      this.#listeners.delete(listener);
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  #tell(ref: string, type: number): void {
+    const record = this.#records.get(ref)?.record;
+    if (record === undefined) return;
+    for (const listener of this.#listeners) listener({ type, record });
+  }
+}
