@@ -288,3 +288,44 @@ test("RUN has its mounts, and leaves nothing of them in the image", async () => 
     "0",
   ]);
 }, 60_000);
+
+test("the history tells what Docker's tells of the same file", async () => {
+  const dockerfile = [
+    "FROM busybox",
+    "ARG B",
+    "ARG A=1",
+    "ARG NONE",
+    "ENV A=over",
+    "RUN true",
+    "COPY --chown=1:2 --chmod=600 --link file other* /dir/",
+    "WORKDIR /work",
+    "HEALTHCHECK --interval=5m --retries=3 CMD true",
+    "EXPOSE 443 80",
+    'SHELL ["/bin/sh", "-ec"]',
+    "ONBUILD RUN true",
+    'CMD ["cat", "/p"]',
+  ].join("\n");
+  await built(contextOf({ Dockerfile: dockerfile, file: "x" }), [
+    "-t",
+    "told",
+    "--build-arg",
+    "B=b",
+  ]);
+  const told = await engine.ok(["history", "--no-trunc", "--format", "{{.CreatedBy}}", "told"]);
+  expect(told.split("\n").slice(0, 11)).toEqual([
+    'CMD ["cat" "/p"]',
+    "SHELL [/bin/sh -ec]",
+    "EXPOSE map[443/tcp:{} 80/tcp:{}]",
+    String.raw`HEALTHCHECK &{["CMD-SHELL" "true"] "5m0s" "0s" "0s" "0s" '\x03'}`,
+    "WORKDIR /work",
+    "COPY --chown=1:2 --chmod=600 file other* /dir/ # buildkit",
+    "RUN |3 B=b A=over NONE= /bin/sh -c true # buildkit",
+    "ENV A=over",
+    "ARG NONE",
+    "ARG A=1",
+    "ARG B=b",
+  ]);
+  expect(await engine.ok(["inspect", "-f", "{{json .Config.OnBuild}}", "told"])).toBe(
+    '["RUN true"]',
+  );
+}, 60_000);

@@ -64,7 +64,7 @@ export async function copyFiles(
   const sources = [...instruction.sources, ...instruction.heredocs.map(({ name }) => `<<${name}`)];
   return {
     description: written.original,
-    createdBy: `${kind.toUpperCase()} ${flagText(instruction, from)}${sources.join(" ")} ${destination} # buildkit`,
+    createdBy: `${kind.toUpperCase()} ${flagText(instruction)}${sources.join(" ")} ${destination} # buildkit`,
     reads: { facts: factsOf(inputs.digest), files: inputs.files },
     make: async (signal) => {
       const all = gathered ?? (await gatherAll());
@@ -124,12 +124,13 @@ function inputsOf(
   return { digest: digest.hex(), files: digest.files };
 }
 
-function flagText({ chown, chmod, link }: Files, from: string): string {
+/** The flags that Docker's history tells. */
+function flagText(files: Files): string {
+  const { chown, chmod } = files;
   const flags = [
+    files.kind === "copy" && files.parents ? "--parents " : "",
     chown === "" ? "" : `--chown=${chown} `,
     chmod === "" ? "" : `--chmod=${chmod} `,
-    from === "" ? "" : `--from=${from} `,
-    link ? "--link " : "",
   ];
   return flags.join("");
 }

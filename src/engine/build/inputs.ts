@@ -17,7 +17,8 @@ const MATCH_LIMIT = 1_000_000;
 /**
  * The things a source names, in order.
  * @param parents `**` means any depth, and a match remembers its folders from the pivot `/./` on
- * @throws EngineError "invalid" in Docker's words when there is nothing
+ * @returns nothing for a pattern that nothing matches: `package.json yarn.lock*` is how an optional file is written
+ * @throws EngineError "invalid" in Docker's words when what is named without a pattern is not there
  */
 export function matchSources(
   tree: SourceTree,
@@ -59,7 +60,6 @@ export function matchSources(
   };
   const top = tree.find("", { follow: true });
   if (top !== null) walk(top, [], segments);
-  if (matches.length === 0) throw invalid(`${name} failed: no source files were specified`);
   return matches;
 }
 

@@ -69,7 +69,8 @@ export async function runCommand(
   // What another engine read in layers only counts where it leads to a cached step.
   const isGiven = mounts.length === 0 || builder.isCached(given);
   const reads = isGiven ? given : await readsWith(false);
-  const prefix = args.length === 0 ? "" : `|${args.length} ${args.toSorted().join(" ")} `;
+  const told = toldArguments(state);
+  const prefix = told.length === 0 ? "" : `|${told.length} ${told.join(" ")} `;
   return {
     description: instruction.original,
     createdBy: `RUN ${prefix}${command.argv.join(" ")} # buildkit`,
@@ -106,6 +107,14 @@ function declaredArguments({ args, config }: StageState): string[] {
   const hidden = new Set((config.Env ?? []).map((entry) => entry.split("=", 1)[0]));
   return [...args].flatMap(([name, value]) =>
     value === null || hidden.has(name) || PROXY.test(name) ? [] : [`${name}=${value}`],
+  );
+}
+
+/** For the history: every ARG as declared, with the value that it has there; proxies are nobody's business. */
+function toldArguments(state: StageState): string[] {
+  const environment = environmentOf(state);
+  return [...state.args.keys()].flatMap((name) =>
+    PROXY.test(name) ? [] : [`${name}=${environment[name] ?? ""}`],
   );
 }
 

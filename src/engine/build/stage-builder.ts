@@ -34,6 +34,8 @@ export interface LayerStep {
   readonly reads: StepReads;
   readonly createdBy: string;
   readonly change?: Partial<StageState>;
+  /** No line of the history. */
+  readonly isUntold?: boolean;
   readonly make: (signal: AbortSignal) => Promise<Digest | null>;
 }
 
@@ -184,7 +186,8 @@ export class StageBuilder {
       one: (text) => expandWord(text, environment, escape).text,
       many: (text) => expandWords(text, environment, escape),
     });
-    return await this.#note(state, createdBy, change);
+    // Docker's history says nothing of what is left for others to do.
+    return await this.#note(state, createdBy, change, instruction.kind === "onbuild");
   }
 
   /** A step without a layer: remembered, so that a build that changes nothing gives the same image. */
@@ -192,11 +195,13 @@ export class StageBuilder {
     state: StageState,
     createdBy: string,
     change: Partial<StageState>,
+    isUntold = false,
   ): Promise<StageState> {
     const facts = { parent: state.key, instruction: createdBy };
     return await this.#layer(state, {
       description: createdBy,
       createdBy,
+      isUntold,
       change,
       reads: { facts, files: [] },
       make: () => Promise.resolve(null),
@@ -232,7 +237,7 @@ export class StageBuilder {
     const createdMs = epochSec === null ? done.createdMs : epochSec * 1000;
     const next = { ...state, ...step.change };
     return committed(next, {
-      createdBy: step.createdBy,
+      createdBy: step.isUntold === true ? null : step.createdBy,
       created: timeText(createdMs),
       layer: done.layer,
       key: keyOf({ facts: { parent: state.key, step: done.key }, files: [] }),

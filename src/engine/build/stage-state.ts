@@ -6,7 +6,7 @@ import { invalid } from "#base";
 import type { Instruction } from "#engine/build/dockerfile";
 import type { Digest, HistoryEntry, ImageConfig, ImageRunConfig, Platform } from "#oci";
 
-import { imageHealthOf } from "./health-check.ts";
+import { healthText, imageHealthOf } from "./health-check.ts";
 
 export interface StageState {
   readonly layers: readonly Digest[];
@@ -89,22 +89,29 @@ export function imageConfigOf(
 /** One more line of history, with its layer or without. */
 export function committed(
   state: StageState,
-  made: { createdBy: string; created: string; layer: Digest | null; key: string },
+  made: { createdBy: string | null; created: string; layer: Digest | null; key: string },
 ): StageState {
   const { createdBy, created, layer, key } = made;
-  const entry: HistoryEntry = {
-    created,
-    created_by: createdBy,
-    comment: COMMENT,
-    ...(state.author === "" ? {} : { author: state.author }),
-    ...(layer === null ? { empty_layer: true } : {}),
-  };
+  const history = createdBy === null ? [] : [entryOf(state, { ...made, createdBy })];
   return {
     ...state,
     created,
     key,
     layers: layer === null ? state.layers : [...state.layers, layer],
-    history: [...state.history, entry],
+    history: [...state.history, ...history],
+  };
+}
+
+function entryOf(
+  state: StageState,
+  { createdBy, created, layer }: { createdBy: string; created: string; layer: Digest | null },
+): HistoryEntry {
+  return {
+    created,
+    created_by: createdBy,
+    comment: COMMENT,
+    ...(state.author === "" ? {} : { author: state.author }),
+    ...(layer === null ? { empty_layer: true } : {}),
   };
 }
 
@@ -185,13 +192,13 @@ export function configure(
     }
     case "cmd": {
       const words = programOf(state, instruction.command);
-      const made = set({ Cmd: words }, `CMD ${listText(words)}`);
+      const made = set({ Cmd: words, ArgsEscaped: true }, `CMD ${listText(words)}`);
       return { ...made, hasOwnCommand: true };
     }
     case "entrypoint":
       return withEntrypoint(state, programOf(state, instruction.command));
     case "shell":
-      return set({ Shell: [...instruction.words] }, `SHELL ${listText(instruction.words)}`);
+      return set({ Shell: [...instruction.words] }, `SHELL [${instruction.words.join(" ")}]`);
     case "user": {
       const user = expand.one(instruction.user);
       return set({ User: user }, `USER ${user}`);
@@ -199,7 +206,10 @@ export function configure(
     case "expose": {
       const ports = instruction.ports.flatMap(expand.many).flatMap(portRange);
       const all = Object.fromEntries(ports.map((port) => [port, {}]));
-      return set({ ExposedPorts: { ...config.ExposedPorts, ...all } }, `EXPOSE ${mapText(ports)}`);
+      return set(
+        { ExposedPorts: { ...config.ExposedPorts, ...all } },
+        `EXPOSE ${mapText([...new Set(ports)].toSorted())}`,
+      );
     }
     case "volume": {
       const paths = instruction.paths.map(expand.one);
@@ -215,7 +225,7 @@ export function configure(
       return set({ StopSignal: signal }, `STOPSIGNAL ${signal}`);
     }
     case "healthcheck":
-      return set({ Healthcheck: imageHealthOf(instruction.check) }, instruction.original);
+      return set({ Healthcheck: imageHealthOf(instruction.check) }, healthText(instruction.check));
     case "onbuild":
       return set(
         { OnBuild: [...(config.OnBuild ?? []), instruction.trigger] },
