@@ -203,14 +203,8 @@ export function configure(
       const user = expand.one(instruction.user);
       return set({ User: user }, `USER ${user}`);
     }
-    case "expose": {
-      const ports = instruction.ports.flatMap(expand.many).flatMap(portRange);
-      const all = Object.fromEntries(ports.map((port) => [port, {}]));
-      return set(
-        { ExposedPorts: { ...config.ExposedPorts, ...all } },
-        `EXPOSE ${mapText([...new Set(ports)].toSorted())}`,
-      );
-    }
+    case "expose":
+      return withPorts(set, config, instruction.ports.flatMap(expand.many).flatMap(portRange));
     case "volume": {
       const paths = instruction.paths.map(expand.one);
       if (paths.some((path) => path === ""))
@@ -239,6 +233,16 @@ export function configure(
         createdBy: `MAINTAINER ${instruction.name}`,
       };
   }
+}
+
+function withPorts(
+  set: (change: ImageRunConfig, createdBy: string) => Configured,
+  { ExposedPorts: before }: ImageRunConfig,
+  ports: readonly string[],
+): Configured {
+  const all = Object.fromEntries(ports.map((port) => [port, {}]));
+  const told = mapText([...new Set(ports)].toSorted());
+  return set({ ExposedPorts: { ...before, ...all } }, `EXPOSE ${told}`);
 }
 
 /** An inherited CMD was meant for the program that it stood behind. */
