@@ -4,7 +4,7 @@ import { listImages } from "#clients/api-client";
 import type { ImageSummary } from "#wire/docker";
 
 import { filtersOf } from "../options/checks.ts";
-import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
+import { FORMAT_LIST_USAGE, listFormatter, quietText } from "../output/formatter.ts";
 import { shortImageId } from "../output/text.ts";
 import { localTime, timeAgo } from "../output/units.ts";
 import { Row } from "#go-template";
@@ -82,12 +82,8 @@ export const images: Command = {
     }
     const options = { truncated: !flags.bool("no-trunc"), digests, nowMs: Date.now() };
     const rows = list.flatMap((image) => imageRows(image, options));
-    if (quiet && (format === "" || format === "table" || format === "raw")) {
-      const prefix = format === "raw" ? "image_id: " : "";
-      print(rows.map(({ fields }) => `${prefix}${(fields["ID"] as () => string)()}\n`).join(""));
-      return 0;
-    }
-    print(render(rows));
+    const ids = quiet ? quietText(rows, { format, label: "image_id" }) : undefined;
+    print(ids ?? render(rows));
     return 0;
   },
 };

@@ -4,7 +4,7 @@ import { listContainers } from "#clients/api-client";
 import type { ContainerSummary } from "#wire/docker";
 
 import { checkFilter, filtersOf } from "../options/checks.ts";
-import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
+import { FORMAT_LIST_USAGE, listFormatter, quietText } from "../output/formatter.ts";
 import { displayPorts } from "../output/ports.ts";
 import { shortImageId, truncate } from "../output/text.ts";
 import { localTime, timeAgo } from "../output/units.ts";
@@ -96,12 +96,8 @@ export const ps: Command = {
     }
     const options = { truncated: !flags.bool("no-trunc"), nowMs: Date.now() };
     const rows = containers.map((container) => containerRow(container, options));
-    if (quiet && (format === "" || format === "table" || format === "raw")) {
-      const prefix = format === "raw" ? "container_id: " : "";
-      print(rows.map(({ fields }) => `${prefix}${(fields["ID"] as () => string)()}\n`).join(""));
-      return 0;
-    }
-    print(render(rows));
+    const ids = quiet ? quietText(rows, { format, label: "container_id" }) : undefined;
+    print(ids ?? render(rows));
     return 0;
   },
 };

@@ -88,6 +88,20 @@ const headerFunctions = {
   truncate: same,
 };
 
+/**
+ * What `--quiet` prints of a list: ids alone.
+ * @param label stands before each of them in the raw format: `image_id`
+ * @returns undefined where a template of the person's own counts more
+ */
+export function quietText(
+  rows: readonly Row[],
+  { format, label }: { format: string; label: string },
+): string | undefined {
+  if (!["", "table", "raw"].includes(format)) return undefined;
+  const prefix = format === "raw" ? `${label}: ` : "";
+  return rows.map(({ fields }) => `${prefix}${(fields["ID"] as () => string)()}\n`).join("");
+}
+
 /** A template for one thing (`inspect`, `version`, `info`, `events`). @throws TemplateError */
 export function compileFormat(format: string, name = ""): (data: unknown) => string {
   const template: Template = compileTemplate(format === "json" ? "{{json .}}" : format, name);

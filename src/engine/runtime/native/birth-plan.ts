@@ -84,6 +84,13 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   }
   writeNames(writer, spec);
   if (shape.hooked === true) writeHookBarrier(writer, "hooks can run in the container");
+  writeEnding(writer, request);
+  return writer.finish();
+}
+
+/** What every birth ends with: the parent's turn, what the namespaces are told, and the process itself. */
+export function writeEnding(writer: PlanWriter, request: BirthPlanRequest): void {
+  const { spec, facts, shape } = request;
   writeBarrier(writer, shape);
   for (const [key, value] of Object.entries(spec.linux.sysctl ?? {})) {
     writeSysctl(writer, key, value);
@@ -93,11 +100,10 @@ export function compileBirth(request: BirthPlanRequest): Plan {
     process: { ...spec.process, args: argumentsOf(request) },
     seccomp: spec.linux.seccomp,
     root,
-    stdio,
-    joinsPidNamespace,
+    stdio: shape.stdio,
+    joinsPidNamespace: shape.namespaces.includes("pid"),
     makesDirectory: true,
   });
-  return writer.finish();
 }
 
 /** @throws EngineError for what this driver does not do */

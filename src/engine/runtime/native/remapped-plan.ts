@@ -10,11 +10,10 @@ import { invalid, notImplemented } from "#base";
 import type { NamespaceType, RuntimeSpec } from "#oci";
 
 import {
-  argumentsOf,
   type BirthPlanRequest,
   cloneFlagsOf,
   refuseUnsupported,
-  writeBarrier,
+  writeEnding,
   writeInit,
   writeNames,
   writeNamespaces,
@@ -27,7 +26,7 @@ import { hasHooks } from "./hooks.ts";
 import { writeMappedRoot } from "./mapped-root.ts";
 import { writeMounts } from "./mounts.ts";
 import { errnoOf, type Plan, PlanWriter } from "./plan.ts";
-import { writeCgroupJoin, writeHead, writeSysctl, writeTail } from "./tail.ts";
+import { writeCgroupJoin, writeHead } from "./tail.ts";
 
 const root = { slot: "root" };
 const CLONE_PARENT = 0x8000;
@@ -102,19 +101,7 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
   writeProtection(writer, mounts);
   writeRoot(writer, spec);
   writeNames(writer, spec);
-  writeBarrier(writer, shape);
-  for (const [key, value] of Object.entries(spec.linux.sysctl ?? {})) {
-    writeSysctl(writer, key, value);
-  }
-  writeTail(writer, {
-    facts,
-    process: { ...spec.process, args: argumentsOf(request) },
-    seccomp: spec.linux.seccomp,
-    root,
-    stdio,
-    joinsPidNamespace,
-    makesDirectory: true,
-  });
+  writeEnding(writer, request);
   return writer.finish();
 }
 
