@@ -63,8 +63,11 @@ describe.each(PROGRAMS)("%s", (program) => {
     const script = `while [ "$(stty size)" != "24 80" ]; do sleep 0.02; done; ${WATCHER}`;
     const terminal = runOnTerminal([...clientOf(program), ...run, script], SIZE, env());
     await shows(terminal, "ready");
-    terminal.resize({ columns: 101, rows: 41 });
-    await shows(terminal, "41 101");
+    // A client that does not listen yet misses a change, and is told of none that is none.
+    for (let rows = 41; !/\d+ 101/.test(terminal.output()); rows = rows === 41 ? 42 : 41) {
+      terminal.resize({ columns: 101, rows });
+      await Bun.sleep(100);
+    }
     await engine.ok(["kill", `${name}2`]);
     expect(await terminal.exited).toBe(137);
   }, 60_000);
@@ -87,6 +90,43 @@ describe.each(PROGRAMS)("%s", (program) => {
     }
     expect(output).toBe("ready\ntold\n");
     expect(await passed.exited).toBe(3);
+  }, 60_000);
+
+  test("a signal to a client that passes none on is nothing to the container", async () => {
+    const trap = "trap 'echo told' USR1; echo ready; while :; do sleep 0.02; done";
+    const flags = ["run", "--sig-proxy=false", "--name", `${name}4`, "busybox", "sh", "-c", trap];
+    const client = Bun.spawn([...clientOf(program), ...flags], {
+      stdout: "pipe",
+      stderr: "ignore",
+      env: { ...process.env, ...env() },
+    });
+    const { value } = await client.stdout.getReader().read();
+    expect(new TextDecoder().decode(value)).toBe("ready\n");
+    client.kill("SIGUSR1");
+    // Told by others, as often as they do: what the client had passed on would be among it.
+    for (const times of [1, 2]) {
+      await engine.ok(["kill", "-s", "USR1", `${name}4`]);
+      const told = async () => (await engine.ok(["logs", `${name}4`])).split("told").length - 1;
+      while ((await told()) < times) await Bun.sleep(10);
+      expect(await told()).toBe(times);
+    }
+    client.kill("SIGKILL");
+    await client.exited;
+    expect(await engine.ok(["inspect", "-f", "{{.State.Running}}", `${name}4`])).toBe("true");
+    await engine.ok(["rm", "-f", `${name}4`]);
+  }, 60_000);
+
+  test("its keys detach from an exec as well, which goes on; the client says so and fails", async () => {
+    await engine.ok(["run", "-d", "--name", `${name}5`, "busybox", "sleep", "1000"]);
+    const exec = ["exec", "-it", "--detach-keys", "ctrl-x,x", `${name}5`, "sh", "-c", WATCHER];
+    const terminal = runOnTerminal([...clientOf(program), ...exec], SIZE, env());
+    await shows(terminal, "ready");
+    terminal.type("\x18x");
+    // Docker's CLI treats it as any other error of an exec, whichever daemon it speaks to.
+    expect(await terminal.exited).toBe(1);
+    expect(terminal.output()).toContain("read escape sequence");
+    expect(await engine.ok(["top", `${name}5`])).toContain("stty size");
+    await engine.ok(["rm", "-f", `${name}5`]);
   }, 60_000);
 
   test("--attach chooses the streams", async () => {

@@ -1,5 +1,5 @@
 /** A stream to a log server: TCP, TLS or a Unix socket. Errors are in Go's words, which people know from Docker. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { connect as connectNet, type Socket } from "node:net";
 import { connect as connectTls, rootCertificates } from "node:tls";
 
@@ -126,9 +126,18 @@ function tlsOptions(tls: TlsFiles | undefined) {
   const pair = "could not load X509 key pair";
   return {
     rejectUnauthorized: !tls.skipVerify,
-    ...(ca === null ? {} : { ca: [...rootCertificates, ca] }),
+    ca: [...rootCertificates, ...hostAuthorities(), ...(ca === null ? [] : [ca])],
     ...(hasKey ? { cert: read(tls.cert, pair), key: read(tls.key, pair) } : {}),
   };
+}
+
+const BUNDLES = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/** What this host trusts, a company's own among them; found as Go programs find it. */
+function hostAuthorities(): string[] {
+  const named = process.env["SSL_CERT_FILE"];
+  const bundle = [...(named ? [named] : []), ...BUNDLES].find((path) => existsSync(path));
+  return bundle === undefined ? [] : [readFileSync(bundle, "utf8")];
 }
 
 const WORDS: Readonly<Record<string, string>> = {
