@@ -108,7 +108,6 @@ const JSON_BODY = { body: "{}", headers: { "Content-Type": "application/json" } 
 
 test("what is not there yet says so with 501", async () => {
   for (const [method, path] of [
-    ["POST", "/v1.51/build/cancel"],
     ["POST", "/v1.51/swarm/init"],
     ["GET", "/v1.51/containers/x/checkpoints"],
   ] as const) {

@@ -68,7 +68,8 @@ async function agentWith(keys: readonly string[], stack: DisposableStack): Promi
   );
   const socket = join(folder, "agent");
   const agent = spawned(["ssh-agent", "-D", "-a", socket], {});
-  stack.defer(() => agent.kill());
+  // Told to end, it would take its socket away itself, and a folder that changes meanwhile is not removed.
+  stack.defer(() => agent.kill("SIGKILL"));
   // It says where it listens when it does.
   const { done } = await agent.stdout.getReader().read();
   if (done) throw invalid("ssh-agent did not start");
