@@ -250,6 +250,11 @@ test("a client that goes away ends the visit, whether it came in or not", async 
     const deadline = Date.now() + 30_000;
     while (running().length > 0 && Date.now() < deadline) await Bun.sleep(20);
     expect(running()).toEqual([]);
+    // The build takes its offer back when it has cleared up.
+    const isOffered = async () =>
+      (await engine.fetch(`/build/shell/${id}/resize?h=20&w=60`, { method: "POST" })).status !==
+      404;
+    while ((await isOffered()) && Date.now() < deadline) await Bun.sleep(20);
     expect((await engine.fetch(shell, { method: "POST" })).status).toBe(404);
   }
 }, 90_000);
