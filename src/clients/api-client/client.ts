@@ -157,6 +157,8 @@ export class ApiClient {
   /** Closes what is idle; idle connections do not keep a program alive, so one that ends anyway need not. */
   close(): void {
     for (const { wire } of this.#idle.splice(0)) wire.close();
+    void this.#ahead?.then((wire) => wire.close());
+    this.#ahead = null;
   }
 
   /** A body that is a stream cannot be sent twice: the version must be right before it starts. */

@@ -67,12 +67,15 @@ async function agentWith(keys: readonly string[], stack: DisposableStack): Promi
     rmSync(path, { recursive: true, force: true }),
   );
   const socket = join(folder, "agent");
-  const agent = spawned(["ssh-agent", "-D", "-a", socket], {});
+  // The agent looks after a program that lives as long as this one: keys never outlive a client that was killed.
+  const watched = ["sh", "-c", "echo $SSH_AGENT_PID; exec cat"];
+  const command = spawned(["ssh-agent", "-a", socket, ...watched], {}, "pipe");
+  stack.defer(() => command.kill("SIGKILL"));
+  const { value } = await command.stdout.getReader().read();
+  const agent = Number(new TextDecoder().decode(value));
+  if (!(agent > 1)) throw invalid("ssh-agent did not start");
   // Told to end, it would take its socket away itself, and a folder that changes meanwhile is not removed.
-  stack.defer(() => agent.kill("SIGKILL"));
-  // It says where it listens when it does.
-  const { done } = await agent.stdout.getReader().read();
-  if (done) throw invalid("ssh-agent did not start");
+  stack.defer(() => process.kill(agent, "SIGKILL"));
   for (const key of keys) {
     const adding = spawned(["ssh-add", "-q", key], {
       SSH_AUTH_SOCK: socket,
@@ -86,11 +89,15 @@ async function agentWith(keys: readonly string[], stack: DisposableStack): Promi
   return socket;
 }
 
-function spawned(command: string[], variables: Record<string, string>) {
+function spawned(
+  command: string[],
+  variables: Record<string, string>,
+  stdin: "ignore" | "pipe" = "ignore",
+) {
   try {
     return Bun.spawn(command, {
       env: { ...process.env, ...variables },
-      stdin: "ignore",
+      stdin,
       stdout: "pipe",
       stderr: "pipe",
       // A session of its own has no terminal to ask for a passphrase on.
