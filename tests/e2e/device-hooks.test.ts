@@ -129,8 +129,9 @@ test("each runs at its time, where the specification says, and knows the contain
     "running",
     "stopped",
   ]);
-  expect(existsSync(told[0]?.state.bundle ?? "")).toBe(false);
+  // The last hook tells before the folder goes; a container that is removed has none.
   await engine.ok(["rm", "hooked"]);
+  expect(existsSync(told[0]?.state.bundle ?? "")).toBe(false);
 });
 
 test("one of the container itself runs confined as its program does, with a terminal as well", async () => {
