@@ -1,6 +1,11 @@
 /**
  * Runs every test file and adds up: unit suites first, then end to end, each suite in a process of its own so
  * that a crash fails its suite and nothing else. Prints `N passed, N failed` last and exits accordingly.
+ *
+ * A file that failed is run once more, alone, after all the others, and only its second result counts: one test
+ * that fails by chance must not refuse a day's work. It is not forgiven in silence: the closing lines name it
+ * as `flaky: FILE`, below the whole output of its failure, and a flaky file is a bug to be fixed. More files than
+ * a chance explains (SECOND_CHANCES) are a regression: none of them is run again.
  */
 import { readFileSync, rmSync } from "node:fs";
 
@@ -10,12 +15,15 @@ interface Suite {
   readonly timeoutMs: number;
 }
 
-interface Outcome {
+/** What can fail and be run again by itself: a file, or a whole suite of which nobody knows which file it was. */
+interface Part extends Suite {
   readonly passed: number;
   readonly failed: number;
 }
 
 const SUITE_LIMIT_MS = 12 * 60_000;
+/** Files of one run that may fail once. */
+const SECOND_CHANCES = 3;
 
 function suites(patterns: readonly string[]): Suite[] {
   const wanted = (file: string) =>
@@ -35,19 +43,41 @@ function suites(patterns: readonly string[]): Suite[] {
   return [...units, ...whole].filter((suite) => suite.files.length > 0);
 }
 
-/** Reads the counts of a JUnit report; a missing report is one failure: the process died. */
-function readOutcome(report: string): Outcome | null {
+/** The files of a JUnit report with their counts; null without a report: the process died. */
+function readReport(path: string): Map<string, { passed: number; failed: number }> | null {
+  let text: string;
   try {
-    const head = /<testsuites [^>]*>/.exec(readFileSync(report, "utf8"))?.[0] ?? "";
-    const number = (name: string) => Number(new RegExp(` ${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
-    const failed = number("failures") + number("errors");
-    return { passed: number("tests") - failed - number("skipped"), failed };
+    text = readFileSync(path, "utf8");
   } catch {
     return null;
   }
+  const files = new Map<string, { passed: number; failed: number }>();
+  // Files stand directly below the root; describes, which are elements of the same name, deeper.
+  for (const [line, file = ""] of text.matchAll(/^ {2}<testsuite name="([^"]*)"[^>]*>/gm)) {
+    const count = (name: string) => Number(new RegExp(` ${name}="(\\d+)"`).exec(line)?.[1] ?? 0);
+    const failed = count("failures") + count("errors");
+    files.set(file, { passed: count("tests") - failed - count("skipped"), failed });
+  }
+  return files;
 }
 
-async function runSuite(suite: Suite): Promise<Outcome> {
+/** What a suite's process left behind, as parts. A failing exit is always somebody's failure. */
+function readParts(suite: Suite, report: string, code: number): Part[] {
+  const read = readReport(report);
+  if (read === null) return [{ ...suite, passed: 0, failed: 1 }];
+  const parts = suite.files.flatMap((file): Part[] => {
+    // A file that failed to load is not in the report, and neither is one without tests.
+    const counts = read.get(file) ?? (code === 0 ? null : { passed: 0, failed: 1 });
+    return counts === null ? [] : [{ ...suite, name: file, files: [file], ...counts }];
+  });
+  if (code === 0 || parts.some(({ failed }) => failed > 0)) return parts;
+  return [{ ...suite, passed: sum(parts, "passed"), failed: 1 }];
+}
+
+const sum = (parts: readonly Part[], key: "passed" | "failed") =>
+  parts.reduce((total, part) => total + part[key], 0);
+
+async function runSuite(suite: Suite): Promise<Part[]> {
   const report = `/tmp/naru-test-report-${process.pid}.xml`;
   rmSync(report, { force: true });
   const started = performance.now();
@@ -70,25 +100,43 @@ async function runSuite(suite: Suite): Promise<Outcome> {
     child.exited,
   ]);
   clearTimeout(timer);
-  const read = readOutcome(report);
+  const parts = readParts(suite, report, code);
   rmSync(report, { force: true });
-  const crashed = read === null || (code !== 0 && read.failed === 0);
-  const outcome = { passed: read?.passed ?? 0, failed: (read?.failed ?? 0) + (crashed ? 1 : 0) };
+  const failed = sum(parts, "failed");
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(
-    `${outcome.failed === 0 ? "ok  " : "FAIL"} ${suite.name}  ${outcome.passed} passed, ${seconds} s`,
+    `${failed === 0 ? "ok  " : "FAIL"} ${suite.name}  ${sum(parts, "passed")} passed, ${seconds} s`,
   );
-  if (outcome.failed > 0) console.log(`${stdout}\n${stderr}`.slice(-20_000));
-  return outcome;
+  if (failed > 0) console.log(`${stdout}\n${stderr}`);
+  return parts;
 }
 
-let passed = 0;
-let failed = 0;
-for (const suite of suites(process.argv.slice(2))) {
-  const outcome = await runSuite(suite);
-  passed += outcome.passed;
-  failed += outcome.failed;
+async function runAll(patterns: readonly string[]): Promise<void> {
+  let parts: Part[] = [];
+  for (const suite of suites(patterns)) parts.push(...(await runSuite(suite)));
+
+  const closing: string[] = [];
+  const broken = parts.filter(({ failed }) => failed > 0);
+  const again = broken.length <= SECOND_CHANCES ? broken : [];
+  for (const part of again) {
+    console.log(`once more, alone: ${part.name}`);
+    const second = await runSuite(part);
+    parts = [...parts.filter((other) => other !== part), ...second];
+    const flaky = sum(second, "failed") === 0;
+    closing.push(
+      flaky
+        ? `flaky: ${part.name} (failed, then passed alone: its failure stands above, a bug to be fixed)`
+        : `failed twice: ${part.name}`,
+    );
+  }
+  if (again.length < broken.length) closing.push(...broken.map(({ name }) => `failed: ${name}`));
+
+  const passed = sum(parts, "passed");
+  const failed = sum(parts, "failed");
+  const success = failed === 0 && passed > 0; // a run without a test is no success
+  for (const line of closing) console.log(line);
+  console.log(`${passed} passed, ${success ? 0 : Math.max(failed, 1)} failed`);
+  process.exitCode = success ? 0 : 1;
 }
-if (passed + failed === 0) failed = 1; // a run without a test is no success
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+
+await runAll(process.argv.slice(2));
