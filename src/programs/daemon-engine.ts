@@ -9,6 +9,7 @@ import {
   type HostFacts,
   openContainerService,
   readHostFacts,
+  sendErrand,
 } from "#engine/container";
 import {
   buildMigrations,
@@ -202,6 +203,17 @@ const openVolumes = (
     users: (name) => late.containers?.usersOfVolume(name) ?? [],
     clock: systemClock,
     warn: (message, fields) => log.warn(message, fields),
+    awaitAside: async ({ path, mount }, signal) => {
+      const command = [...ownCommand("container-files"), "errand"];
+      const what = `error while mounting volume '${path}'`;
+      const cancel = signal === undefined ? {} : { signal };
+      using _done = await sendErrand<"volume">({
+        command,
+        task: { errand: "volume", path, mount },
+        what,
+        ...cancel,
+      });
+    },
   });
 
 /** Deletes what a crash left half-made; nobody waits for it. */

@@ -81,8 +81,11 @@ export interface Waiter {
 /** What a container is doing right now. A crash forgets it, and start-up needs none of it. */
 export interface Live {
   readonly queue: SerialQueue;
-  /** A birth is under way: an exit that arrives first waits here for the record of its start. */
-  starting: { exit: ExitReport | null } | null;
+  /**
+   * A birth is under way: an exit that arrives first waits here for the record of its start. `giveUp` is set while it
+   * waits for a file system that may never answer.
+   */
+  starting: { exit: ExitReport | null; giveUp: (() => void) | null } | null;
   /** Gives back what the last run used. Never rejects. */
   teardown: Later<void>;
   readonly waiters: Set<Waiter>;

@@ -16,6 +16,7 @@ import { publishEvent } from "./happenings.ts";
 import { resolveLinks } from "./links.ts";
 import { mergeImageConfig, programOf } from "./merge.ts";
 import { type ImageLookup, resolveMounts, type ResolvedMount } from "./mounts.ts";
+import { mayStall } from "./sources.ts";
 import { volumesFrom, volumesOf } from "./volumes.ts";
 import { inventName, parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
@@ -57,7 +58,7 @@ export function createContainer(
     imageOf: (source) => mountedImage(context, source),
     inherited: volumesFrom(context, host.volumesFrom ?? []),
   });
-  checkSources(mounts);
+  checkSources(context, mounts);
   const record: ContainerRecord = {
     id,
     name,
@@ -199,9 +200,11 @@ function hostnameOf(
 }
 
 /** `--mount` wants its source to be there; `-v` makes it at the start. */
-function checkSources(mounts: readonly ResolvedMount[]): void {
+function checkSources(context: Context, mounts: readonly ResolvedMount[]): void {
   for (const mount of mounts) {
     if (mount.type !== "bind" || mount.createSource) continue;
+    // The start asks it, in a process that can be given up.
+    if (mayStall(context, mount.source)) continue;
     if (statSync(mount.source, { throwIfNoEntry: false }) === undefined) {
       throw invalid(
         `invalid mount config for type "bind": bind source path does not exist: ${mount.source}`,

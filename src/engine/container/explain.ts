@@ -3,7 +3,8 @@ import { conflict } from "#base";
 
 import type { Context } from "./context.ts";
 import { dnsOf } from "./dns.ts";
-import { prepareMounts, writeEtcFiles } from "./prepare.ts";
+import { writeEtcFiles } from "./prepare.ts";
+import { prepareMounts } from "./sources.ts";
 import { birthMessage, compose } from "./start.ts";
 import { isActive } from "./wait.ts";
 import { snapshotOf } from "./storage.ts";
@@ -19,13 +20,18 @@ export async function explainStart(context: Context, nameOrId: string): Promise<
   const snapshot = snapshotOf(context, record);
   const endpoints = context.network.endpointsOf(id);
   writeEtcFiles(context, record, { endpoints, dns: dnsOf(context, record, endpoints) });
-  await prepareMounts(context, record, lowers);
+  const composed = compose(context, record);
+  using opened = await prepareMounts(context, record, { spec: composed.spec, lowers });
   const shared = host.networkMode.mode === "host" || host.networkMode.mode === "container";
   const message = birthMessage(context, record, {
     root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
     attachment: { mode: shared ? "shared" : "none" },
-    ...compose(context, record),
+    ...composed,
   });
-  const { plan } = await context.supervisor.request({ ...message, type: "explain" });
+  const { plan } = await context.supervisor.request({
+    ...message,
+    ...(opened === null ? {} : { trees: opened.trees }),
+    type: "explain",
+  });
   return plan;
 }

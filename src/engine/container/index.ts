@@ -2,6 +2,8 @@
 export { listCdiDevices } from "./cdi.ts";
 export * from "./config.ts";
 export * from "./container-service.ts";
+export { type ErrandRequest, sendErrand } from "./errand.ts";
+export { runErrand } from "./errand-run.ts";
 export { runFilesTask } from "./files/aside-run.ts";
 export type { AttachedStreams, SupervisorLink } from "./context.ts";
 export { type HostFacts, readHostFacts } from "./host-facts.ts";

@@ -1,17 +1,15 @@
-/** What a start looks up and writes before the birth: files, volumes, devices, the spec. */
-import { existsSync, mkdirSync, readlinkSync, realpathSync, writeFileSync } from "node:fs";
+/** What a start looks up and writes before the birth: files, devices, the spec. */
+import { existsSync, mkdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { conflict, internal, invalid, sentenceOf } from "#base";
 import type { ContainerDns, Endpoint } from "#engine/network";
 import { readIdMaps } from "#engine/runtime";
-import { readMountInfo } from "#linux/mount";
 import { ensureProfile } from "#linux/security";
 import type { RuntimeSpec } from "#oci";
 
 import { blockIoOf } from "./block-devices.ts";
 import { type DeviceEdits, withEdits } from "./cdi.ts";
-import type { MountRequest } from "./config.ts";
 import type { Context } from "./context.ts";
 import { hostDevices, requestedDevices } from "./devices.ts";
 import { hostnameFile, hostsFile, isStubResolv, resolvFile } from "./etc-files.ts";
@@ -25,7 +23,6 @@ import {
 } from "./security-options.ts";
 import { shareableMemory } from "./shared-memory.ts";
 import { buildSpec, type Remap } from "./spec.ts";
-import { volumeMounts } from "./volumes.ts";
 
 /** systemd-resolved's list of the servers behind its stub. */
 const UPSTREAM_RESOLV = "/run/systemd/resolve/resolv.conf";
@@ -111,48 +108,6 @@ export function resolvText(
 function readHostResolv(inHost: boolean): string {
   const text = readIfThere("/etc/resolv.conf");
   return !inHost && isStubResolv(text) ? readIfThere(UPSTREAM_RESOLV) : text;
-}
-
-/** Volumes filled, bind sources there. */
-export async function prepareMounts(
-  context: Context,
-  record: ContainerRecord,
-  lowers: readonly string[],
-): Promise<void> {
-  for (const mount of record.mounts) {
-    if (mount.type !== "bind") continue;
-    if (existsSync(mount.source)) {
-      checkPropagation(mount);
-      continue;
-    }
-    if (!mount.createSource) {
-      throw invalid(
-        `invalid mount config for type "bind": bind source path does not exist: ${mount.source}`,
-      );
-    }
-    mkdirSync(mount.source, { recursive: true, mode: 0o755 });
-  }
-  const mounts = volumeMounts(record);
-  if (mounts.length > 0) {
-    await context.volumes.acquire({ containerId: record.id, mounts, lowers });
-  }
-}
-
-/** Mounts can only come and go between host and container where the host's mount passes them on. */
-function checkPropagation({ source, propagation }: Extract<MountRequest, { type: "bind" }>): void {
-  const shared = propagation === "shared" || propagation === "rshared";
-  if (!shared && propagation !== "slave" && propagation !== "rslave") return;
-  const path = realpathSync(source);
-  const below = (target: string) => target === "/" || `${path}/`.startsWith(`${target}/`);
-  // The last of the longest is the one on top.
-  const mount = readMountInfo()
-    .filter(({ target }) => below(target))
-    .reduce((best, next) => (next.target.length >= best.target.length ? next : best));
-  const has = (tag: string) => mount.tags.some((each) => each.startsWith(tag));
-  if (has("shared:") || (!shared && has("master:"))) return;
-  throw invalid(
-    `path ${source} is mounted on ${mount.target} but it is not a ${shared ? "shared" : "shared or slave"} mount`,
-  );
 }
 
 /** Somebody may have unloaded the engine's profile since the last start. */

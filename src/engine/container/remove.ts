@@ -13,6 +13,7 @@ import { unwatchHealth } from "./health-monitor.ts";
 import { dropSpool, isDelivered } from "./log-files.ts";
 import type { ContainerRecord } from "./records.ts";
 import { signalAndThaw } from "./signal.ts";
+import { giveUpStart } from "./sources.ts";
 import { isActive, lastResult, settleWaiters, waitForExit } from "./wait.ts";
 import { anonymousVolumes } from "./volumes.ts";
 
@@ -29,7 +30,10 @@ export async function removeContainer(
   const live = liveOf(context, id);
   if (live.removing) throw conflict(`removal of container ${nameOrId} is already in progress`);
   // A start that is under way ends first; then it runs, and only force removes it.
-  if (force) live.removing = true;
+  if (force) {
+    live.removing = true;
+    giveUpStart(context, id);
+  }
   try {
     await live.queue.run(async () => {
       live.removing = true;

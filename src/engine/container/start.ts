@@ -25,10 +25,11 @@ import { publishEvent, publishNetworkEvents } from "./happenings.ts";
 import { resetHealth, watchHealth } from "./health-monitor.ts";
 import { followLinked } from "./linked-hosts.ts";
 import { logTargetFor } from "./log-files.ts";
-import { composeSpec, prepareMounts, writeEtcFiles } from "./prepare.ts";
+import { composeSpec, writeEtcFiles } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
 import { sendSignal } from "./signal.ts";
+import { prepareMounts } from "./sources.ts";
 import { mountSharedMemory, unmountSharedMemory } from "./shared-memory.ts";
 import { settleWaiters } from "./wait.ts";
 import { snapshotOf } from "./storage.ts";
@@ -53,7 +54,7 @@ export async function startNow(
   if (!byPolicy) live.restartDelayMs = null;
   // The last run's address, ports and mounts are given back before new ones are asked for.
   await live.teardown.now();
-  const starting = { exit: null };
+  const starting = { exit: null, giveUp: null };
   live.starting = starting;
   try {
     await run(context, record, byPolicy);
@@ -95,13 +96,17 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   writeEtcFiles(context, record, { endpoints: attached.endpoints, dns });
   followLinked(context, id);
   mountSharedMemory(context, record);
-  await prepareMounts(context, record, lowers);
+  using opened = await prepareMounts(context, record, { spec: composed.spec, lowers });
   const born = birthMessage(context, record, {
     root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
     attachment: attached.attachment,
     ...composed,
   });
-  const message = dns === null ? born : { ...born, dns };
+  const message = {
+    ...born,
+    ...(dns === null ? {} : { dns }),
+    ...(opened === null ? {} : { trees: opened.trees }),
+  };
   // The ports lead to an address that nobody answers at until the birth: both may go on at once.
   const published = attached.ports.length > 0 ? network.publish(id, attached.ports) : null;
   published?.catch(() => undefined);

@@ -10,6 +10,7 @@ import { unwatchHealth, watchHealth } from "./health-monitor.ts";
 import { parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
 import { cgroupOf, sendSignal, signalAndThaw } from "./signal.ts";
+import { giveUpStart } from "./sources.ts";
 import { startNow } from "./start.ts";
 import { signalNumber, stopSignalOf } from "./stop-signal.ts";
 import { isActive, waitForExit } from "./wait.ts";
@@ -33,6 +34,7 @@ export async function stopContainer(
 ): Promise<void> {
   const record = context.records.resolve(nameOrId);
   if (request.signal !== null && request.signal !== "") signalNumber(request.signal);
+  giveUpStart(context, record.id);
   // A start that is under way comes first, as if the two had been typed in order.
   await liveOf(context, record.id).queue.run(async () => undefined);
   if (!isActive(context.records.must(record.id))) {
@@ -145,6 +147,7 @@ export async function killContainer(
   const record = context.records.resolve(nameOrId);
   const { id } = record;
   if (!isActive(record)) {
+    if (endsProcess(number, record) && giveUpStart(context, id)) return;
     throw conflict(`cannot kill container: ${nameOrId}: container ${id} is not running`);
   }
   if (endsProcess(number, record)) rememberStop(context, id);

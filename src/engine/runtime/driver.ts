@@ -38,6 +38,12 @@ export interface Identity {
   readonly groups: readonly string[];
 }
 
+/** What is bound, already open: its file system is asked nothing more. */
+export interface OpenTree {
+  readonly descriptor: number;
+  readonly directory: boolean;
+}
+
 export interface BirthRequest {
   /** The container's id: 64 hexadecimal digits. */
   readonly id: string;
@@ -49,6 +55,8 @@ export interface BirthRequest {
   readonly scratch: string;
   /** Run an init as pid 1 (`--init`): the host path of a static init binary, bind-mounted at /sbin/docker-init. */
   readonly init: string | null;
+  /** Detached mounts by the index of the spec's mount whose source they are, the caller's. Absent: all are opened here. */
+  readonly openTrees?: ReadonlyMap<number, OpenTree>;
   /**
    * Called once, synchronously, when the child's namespaces exist and before anything of the image runs:
    * the supervisor builds the network here. A throw ends the birth and nothing is left.

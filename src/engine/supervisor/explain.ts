@@ -2,6 +2,7 @@
 import { invalid } from "#base";
 
 import { closeDescriptor, O_RDWR, openDescriptor } from "./descriptors.ts";
+import { takeTrees } from "./lent-trees.ts";
 import type { SupervisorParts } from "./parts.ts";
 import type { ExplainMessage } from "./protocol.ts";
 import { checkKey } from "./records.ts";
@@ -17,6 +18,7 @@ export function explainBirth(
   if (driver.explain === undefined) {
     throw invalid(`the runtime ${message.runtime} does not tell what it does: use the native one`);
   }
+  using lent = takeTrees(message.trees);
   // Only the numbers matter to a plan that nobody runs.
   const nowhere = openDescriptor("/dev/null", O_RDWR);
   try {
@@ -31,6 +33,7 @@ export function explainBirth(
           ? { type: "pipes", stdin: nowhere, stdout: nowhere, stderr: nowhere }
           : { type: "terminal", ...stdio.terminal },
       scratch: "",
+      ...(lent === null ? {} : { openTrees: lent.trees }),
       prepare: () => undefined,
     });
   } finally {

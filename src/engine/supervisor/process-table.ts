@@ -43,6 +43,7 @@ import type {
 } from "./protocol.ts";
 import type { Readiness } from "./readiness.ts";
 import { type ContainerState, nameOf, type ProcessState, Records } from "./records.ts";
+import { takeTrees } from "./lent-trees.ts";
 import { forgetStdin, type PreparedStdio, prepareStdio, type StreamHandles } from "./stdio.ts";
 
 /** Clients that wait for one birth, and births that are waited for: more is a mistake, not a use. */
@@ -148,6 +149,7 @@ export class ProcessTable {
       records.writeSpec(message.id, message.spec);
       const driver = parts.openDriver(message.runtime);
       const mayTake = driver.takesNetworkNamespace === true && makesNetwork(message.spec);
+      using lent = takeTrees(message.trees);
       using spare = mayTake ? parts.takeSpareNamespace(attachment) : null;
       return await driver.birth({
         id: message.id,
@@ -158,6 +160,7 @@ export class ProcessTable {
         scratch: records.scratch(key),
         init: message.init,
         networkNamespace: spare?.namespace ?? null,
+        ...(lent === null ? {} : { openTrees: lent.trees }),
         prepare: (child) => {
           parts.buildNetwork({ ...child, attachment, spare });
           if (message.dns !== undefined) {

@@ -75,6 +75,20 @@ export interface BirthMessage {
   /** Absent: no resolver of ours inside. */
   readonly dns?: ContainerDns;
   readonly log: LogTarget;
+  /** Mounts whose sources another process has opened, since they might not answer. Used by the native runtime. */
+  readonly trees?: LentTrees;
+}
+
+/** Descriptors of a process that keeps them until the birth is over. */
+export interface LentTrees {
+  readonly pid: number;
+  readonly startTime: string;
+  readonly trees: readonly {
+    /** Which of the spec's mounts. */
+    readonly mount: number;
+    readonly descriptor: number;
+    readonly directory: boolean;
+  }[];
 }
 
 /**

@@ -22,7 +22,7 @@ import {
 
 import { copyTree } from "./copy-tree.ts";
 import { fillAside, ImageView } from "./fill.ts";
-import { isMountVolume, mountVolume } from "./options.ts";
+import { type DriverOptions, isMountVolume, mayStall, mountVolume } from "./options.ts";
 import type { VolumeRecords } from "./records.ts";
 import type { VolumeMount } from "./volume-service.ts";
 
@@ -30,7 +30,14 @@ interface Preparation {
   readonly containerId: string;
   readonly mount: VolumeMount;
   readonly image: ImageView;
+  readonly signal: AbortSignal | undefined;
 }
+
+/** Mounts options on a folder, or none, and reads it once, in a process that can be given up. */
+export type AwaitAside = (
+  request: { readonly path: string; readonly mount: DriverOptions | null },
+  signal: AbortSignal | undefined,
+) => Promise<void>;
 
 export class VolumeHolds {
   readonly #root: string;
@@ -41,25 +48,29 @@ export class VolumeHolds {
   readonly #held = new Map<string, readonly VolumeMount[]>();
   /** Volumes whose options are mounted. */
   readonly #mounted = new Set<string>();
+  readonly #awaitAside: AwaitAside | null;
   readonly #queues = new Map<string, SerialQueue>();
 
   constructor(request: {
     root: string;
     records: VolumeRecords;
     events: Pick<EventBus, "publish">;
+    awaitAside?: AwaitAside;
   }) {
     this.#root = request.root;
     this.#rootFd = new FileDescriptor(openPath(request.root, O_PATH | O_DIRECTORY));
     this.#records = request.records;
     this.#events = request.events;
+    this.#awaitAside = request.awaitAside ?? null;
   }
 
   async acquire(request: {
     containerId: string;
     mounts: readonly VolumeMount[];
     lowers: readonly string[];
+    signal?: AbortSignal;
   }): Promise<void> {
-    const { containerId, mounts, lowers } = request;
+    const { containerId, mounts, lowers, signal } = request;
     if (mounts.length === 0) return;
     this.release(containerId);
     this.#held.set(containerId, mounts);
@@ -67,7 +78,7 @@ export class VolumeHolds {
     for (const mount of mounts) {
       if (this.#isReady(mount)) continue;
       const queue = this.#queueOf(mount.name);
-      await queue.run(() => this.#prepare({ containerId, mount, image }));
+      await queue.run(() => this.#prepare({ containerId, mount, image, signal }));
     }
     for (const mount of mounts) this.#publishMount(containerId, mount);
   }
@@ -139,16 +150,12 @@ export class VolumeHolds {
     return noCopy || !isEmptyDirectory(folder.fd);
   }
 
-  async #prepare({ containerId, mount, image }: Preparation): Promise<void> {
+  async #prepare({ containerId, mount, image, signal }: Preparation): Promise<void> {
     const { name, target, noCopy, subpath } = mount;
     const options = this.#records.get(name)?.options;
     // A container that has it is on record, and so is the volume for as long.
     assert(options !== undefined, "a volume in use is on record");
-    if (isMountVolume(options) && !this.#mounted.has(name)) {
-      this.ensureFolder(name)[Symbol.dispose]();
-      await mountVolume(options, this.#path(name));
-      this.#mounted.add(name);
-    }
+    if (isMountVolume(options)) await this.#mountOptions(name, options, signal);
     using folder = this.ensureFolder(name);
     using place = subpath === undefined ? null : this.#openBelow(folder, name, subpath);
     if (noCopy) return;
@@ -160,6 +167,26 @@ export class VolumeHolds {
     if (alone && subpath === undefined && !isMountVolume(options)) {
       await fillAside(source, join(this.#root, name));
     } else await copyTree(source.fd, into.fd);
+  }
+
+  async #mountOptions(
+    name: string,
+    options: DriverOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const isMounted = this.#mounted.has(name);
+    const path = this.#path(name);
+    if (!isMounted) this.ensureFolder(name)[Symbol.dispose]();
+    if (this.#awaitAside !== null && mayStall(options)) {
+      try {
+        await this.#awaitAside({ path, mount: isMounted ? null : options }, signal);
+      } catch (cause) {
+        // It may have come as far as the mount.
+        if (!isMounted) unmount(path, MNT_DETACH);
+        throw cause;
+      }
+    } else if (!isMounted) await mountVolume(options, path);
+    this.#mounted.add(name);
   }
 
   /** A folder inside a volume; null for something that is no folder. @throws EngineError "invalid" when it is not there */

@@ -1,6 +1,7 @@
 /** Options of the `local` driver: checked, and turned into one mount. */
 import { invalid, sentenceOf, unavailable } from "#base";
 import {
+  leadsToStalling,
   type MountOptions,
   mount,
   mountSetattr,
@@ -8,6 +9,8 @@ import {
   OPEN_TREE_CLONE,
   openTree,
   parseMountOptions,
+  stallingTargets,
+  typeMayStall,
 } from "#linux/mount";
 import { AT_RECURSIVE, FileDescriptor } from "#linux/path";
 
@@ -45,6 +48,10 @@ const words = (text = ""): string[] => text.split(",").filter((word) => word !==
 
 /** Whether the volume is a mount of its own, and no plain folder. */
 export const isMountVolume = (options: DriverOptions): boolean => options["device"] !== undefined;
+
+/** Whether mounting it, or reading it, may mean to wait for a server. */
+export const mayStall = ({ type = "none", device = "" }: DriverOptions): boolean =>
+  typeMayStall(type) || (device.startsWith("/") && leadsToStalling(device, stallingTargets()));
 
 /**
  * Mounts what the options name on the volume's folder.

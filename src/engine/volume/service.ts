@@ -21,7 +21,7 @@ import { listMatcher, pruneMatcher } from "./filters.ts";
 import { ANONYMOUS_LABEL, checkVolumeName, isVolumeName } from "./names.ts";
 import { checkDriverOptions, isMountVolume } from "./options.ts";
 import { VolumeRecords, type VolumeRecord } from "./records.ts";
-import { VolumeHolds } from "./holds.ts";
+import { type AwaitAside, VolumeHolds } from "./holds.ts";
 import type {
   CreateVolumeRequest,
   Volume,
@@ -39,6 +39,8 @@ export interface OpenVolumesRequest {
   readonly users: (name: string) => readonly string[];
   readonly clock: Clock;
   readonly warn: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+  /** Absent: what may stall is mounted and asked here. */
+  readonly awaitAside?: AwaitAside;
 }
 
 const GONE = ".gone-";
@@ -58,8 +60,13 @@ class LocalVolumes implements VolumeRoom {
   constructor(request: OpenVolumesRequest) {
     this.#request = request;
     this.#records = new VolumeRecords(request.store);
-    const { root, events } = request;
-    this.#holds = new VolumeHolds({ root, records: this.#records, events });
+    const { root, events, awaitAside } = request;
+    this.#holds = new VolumeHolds({
+      root,
+      records: this.#records,
+      events,
+      ...(awaitAside === undefined ? {} : { awaitAside }),
+    });
     this.#adoptFolders();
   }
 
@@ -68,7 +75,8 @@ class LocalVolumes implements VolumeRoom {
     const name = change.names[0] ?? request.name;
     if (!change.isEmpty) this.#records.transact(() => change.write());
     change.done();
-    this.#holds.ensureFolder(name)[Symbol.dispose]();
+    // What is mounted on an older one's might not answer.
+    if (!change.isEmpty) this.#holds.ensureFolder(name)[Symbol.dispose]();
     return this.get(name);
   }
 

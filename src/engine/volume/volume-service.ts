@@ -89,6 +89,8 @@ export interface VolumeRoom extends VolumeService {
     containerId: string;
     mounts: readonly VolumeMount[];
     lowers: readonly string[];
+    /** Ends the wait for a file system that does not answer. */
+    signal?: AbortSignal;
   }): Promise<void>;
   /** The container runs no longer. May be called twice. */
   release(containerId: string): void;

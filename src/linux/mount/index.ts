@@ -5,3 +5,4 @@ export * from "./mount.ts";
 export * from "./mountinfo.ts";
 export * from "./options.ts";
 export * from "./overlay.ts";
+export * from "./stalling.ts";

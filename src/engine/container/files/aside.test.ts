@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { anyMayStall, type Aside, pathsMayStall, statAside } from "./aside.ts";
+import { type Aside, statAside } from "./aside.ts";
 import { parseAskedPath } from "./lookup.ts";
 
 const about = { name: "web", user: "", maps: null, still: null };
@@ -13,13 +13,6 @@ const asideOf = (script: string, limitMs?: number): Aside => ({
 const asked = parseAskedPath("/file");
 const failure = async (aside: Aside): Promise<unknown> =>
   await statAside(aside, asked).catch((error: unknown) => error);
-
-test("file systems of programs and other machines may stall, those of disks and the kernel do not", () => {
-  const may = (...types: string[]) => types.map((type) => anyMayStall([{ type }]));
-  expect(may("fuse", "fuse.sshfs", "fuseblk", "nfs4", "cifs", "9p", "autofs")).not.toContain(false);
-  expect(may("ext4", "overlay", "tmpfs", "proc", "fusectl", "nfsd", "erofs")).not.toContain(true);
-  expect(pathsMayStall([])).toBe(false);
-});
 
 test("one that does not answer is killed after a while, in words that tell why", async () => {
   const error = await failure(asideOf("exec sleep 1000", 50));

@@ -10,7 +10,7 @@
  */
 import { type EngineError, EngineError as Failure, type ErrorKind, unavailable } from "#base";
 import type { IdMaps } from "#engine/runtime";
-import { type MountEntry, readMountInfo } from "#linux/mount";
+import { stallingTargets } from "#linux/mount";
 
 import type { ExtractRequest, PathStat } from "../container-service.ts";
 import type { AskedPath } from "./lookup.ts";
@@ -19,10 +19,6 @@ import type { StillRoot } from "./still-root.ts";
 /** As long as a file system may keep a copy waiting. */
 const STALL_LIMIT_MS = 60_000;
 const HEAD_LIMIT_BYTES = 1024 * 1024;
-
-/** Whose servers are programs, or other machines. */
-const MAY_STALL =
-  /^(?:fuse(?:blk)?(?:\..*)?|nfs4?|cifs|smb3?|9p|ceph|afs|coda|lustre|glusterfs|ocfs2|gfs2|beegfs|orangefs|pvfs2|autofs|virtiofs|davfs)$/;
 
 export type Task = {
   readonly name: string;
@@ -55,18 +51,13 @@ export interface Aside {
   readonly limitMs?: number;
 }
 
-export const anyMayStall = (mounts: readonly Pick<MountEntry, "type">[]): boolean =>
-  mounts.some(({ type }) => MAY_STALL.test(type));
-
 /** Whether a folder of the host, or something mounted in it, may stall. The mount table does not ask the file systems. */
 export function pathsMayStall(paths: readonly string[]): boolean {
   if (paths.length === 0) return false;
-  const risky = readMountInfo().filter((mount) => anyMayStall([mount]));
+  const risky = stallingTargets();
   const holds = (outer: string, inner: string): boolean =>
     inner === outer || inner.startsWith(outer === "/" ? "/" : `${outer}/`);
-  return risky.some(({ target }) =>
-    paths.some((path) => holds(target, path) || holds(path, target)),
-  );
+  return risky.some((target) => paths.some((path) => holds(target, path) || holds(path, target)));
 }
 
 type Asked<Action extends Task["action"]> = Omit<

@@ -9,7 +9,7 @@
 import { conflict } from "#base";
 import { type IdMaps, readIdMaps } from "#engine/runtime";
 import { SyscallError } from "#linux/ffi";
-import { readMountInfo } from "#linux/mount";
+import { anyMayStall, readMountInfo } from "#linux/mount";
 import { FileDescriptor, O_DIRECTORY, O_PATH, openPath } from "#linux/path";
 import { readStartTime } from "#linux/process";
 
@@ -19,7 +19,7 @@ import { etcPaths } from "../prepare.ts";
 import type { ContainerRecord } from "../records.ts";
 import { snapshotOf } from "../storage.ts";
 import { volumeMounts } from "../volumes.ts";
-import { anyMayStall, type Aside, pathsMayStall } from "./aside.ts";
+import { type Aside, pathsMayStall } from "./aside.ts";
 import type { Patience } from "./stall.ts";
 import { openStillRoot, type StillMount, type StillRoot } from "./still-root.ts";
 

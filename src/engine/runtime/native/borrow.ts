@@ -105,7 +105,7 @@ export function borrowForBirth(
       namespaces.push("network");
     }
     const targets = new Targets(root);
-    const { mounts, binds } = borrowMounts({ spec: request.spec, targets, shift }, loan);
+    const { mounts, binds } = borrowMounts({ request, targets, shift }, loan);
     const spec = { ...request.spec, process, mounts };
     if (request.init !== null) slots["init"] = descriptors.keep(openInit(request.init));
     const init = request.init === null ? null : targets.resolve(INIT_PATH);
@@ -235,9 +235,10 @@ function openNamespaces(
 
 /** Opens what is bound, and finds where every mount goes. */
 function borrowMounts(
-  { spec, targets, shift }: { spec: RuntimeSpec; targets: Targets; shift: Shift | null },
+  { request, targets, shift }: { request: BirthRequest; targets: Targets; shift: Shift | null },
   { descriptors, slots }: Loan,
 ) {
+  const { spec, openTrees } = request;
   const binds = new Map<number, boolean>();
   if (shift !== null) requireDeviceFolder(spec);
   const mounts = spec.mounts.map((mount, index): MountSpec => {
@@ -253,6 +254,16 @@ function borrowMounts(
     const kernelTree = !bind && (type === "proc" || type === "sysfs");
     const wanted = destinationOf(mount);
     const destination = kernelTree ? wanted : targets.resolve(wanted);
+    const opened = openTrees?.get(index);
+    if (opened !== undefined) {
+      refuseAtProc(destination, source);
+      if (mount.shifted && shift !== null) shiftIds(opened.descriptor, shift.identities);
+      slots[`bind${index}`] = opened.descriptor;
+      binds.set(index, opened.directory);
+      // The plan follows what links it has: the child may have to wait for them, this process may not.
+      targets.mounted(destination, null);
+      return { ...mount, destination };
+    }
     if (bind) {
       const tree = openSource({
         source,
@@ -322,16 +333,24 @@ function shiftTree(tree: number, identities: Identities): void {
   }
 }
 
+/** Of a file system of another machine or of a program, which is none of the kernel's. */
+function refuseAtProc(destination: string, source: string): void {
+  if (destination === "/proc") throw noProcfs(source);
+}
+
 /** Whatever else lay at /proc could fake what is read and written there (CVE-2019-16884). */
 function requireProcfs(tree: number, source: string): void {
   const statfs = allocate(STATFS_BYTES);
   checked("fstatfs", source, tree, statfs);
   if (new DataView(statfs.buffer).getUint32(0, true) === PROC_SUPER_MAGIC) return;
-  throw invalid(
+  throw noProcfs(source);
+}
+
+const noProcfs = (source: string): Error =>
+  invalid(
     `error mounting "${source}" to rootfs at "/proc": mount src=${source}, dst=/proc: ` +
       '"/proc" cannot be mounted because it is not of type proc',
   );
-}
 
 function openInit(path: string): number {
   try {

@@ -1,0 +1,104 @@
+/**
+ * Starts whose mounts' sources never answer: only they wait. Daemon and supervisor serve everybody else, and the start
+ * is ended by whoever stops, kills or removes its container.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Engine, startEngine } from "./engine.ts";
+import { HAS_FUSE, startStuckServer, type StuckServer } from "./stuck-server.ts";
+
+let engine: Engine;
+let server: StuckServer;
+let folder = "";
+
+beforeAll(async () => {
+  if (!HAS_FUSE) return;
+  engine = await startEngine();
+  folder = join(engine.root, "stuck");
+  server = await startStuckServer(folder);
+}, 120_000);
+
+afterAll(async () => {
+  if (!HAS_FUSE) return;
+  await server[Symbol.asyncDispose]();
+  expect(engine.violations()).toEqual([]);
+  await engine[Symbol.asyncDispose]();
+});
+
+test.skipIf(!HAS_FUSE)(
+  "what answers is mounted as ever: files, folders, nested mounts, read-only",
+  async () => {
+    const inner = join(engine.root, "inner");
+    mkdirSync(inner);
+    const mounts = ["-v", `${folder}/file:/one`, "--mount", `type=bind,src=${folder},dst=/all,ro`];
+    const nested = ["-v", `${inner}:/all/inner`];
+    const look =
+      "cat /one /all/file; stat -f -c %T /all >/dev/null; touch /all/file 2>&1; grep -c ' /all ' /proc/mounts";
+    const said = await engine.ok(["run", "--rm", ...mounts, "busybox", "sh", "-c", look]);
+    expect(said).toBe("of the server\nof the server\ntouch: /all/file: Read-only file system\n1");
+    const refused = await engine.docker(["run", "--rm", ...mounts, ...nested, "busybox", "true"]);
+    expect(refused.code).toBe(125);
+    const missing = ["--mount", `type=bind,src=${folder}/nothing,dst=/x`, "busybox", "true"];
+    const none = await engine.docker(["run", "--rm", ...missing]);
+    expect(none.stderr).toContain(
+      `invalid mount config for type "bind": bind source path does not exist: ${folder}/nothing`,
+    );
+    await engine.ok([
+      "volume",
+      "create",
+      "-o",
+      "type=none",
+      "-o",
+      "o=bind",
+      "-o",
+      `device=${folder}`,
+      "remote",
+    ]);
+    expect(
+      await engine.ok(["run", "--rm", "-v", "remote:/r:nocopy", "busybox", "cat", "/r/file"]),
+    ).toBe("of the server");
+    if (Bun.which("crun") === null) return;
+    const other = ["run", "--rm", "--runtime", "crun", ...mounts, "busybox", "cat", "/one"];
+    expect(await engine.ok(other)).toBe("of the server");
+  },
+);
+
+test.skipIf(!HAS_FUSE)("while it does not answer only its own containers wait", async () => {
+  await engine.ok(["run", "-d", "--name", "other", "busybox", "sh", "-c", "read line; echo over"]);
+  const talker = ["run", "-d", "-i", "--name", "talker", "busybox", "cat"];
+  await engine.ok(talker);
+  await server.stall();
+  const start = async (name: string, source: string) => {
+    const mount = ["-v", `${source}:/x`];
+    const ended = engine.docker(["run", "-d", "--name", name, ...mount, "busybox", "true"]);
+    // Its question has come to the server, which keeps it; 36 is the kernel's wish to forget another one.
+    for (let line = "asked 36"; line === "asked 36";) line = await server.nextLine();
+    return { ended };
+  };
+  const stateOf = (name: string) => engine.ok(["inspect", "-f", "{{.State.Status}}", name]);
+
+  const killed = await start("killed", folder);
+  expect(await engine.ok(["run", "--rm", "busybox", "echo", "served"])).toBe("served");
+  expect(await engine.ok(["exec", "talker", "echo", "too"])).toBe("too");
+  expect(await engine.ok(["rm", "-f", "other"])).toBe("other");
+  expect(await stateOf("killed")).toBe("created");
+  await engine.ok(["kill", "killed"]);
+  expect((await killed.ended).stderr).toContain("was given up");
+  expect(await stateOf("killed")).toBe("created");
+
+  const removed = await start("removed", folder);
+  await engine.ok(["rm", "-f", "removed"]);
+  expect((await removed.ended).code).toBe(125);
+
+  const stopped = await start("stopped", "remote");
+  await engine.ok(["stop", "stopped"]);
+  expect((await stopped.ended).stderr).toContain("was given up");
+
+  const last = await start("last", folder);
+  server.kill();
+  expect((await last.ended).code).toBe(125);
+  await engine.ok(["rm", "-f", "talker", "killed", "stopped", "last"]);
+  await engine.ok(["volume", "rm", "remote"]);
+});
