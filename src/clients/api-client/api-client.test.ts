@@ -7,7 +7,7 @@ import * as fc from "fast-check";
 import { sentenceOf } from "#base";
 
 import { ApiClient, encodeName } from "./client.ts";
-import { listContainers } from "./containers.ts";
+import { listContainers, runExec } from "./containers.ts";
 import { endpointText, parseHost } from "./endpoint.ts";
 import { ApiError, ConnectionError } from "./errors.ts";
 import { jsonLines } from "./json-lines.ts";
@@ -171,6 +171,34 @@ describe("connections", () => {
     const waiting = client.request({ method: "GET", path: "/x", signal: controller.signal });
     controller.abort(new Error("enough"));
     expect(await failureOf(waiting)).toMatch("enough");
+  });
+
+  test("an offered stream is taken, left aside on the same connection, refused, or too new", async () => {
+    const asked: string[] = [];
+    const answers = [
+      '400 x\r\nContent-Length: 66\r\n\r\n{"message":"too new. Maximum supported API version is 1.43 or so"}',
+      '201 Created\r\nContent-Length: 13\r\n\r\n{"Id":"abcd"}',
+      "101 UPGRADED\r\nUpgrade: naru-exec\r\nNaru-Exec-Id: 12\r\n\r\nrest",
+    ];
+    let connections = 0;
+    const client = await serve((socket) => {
+      connections += 1;
+      socket.on("data", (chunk: Buffer) => {
+        const [first = ""] = chunk.toString().split("\r\n");
+        asked.push(`${first}${chunk.includes("Upgrade: naru-exec") ? " offered" : ""}`);
+        socket.write(`HTTP/1.1 ${answers.shift() ?? "404 x\r\nContent-Length: 0\r\n\r\n"}`);
+      });
+    });
+    expect(await runExec(client, "c", { Cmd: ["true"] })).toEqual({ Id: "abcd" });
+    const taken = await runExec(client, "c", { Cmd: ["true"] });
+    expect("wire" in taken && taken.headers.get("naru-exec-id")).toBe("12");
+    expect("wire" in taken && Buffer.from((await taken.wire.read()) ?? []).toString()).toBe("rest");
+    // What was left aside leaves the connection as good as it was; a refusal ends it.
+    expect(connections).toBe(2);
+    expect(await failureOf(runExec(client, "c", { Cmd: ["true"] }))).toContain("404");
+    const line = (version: string) => `POST /v${version}/containers/c/exec HTTP/1.1 offered`;
+    expect(asked).toEqual(["1.51", "1.43", "1.43", "1.43"].map(line));
+    if ("wire" in taken) taken.wire.close();
   });
 
   test("a hijacked connection is a stream in both directions with half-close", async () => {

@@ -103,15 +103,7 @@ export class ApiClient {
 
   /** Sends a request whose answer is one JSON document. */
   async json<T>(request: ApiRequest): Promise<T> {
-    const response = await this.request(request);
-    const text = await response.text(JSON_LIMIT_BYTES);
-    try {
-      return JSON.parse(text) as T;
-    } catch (cause) {
-      throw new EngineError("internal", `the daemon's answer is not JSON: ${sentenceOf(cause)}`, {
-        cause,
-      });
-    }
+    return await jsonOf<T>(await this.request(request));
   }
 
   /** Sends a request and drops its answer's body. */
@@ -133,25 +125,48 @@ export class ApiClient {
       const ahead = this.#ahead;
       this.#ahead = null;
       const wire = await (ahead ?? openWire(this.endpoint));
-      const stop = closeOnAbort(wire, request.signal);
-      await wire.write(
-        this.#headOf(request, { Connection: "Upgrade", Upgrade: "tcp" }, request.json ?? {}),
-      );
-      const head = await this.#head(wire, request.signal);
-      stop();
+      const head = await this.#upgrade(wire, request, "tcp");
       // Before API 1.21 daemons answered 200 and hijacked all the same.
-      if (head.status === 101 || head.status === 200) {
-        this.#asked = true;
-        return { headers: head.headers, wire };
-      }
-      const response = this.#responseOf(wire, head, request);
-      const error = new ApiError(
-        head.status,
-        messageOf(head.status, await response.text(ERROR_LIMIT_BYTES)),
-      );
-      response.close();
-      if (!this.#downgraded(error, version)) throw error;
+      if (head.status === 101 || head.status === 200) return { headers: head.headers, wire };
+      await this.#refused(wire, { head, request, version });
     }
+  }
+
+  /** Offers to go on as a stream of that protocol. A daemon that does not know it answers as it always does. */
+  async offer(request: ApiRequest, protocol: string): Promise<Hijacked | ApiResponse> {
+    for (;;) {
+      const version = this.#version;
+      const wire = await this.#take();
+      const head = await this.#upgrade(wire, request, protocol);
+      if (head.status === 101) return { headers: head.headers, wire };
+      if (head.status < 400) {
+        return this.#responseOf(wire, head, request, { stop: () => undefined, complete: true });
+      }
+      await this.#refused(wire, { head, request, version });
+    }
+  }
+
+  async #upgrade(wire: Wire, request: ApiRequest, protocol: string): Promise<ResponseHead> {
+    const stop = closeOnAbort(wire, request.signal);
+    const extra = { Connection: "Upgrade", Upgrade: protocol };
+    await wire.write(this.#headOf(request, extra, request.json ?? {}));
+    const head = await this.#head(wire, request.signal);
+    stop();
+    if (head.status < 400) this.#asked = true;
+    return head;
+  }
+
+  /** Returns when the same request is worth another try, under an older version. @throws ApiError */
+  async #refused(
+    wire: Wire,
+    answer: { head: ResponseHead; request: ApiRequest; version: string },
+  ): Promise<void> {
+    const { head, request, version } = answer;
+    const response = this.#responseOf(wire, head, request);
+    const text = await response.text(ERROR_LIMIT_BYTES);
+    response.close();
+    const error = new ApiError(head.status, messageOf(head.status, text));
+    if (!this.#downgraded(error, version)) throw error;
   }
 
   /** Closes what is idle; idle connections do not keep a program alive, so one that ends anyway need not. */
@@ -332,6 +347,18 @@ export class ApiClient {
       text: (limitBytes = JSON_LIMIT_BYTES) => readText({ ...body, read }, limitBytes),
       close: () => finish(false),
     };
+  }
+}
+
+/** An answer that is one JSON document. @throws EngineError when it is none */
+export async function jsonOf<T>(response: ApiResponse): Promise<T> {
+  const text = await response.text(JSON_LIMIT_BYTES);
+  try {
+    return JSON.parse(text) as T;
+  } catch (cause) {
+    throw new EngineError("internal", `the daemon's answer is not JSON: ${sentenceOf(cause)}`, {
+      cause,
+    });
   }
 }
 

@@ -1,18 +1,19 @@
 /** The endpoints of containers and execs, one function each. Answers are the wire's types. */
-import type {
-  ContainerCreateRequest,
-  ContainerCreateResponse,
-  ContainerInspect,
-  ContainerSummary,
-  ContainerTop,
-  ContainerWait,
-  ExecCreateRequest,
-  ExecInspect,
-  ExecStartRequest,
-  IdResponse,
+import {
+  type ContainerCreateRequest,
+  type ContainerCreateResponse,
+  type ContainerInspect,
+  type ContainerSummary,
+  type ContainerTop,
+  type ContainerWait,
+  type ExecCreateRequest,
+  EXEC_UPGRADE,
+  type ExecInspect,
+  type ExecStartRequest,
+  type IdResponse,
 } from "#wire/docker";
 
-import { encodeName, type ApiClient, type ApiResponse, type Hijacked } from "./client.ts";
+import { encodeName, jsonOf, type ApiClient, type ApiResponse, type Hijacked } from "./client.ts";
 
 /** Filters as the API takes them: `{ status: ["running"] }`. */
 export type Filters = Readonly<Record<string, readonly string[]>>;
@@ -210,6 +211,17 @@ export const createExec = (
   id: string,
   config: ExecCreateRequest,
 ): Promise<IdResponse> => client.json({ method: "POST", path: pathOf(id, "/exec"), json: config });
+
+/** Creates an exec and, from a daemon that can, its running streams at once: see wire/docker's frames. */
+export async function runExec(
+  client: ApiClient,
+  id: string,
+  config: ExecCreateRequest,
+): Promise<Hijacked | IdResponse> {
+  const request = { method: "POST", path: pathOf(id, "/exec"), json: config } as const;
+  const answer = await client.offer(request, EXEC_UPGRADE);
+  return "wire" in answer ? answer : await jsonOf<IdResponse>(answer);
+}
 
 const execPath = (id: string, action: string): string => `/exec/${encodeName(id)}${action}`;
 

@@ -291,6 +291,8 @@ export interface ContainerService {
   startExec(execId: string, request: ExecStartRequest): Promise<ProcessStreams | null>;
   resizeExec(execId: string, size: { columns: number; rows: number }): Promise<void>;
   resolveExec(execId: string): ExecInstance;
+  /** Resolves with its exit code when it has ended. @throws EngineError "notFound" */
+  waitForExec(execId: string): Promise<number>;
   /** @throws EngineError "notFound": `Could not find the file …` */
   statPath(nameOrId: string, path: string): Promise<PathStat>;
   readArchive(

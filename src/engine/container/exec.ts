@@ -217,7 +217,17 @@ export function handleExecExit(context: Context, exit: ExitReport): void {
     }
   }
   context.execEnds.get(execId)?.(exit.exitCode);
+  context.execEnds.delete(execId);
   context.forgetLater(exit.key);
+}
+
+/** @throws EngineError "notFound" */
+export function waitForExec(context: Context, execId: string): number | Promise<number> {
+  const { state } = context.execs.must(execId);
+  if (state.status === "exited") return state.exitCode;
+  const ended = Promise.withResolvers<number>();
+  context.execEnds.set(execId, ended.resolve);
+  return ended.promise;
 }
 
 export async function resizeExec(

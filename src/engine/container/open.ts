@@ -11,7 +11,14 @@ import type { ContainerService } from "./container-service.ts";
 import type { ContainerPaths, ContainerRooms, Context, Log } from "./context.ts";
 import { connectContainer, disconnectContainer } from "./connect.ts";
 import { createContainer } from "./create.ts";
-import { createExec, forgetSoon, handleExecExit, resizeExec, startExec } from "./exec.ts";
+import {
+  createExec,
+  forgetSoon,
+  handleExecExit,
+  resizeExec,
+  startExec,
+  waitForExec,
+} from "./exec.ts";
 import { ExecTable } from "./exec-table.ts";
 import { handleExit } from "./exit.ts";
 import { exportOf, extractInto, readArchiveOf, statPathOf } from "./files/archive.ts";
@@ -188,6 +195,7 @@ const processes = (context: Context) =>
     startExec: (execId, request) => startExec(context, execId, request),
     resizeExec: (execId, size) => resizeExec(context, execId, size),
     resolveExec: (execId) => context.execs.must(execId),
+    waitForExec: async (execId) => await waitForExec(context, execId),
   }) satisfies Partial<ContainerService>;
 
 function handleEvent(context: Context, event: SupervisorEvent): void {

@@ -215,6 +215,7 @@ function reconcileExecs(
         state: { status: "exited", pid, exitCode: UNKNOWN_EXIT_CODE },
       });
       context.execEnds.get(execId)?.(UNKNOWN_EXIT_CODE);
+      context.execEnds.delete(execId);
     }
   }
 }

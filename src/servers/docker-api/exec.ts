@@ -1,7 +1,16 @@
 /** Exec: another process in a running container. */
-import { conflict, noSuch, sentenceOf } from "#base";
+import { conflict, joinBytes, noSuch, sentenceOf } from "#base";
 import type { Container, ContainerService, ExecInstance } from "#engine/container";
-import { atLeast, encodeFrame, type ExecInspect } from "#wire/docker";
+import {
+  atLeast,
+  encodeExit,
+  encodeFrame,
+  EXEC_ID_HEADER,
+  EXEC_UPGRADE,
+  type ExecInspect,
+  MULTIPLEXED_STREAM,
+} from "#wire/docker";
+import { upgradeOf } from "#wire/http";
 
 import type { Call } from "./call.ts";
 import { sizeOf } from "./containers.ts";
@@ -18,9 +27,15 @@ export function execRoutes(containers: ContainerService): Routes {
         ...request,
         ...(atLeast(call.version, "1.42") ? {} : { consoleSize: null }),
       });
-      call.json(201, { Id: id });
+      if (isOneExchange(call) && !request.terminal) await runAtOnce(call, containers, id);
+      else call.json(201, { Id: id });
     },
-    "POST /exec/:id/start": (call) => start(call, containers),
+    "POST /exec/:id/start": async (call) => {
+      const request = decodeExecStart(await call.body());
+      const exec = containers.resolveExec(call.param("id"));
+      requireRunning(containers.resolve(exec.containerId));
+      await start(call, containers, { exec, request });
+    },
     "POST /exec/:id/resize": async (call) => {
       await containers.resizeExec(call.param("id"), sizeOf(call));
       call.empty(200);
@@ -31,15 +46,20 @@ export function execRoutes(containers: ContainerService): Routes {
   };
 }
 
+/** The client offers to go on as a stream: see wire/docker's frames. */
+const isOneExchange = (call: Call): boolean =>
+  call.upgraded && upgradeOf(call.request) === EXEC_UPGRADE;
+
 /**
  * What makes the request itself wrong (no such exec, not running, started already) answers with a status. Then the
  * head goes out, before the program is there: Docker's Python client loses output that comes together with it. What
  * fails from here on is told on the stream, where clients look for it: they then ask for the exit code.
  */
-async function start(call: Call, containers: ContainerService): Promise<void> {
-  const request = decodeExecStart(await call.body());
-  const exec = containers.resolveExec(call.param("id"));
-  requireRunning(containers.resolve(exec.containerId));
+async function start(
+  call: Call,
+  containers: ContainerService,
+  { exec, request }: { exec: ExecInstance; request: ReturnType<typeof decodeExecStart> },
+): Promise<void> {
   const { terminal } = exec.request;
   if (request.detach) {
     await containers.startExec(exec.id, request);
@@ -54,13 +74,46 @@ async function start(call: Call, containers: ContainerService): Promise<void> {
   } catch (error) {
     if (!call.begun) throw error;
     const { sink, source } = hijacked();
-    const words = new TextEncoder().encode(`${sentenceOf(error)}\r\n`);
-    sink.write(terminal ? words : encodeFrame("stdout", words));
+    sink.write(failureText(error, terminal));
     source.resume();
     endGently(sink);
     return;
   }
   if (streams !== null) await joinStreams(hijacked(), streams);
+}
+
+/** Starts it on the connection that created it; the head comes with the streams, the exit code after them. */
+async function runAtOnce(call: Call, containers: ContainerService, id: string): Promise<void> {
+  let isAccepted = false;
+  const hijack = () =>
+    call.hijack({
+      contentType: MULTIPLEXED_STREAM,
+      protocol: EXEC_UPGRADE,
+      headers: { [EXEC_ID_HEADER]: id },
+    });
+  const exit = async () => encodeExit(await containers.waitForExec(id));
+  let streams;
+  try {
+    streams = await containers.startExec(id, {
+      detach: false,
+      terminal: false,
+      consoleSize: null,
+      onAccepted: () => (isAccepted = true),
+    });
+  } catch (error) {
+    if (!isAccepted) throw error;
+    const { sink, source } = hijack();
+    sink.write(joinBytes([failureText(error, false), await exit()]));
+    source.resume();
+    endGently(sink);
+    return;
+  }
+  if (streams !== null) await joinStreams(hijack(), streams, exit);
+}
+
+function failureText(error: unknown, terminal: boolean): Uint8Array {
+  const words = new TextEncoder().encode(`${sentenceOf(error)}\r\n`);
+  return terminal ? words : encodeFrame("stdout", words);
 }
 
 /** @throws EngineError "conflict" in Docker's words */

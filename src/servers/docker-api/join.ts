@@ -15,16 +15,21 @@ export interface Connection {
 /**
  * Resolves when the process's output has ended or the client went away; then the process is left alone.
  * The client's half-close is end of file for the process; its output goes on.
+ * @param farewell what is sent after the output
  */
 export async function joinStreams(
   { sink, source }: Connection,
   streams: Pick<ProcessStreams, "output" | "input" | "detach">,
+  farewell: (() => Promise<Uint8Array>) | null = null,
 ): Promise<void> {
   // What is sent to a process without stdin is read and dropped, so that the connection's end is seen.
   if (streams.input === null) source.resume();
   else pumpFromSource(source, streams.input).catch(() => streams.detach());
   try {
-    if (await pumpToSink(streams.output, sink)) endGently(sink);
+    if (await pumpToSink(streams.output, sink)) {
+      if (farewell !== null) sink.write(await farewell());
+      endGently(sink);
+    }
   } finally {
     if (!sink.writableEnded) sink.destroy();
     streams.detach();

@@ -148,6 +148,48 @@ test("exec start reads its JSON before the stream, stdin in the same packet incl
   expect(await inspect.json()).toMatchObject({ Running: false, ExitCode: 0, ContainerID: id });
 });
 
+test("an exec in one exchange: created, started, its frames, its input and its exit code", async () => {
+  const id = await container({ Cmd: ["sleep"] });
+  await call("POST", `/containers/${id}/start`);
+  const offer = (body: object, to = id) => {
+    const head = hijack(`/containers/${to}/exec`, JSON.stringify(body));
+    return client(head.replace("Upgrade: tcp", "Upgrade: naru-exec"));
+  };
+  const follow = async (body: object) => {
+    const one = await offer({ AttachStdout: true, AttachStderr: true, ...body });
+    const head = await one.until("\r\n\r\n");
+    expect(head).toContain("Upgrade: naru-exec\r\nNaru-Exec-Id: ");
+    one.socket.end("typed");
+    let exitCode = -1;
+    const said: string[] = [];
+    const decoder = new FrameDecoder(
+      (stream, payload) => said.push(`${stream} ${Buffer.from(payload).toString()}`),
+      (code) => (exitCode = code),
+    );
+    decoder.push(await one.rest());
+    decoder.end();
+    return { said, exitCode };
+  };
+  expect(await follow({ Cmd: ["both"] })).toEqual({
+    said: ["stdout to stdout\n", "stderr to stderr\n"],
+    exitCode: 3,
+  });
+  expect(await follow({ Cmd: ["cat"], AttachStdin: true })).toEqual({
+    said: ["stdout typed"],
+    exitCode: 0,
+  });
+  expect(await follow({ Cmd: ["nowhere"] })).toMatchObject({
+    said: [expect.stringContaining('exec: "nowhere": executable file not found')],
+    exitCode: 127,
+  });
+  // What makes the request itself wrong has a status, and a terminal the usual two exchanges.
+  const unknown = await offer({ Cmd: ["true"] }, "nosuch");
+  expect(await unknown.until("\r\n\r\n")).toStartWith("HTTP/1.1 404 ");
+  const terminal = await offer({ Cmd: ["true"], Tty: true });
+  expect(await terminal.until("}")).toMatch(/^HTTP\/1.1 201 [^]*"Id":"[0-9a-f]{64}"/);
+  for (const { socket } of [unknown, terminal]) socket.destroy();
+});
+
 test("without an upgrade the output is the body, and the request's body is stdin", async () => {
   const id = await container({ Cmd: ["cat"], OpenStdin: true });
   await call("POST", `/containers/${id}/start`);

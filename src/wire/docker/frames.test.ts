@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 
-import { encodeFrame, FrameDecoder, type FrameStream } from "./frames.ts";
+import { encodeExit, encodeFrame, FrameDecoder, type FrameStream } from "./frames.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
@@ -41,4 +41,26 @@ test("bytes that are not frames, oversized frames and a cut frame are refused", 
   const cut = decoder();
   cut.push(encodeFrame("stdout", bytesOf("hello")).subarray(0, 10));
   expect(() => cut.end()).toThrow("unexpected EOF");
+});
+
+test("an exit code comes whole however it is cut, and only to who asked for it", () => {
+  const wire = Buffer.concat([encodeFrame("stdout", bytesOf("x")), encodeExit(137)]);
+  for (let cut = 1; cut <= wire.length; cut += 1) {
+    const got: unknown[] = [];
+    const decoder = new FrameDecoder(
+      (stream) => got.push(stream),
+      (code) => got.push(code),
+    );
+    for (let at = 0; at < wire.length; at += cut) decoder.push(wire.subarray(at, at + cut));
+    decoder.end();
+    expect(got).toEqual(["stdout", 137]);
+  }
+  expect(() => new FrameDecoder(() => {}).push(wire)).toThrow("Unrecognized input header: 4");
+  const wrong = Buffer.concat([encodeFrame("exit", bytesOf("12345"))]);
+  expect(() =>
+    new FrameDecoder(
+      () => {},
+      () => {},
+    ).push(wrong),
+  ).toThrow("an exit code of 5 bytes");
 });

@@ -29,6 +29,8 @@ export interface JoinOptions {
   /** Where what the daemon sends on each stream goes; false drops it. */
   readonly stdout?: boolean;
   readonly stderr?: boolean;
+  /** Told the exit code, of an exec in one exchange. */
+  readonly onExit?: (exitCode: number) => void;
 }
 
 /** Joins this program's streams with a hijacked connection. */
@@ -71,10 +73,9 @@ async function showOutput({ wire }: Hijacked, options: JoinOptions): Promise<voi
 const showRaw = (chunk: Uint8Array): void => writeAll(STDOUT, chunk);
 
 /** Writes frames to the stream they are for. */
-export function frameWriter(options: {
-  stdout?: boolean;
-  stderr?: boolean;
-}): (chunk: Uint8Array) => void {
+export function frameWriter(
+  options: Pick<JoinOptions, "stdout" | "stderr" | "onExit">,
+): (chunk: Uint8Array) => void {
   const decoder = new FrameDecoder((stream, payload) => {
     if (stream === "systemerr") {
       const text = new TextDecoder().decode(payload);
@@ -83,7 +84,7 @@ export function frameWriter(options: {
     if (stream === "stderr") {
       if (options.stderr !== false) writeAll(STDERR, payload);
     } else if (options.stdout !== false) writeAll(STDOUT, payload);
-  });
+  }, options.onExit);
   return (chunk) => decoder.push(chunk);
 }
 

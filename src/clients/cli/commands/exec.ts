@@ -1,14 +1,19 @@
-/** `naru exec`: a command inside a running container. Two round trips, and one for the exit code. */
+/**
+ * `naru exec`: a command inside a running container. One exchange with an engine that knows how, without a terminal;
+ * elsewhere two, and one for the exit code.
+ */
 import { invalid } from "#base";
 import {
   attachExec,
   createExec,
   inspectExec,
   resizeExec,
+  runExec,
   startExec,
   type ApiClient,
+  type Hijacked,
 } from "#clients/api-client";
-import type { ExecCreateRequest } from "#wire/docker";
+import { EXEC_ID_HEADER, type ExecCreateRequest, type IdResponse } from "#wire/docker";
 
 import { readKeyValueFiles } from "../options/files.ts";
 import { STDIN, STDOUT } from "../terminal/stdio.ts";
@@ -61,18 +66,46 @@ export const exec: Command = {
     if (!flags.bool("detach") && config.AttachStdin && config.Tty && !isTerminal(STDIN)) {
       throw new ExitError(1, "the input device is not a TTY");
     }
-    const created = createExec(client, container, config);
-    if (!flags.bool("detach")) setImmediate(() => client.expectHijack());
-    const { Id: id } = await created;
-    if (id === "") throw invalid("exec ID empty");
     const tty = config.Tty === true;
     if (flags.bool("detach")) {
+      const id = idOf(await createExec(client, container, config));
       await startExec(client, id, { Detach: true, Tty: tty });
       return 0;
     }
-    return interact(client, id, config);
+    if (!tty) {
+      const answer = await runExec(client, container, config);
+      return "wire" in answer
+        ? await follow(client, answer, config)
+        : await interact(client, idOf(answer), config);
+    }
+    const created = createExec(client, container, config);
+    setImmediate(() => client.expectHijack());
+    return await interact(client, idOf(await created), config);
   },
 };
+
+function idOf({ Id: id }: IdResponse): string {
+  if (id === "") throw invalid("exec ID empty");
+  return id;
+}
+
+/** Its streams are here already, and its exit code comes last. */
+async function follow(
+  client: ApiClient,
+  hijacked: Hijacked,
+  { AttachStdin: stdin = false }: ExecCreateRequest,
+): Promise<number> {
+  let exitCode: number | null = null;
+  const onExit = (code: number) => (exitCode = code);
+  await join(hijacked, { tty: false, stdin, detachKeys: null, onExit }).done;
+  // The engine ended before the process: its successor may know.
+  return exitCode ?? (await codeOf(client, hijacked.headers.get(EXEC_ID_HEADER.toLowerCase())));
+}
+
+async function codeOf(client: ApiClient, id = ""): Promise<number> {
+  const { ExitCode: code } = await inspectExec(client, id);
+  return code ?? 0;
+}
 
 function execRequest({ flags, args, session }: Invocation): ExecCreateRequest {
   const lookup = (name: string) => session.environment[name];
@@ -107,6 +140,5 @@ async function interact(client: ApiClient, id: string, config: ExecCreateRequest
   });
   if (tty && isTerminal(STDOUT)) followSize((size) => resizeExec(client, id, size));
   await joined.done; // a detach is an error here, as docker has it
-  const { ExitCode: code } = await inspectExec(client, id);
-  return code ?? 0;
+  return await codeOf(client, id);
 }

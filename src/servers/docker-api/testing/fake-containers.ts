@@ -261,6 +261,12 @@ export class FakeContainers implements ContainerService {
     return this.#exec(id).instance;
   }
 
+  waitForExec(id: string): Promise<number> {
+    const { instance, process } = this.#exec(id);
+    const { state } = instance;
+    return state.status === "exited" ? Promise.resolve(state.exitCode) : process.exit;
+  }
+
   update(name: string): Promise<{ warnings: string[] }> {
     this.#find(name);
     return Promise.resolve({ warnings: [] });
