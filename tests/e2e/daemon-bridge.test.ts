@@ -4,6 +4,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
+import { textAt } from "./until.ts";
 
 let engine: Engine;
 
@@ -36,7 +37,7 @@ test("the default bridge has IPv6: addresses, a gateway, neighbours and publishe
   const flags = ["-d", "--name", "six", "-p", "[::1]::80"];
   await engine.ok(["run", ...flags, "busybox", "sh", "-c", server]);
   const address = await engine.ok(["port", "six", "80"]);
-  expect(await (await fetch(`http://${address}`)).text()).toBe("six");
+  expect(await textAt(`http://${address}`)).toBe("six");
   await engine.ok(["rm", "-f", "six"]);
   const format = "{{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{.Gateway}};{{end}}";
   const told = await engine.ok(["network", "inspect", "bridge", "-f", format]);

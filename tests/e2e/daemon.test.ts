@@ -4,6 +4,8 @@ import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, NARU, run, startEngine } from "./engine.ts";
+import { freePorts } from "./ports.ts";
+import { textAt } from "./until.ts";
 
 let engine: Engine;
 let port = 0;
@@ -11,8 +13,8 @@ let openPort = 0;
 const pem = (name: string): string => join(engine.root, `${name}.pem`);
 
 beforeAll(async () => {
-  port = freePort();
-  openPort = freePort();
+  port = freePorts();
+  openPort = freePorts();
   engine = await startEngine({
     daemonFlags: ["--group", "daemon", "--shutdown-timeout", "20"],
   });
@@ -22,14 +24,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();
 });
-
-/** Free a moment ago; the kernel gives it to nobody else soon. */
-function freePort(): number {
-  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
-  const { port: free } = probe;
-  probe.stop(true);
-  return free;
-}
 
 async function openssl(...words: string[]): Promise<void> {
   const done = await run(["openssl", ...words]);
@@ -237,7 +231,7 @@ test("ports are published where --ip says, and host-gateway is who it is said to
   await engine.ok(["run", ...flags, "busybox", "sh", "-c", server]);
   const [address = ""] = (await engine.ok(["port", "bound", "80"])).split("\n");
   expect(address).toStartWith("127.0.0.2:");
-  expect(await (await fetch(`http://${address}`)).text()).toBe("here");
+  expect(await textAt(`http://${address}`)).toBe("here");
   const hosts = ["run", "--rm", "--add-host", "gate:host-gateway", "busybox", "grep", "gate"];
   expect(await engine.ok([...hosts, "/etc/hosts"])).toBe("10.9.8.7\tgate\nfd00::7\tgate");
   await engine.ok(["rm", "-f", "bound"]);
@@ -330,7 +324,7 @@ os.execv(sys.argv[2],sys.argv[2:])
 test("of systemd's sockets TCP ones ask for certificates as ports of our own do, and Unix ones for none", async () => {
   await endDaemon();
   configure(tlsOptions());
-  const [first, second] = [freePort(), freePort()];
+  const [first, second] = [freePorts(), freePorts()];
   const path = join(engine.root, "several.sock");
   const sockets = `${path},127.0.0.1:${first},127.0.0.1:${second}`;
   await engine.startDaemon(NARU, ["-H", "fd://"], ["python3", "-c", ACTIVATE, sockets]);
@@ -359,7 +353,7 @@ test("of systemd's sockets TCP ones ask for certificates as ports of our own do,
 });
 
 test("fd://4 serves the second of systemd's sockets alone; one open to the world needs certificates", async () => {
-  const number = freePort();
+  const number = freePorts();
   const path = join(engine.root, "unserved.sock");
   const prefix = ["python3", "-c", ACTIVATE, `${path},127.0.0.1:${number}`];
   await engine.startDaemon(NARU, ["-H", "fd://4"], prefix);
@@ -371,7 +365,7 @@ test("fd://4 serves the second of systemd's sockets alone; one open to the world
   await endDaemon();
   const fails = (sockets: string, host: string) =>
     engine.tryDaemon(["-H", host], ["python3", "-c", ACTIVATE, sockets]);
-  const world = `${join(engine.root, "u1.sock")},0.0.0.0:${freePort()}`;
+  const world = `${join(engine.root, "u1.sock")},0.0.0.0:${freePorts()}`;
   expect(await fails(world, "fd://")).toContain("without --tlsverify gives root access");
   expect(await fails(join(engine.root, "u2.sock"), "fd://9")).toContain("too few socket activated");
   expect(await engine.tryDaemon(["-H", "fd://"])).toContain(

@@ -16,7 +16,9 @@ export const VOLATILE =
   Bun.spawnSync(["stat", "-f", "-c", "%T", "/run"]).stdout.toString().trim() === "tmpfs"
     ? "/run"
     : "/dev/shm";
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 60_000;
+/** Below a test's own limit, so that the command that hangs is named. */
+const COMMAND_TIMEOUT_MS = 110_000;
 
 export interface Finished {
   readonly code: number;
@@ -43,7 +45,7 @@ export async function run(command: readonly string[], options: RunOptions = {}):
   const timer = setTimeout(() => {
     timedOut = true;
     child.kill("SIGKILL");
-  }, options.timeoutMs ?? 60_000);
+  }, options.timeoutMs ?? COMMAND_TIMEOUT_MS);
   const [stdout, stderr, code] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),

@@ -7,7 +7,7 @@ import type { Engine } from "./engine.ts";
 import { tracesOf } from "./traces.ts";
 
 /** Far beyond what a busy machine needs. */
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 60_000;
 const LOOK_MS = 20;
 
 const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 
 import { baseImage, type Engine, type Finished, NARU, startEngine } from "./engine.ts";
 import { runOnTerminal } from "./pty.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -292,15 +293,6 @@ interface HealthState {
 
 const healthOf = async (name: string): Promise<HealthState> =>
   JSON.parse(await inspect(name, "{{json .State.Health}}")) as HealthState;
-
-/** Resolves once it is so. */
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000;
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw new Error(`it never came to be: ${isSo.toString()}`);
-    await Bun.sleep(20);
-  }
-}
 
 /** Resolves with the health once it is as wanted. */
 async function untilHealth(

@@ -5,6 +5,7 @@ import { join } from "node:path";
 
 import { type Engine, NARU, run, startEngine } from "./engine.ts";
 import { forwarded, startStream, zeroTerminated } from "./log-servers.ts";
+import { freePorts } from "./ports.ts";
 
 let engine: Engine;
 const folder = mkdtempSync("/tmp/naru-test-faults-");
@@ -140,9 +141,7 @@ test("fluentd by TLS: the server's certificate must be of an authority that the 
 }, 60_000);
 
 test("fluentd-async: a container starts without its server, which hears everything when it comes", async () => {
-  const away = await startStream({ parse: forwarded });
-  const { port } = away;
-  await away[Symbol.asyncDispose]();
+  const port = freePorts();
   const options = optionsOf("fluentd", {
     "fluentd-address": `127.0.0.1:${port}`,
     "fluentd-async": "true",
@@ -159,8 +158,8 @@ test("fluentd-async: a container starts without its server, which hears everythi
 }, 60_000);
 
 test("fluentd-max-retries: what cannot be sent so often is given up, the container and its copy go on", async () => {
-  const first = await startStream({ parse: forwarded });
-  const { port } = first;
+  const port = freePorts();
+  const first = await startStream({ parse: forwarded, port });
   const options = optionsOf("fluentd", {
     "fluentd-address": `127.0.0.1:${port}`,
     "fluentd-max-retries": "1",
@@ -182,8 +181,8 @@ test("fluentd-max-retries: what cannot be sent so often is given up, the contain
 }, 60_000);
 
 test("gelf by TCP connects again when its server comes back", async () => {
-  const first = await startStream({ parse: zeroTerminated });
-  const { port } = first;
+  const port = freePorts();
+  const first = await startStream({ parse: zeroTerminated, port });
   const options = optionsOf("gelf", {
     "gelf-address": `tcp://127.0.0.1:${port}`,
     "gelf-tcp-max-reconnect": "100",

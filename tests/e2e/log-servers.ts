@@ -19,7 +19,10 @@ export class Received<T> {
   }
 
   /** Resolves when what was received satisfies `wanted`. */
-  async until(wanted: (items: readonly T[]) => boolean, timeoutMs = 30_000): Promise<readonly T[]> {
+  async until(
+    wanted: (items: readonly T[]) => boolean,
+    timeoutMs = 100_000,
+  ): Promise<readonly T[]> {
     const late = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
       late.reject(new Error(`not received in time: ${JSON.stringify(this.items.slice(-5))}`));

@@ -4,6 +4,7 @@ import { networkInterfaces } from "node:os";
 
 import { type Engine, run, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
+import { eventually } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -20,11 +21,12 @@ const hostAddress = (): string =>
     .flat()
     .find((one) => one?.family === "IPv4" && !one.internal)?.address ?? "127.0.0.1";
 
-async function get(url: string, tries = 10): Promise<string> {
+async function get(url: string, tries = 100): Promise<string> {
   const retry = ["--retry", String(tries), "--retry-connrefused", "--retry-delay", "0"];
-  const limits = ["--max-time", "3", "--retry-max-time", "5"];
+  // Who is refused at once is asked again; one try waits no longer than it takes to see that nothing comes.
+  const limits = ["--max-time", tries === 0 ? "3" : "60", "--retry-max-time", "60"];
   const done = await run(["curl", "-s", "--noproxy", "*", ...limits, ...retry, url], {
-    timeoutMs: 15_000,
+    timeoutMs: 100_000,
   });
   return done.code === 0 ? done.stdout.trim() : `curl ${done.code}`;
 }
@@ -66,7 +68,7 @@ test("UDP, ranges, -P and a host address are published", async () => {
   const answer = await run([
     "bash",
     "-c",
-    `exec 3<>/dev/udp/127.0.0.1/${port}; echo ping >&3; timeout 3 head -n1 <&3`,
+    `exec 3<>/dev/udp/127.0.0.1/${port}; echo ping >&3; timeout 60 head -n1 <&3`,
   ]);
   expect(answer.stdout).toBe("ping\n");
   const first = freePorts(3);
@@ -138,18 +140,11 @@ test("host, none and container networks are what they say", async () => {
     await engine.ok(["run", "--rm", "--network", "host", "busybox", "ip", "-o", "addr"]),
   ).toContain(engine.bridge);
   await engine.ok(["run", "-d", "--name", "main", "busybox", ...HTTPD]);
-  expect(
-    await engine.ok([
-      "run",
-      "--rm",
-      "--network",
-      "container:main",
-      "busybox",
-      "wget",
-      "-qO-",
-      "http://127.0.0.1/",
-    ]),
-  ).toBe("hello");
+  const joined = ["run", "--rm", "--network", "container:main", "busybox"];
+  // The server may not listen yet.
+  await eventually(async () =>
+    expect(await engine.ok([...joined, "wget", "-qO-", "http://127.0.0.1/"])).toBe("hello"),
+  );
   await engine.ok(["rm", "-f", "main"]);
 });
 
@@ -164,16 +159,14 @@ test("thirty containers get thirty addresses, and all are given back", async () 
   ).split("\n");
   expect(new Set(addresses).size).toBe(30);
   await engine.ok(["rm", "-f", ...ids], { timeoutMs: 110_000 });
-  const links = Bun.spawnSync([
-    "ip",
-    "-o",
-    "link",
-    "show",
-    "master",
-    engine.bridge,
-  ]).stdout.toString();
-  // Namespaces made ahead have their links on it, too.
-  expect(links.split("\n").filter((line) => line !== "" && !line.includes(" narusp"))).toEqual([]);
+  // Links go with their namespaces: the kernel takes its time. Namespaces made ahead have theirs on it, too.
+  const links = async () =>
+    (await run(["ip", "-o", "link", "show", "master", engine.bridge])).stdout;
+  await eventually(async () =>
+    expect(
+      (await links()).split("\n").filter((line) => line !== "" && !line.includes(" narusp")),
+    ).toEqual([]),
+  );
 });
 
 test("a container reaches outside through the host, which is made no router for others", async () => {

@@ -96,9 +96,9 @@ test("published ports follow the default route, and go with the last network", a
         "--noproxy",
         "*",
         "--max-time",
-        "3",
+        "60",
         "--retry",
-        "5",
+        "100",
         "--retry-connrefused",
       ].concat(["--retry-delay", "0", `http://127.0.0.1:${PORT}/`, `http://[::1]:${PORT}/`]),
     );

@@ -2,6 +2,9 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { freePorts } from "./ports.ts";
+import { eventually } from "./until.ts";
+
 export interface Registry extends AsyncDisposable {
   /** `127.0.0.1:PORT`. */
   readonly host: string;
@@ -13,9 +16,7 @@ export async function startRegistry(
 ): Promise<Registry> {
   const folder = join(root, `registry-${crypto.randomUUID().slice(0, 8)}`);
   mkdirSync(folder, { recursive: true });
-  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const host = `127.0.0.1:${probe.port}`;
-  probe.stop(true);
+  const host = `127.0.0.1:${freePorts()}`;
   const auth =
     options.htpasswd === undefined
       ? ""
@@ -30,15 +31,9 @@ export async function startRegistry(
     stdout: "ignore",
     stderr: "ignore",
   });
-  for (let tries = 0; ; tries += 1) {
-    try {
-      await fetch(`http://${host}/v2/`);
-      break;
-    } catch (cause) {
-      if (tries > 400) throw new Error("docker-registry did not come up", { cause });
-      await Bun.sleep(25);
-    }
-  }
+  await eventually(async () => {
+    await fetch(`http://${host}/v2/`);
+  });
   return {
     host,
     async [Symbol.asyncDispose]() {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { type Engine, NARU, startEngine } from "./engine.ts";
 import { type OnTerminal, runOnTerminal } from "./pty.ts";
+import { eventually } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -20,14 +21,8 @@ const clientOf = (program: string): string[] => [program, "-H", `unix://${engine
 const env = (): Record<string, string> => ({ DOCKER_CONFIG: join(engine.root, "client") });
 
 /** Resolves when it has written this. */
-async function shows(terminal: OnTerminal, text: string): Promise<void> {
-  const end = performance.now() + 5000;
-  while (!terminal.output().includes(text)) {
-    if (performance.now() > end)
-      throw new Error(`no ${text}: ${JSON.stringify(terminal.output())}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
+const shows = (terminal: OnTerminal, text: string): Promise<void> =>
+  eventually(() => expect(terminal.output()).toContain(text));
 
 /** Prints its terminal's size whenever that changes, and what is typed. */
 const WATCHER =

@@ -1,5 +1,5 @@
 /** What a private engine leaves in the kernel, by its tag: processes, mounts, links, tables and cgroups. */
-import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const TAG = /^naru-test-([0-9a-f]{4})$/;
@@ -123,6 +123,12 @@ export async function removeTraces({ tag }: { tag: string }): Promise<void> {
   for (const folder of cgroupsOf(tag)) removeCgroup(folder);
 }
 
+const YOUNG_MS = 60_000;
+const isYoung = (path: string): boolean => {
+  const made = statSync(path, { throwIfNoEntry: false });
+  return made === undefined || Date.now() - made.mtimeMs < YOUNG_MS;
+};
+
 /** Removes what earlier runs left whose owner is gone. */
 export async function removeLeftovers(): Promise<void> {
   for (const name of readdirSync("/tmp")) {
@@ -133,7 +139,7 @@ export async function removeLeftovers(): Promise<void> {
     try {
       owner = Number(readFileSync(join(root, "owner.pid"), "utf8"));
     } catch {
-      // never finished being made
+      if (isYoung(root)) continue; // it is being made, by another process
     }
     if (owner > 0 && existsSync(`/proc/${owner}`)) continue;
     await removeTraces({ tag });
