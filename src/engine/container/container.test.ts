@@ -149,6 +149,15 @@ test("stop sends the image's signal, waits, and then kills", async () => {
   });
 });
 
+test("a signal is told of before the end it brings, however soon that comes", async () => {
+  await using fixture = openFixture();
+  const id = await running(fixture);
+  // The fake's process ends before its signal is answered.
+  await fixture.room.kill(id, "TERM");
+  const told = fixture.events.map(({ action }) => action);
+  expect(told.slice(0, 4)).toEqual(["create", "start", "kill", "die"]);
+});
+
 test("kill of a container that does not run is a conflict in Docker's words", async () => {
   await using fixture = openFixture();
   const { room } = fixture;

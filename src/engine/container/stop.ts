@@ -160,6 +160,8 @@ export async function killContainer(
     await liveOf(context, id).teardown.now();
     return;
   }
+  // Told before it is sent: what it brings about, an end, may be known before it is answered.
+  publishEvent(context, record, "kill", { signal: String(number) });
   // One that is to end a paused process must reach it; any other waits for its unpause.
   const sent = endsProcess(number, record)
     ? await signalAndThaw(context, record, number)
@@ -167,7 +169,6 @@ export async function killContainer(
   if (!sent) {
     throw conflict(`cannot kill container: ${nameOrId}: container ${id} is not running`);
   }
-  publishEvent(context, record, "kill", { signal: String(number) });
   // A paused one was let go for it, and may live on.
   const now = context.records.get(id);
   if (record.state.status === "paused" && now?.state.status === "running") {

@@ -163,6 +163,19 @@ test("a dump of several datagrams is complete", () => {
   expect(netlink.listLinks().map(({ name }) => name)).toEqual(["lo"]);
 });
 
+test("links that go by themselves while they are deleted are no error", () => {
+  for (const name of ["narut0", "narut1"]) netlink.addLink({ kind: "bridge", name });
+  class Going extends Array<string> {
+    override *[Symbol.iterator](): ArrayIterator<string> {
+      yield* ["narut0", "narut1"];
+      // They have been found, and are not deleted yet.
+      for (const name of ["narut0", "narut1"]) netlink.deleteLink(name);
+    }
+  }
+  netlink.deleteLinks(Going.of("narut0", "narut1"));
+  expect(netlink.listLinks().map(({ name }) => name)).toEqual(["lo"]);
+});
+
 test("the recording fake refuses what the kernel refuses and keeps the calls", () => {
   using fake = new RecordingNetlink();
   fake.addLink({ kind: "bridge", name: "narut0" });

@@ -163,9 +163,16 @@ class Rtnetlink implements Netlink {
     if (names.length === 1) return void this.deleteLink(names.join());
     const group = this.#group(names);
     if (group === null) return;
-    this.#change("link delete", names.join(", "), { type: RTM_DELLINK, flags: 0 }, (message) => {
+    const operation = { name: "link delete", subject: names.join(", ") };
+    this.#socket.queue(operation, { type: RTM_DELLINK, flags: 0 }, (message) => {
       message.fixed(allocate(IFINFOMSG_BYTES)).u32(IFLA_GROUP, group);
     });
+    try {
+      this.#socket.flush();
+    } catch (thrown) {
+      // The last of them went meanwhile: the kernel deletes those of a namespace that ended when it likes.
+      if (!(thrown instanceof NetlinkError) || thrown.errno !== ENODEV) throw thrown;
+    }
   }
 
   getLink(name: string): Link | null {
