@@ -56,24 +56,28 @@ need_docker_cli() {
   export PATH="$PWD/dist/peer/usr/bin:$PATH"
 }
 
-# The buildx and compose plugins, for tests: Debian's, of trixie where this suite has none, through an apt of its own, so that nothing
-# of another suite comes into this system. In dist/buildx/.
+# The buildx and compose plugins, for tests: the newest that Debian has and run here, and those of trixie, which people have now. They
+# come through an apt of its own, so that nothing of another suite gets into this system. In dist/buildx/ and dist/buildx/older/.
 need_buildx() {
-  local folder="$PWD/dist/buildx" apt suite
+  local folder="$PWD/dist/buildx"
+  unpack_plugins "$folder/older" trixie
+  unpack_plugins "$folder" sid || { cp "$folder"/older/docker-* "$folder/"; }
+}
+
+# unpack_plugins FOLDER SUITE
+unpack_plugins() {
+  local folder="$1" suite="$2" work="$1/unpacked" apt deb
   [ -x "$folder/docker-buildx" ] && [ -x "$folder/docker-compose" ] && return 0
-  mkdir -p "$folder/state/lists/partial" "$folder/cache/archives/partial" "$folder/unpacked"
-  for suite in "$(. /etc/os-release; echo "${VERSION_CODENAME:-}")" trixie; do
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main" \
-      > "$folder/sources.list"
-    apt=(apt-get -q -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=/dev/null
-      -o Dir::State="$folder/state" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache="$folder/cache")
-    (cd "$folder" && "${apt[@]}" update && "${apt[@]}" download docker-buildx docker-compose) >/dev/null 2>&1 && break
-  done
-  local deb
-  for deb in "$folder"/docker-*.deb; do dpkg-deb -x "$deb" "$folder/unpacked"; done
-  find "$folder/unpacked" -path '*/cli-plugins/docker-*' -type f -perm -u+x -exec cp {} "$folder/" \;
-  rm -rf "$folder/unpacked" "$folder/state" "$folder/cache" "$folder"/*.deb
-  [ -x "$folder/docker-buildx" ] && [ -x "$folder/docker-compose" ]
+  mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main" > "$work/sources.list"
+  apt=(apt-get -q -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o Dir::State="$work/state" -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache="$work/cache")
+  (cd "$work" && "${apt[@]}" update && "${apt[@]}" download docker-buildx docker-compose) >/dev/null 2>&1
+  for deb in "$work"/docker-*.deb; do dpkg-deb -x "$deb" "$work/root"; done
+  find "$work/root" -path '*/cli-plugins/docker-*' -type f -perm -u+x -exec cp {} "$folder/" \;
+  rm -rf "$work"
+  # One that was built for a newer system does not start here.
+  "$folder/docker-buildx" version >/dev/null 2>&1 && "$folder/docker-compose" version >/dev/null 2>&1
 }
 
 # unpack_packages NAME...: into dist/peer, without installing them.

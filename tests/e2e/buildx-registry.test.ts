@@ -1,4 +1,4 @@
-/** Builds of buildx and compose with a registry that wants a password, known to the client only. */
+/** Builds of an older buildx and compose, with a registry that wants a password, known to the client only. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { writeContext } from "./build-context.ts";
@@ -11,7 +11,7 @@ let registry: Registry;
 
 beforeAll(async () => {
   engine = await startEngine();
-  addBuildx(engine);
+  addBuildx(engine, "older");
   const hash = Bun.password.hashSync("secret", { algorithm: "bcrypt", cost: 4 });
   registry = await startRegistry(engine.root, { htpasswd: `user:${hash.replace("$2b$", "$2y$")}` });
 }, 60_000);

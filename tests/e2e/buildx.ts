@@ -6,12 +6,16 @@ import type { Engine, Finished, RunOptions } from "./engine.ts";
 
 const PLUGINS = join(import.meta.dir, "../../dist/buildx");
 
-/** Gives the engine's docker CLI the plugins. @throws when script/test could not get it */
-export function addBuildx({ root }: Engine): void {
+/**
+ * Gives the engine's docker CLI the plugins.
+ * @param age the newest there are, or buildx 0.13 and compose 2.26
+ * @throws when script/test could not get them
+ */
+export function addBuildx({ root }: Engine, age: "newest" | "older" = "newest"): void {
   const folder = join(root, "client/cli-plugins");
   mkdirSync(folder, { recursive: true });
   for (const name of ["docker-buildx", "docker-compose"]) {
-    const plugin = join(PLUGINS, name);
+    const plugin = join(PLUGINS, age === "older" ? "older" : "", name);
     if (!existsSync(plugin)) throw new Error(`no ${name}: script/test gets it from Debian`);
     symlinkSync(plugin, join(folder, name));
   }
