@@ -72,7 +72,9 @@ test("what fails shows the lines of the Dockerfile", async () => {
   expect(failed.code).toBe(1);
   expect(failed.stderr).toMatch(/[\d.]+ oops\n/);
   expect(failed.stderr).toContain("   3 | >>> RUN echo oops >&2; \\\n   4 | >>>   exit 3\n");
-  expect(failed.stderr).toMatch(/ERROR: (?:failed to build: )?failed to solve: process .* exit code: 3\n/);
+  expect(failed.stderr).toMatch(
+    /ERROR: (?:failed to build: )?failed to solve: process .* exit code: 3\n/,
+  );
   const unknown = await buildx(engine, [contextOf({ Dockerfile: "FROM busybox\nFOO bar\n" })]);
   expect(unknown.stderr).toContain("   2 | >>> FOO bar\n");
   expect(unknown.stderr).toContain("dockerfile parse error on line 2: unknown instruction: FOO");

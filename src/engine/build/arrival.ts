@@ -26,8 +26,11 @@ import { spool } from "./spool.ts";
 const DOCKERFILE_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export interface Arrived extends Disposable {
-  /** Its files, when they are needed: of a client with a session they come then. */
-  readonly tree: () => Promise<SourceTree>;
+  /**
+   * Its files, when they are needed: of a client with a session they come then.
+   * @param sources what is read of them; without it everything has to be there
+   */
+  readonly tree: (sources?: readonly string[]) => Promise<SourceTree>;
   readonly dockerfile: string;
   /** Names the Dockerfile in errors. */
   readonly name: string;

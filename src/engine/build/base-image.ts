@@ -83,6 +83,7 @@ async function warnOfPlatform(
     rule,
     message: `Base image ${name} was pulled with platform "${actual}", expected "${expected}" for current build`,
     line: location.startLine,
+    endLine: location.endLine,
     excerpt: drawFault({ file: arrived.name, lines: file.lines }, location),
   });
 }

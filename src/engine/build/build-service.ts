@@ -7,6 +7,7 @@ import type { Descriptor, Digest, ImageConfig, Platform } from "#oci";
 import type { ClientFolders } from "./client-folder.ts";
 import type { OnBuildEvent } from "./events.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
+import type { DockerfileOutline, DockerfileTarget } from "./outline.ts";
 import type { OnFailedRun } from "./visit.ts";
 
 export interface BuildRequest {
@@ -78,6 +79,15 @@ export interface SolvedBuild extends Disposable {
   read(node: SourceNode): ReadableStream<Uint8Array> | null;
   /** Its files as a plain archive. */
   tar(): Iterable<Uint8Array>;
+}
+
+/** A Dockerfile that was read, and what it offers. */
+export interface DescribedDockerfile {
+  readonly name: string;
+  readonly text: string;
+  readonly targets: readonly DockerfileTarget[];
+  /** Of the target that is asked for. */
+  readonly outline: DockerfileOutline;
 }
 
 export interface BuildResult {
@@ -172,6 +182,7 @@ export type {
   FolderFilter,
   FolderListing,
 } from "./client-folder.ts";
+export type { AskedParameter, BuildParameter } from "./outline.ts";
 export type { Found, SourceNode, SourceTree } from "#engine/build/source";
 /** One thing of a context that a client offers; names and links are byte strings. */
 export type { OfferedEntry } from "./kept-contexts.ts";
@@ -191,6 +202,8 @@ export interface BuildService {
   build(request: BuildRequest): Promise<BuildResult>;
   /** The same, and what becomes of it is still open; null when only checked. */
   solve(request: BuildRequest): Promise<SolvedBuild | null>;
+  /** Builds nothing: what the Dockerfile offers. */
+  describe(request: BuildRequest): Promise<DescribedDockerfile>;
   cacheUsage(): Promise<BuildCacheItem[]>;
   prune(request: BuildPruneRequest): Promise<{ deleted: string[]; reclaimedBytes: number }>;
 }

@@ -32,7 +32,8 @@ export async function checkDockerfile(
   const drawn = { file: arrived.name, lines: arrived.dockerfile.split(/\r?\n/) };
   for (const { rule, message, location } of warnings) {
     const excerpt = drawFault(drawn, location);
-    await onEvent({ type: "warning", rule, message, line: location.startLine, excerpt });
+    const { startLine: line, endLine } = location;
+    await onEvent({ type: "warning", rule, message, line, endLine, excerpt });
   }
   const [first] = warnings;
   if (!check.error || first === undefined) return;

@@ -3,7 +3,6 @@
  * (kept-contexts.ts), so that of a folder that has not changed nothing is sent twice.
  */
 import { invalid } from "#base";
-import { parseDockerfile } from "#engine/build/dockerfile";
 import { ArchiveTree, type SourceTree } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
 import { readIgnoreFile } from "#wire/ignore";
@@ -12,6 +11,7 @@ import { textOf } from "#wire/tar";
 import type { Arrived } from "./arrival.ts";
 import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
+import { areRead, contextReads } from "./context-reads.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
 
 export interface ClientFolders {
@@ -60,21 +60,49 @@ export async function receiveFolder(
   folders: ClientFolders,
 ): Promise<Arrived> {
   const { name, text, ignore } = await readDockerfileOf(request, folders);
-  let opened: Promise<{ tree: SourceTree } & Disposable> | null = null;
-  const open = () =>
-    (opened ??= openFolder(context, request, folders.context, ignore ?? undefined));
+  const reads = contextReads(text, request);
+  const folder = new ArrivingFolder((paths) =>
+    openFolder(context, request, folders.context, { ignore, paths }),
+  );
   // It comes while the first steps are built; what goes wrong is told by the step that needs it.
-  if (readsContext(text)) open().catch(() => undefined);
+  if (!request.checkOnly && reads?.length !== 0) folder.open(reads).catch(() => undefined);
   return {
     name,
     dockerfile: text,
-    tree: async () => (await open()).tree,
-    [Symbol.dispose]: () =>
+    tree: async (sources) => {
+      const isEnough = sources !== undefined && reads !== null && areRead(sources, reads);
+      return (await folder.open(isEnough ? reads : null)).tree;
+    },
+    [Symbol.dispose]: () => folder[Symbol.dispose](),
+  };
+}
+
+type OpenedFolder = { readonly tree: SourceTree } & Disposable;
+
+/** What a build reads of a folder, and where that is not enough, the whole; each opened once. */
+class ArrivingFolder implements Disposable {
+  readonly #open: (paths: readonly string[]) => Promise<OpenedFolder>;
+  #some: Promise<OpenedFolder> | null = null;
+  #whole: Promise<OpenedFolder> | null = null;
+
+  constructor(open: (paths: readonly string[]) => Promise<OpenedFolder>) {
+    this.#open = open;
+  }
+
+  /** @param reads null: all of it */
+  open(reads: readonly string[] | null): Promise<OpenedFolder> {
+    if (reads === null) return (this.#whole ??= this.#open([]));
+    return this.#whole ?? (this.#some ??= this.#open(reads));
+  }
+
+  [Symbol.dispose](): void {
+    for (const opened of [this.#some, this.#whole]) {
       void opened?.then(
         (folder) => folder[Symbol.dispose](),
         () => undefined,
-      ),
-  };
+      );
+    }
+  }
 }
 
 /** @param request.dockerfile its path in its folder. @throws EngineError "invalid" in BuildKit's words */
@@ -158,38 +186,25 @@ export const headerOf = (entry: OfferedEntry) => ({
   sparse: null,
 });
 
-/** A folder of the client without what its ignore file names. @param ignore in place of the folder's own */
+/**
+ * A folder of the client without what its ignore file names.
+ * @param options.ignore in place of the folder's own
+ * @param options.paths only these, and what their links lead to; none: everything
+ */
 export async function openFolder(
   context: Context,
   request: BuildRequest,
   folder: string,
-  ignore?: string,
-): Promise<{ tree: SourceTree } & Disposable> {
+  options: { readonly ignore?: string | null; readonly paths?: readonly string[] } = {},
+): Promise<OpenedFolder> {
   const { folders, signal } = request;
   if (folders === null) throw invalid(`no local sources enabled: ${folder}`);
   const followPaths = [IGNORE_FILE];
   const text =
-    ignore ?? (await readTexts(folders, folder, { followPaths, signal })).get(IGNORE_FILE) ?? "";
-  const filter = { followPaths: [], excludes: [...readIgnoreFile(text)] };
+    options.ignore ??
+    (await readTexts(folders, folder, { followPaths, signal })).get(IGNORE_FILE) ??
+    "";
+  const filter = { followPaths: options.paths ?? [], excludes: [...readIgnoreFile(text)] };
   using listing = await folders.list(folder, filter, signal);
   return await context.kept.receiveListing(listing, signal);
-}
-
-const isOfContext = (mount: string): boolean =>
-  !/(?:^|,)from=/.test(mount) && !/(?:^|,)type=(?!bind)/.test(mount);
-
-/** Whether a step of the file itself reads the context; what a base image left to be done is seen only later. */
-function readsContext(text: string): boolean {
-  try {
-    return parseDockerfile(text).stages.some(({ instructions }) =>
-      instructions.some((one) => {
-        if (one.kind === "copy") return one.from === "" && one.sources.length > 0;
-        if (one.kind === "add") return one.sources.some((source) => !source.includes("://"));
-        return one.kind === "run" && one.mounts.some(isOfContext);
-      }),
-    );
-  } catch {
-    // What is wrong with it is told where it is built.
-    return false;
-  }
 }

@@ -36,6 +36,7 @@ export type BuildEvent =
       readonly rule: string;
       readonly message: string;
       readonly line: number;
+      readonly endLine: number;
       /** The lines of the file, as people read them. */
       readonly excerpt?: string;
     }

@@ -76,7 +76,7 @@ export async function copyFiles(
 
 const contextFiles = ({ scope }: StageBuilder): FromFiles => ({
   layers: null,
-  tree: () => scope.arrived.tree(),
+  tree: (sources) => scope.arrived.tree(sources),
 });
 
 /** What decides about a copy's layer. */
@@ -170,7 +170,7 @@ async function gather(
   const remote = instruction.kind === "add" ? others.filter(isRemote) : [];
   const local = others.filter((source) => !remote.includes(source));
   // A client's folder is asked for only when something of it is read.
-  const tree = local.length > 0 ? await files.tree() : EMPTY_TREE;
+  const tree = local.length > 0 ? await files.tree(local) : EMPTY_TREE;
   const matches = local.flatMap((written) =>
     matchSources(tree, written, { parents, name }).map((match) => ({ ...match, written })),
   );

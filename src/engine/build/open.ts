@@ -12,6 +12,7 @@ import { BuildCache } from "./cache.ts";
 import { cacheUsage, pruneCache } from "./cache-usage.ts";
 import type { BuildLog, BuildPaths, BuildRooms, Context } from "./context.ts";
 import type { Entitlement } from "./entitlements.ts";
+import { describe } from "./describe.ts";
 import { KeptContexts } from "./kept-contexts.ts";
 import { solve } from "./solver.ts";
 
@@ -48,6 +49,7 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
       return { id: (await solved?.keep(asked.tags)) ?? null };
     },
     solve: (asked) => solve(context, asked),
+    describe: (asked) => describe(context, asked),
     offerContext: (key, entries) => context.kept.offer(key, entries),
     cacheUsage: () => cacheUsage(context),
     prune: (asked) => pruneCache(context, asked),

@@ -136,10 +136,10 @@ function mountOf(builder: StageBuilder, state: StageState, text: string): RunMou
 
 async function sourceOf(
   builder: StageBuilder,
-  { type, from }: RunMountRequest,
+  { type, from, source }: RunMountRequest,
 ): Promise<MountSource | null> {
   if (type !== "bind" && !(type === "cache" && from !== "")) return null;
-  if (from === "") return { kind: "context", tree: await builder.scope.arrived.tree() };
+  if (from === "") return { kind: "context", tree: await builder.scope.arrived.tree([source]) };
   const files = await filesFrom(builder, from);
   const { layers } = files;
   return layers === null
@@ -151,7 +151,7 @@ export interface FromFiles {
   /** null for a named context. */
   readonly layers: readonly Digest[] | null;
   /** Opens them; layers that are only known of are fetched first. */
-  tree(): Promise<SourceTree>;
+  tree(sources?: readonly string[]): Promise<SourceTree>;
 }
 
 /** The files that `--from` or `from=` names. */

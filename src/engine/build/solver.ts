@@ -3,11 +3,11 @@
  * step gives is decided by what it reads (steps.ts); the events come in the order of the plan (events.ts).
  */
 import { EngineError, invalid, kindOf, sentenceOf } from "#base";
-import { type Dockerfile, expandWord, parseDockerfile } from "#engine/build/dockerfile";
+import { type Dockerfile, parseDockerfile } from "#engine/build/dockerfile";
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
 import type { OnProgress } from "#engine/image";
-import { type Digest, hostPlatform, formatPlatform, type Platform } from "#oci";
+import { type Digest, hostPlatform, type Platform } from "#oci";
 
 import { type Arrived, receiveContext } from "./arrival.ts";
 import type { BuildRequest, SolvedBuild } from "./build-service.ts";
@@ -19,6 +19,7 @@ import { resolveBase } from "./base-image.ts";
 import { type Entitlement, grantedTo } from "./entitlements.ts";
 import { checkDockerfile } from "./check.ts";
 import { drawFault, type Fault, Faults } from "./fault.ts";
+import { globalArguments } from "./global-arguments.ts";
 import { type BuildPlan, planBuild, type PlannedStage, stepsOf } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
@@ -76,7 +77,7 @@ export async function solve(context: Context, request: BuildRequest): Promise<So
   }
 }
 
-async function tellFault(
+export async function tellFault(
   { onEvent, signal }: BuildRequest,
   { dockerfile, name: file }: Arrived,
   fault: Fault | null,
@@ -145,39 +146,6 @@ async function runOnce(
     run[Symbol.dispose]();
   }
 }
-
-/** ARG before the first FROM, with what every build knows of its platforms. */
-function globalArguments(
-  file: Dockerfile,
-  { buildArgs, target }: BuildRequest,
-  platform: Platform,
-): Record<string, string> {
-  const host = hostPlatform();
-  const values: Record<string, string> = {
-    ...platformValues("BUILD", host),
-    ...platformValues("TARGET", platform),
-    TARGETSTAGE: target === "" ? "default" : target,
-  };
-  for (const [name, value] of Object.entries(buildArgs)) {
-    if (name in values && value !== null) values[name] = value;
-  }
-  for (const instruction of file.globalArguments) {
-    for (const { name, value } of instruction.arguments) {
-      const given = buildArgs[name];
-      if (typeof given === "string") values[name] = given;
-      else if (value !== null) values[name] = expandWord(value, values, file.escape).text;
-    }
-  }
-  return values;
-}
-
-const platformValues = (prefix: string, platform: Platform): Record<string, string> => ({
-  [`${prefix}PLATFORM`]: formatPlatform(platform),
-  [`${prefix}OS`]: platform.os,
-  [`${prefix}OSVERSION`]: platform["os.version"] ?? "",
-  [`${prefix}ARCH`]: platform.architecture,
-  [`${prefix}VARIANT`]: platform.variant ?? "",
-});
 
 interface Parts {
   readonly arrived: Arrived;

@@ -14,7 +14,9 @@ import {
   type GrpcRouter,
   GRPC_STATUS,
   LLBBridge,
+  type MessageInitShape,
   OpSchema,
+  type ResultSchema,
   StatusSchema,
   toBinary,
 } from "#wire/grpc";
@@ -22,10 +24,11 @@ import { digestOf, type ImageConfig } from "#oci";
 
 import { decodeAttributes } from "./attributes.ts";
 import { type BuildServices, solveForSession } from "./builds.ts";
-import { failureFrom, unsupportedSubrequest } from "./failures.ts";
+import { failureFrom } from "./failures.ts";
 import type { BuildHistory } from "./history.ts";
 import type { Job, Jobs } from "./jobs.ts";
 import type { Sessions } from "./sessions.ts";
+import { answerSubrequest } from "./subrequests.ts";
 import { workers } from "./workers.ts";
 
 /** What buildx is to know that it can do here. Source: moby/buildkit, frontend/gateway/pb/caps.go. */
@@ -67,13 +70,7 @@ export function addBridge(router: GrpcRouter, bridge: Bridge): void {
     }))
     .unary(method.solve, async (request, call) => {
       const job = jobOf(call);
-      const { id, config } = await solve(bridge, { job, request, signal: call.signal });
-      return {
-        result: {
-          result: { case: "ref" as const, value: { id, def: definitionOf(id) } },
-          metadata: { "containerimage.config": config },
-        },
-      };
+      return { result: await solve(bridge, { job, request, signal: call.signal }) };
     })
     .unary(method.evaluate, async () => ({}))
     .unary(method.inputs, async () => ({ definitions: {} }))
@@ -97,47 +94,56 @@ function refOf(
   return "";
 }
 
-async function solve(
-  bridge: Bridge,
-  { job, request, signal }: { job: Job; request: FrontendRequest; signal: AbortSignal },
-): Promise<{ id: string; config: Uint8Array }> {
+interface Asked {
+  readonly job: Job;
+  readonly request: FrontendRequest;
+  readonly signal: AbortSignal;
+}
+
+async function solve(bridge: Bridge, asked: Asked): Promise<MessageInitShape<typeof ResultSchema>> {
+  const { job, request } = asked;
   try {
     if (request.definition !== undefined && request.definition.def.length > 0) {
       throw grpcFailure(GRPC_STATUS.unimplemented, "build graphs of a client");
     }
-    const attributes = request.frontendOpt;
     checkFrontend(request);
     if (job.results.size >= RESULTS_LIMIT) throw invalid("too many results of one build");
-    bridge.history.describe(job.ref, attributes);
-    const asked = attributes["requestid"] ?? "";
-    if (asked !== "") throw unsupportedSubrequest(asked);
-    const options = decodeAttributes(attributes);
-    const { session: id, cacheTo, entitlements } = await job.asked.promise;
-    const session = await bridge.sessions.get(id, AbortSignal.any([signal, job.signal]));
+    bridge.history.describe(job.ref, request.frontendOpt);
+    const build = await sessionBuild(bridge, asked);
+    const question = request.frontendOpt["requestid"] ?? "";
+    if (question !== "") return { metadata: await answerSubrequest(bridge, question, build) };
     const { progress } = job;
     const solved = await solveForSession(bridge, {
-      options,
-      results: inputsOf(bridge, request, options.contexts),
-      cacheTo,
-      entitlements,
-      session,
-      progress,
+      ...build,
       checkOnly: false,
-      signal: AbortSignal.any([signal, job.signal]),
       onEvent: (event) => progress.tell(event),
     });
     if (solved === null) throw invalid("nothing was built");
-    const name = newId();
+    const id = newId();
     if (job.signal.aborted) {
       solved[Symbol.dispose]();
       throw job.signal.reason;
     }
-    job.results.set(name, solved);
-    return { id: name, config: new TextEncoder().encode(JSON.stringify(solved.config)) };
+    job.results.set(id, solved);
+    const config = new TextEncoder().encode(JSON.stringify(solved.config));
+    return {
+      result: { case: "ref", value: { id, def: definitionOf(id) } },
+      metadata: { "containerimage.config": config },
+    };
   } catch (cause) {
     await job.progress.end();
     throw failureFrom(cause, job.progress);
   }
+}
+
+async function sessionBuild(bridge: Bridge, { job, request, signal }: Asked) {
+  const options = decodeAttributes(request.frontendOpt);
+  const { session: id, cacheTo, entitlements } = await job.asked.promise;
+  const until = AbortSignal.any([signal, job.signal]);
+  const session = await bridge.sessions.get(id, until);
+  const results = inputsOf(bridge, request, options.contexts);
+  const { progress } = job;
+  return { options, results, cacheTo, entitlements, session, progress, signal: until };
 }
 
 function checkFrontend({ frontend, frontendOpt }: FrontendRequest): void {

@@ -9,7 +9,7 @@ import type { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
 
 export interface BuildServices {
-  readonly builds: Pick<BuildService, "solve" | "cacheUsage" | "prune">;
+  readonly builds: Pick<BuildService, "solve" | "describe" | "cacheUsage" | "prune">;
   /** For sockets that steps see; cleared at every start. */
   readonly runFolder: string;
 }
@@ -33,10 +33,18 @@ export interface SessionBuild {
 }
 
 /** @returns null when only checked. @throws EngineError; the session's end is an abort */
-export async function solveForSession(
-  { builds, runFolder }: BuildServices,
+export const solveForSession = (
+  services: BuildServices,
   build: SessionBuild,
-): Promise<SolvedBuild | null> {
+): Promise<SolvedBuild | null> =>
+  withRequest(services, build, (request) => services.builds.solve(request));
+
+/** What a session's build asks of the solver, while the client's agents are at hand. */
+export async function withRequest<T>(
+  { runFolder }: BuildServices,
+  build: SessionBuild,
+  work: (request: BuildRequest) => Promise<T>,
+): Promise<T> {
   const { session, options, progress, archive = null } = build;
   const { folders, isDockerfileLocal, ...common } = options;
   const signal = session === null ? build.signal : AbortSignal.any([build.signal, session.closed]);
@@ -63,7 +71,7 @@ export async function solveForSession(
     onEvent: build.onEvent,
   };
   try {
-    return await builds.solve(request);
+    return await work(request);
   } catch (cause) {
     // A client that went away broke off everything at once: that is the reason, whatever was heard first.
     if (session?.closed.aborted === true) throw invalid("the session has ended", { cause });

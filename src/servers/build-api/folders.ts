@@ -20,6 +20,7 @@ import {
   toBinary,
 } from "#wire/grpc";
 
+import { cancelled } from "./failures.ts";
 import { permissionsOfGoMode, typeOfGoMode } from "./go-mode.ts";
 import { type Session, told } from "./session.ts";
 import { pathChecker } from "./path-order.ts";
@@ -58,7 +59,7 @@ export function foldersOf(
         await listing.receive();
         return listing;
       } catch (cause) {
-        progress.done(cause);
+        progress.done(signal.aborted ? cancelled() : cause);
         listing[Symbol.dispose]();
         throw told(cause);
       }
@@ -68,9 +69,12 @@ export function foldersOf(
 
 /** Kept under the client's own key for the folder, as BuildKit does; without one nothing is kept. */
 function keyOf({ sharedKey }: Session, folder: string, { followPaths }: FolderFilter): string {
-  if (sharedKey === "" || followPaths.length > 0) return "";
+  const isIgnoreFile = followPaths.length === 1 && followPaths[0] === ".dockerignore";
+  const isText = isIgnoreFile || folder === "dockerfile";
+  if (sharedKey === "" || isText) return "";
   const hasher = new Bun.CryptoHasher("sha256");
-  return hasher.update(JSON.stringify([sharedKey, folder])).digest("hex");
+  const part = followPaths.length === 0 ? [] : [followPaths];
+  return hasher.update(JSON.stringify([sharedKey, folder, ...part])).digest("hex");
 }
 
 function metadataOf(folder: string, { followPaths, excludes }: FolderFilter) {

@@ -6,6 +6,7 @@ import { timestampFromDate } from "#wire/grpc";
 import { describedFailure } from "./failures.ts";
 import type { FolderProgress } from "./folders.ts";
 import type { StepCounts } from "./history.ts";
+import { urlOfRule } from "./rules.ts";
 import type { StatusLog, StatusUpdate } from "./status-log.ts";
 
 interface Vertex {
@@ -16,8 +17,6 @@ interface Vertex {
 
 /** Told no more often than this while something is transferred. */
 const TRANSFER_TELL_MS = 150;
-const LINTING = "https://docs.docker.com/go/dockerfile/rule/";
-
 /** Steps that change files: the others are none of buildx's lines. */
 const SHOWN: ReadonlySet<PlannedStep["kind"]> = new Set(["from", "run", "copy", "add", "workdir"]);
 const isShown = ({ kind, isLink }: PlannedStep): boolean => SHOWN.has(kind) && !isLink;
@@ -94,7 +93,7 @@ export class Progress {
   /** What a folder of the client sends, as a line of its own. */
   readonly folders: FolderProgress = ({ folder, filter }) => {
     const { followPaths } = filter;
-    const isIgnoreFile = followPaths[0] === ".dockerignore";
+    const isIgnoreFile = followPaths.length === 1 && followPaths[0] === ".dockerignore";
     const isDockerfile = folder === "dockerfile";
     const name = isIgnoreFile
       ? "[internal] load .dockerignore"
@@ -241,8 +240,7 @@ export class Progress {
     const info = { filename, data: encode(text), language: "Dockerfile" };
     const place = { line, character: 0 };
     const short = encode(`${rule}: ${message} (line ${line})`);
-    const kebab = rule.replaceAll(/(?<=[a-z])(?=[A-Z])/g, "-").toLowerCase();
-    const more = { level: 1n, short, detail: [], url: `${LINTING}${kebab}/` };
+    const more = { level: 1n, short, detail: [], url: urlOfRule(rule) };
     const ranges = [{ start: place, end: place }];
     await this.#log.tell({ warnings: [{ vertex: vertex.digest, ...more, info, ranges }] });
   }

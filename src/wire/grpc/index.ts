@@ -8,7 +8,11 @@ export {
   SolveRequestSchema,
   StatusResponseSchema,
 } from "./generated/buildkit_pb.ts";
-export { LLBBridge, type SolveRequest as FrontendRequest } from "./generated/gateway_pb.ts";
+export {
+  LLBBridge,
+  type ResultSchema,
+  type SolveRequest as FrontendRequest,
+} from "./generated/gateway_pb.ts";
 export { Auth, BytesMessageSchema, FileSend, FileSync } from "./generated/filesync_pb.ts";
 export { PacketSchema } from "./generated/fsutil_pb.ts";
 export { decodeFilePacket, type FileStat } from "./packets.ts";

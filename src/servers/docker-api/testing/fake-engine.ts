@@ -38,6 +38,7 @@ export function fakeEngine(): FakeEngine {
         throw notFound("no build in here");
       },
       solve: () => Promise.resolve(null),
+      describe: () => Promise.reject(notFound("no build in here")),
       cacheUsage: () => Promise.resolve([]),
       prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
     },
