@@ -59,16 +59,10 @@ function sourcesIn(text: string, request: BuildRequest): string[] {
 }
 
 function sourcesOf(instruction: Instruction): readonly string[] {
-  switch (instruction.kind) {
-    case "copy":
-      return instruction.from === "" ? instruction.sources : [];
-    case "add":
-      return instruction.sources.filter((source) => !source.includes("://"));
-    case "run":
-      return instruction.mounts.flatMap(sourceOfMount);
-    default:
-      return [];
-  }
+  const { kind } = instruction;
+  if (kind === "copy") return instruction.from === "" ? instruction.sources : [];
+  if (kind === "add") return instruction.sources.filter((source) => !source.includes("://"));
+  return kind === "run" ? instruction.mounts.flatMap(sourceOfMount) : [];
 }
 
 function sourceOfMount(text: string): string[] {

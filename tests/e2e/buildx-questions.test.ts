@@ -1,0 +1,111 @@
+/** What buildx asks about a Dockerfile without building it, and what of a folder it sends when it builds. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { symlinkSync } from "node:fs";
+import { join } from "node:path";
+
+import { writeContext } from "./build-context.ts";
+import { addBuildx, buildx, built } from "./buildx.ts";
+import { type Engine, startEngine } from "./engine.ts";
+
+let engine: Engine;
+
+beforeAll(async () => {
+  engine = await startEngine();
+  addBuildx(engine);
+}, 60_000);
+afterAll(async () => {
+  expect(engine.violations()).toEqual([]);
+  await engine[Symbol.asyncDispose]();
+}, 60_000);
+
+const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
+
+const DOCKERFILE = `# VERSION of everything
+ARG VERSION=1
+# base is what the others stand on
+FROM busybox AS base
+# WHO is greeted
+ARG WHO=nobody
+ARG VERSION
+RUN --mount=type=secret,id=token,required --mount=type=ssh echo $WHO
+FROM base AS app
+WORKDIR here
+FROM busybox AS other
+ARG OTHER
+`;
+
+test("--check tells what it found with its lines, and fails when there is something", async () => {
+  const found = await buildx(engine, ["--check", contextOf({ Dockerfile: DOCKERFILE })]);
+  expect(found.stdout).toContain("Check complete, 1 warning has been found!");
+  expect(found.stdout).toContain(
+    "WARNING: WorkdirRelativePath - https://docs.docker.com/go/dockerfile/rule/workdir-relative-path/",
+  );
+  expect(found.stdout).toContain("  10 | >>> WORKDIR here\n");
+  expect(found.code).toBe(1);
+  const fine = await buildx(engine, ["--check", contextOf({ Dockerfile: "FROM busybox\n" })]);
+  expect(fine).toMatchObject({ code: 0 });
+  expect(fine.stdout).toContain("Check complete, no warnings found.");
+  const wrong = await buildx(engine, ["--check", contextOf({ Dockerfile: "FROM busybox\nX\n" })]);
+  expect(wrong.stderr).toContain("   2 | >>> X\n");
+  expect(wrong.code).toBe(1);
+  expect(await engine.ok(["image", "ls", "-q", "-f", "dangling=true"])).toBe("");
+}, 60_000);
+
+test("--call tells a Dockerfile's targets, and what one of them takes", async () => {
+  const context = contextOf({ Dockerfile: DOCKERFILE });
+  const targets = (await buildx(engine, ["--call=targets", context])).stdout;
+  expect(targets).toMatch(/^base +is what the others stand on$/m);
+  expect(targets).toMatch(/^other \(default\)/m);
+  const args = ["--call=outline", "--target=app", "--build-arg=WHO=me", context];
+  const outline = (await buildx(engine, args)).stdout;
+  expect(outline).toMatch(/^VERSION +1 +of everything$/m);
+  expect(outline).toMatch(/^WHO +me +is greeted$/m);
+  expect(outline).toMatch(/^token +true$/m);
+  expect(outline).not.toContain("OTHER");
+  const json = (await buildx(engine, ["--call=outline,format=json", context])).stdout;
+  expect(JSON.parse(json)).toMatchObject({ name: "other", args: [{ name: "OTHER", value: "" }] });
+  const names = (await buildx(engine, ["--call=subrequests.describe", context])).stdout;
+  for (const name of ["outline", "targets", "lint"]) expect(names).toContain(name);
+  const unknown = await buildx(engine, ["--call=nonsense", context]);
+  expect(unknown.stderr).toContain("unsupported request frontend.nonsense");
+}, 60_000);
+
+test("of a large folder only what the target's stages read is sent", async () => {
+  const context = contextOf({
+    Dockerfile: [
+      "FROM busybox AS unused",
+      "COPY large /",
+      "FROM busybox",
+      "ARG NAME=named",
+      "COPY some* ./dir/ /some/",
+      "COPY link /linked",
+      "RUN --mount=type=bind,source=dir/deep,target=/mounted cat /mounted/file > /seen",
+    ].join("\n"),
+    large: "x".repeat(3_000_000),
+    some1: "1",
+    some2: "2",
+    "dir/deep/file": "deep\n",
+    "dir/ignored": "x",
+    named: "named\n",
+    ".dockerignore": "dir/ignored\n",
+  });
+  symlinkSync("dir/deep/file", join(context, "link"));
+  const said = await built(engine, ["-t", "narrow", context]);
+  expect(said).toMatch(/transferring context: [\d.]+(?:k?B) .*done/);
+  expect(said).not.toContain("MB");
+  const command = ["sh", "-c", "cd /; find some -type f | sort; cat linked seen"];
+  expect(await engine.ok(["run", "--rm", "--network", "none", "narrow", ...command])).toBe(
+    "some/deep/file\nsome/some1\nsome/some2\ndeep\ndeep",
+  );
+  // What is only known while it is built, and what a base image left to be done, are found all the same.
+  const base = contextOf({ Dockerfile: "FROM busybox\nONBUILD COPY named /left\n" });
+  await built(engine, ["-t", "leaves", base]);
+  const later = "FROM leaves\nARG NAME=named\nCOPY some1 /\nCOPY $NAME /named\n";
+  await built(engine, ["-t", "later", "-f", "-", context], { stdin: later });
+  const seen = ["run", "--rm", "--network", "none", "later", "cat", "/left", "/named"];
+  expect(await engine.ok(seen)).toBe("named\nnamed");
+  const missing = await buildx(engine, ["-f", "-", context], {
+    stdin: "FROM busybox\nCOPY missing /\n",
+  });
+  expect(missing.stderr).toContain("   2 | >>> COPY missing /\n");
+}, 60_000);
