@@ -5,19 +5,19 @@
  * Exit codes: 0; 1 a failed command; 64 a template that cannot be read; 125 the engine or wrong flags, 126 and 127 a
  * container's command that cannot run or is not there, 128+n a signal; else the container's own.
  */
-import { ExitError, UsageError, type ArgumentRule, type CommandEntry } from "./commands/command.ts";
-import { messageFor } from "./commands/failure.ts";
 import {
-  commands,
-  findCommand,
-  groups,
-  groupUsage,
-  unbuilt,
-  type Found,
-} from "./commands/table.ts";
+  ExitError,
+  findEntry,
+  UsageError,
+  type ArgumentRule,
+  type CommandEntry,
+  type FoundCommand,
+} from "./commands/command.ts";
+import { messageFor } from "./commands/failure.ts";
+import { containerCommands } from "./commands/table-containers.ts";
 import { globalFlags } from "./config/global-flags.ts";
 import { Session, type Build, type Environment } from "./config/session.ts";
-import { editDistance, FlagError, parseFlags } from "./flags/parse.ts";
+import { FlagError, parseFlags } from "./flags/parse.ts";
 import { BrokenPipe, print, warn } from "./terminal/stdio.ts";
 import { restoreTerminals } from "./terminal/tty.ts";
 
@@ -75,9 +75,18 @@ async function start(
   if (first === undefined) return showHelp([]);
   if (first === "help") return showHelp(global.args.slice(1));
 
-  const found = findCommand(global.args);
+  const found = await find(global.args);
   if (found.kind === "command") return runCommand(found, global.args.slice(found.words), session);
+  const { explainMissing } = await import("./missing.ts");
   return explainMissing(found, global.args);
+}
+
+/** Most of what is typed are commands of containers: the rest of the table costs nothing then. */
+const find = async (words: readonly string[]) =>
+  findEntry(containerCommands, words) ?? (await import("./commands/table.ts")).findCommand(words);
+
+async function showHelp(words: readonly string[]): Promise<number> {
+  return (await import("./missing.ts")).showHelp(words);
 }
 
 function readGlobal(words: readonly string[]) {
@@ -90,8 +99,6 @@ function readGlobal(words: readonly string[]) {
     throw new ExitError(FLAG_EXIT, `${cause.message}\n\n${usage}`);
   }
 }
-
-type FoundCommand = Extract<Found, { kind: "command" }>;
 
 async function runCommand(
   { entry, name }: FoundCommand,
@@ -157,69 +164,6 @@ export function argumentError(rule: ArgumentRule, count: number): string | undef
   if (max === min) return `requires ${words(min)}`;
   if (min === 0) return `requires at most ${words(max)}`;
   return `requires at least ${min} and at most ${words(max)}`;
-}
-
-async function showHelp(words: readonly string[]): Promise<number> {
-  const { commandHelp, groupHelp, programHelp } = await import("./help.ts");
-  if (words.length === 0) {
-    print(programHelp());
-    return 0;
-  }
-  const found = findCommand(words);
-  switch (found.kind) {
-    case "command":
-      print(await commandHelp(found.entry, found.name));
-      return 0;
-    case "group":
-      print(groupHelp(found.name));
-      return 0;
-    case "unbuilt":
-      throw new ExitError(1, `naru: '${found.name}' ${unbuilt.get(found.name)}`);
-    case "unknown":
-      throw new ExitError(1, `unknown help topic: ${words.join(" ")}`);
-  }
-}
-
-async function explainMissing(
-  found: Exclude<Found, FoundCommand>,
-  words: readonly string[],
-): Promise<number> {
-  switch (found.kind) {
-    case "unbuilt":
-      throw new ExitError(1, `naru: '${found.name}' ${unbuilt.get(found.name)}`);
-    case "group": {
-      if (found.next === undefined || found.next === "--help" || found.next === "-h") {
-        return showHelp([found.name]);
-      }
-      const name = `${found.name} ${found.next}`;
-      throw new ExitError(
-        1,
-        `naru: unknown command: naru ${name}\n\nUsage:  naru ${groupUsage(found.name)}\n\nRun 'naru ${found.name} --help' for more information${didYouMean(name)}`,
-      );
-    }
-    case "unknown": {
-      const [name = ""] = words;
-      const also = name.startsWith("-") ? "" : didYouMean(name);
-      throw new ExitError(
-        1,
-        `naru: unknown command: naru ${name}\n\nRun 'naru --help' for more information${also}`,
-      );
-    }
-  }
-}
-
-function didYouMean(name: string): string {
-  const known = [...commands.flatMap(({ names }) => names), ...Object.keys(groups)];
-  const near = known
-    .filter(
-      (candidate) => candidate.includes(" ") === name.includes(" ") && !unbuilt.has(candidate),
-    )
-    .map((candidate) => ({ candidate, distance: editDistance(candidate, name) }))
-    .filter(({ candidate, distance }) => distance <= 2 || candidate.startsWith(name))
-    .toSorted((a, b) => a.distance - b.distance)
-    .filter(({ distance }, _, [best]) => distance === best?.distance)
-    .map(({ candidate }) => candidate);
-  return near.length === 0 ? "" : `\n\nDid you mean this?\n${near.map((n) => `\t${n}`).join("\n")}`;
 }
 
 /** What a failure of `run` looks like: the engine's are 125, as docker has it. */

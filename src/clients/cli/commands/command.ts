@@ -47,6 +47,28 @@ export interface CommandEntry {
   readonly common?: boolean;
 }
 
+export interface FoundCommand {
+  readonly kind: "command";
+  readonly entry: CommandEntry;
+  readonly name: string;
+  /** How many of the words are its name. */
+  readonly words: number;
+}
+
+/** The entry whose name, of two words or of one, `words` begin with. */
+export function findEntry(
+  entries: readonly CommandEntry[],
+  words: readonly string[],
+): FoundCommand | null {
+  for (const count of [2, 1]) {
+    if (words.length < count) continue;
+    const name = words.slice(0, count).join(" ");
+    const entry = entries.find(({ names }) => names.includes(name));
+    if (entry !== undefined) return { kind: "command", entry, name, words: count };
+  }
+  return null;
+}
+
 /** Ends the program with a code, after a message unless it is empty. */
 export class ExitError extends Error {
   readonly code: number;

@@ -2,7 +2,7 @@
  * The one table of commands: parsing, help, completion and the manual read it. A name with a space belongs to a
  * group (`container run`); the last name of an entry is its short form when that has no space.
  */
-import type { CommandEntry } from "./command.ts";
+import { findEntry, type CommandEntry, type FoundCommand } from "./command.ts";
 import { checkpointCommands } from "./table-checkpoints.ts";
 import { containerCommands } from "./table-containers.ts";
 import { imageCommands } from "./table-images.ts";
@@ -63,26 +63,17 @@ export const unbuilt: ReadonlyMap<string, string> = new Map([
 
 /** What the words at the start of a command line mean. */
 export type Found =
-  | {
-      readonly kind: "command";
-      readonly entry: CommandEntry;
-      readonly name: string;
-      readonly words: number;
-    }
+  | FoundCommand
   | { readonly kind: "group"; readonly name: string; readonly next: string | undefined }
   | { readonly kind: "unbuilt"; readonly name: string }
   | { readonly kind: "unknown"; readonly name: string };
 
 /** Finds the command that `words` begin with. */
 export function findCommand(words: readonly string[]): Found {
+  const found = findEntry(commands, words);
+  if (found !== null) return found;
   const [first = "", second] = words;
-  const pair = second === undefined ? "" : `${first} ${second}`;
-  for (const name of [pair, first]) {
-    if (name === "") continue;
-    const entry = commands.find(({ names }) => names.includes(name));
-    if (entry !== undefined) {
-      return { kind: "command", entry, name, words: name.split(" ").length };
-    }
+  for (const name of [`${first} ${second}`, first]) {
     if (unbuilt.has(name)) return { kind: "unbuilt", name };
   }
   if (first in groups) return { kind: "group", name: first, next: second };
