@@ -177,13 +177,13 @@ async function arm(pid: number, name: string, at: number) {
      * @returns whether the point was reached
      */
     async disarm(isCut: boolean): Promise<boolean> {
-      trace.kill("SIGTERM");
+      const end = performance.now() + (isCut ? LEAVING_MS : 0);
+      while (isAlive(pid) && performance.now() < end) await Bun.sleep(5);
       // strace 6.1 may wait for ever for threads of a process that died under it.
+      trace.kill(isAlive(pid) ? "SIGTERM" : "SIGKILL");
       const hurry = setTimeout(() => trace.kill("SIGKILL"), 500);
       await trace.exited;
       clearTimeout(hurry);
-      const end = performance.now() + (isCut ? LEAVING_MS : 0);
-      while (isAlive(pid) && performance.now() < end) await Bun.sleep(5);
       return !isAlive(pid);
     },
   };
