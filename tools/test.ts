@@ -1,5 +1,5 @@
 /**
- * Runs every test file and adds up: unit suites first, then end to end, each suite in a process of its own so
+ * Runs every test file and adds up: unit suites beside the end to end ones, each suite in a process of its own so
  * that a crash fails its suite and nothing else. Prints `N passed, N failed` last and exits accordingly.
  *
  * A file that failed is run once more, alone, after all the others, and only its second result counts: one test
@@ -25,7 +25,8 @@ const SUITE_LIMIT_MS = 12 * 60_000;
 /** Files of one run that may fail once. */
 const SECOND_CHANCES = 3;
 
-function suites(patterns: readonly string[]): Suite[] {
+/** Unit suites, and what needs an engine of its own: one of each runs at a time. */
+function lanes(patterns: readonly string[]): Suite[][] {
   const wanted = (file: string) =>
     patterns.length === 0 || patterns.some((pattern) => file.includes(pattern));
   const files = (glob: string) => [...new Bun.Glob(glob).scanSync(".")].filter(wanted).toSorted();
@@ -40,7 +41,7 @@ function suites(patterns: readonly string[]): Suite[] {
     files: [file],
     timeoutMs: 120_000,
   }));
-  return [...units, ...whole].filter((suite) => suite.files.length > 0);
+  return [units, whole];
 }
 
 /** The files of a JUnit report with their counts; null without a report: the process died. */
@@ -78,7 +79,7 @@ const sum = (parts: readonly Part[], key: "passed" | "failed") =>
   parts.reduce((total, part) => total + part[key], 0);
 
 async function runSuite(suite: Suite): Promise<Part[]> {
-  const report = `/tmp/naru-test-report-${process.pid}.xml`;
+  const report = `/tmp/naru-test-report-${process.pid}-${suite.name.replaceAll("/", "_")}.xml`;
   rmSync(report, { force: true });
   const started = performance.now();
   const child = Bun.spawn(
@@ -111,9 +112,14 @@ async function runSuite(suite: Suite): Promise<Part[]> {
   return parts;
 }
 
+async function runLane(suites: readonly Suite[]): Promise<Part[]> {
+  const parts: Part[] = [];
+  for (const suite of suites) parts.push(...(await runSuite(suite)));
+  return parts;
+}
+
 async function runAll(patterns: readonly string[]): Promise<void> {
-  let parts: Part[] = [];
-  for (const suite of suites(patterns)) parts.push(...(await runSuite(suite)));
+  let parts = (await Promise.all(lanes(patterns).map(runLane))).flat();
 
   const closing: string[] = [];
   const broken = parts.filter(({ failed }) => failed > 0);
