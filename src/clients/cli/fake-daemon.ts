@@ -31,6 +31,8 @@ export interface FakeDaemon extends AsyncDisposable {
   readonly images: Set<string>;
   /** Headers of the last request. */
   lastHeaders: IncomingMessage["headers"];
+  /** What an exec in one exchange says. */
+  exchange: Uint8Array;
 }
 
 /** Starts a daemon on `path`. */
@@ -44,6 +46,7 @@ export async function startFakeDaemon(path: string): Promise<FakeDaemon> {
     apiVersion: "1.51",
     images: new Set(["busybox"]),
     lastHeaders: {},
+    exchange: new Uint8Array(),
   };
   const server = createServer((request, response) => {
     handle({ daemon, containers, request, response }).catch((cause: unknown) => {
@@ -52,6 +55,11 @@ export async function startFakeDaemon(path: string): Promise<FakeDaemon> {
   });
   server.on("upgrade", (request, socket: Duplex) => {
     daemon.requests.push(`${request.method} ${request.url}`);
+    if (request.headers.upgrade === "naru-exec") {
+      socket.write("HTTP/1.1 101 UPGRADED\r\nUpgrade: naru-exec\r\nNaru-Exec-Id: e1\r\n\r\n");
+      socket.end(daemon.exchange);
+      return;
+    }
     const id = /containers\/([^/]+)\/attach/.exec(request.url ?? "")?.[1] ?? "";
     const container = containers.get(id);
     if (container === undefined) {

@@ -9,7 +9,8 @@ import {
   writeFileSync,
 } from "node:fs";
 
-import type { ContainerCreateRequest } from "#wire/docker";
+import { joinBytes } from "#base";
+import { type ContainerCreateRequest, encodeExit, encodeFrame } from "#wire/docker";
 
 import { startFakeDaemon, type FakeDaemon } from "./fake-daemon.ts";
 
@@ -70,6 +71,27 @@ async function naru(
 
 const answer = (what: string, body: unknown, more: { status?: number } = {}) =>
   daemon.answers.set(what, { body, ...more });
+
+describe("exec", () => {
+  test("is one request with an engine that knows how", async () => {
+    const said = [
+      encodeFrame("stdout", Buffer.from("out")),
+      encodeFrame("stderr", Buffer.from("err")),
+    ];
+    daemon.exchange = joinBytes([...said, encodeExit(7)]);
+    expect(await naru(["exec", "web", "x"])).toEqual({ code: 7, out: "out", err: "err" });
+    expect(daemon.requests).toEqual(["POST /v1.51/containers/web/exec"]);
+  });
+
+  test("an engine that leaves before the command ends is asked again, and believed", async () => {
+    daemon.exchange = encodeFrame("stdout", Buffer.from("begun"));
+    answer("GET /exec/e1/json", { Running: false, ExitCode: 9 });
+    expect(await naru(["exec", "web", "x"])).toEqual({ code: 9, out: "begun", err: "" });
+    answer("GET /exec/e1/json", { Running: true, ExitCode: null });
+    const lost = "the engine left before the command ended: e1 runs on\n";
+    expect(await naru(["exec", "web", "x"])).toEqual({ code: 1, out: "begun", err: lost });
+  });
+});
 
 describe("run", () => {
   test("prints what the container prints, and makes four requests and no ping", async () => {

@@ -98,12 +98,11 @@ async function follow(
   let exitCode: number | null = null;
   const onExit = (code: number) => (exitCode = code);
   await join(hijacked, { tty: false, stdin, detachKeys: null, onExit }).done;
+  if (exitCode !== null) return exitCode;
   // The engine ended before the process: its successor may know.
-  return exitCode ?? (await codeOf(client, hijacked.headers.get(EXEC_ID_HEADER.toLowerCase())));
-}
-
-async function codeOf(client: ApiClient, id = ""): Promise<number> {
-  const { ExitCode: code } = await inspectExec(client, id);
+  const id = hijacked.headers.get(EXEC_ID_HEADER.toLowerCase()) ?? "";
+  const { ExitCode: code, Running: isRunning } = await inspectExec(client, id);
+  if (isRunning) throw new ExitError(1, `the engine left before the command ended: ${id} runs on`);
   return code ?? 0;
 }
 
@@ -140,5 +139,6 @@ async function interact(client: ApiClient, id: string, config: ExecCreateRequest
   });
   if (tty && isTerminal(STDOUT)) followSize((size) => resizeExec(client, id, size));
   await joined.done; // a detach is an error here, as docker has it
-  return await codeOf(client, id);
+  const { ExitCode: code } = await inspectExec(client, id);
+  return code ?? 0;
 }
