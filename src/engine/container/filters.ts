@@ -1,6 +1,5 @@
 /** `docker ps --filter`: which containers a list shows. Pure. */
 import { invalid, kindOf } from "#base";
-import type { Image } from "#engine/image";
 import type { PortBinding } from "#engine/network";
 import type { Digest } from "#oci";
 
@@ -21,7 +20,8 @@ type Matcher = (record: ContainerRecord) => boolean;
 export interface FilterSources {
   /** @throws EngineError "notFound" */
   readonly resolve: (nameOrId: string) => ContainerRecord;
-  readonly resolveImage: (nameOrId: string) => Image;
+  /** Its platforms that are here, and what was made on them. @throws EngineError "notFound" or "invalid" */
+  readonly familyOfImage: (nameOrId: string) => ReadonlySet<Digest>;
   /** "none" for one that was never probed. */
   readonly healthOf: (record: ContainerRecord) => string;
   /** Ids and names of the networks a container is in. */
@@ -130,18 +130,18 @@ function isTaskMatcher(values: readonly string[]): Matcher {
   return () => wanted[0] === false;
 }
 
-/** Images are stacks of layers: whoever stands on all layers of the named image descends from it. */
-function ancestorMatcher(values: readonly string[], { resolveImage }: FilterSources): Matcher {
-  const stacks = values.flatMap((value): (readonly Digest[])[] => {
+/** A name that is no image matches nobody, and is no error. */
+function ancestorMatcher(values: readonly string[], { familyOfImage }: FilterSources): Matcher {
+  const families = values.flatMap((value): Digest[] => {
     try {
-      return [resolveImage(value).config.rootfs.diff_ids];
+      return [...familyOfImage(value)];
     } catch (cause) {
       if (kindOf(cause) === "notFound" || kindOf(cause) === "invalid") return [];
       throw cause;
     }
   });
-  return ({ layers }) =>
-    stacks.some((stack) => stack.every((diffId, index) => layers[index] === diffId));
+  const ids = new Set(families);
+  return ({ imageId }) => ids.has(imageId);
 }
 
 function orderMatcher(

@@ -433,6 +433,7 @@ const fakeImages = (run: ImageRunConfig): ImageService =>
       if (name.startsWith("busybox") || name === IMAGE_ID) return image(run);
       throw new EngineError("notFound", `No such image: ${name}:latest`);
     },
+    familyOf: () => new Set([IMAGE_ID]),
   }) as unknown as ImageService;
 
 type Files = Pick<OpenContainersRequest, "layers" | "snapshots" | "gc">;

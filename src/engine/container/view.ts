@@ -52,7 +52,7 @@ export async function listContainers(
 ): Promise<ListedContainer[]> {
   const selected = selectContainers(context.records.all(), request, {
     resolve: (nameOrId) => context.records.resolve(nameOrId),
-    resolveImage: (nameOrId) => context.images.resolve(nameOrId),
+    familyOfImage: (nameOrId) => context.images.familyOf(nameOrId),
     healthOf: ({ id }) => context.health.get(id)?.status ?? "none",
     networksOf: (record) => networkNamesOf(context, record),
   });

@@ -95,6 +95,11 @@ export interface ImageService {
   resolve(nameOrId: string, platform?: Platform | null): Image;
   /** True when a name means this image, or an index that it is a platform of. */
   isCalled(id: Digest, name: string): boolean;
+  /**
+   * What a name means on every platform that is here, and all images made on one of these by commits.
+   * @throws EngineError "notFound" or "invalid" as `resolve`
+   */
+  familyOf(nameOrId: string): ReadonlySet<Digest>;
   /** @param options.byIndex an image whose names stand for several indexes comes once for each */
   list(filters?: ImageFilters, options?: { all?: boolean; byIndex?: boolean }): Image[];
   history(nameOrId: string, platform?: Platform | null): ImageHistoryEntry[];
@@ -168,6 +173,8 @@ export interface ImageService {
     readonly layersSizeBytes: number;
     readonly sharedSizeBytes: ReadonlyMap<Digest, number>;
   };
+  /** How many containers use it, or another platform of its indexes. */
+  containersOf(image: Image): number;
   /** @param name what it was asked by, where that may say which index is meant */
   usageOf(image: Image, name?: string): ImageUsage;
   /** A build's result: all its layers are here, and held. References are whole. */

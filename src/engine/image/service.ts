@@ -37,7 +37,7 @@ import { pull } from "./pull.ts";
 import { push } from "./push.ts";
 import { ImageRecords } from "./records.ts";
 import { removeImage } from "./remove.ts";
-import { imageFor } from "./platforms.ts";
+import { imageFor, imagesOf } from "./platforms.ts";
 import { fetchDocuments, fetchLayer, pushCache } from "./remote-cache.ts";
 import { resolveNamed } from "./resolve.ts";
 import { save } from "./save.ts";
@@ -102,6 +102,16 @@ class Images implements ImageService {
     return resolved.index !== null && records.indexes.containing(id).includes(resolved.index);
   }
 
+  familyOf(nameOrId: string): ReadonlySet<Digest> {
+    const { records } = this.#context;
+    const { id, index } = resolveNamed(records, nameOrId);
+    const members = index === null ? [] : records.indexes.members(index);
+    const family = new Set([id, ...members.map(({ imageId }) => imageId)]);
+    // A set is walked in the order of its growth: children of children come too.
+    for (const one of family) for (const child of records.children(one)) family.add(child);
+    return family;
+  }
+
   list(filters: ImageFilters = {}, options: { all?: boolean; byIndex?: boolean } = {}): Image[] {
     return listImages(this.#context, filters, options);
   }
@@ -155,6 +165,12 @@ class Images implements ImageService {
 
   usage(): ReturnType<ImageService["usage"]> {
     return usageOfImages(this.#context);
+  }
+
+  containersOf({ id, indexes }: Image): number {
+    const others = indexes.flatMap((index) => imagesOf(this.#context, index));
+    const ids = new Set([id, ...others.map((image) => image.id)]);
+    return [...ids].reduce((sum, one) => sum + this.#context.users.usersOf(one).length, 0);
   }
 
   usageOf(image: Image, name?: string): ImageUsage {

@@ -25,7 +25,7 @@ const isKind = (text: string): text is Kind => KINDS.some((kind) => kind === tex
 interface Services {
   readonly containers: Pick<ContainerService, "list">;
   readonly volumes: Pick<VolumeService, "usage">;
-  readonly images: Pick<ImageService, "list" | "usage" | "usageOf">;
+  readonly images: Pick<ImageService, "list" | "usage" | "containersOf">;
   readonly builds: Pick<BuildService, "cacheUsage">;
   /** As `GET /containers/json` tells them. */
   readonly summaries: (
@@ -59,7 +59,7 @@ function imagesOf(
   const all = images.list({}, { all: true }).map((image) =>
     encodeImageSummary(image, call.version, {
       sharedSizeBytes: sharedSizeBytes.get(image.id) ?? 0,
-      containers: images.usageOf(image).containerIds.length,
+      containers: images.containersOf(image),
     }),
   );
   return { LayersSize: layersSizeBytes, Images: all };

@@ -68,6 +68,7 @@ const fakeUsage = {
   fetchLayer: () => Promise.reject(new Error("no registry")),
   pushCache: () => Promise.reject(new Error("no registry")),
   usage: () => ({ layersSizeBytes: 1, sharedSizeBytes: new Map() }),
+  containersOf: () => 0,
   usageOf: () => {
     const mediaType = "application/vnd.oci.image.manifest.v1+json";
     const descriptor = { mediaType, digest: IMAGE_ID, size: 1 };
@@ -90,6 +91,7 @@ export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageServi
     addBuilt: () => Promise.resolve(IMAGE_ID),
     resolve: resolveImage,
     isCalled: (id, name) => resolveImage(name).id === id,
+    familyOf: (name) => new Set([resolveImage(name).id]),
     list: () => [image],
     history: () => [
       {
