@@ -32,7 +32,7 @@ export interface UploadRequest {
   readonly reference: Reference;
   readonly diffIds: readonly Digest[];
   /** The blobs of the manifest that is meant: with others of the same layers it would be another manifest. */
-  readonly preferred?: ReadonlySet<Digest>;
+  readonly preferred?: ReadonlyMap<Digest, Descriptor>;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
@@ -76,7 +76,8 @@ class LayerUploads {
 
   async run(): Promise<Descriptor[]> {
     const { diffIds } = this.#request;
-    const work = [...new Set(diffIds)].map((diffId) => {
+    // From the top down, as Docker lists and sends them.
+    const work = [...new Set(diffIds)].reverse().map((diffId) => {
       const progress = layerProgress(this.#request.onProgress, shortId(digestHex(diffId)));
       progress.status("Preparing");
       return { diffId, progress };
@@ -105,25 +106,54 @@ class LayerUploads {
   }
 
   async #layer(diffId: Digest, progress: LayerProgress): Promise<Descriptor> {
-    const { repository, preferred = new Set() } = this.#request;
+    const { preferred = new Map<Digest, Descriptor>() } = this.#request;
     const known = this.#context.records.layerBlobs(diffId);
     const isPreferred = ({ descriptor }: LayerBlob) => preferred.has(descriptor.digest);
-    for (const blobs of [known.filter(isPreferred), known.filter((blob) => !isPreferred(blob))]) {
-      const there = await this.#there(blobs, progress);
-      if (there) return this.#sent(diffId, there);
+    const meant = await this.#there(known.filter(isPreferred), progress);
+    if (meant) return this.#sent(diffId, meant);
+    const plain = preferred.get(diffId);
+    if (plain) return await this.#plain(diffId, plain, progress);
+    const other = await this.#there(
+      known.filter((blob) => !isPreferred(blob)),
+      progress,
+    );
+    return other ? this.#sent(diffId, other) : await this.#packed(diffId, progress);
+  }
+
+  /** As it is: the manifest that is meant names the plain tar. */
+  async #plain(
+    diffId: Digest,
+    descriptor: Descriptor,
+    progress: LayerProgress,
+  ): Promise<Descriptor> {
+    const { digest, size, mediaType } = descriptor;
+    if ((await this.#request.repository.blobSize(digest, this.#signal)) === size) {
+      progress.status("Layer already exists");
+    } else {
+      await this.#upload(diffId, progress, (tar) => tar);
     }
+    return this.#sent(diffId, { digest, size, mediaType });
+  }
+
+  async #packed(diffId: Digest, progress: LayerProgress): Promise<Descriptor> {
+    const { digest, sizeBytes } = await this.#upload(diffId, progress, compressed);
+    return this.#sent(diffId, { digest, size: sizeBytes, mediaType: MEDIA_TYPE.dockerLayerGzip });
+  }
+
+  async #upload(
+    diffId: Digest,
+    progress: LayerProgress,
+    pack: (tar: ReadableStream<Uint8Array>) => ReadableStream<Uint8Array>,
+  ): Promise<{ digest: Digest; sizeBytes: number }> {
     const { layers } = this.#context;
     const total = layers.info(diffId)?.tarSizeBytes ?? 0;
-    const uploaded = await repository.upload({
-      open: () => compressed(layers.tar(diffId), (done) => progress.bar("Pushing", done, total)),
+    const onProgress = (done: number) => progress.bar("Pushing", done, total);
+    const uploaded = await this.#request.repository.upload({
+      open: () => pack(counted(layers.tar(diffId), onProgress)),
       signal: this.#signal,
     });
     progress.status("Pushed");
-    return this.#sent(diffId, {
-      digest: uploaded.digest,
-      size: uploaded.sizeBytes,
-      mediaType: MEDIA_TYPE.dockerLayerGzip,
-    });
+    return uploaded;
   }
 
   /** The first of the blobs that the registry has, or takes from another of its repositories. */
@@ -167,13 +197,13 @@ class LayerUploads {
   }
 }
 
-/** The tar as gzip, compressed off the main thread; progress counts the plain bytes, as Docker's does. */
-function compressed(
+/** Progress counts the plain bytes, as Docker's does. */
+function counted(
   tar: ReadableStream<Uint8Array>,
   onProgress: (doneBytes: number) => void,
 ): ReadableStream<Uint8Array> {
   let done = 0;
-  const counted = tar.pipeThrough(
+  return tar.pipeThrough(
     new TransformStream<Uint8Array, Uint8Array>({
       transform: (chunk, controller) => {
         done += chunk.length;
@@ -182,9 +212,13 @@ function compressed(
       },
     }),
   );
+}
+
+/** The tar as gzip, compressed off the main thread. */
+function compressed(tar: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
   const gzip = Duplex.toWeb(createGzip({ level: GZIP_LEVEL })) as unknown as ReadableWritablePair<
     Uint8Array,
     Uint8Array
   >;
-  return counted.pipeThrough(gzip);
+  return tar.pipeThrough(gzip);
 }

@@ -1,10 +1,12 @@
 /** The manifests an image consists of: its own, or all those of its index, whether they are here or not. */
 import { EngineError, MANIFEST_LIMIT_BYTES } from "#base";
+import type { ContentStore } from "#engine/content";
 import {
   type Descriptor,
   type Digest,
   digestOf,
   type Index,
+  type Manifest,
   MEDIA_TYPE,
   parseManifestDocument,
 } from "#oci";
@@ -46,6 +48,26 @@ export function usageOf(context: ImageContext, image: Image, name?: string): Ima
   const summary = summaryOf(context, image, manifestOf(context, image));
   const { descriptor, containerIds } = summary;
   return { descriptor, containerIds, manifests: [summary] };
+}
+
+/** A manifest that is here, as it came. */
+export interface StoredManifest {
+  readonly mediaType: string;
+  readonly manifest: Manifest;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** null when it is gone, damaged or none: an image is told and sent without it. */
+export function readManifest(content: ContentStore, digest: Digest): StoredManifest | null {
+  try {
+    const bytes = content.readDocument(digest, MANIFEST_LIMIT_BYTES);
+    const document = parseManifestDocument(bytes);
+    if (document.kind !== "manifest") return null;
+    return { mediaType: document.mediaType, manifest: document.manifest, bytes };
+  } catch (thrown) {
+    if (thrown instanceof EngineError) return null;
+    throw thrown;
+  }
 }
 
 function usageOfIndex(context: ImageContext, { descriptor, index }: StoredIndex): ImageUsage {
@@ -108,9 +130,10 @@ function summaryOfOther(context: ImageContext, descriptor: Descriptor): Manifest
 /** The manifest an image came by, or the one that `save` writes for it. */
 function manifestOf({ records, content, layers }: ImageContext, image: Image): Descriptor {
   const { manifest } = records.factsOf(image.id);
-  const known = manifest === null ? null : content.sizeOf(manifest);
+  const known = manifest === null ? null : readManifest(content, manifest);
   if (manifest !== null && known !== null) {
-    return { mediaType: MEDIA_TYPE.ociManifest, digest: manifest, size: known };
+    const { mediaType, bytes } = known;
+    return { mediaType, digest: manifest, size: bytes.length };
   }
   const blobs = image.config.rootfs.diff_ids.map((diffId): Descriptor => {
     const size = layers.info(diffId)?.tarSizeBytes ?? 0;

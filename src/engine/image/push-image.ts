@@ -1,5 +1,5 @@
 /** One image on its way to a registry: its layers, its config, and a manifest that names them. */
-import { IMAGE_CONFIG_LIMIT_BYTES, MANIFEST_LIMIT_BYTES } from "#base";
+import { IMAGE_CONFIG_LIMIT_BYTES } from "#base";
 import type { Repository } from "#engine/registry-client";
 import {
   type Descriptor,
@@ -8,13 +8,13 @@ import {
   isConfigType,
   type Manifest,
   MEDIA_TYPE,
-  parseManifestDocument,
   type Reference,
 } from "#oci";
 
 import type { ImageContext } from "./context.ts";
 import type { Image, OnProgress } from "./image-service.ts";
 import { uploadLayers } from "./layer-uploads.ts";
+import { readManifest, type StoredManifest } from "./manifests.ts";
 
 export interface ImagePush {
   readonly repository: Repository;
@@ -41,13 +41,14 @@ export async function pushImage(
 ): Promise<PushedManifest> {
   const { diff_ids: diffIds } = request.image.config.rootfs;
   const kept = wanted === null ? null : keptManifest(context, wanted);
-  const preferred = new Set(kept?.layers);
+  const preferred = new Map(kept?.manifest.layers.map((layer) => [layer.digest, layer]));
   const layers = await uploadLayers(context, { ...request, diffIds, preferred });
   const config = await sendConfig(context, request);
   // It still says the truth unless a layer had to be packed anew.
+  const named = kept?.manifest.layers;
   const isTrue =
-    kept?.layers.length === layers.length &&
-    layers.every(({ digest }, index) => digest === kept?.layers[index]);
+    named?.length === layers.length &&
+    layers.every(({ digest }, index) => digest === named[index]?.digest);
   const { bytes, mediaType } = kept && isTrue ? kept : newManifest(config, layers);
   return { bytes, descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length } };
 }
@@ -83,15 +84,7 @@ function newManifest(config: Descriptor, layers: readonly Descriptor[]): Encoded
 }
 
 /** The manifest the image came by. */
-function keptManifest(
-  { content }: ImageContext,
-  digest: Digest,
-): (Encoded & { readonly layers: readonly Digest[] }) | null {
-  if (content.sizeOf(digest) === null) return null;
-  const bytes = content.readDocument(digest, MANIFEST_LIMIT_BYTES);
-  const document = parseManifestDocument(bytes);
-  if (document.kind !== "manifest") return null;
-  const { manifest, mediaType } = document;
-  if (!isConfigType(manifest.config.mediaType)) return null;
-  return { bytes, mediaType, layers: manifest.layers.map((layer) => layer.digest) };
+function keptManifest({ content }: ImageContext, digest: Digest): StoredManifest | null {
+  const kept = readManifest(content, digest);
+  return kept !== null && isConfigType(kept.manifest.config.mediaType) ? kept : null;
 }

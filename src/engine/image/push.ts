@@ -34,13 +34,8 @@ export async function push(context: ImageContext, request: PushRequest): Promise
   const named = parseReference(request.reference);
   if (named.digest !== null) throw invalid("cannot push a digest reference");
   const name = repositoryOf(named);
-  const tags = (named.tag === null ? records.tagsOf(name) : [`${name}:${named.tag}`]).filter(
-    (tag) => records.idOfName(tag) !== null,
-  );
-  if (tags.length === 0) {
-    throw notFound(`An image does not exist locally with the tag: ${familiarName(named)}`);
-  }
   onProgress({ status: `The push refers to repository [${name}]` });
+  const tags = tagsToPush(context, named);
   for (const tag of tags) {
     const plan = planOf(context, tag, request.platform ?? null);
     const diffIds = plan.images.flatMap(({ config }) => config.rootfs.diff_ids);
@@ -63,6 +58,19 @@ export async function push(context: ImageContext, request: PushRequest): Promise
   }
 }
 
+/** All tags of a repository, or the one that is named. */
+function tagsToPush({ records }: ImageContext, named: Reference): string[] {
+  const name = repositoryOf(named);
+  const all = records.tagsOf(name);
+  if (all.length === 0) {
+    throw notFound(`An image does not exist locally with the tag: ${familiarName(named)}`);
+  }
+  if (named.tag === null) return all;
+  const tag = `${name}:${named.tag}`;
+  if (all.includes(tag)) return [tag];
+  throw notFound(`tag does not exist: ${familiarReference(named)}`);
+}
+
 /** What is sent under a tag. */
 interface Plan {
   readonly images: readonly [Image, ...Image[]];
@@ -80,7 +88,7 @@ function planOf(context: ImageContext, tag: string, platform: Platform | null): 
   const digest = records.indexes.indexOfName(tag);
   const stored = digest === null ? null : readIndex(context, digest);
   if (stored === null) {
-    const image = imageFor(context, tag, platform);
+    const image = imageFor(context, familiarReference(parseReference(tag)), platform);
     const manifest = records.factsOf(image.id).manifest;
     const manifests = new Map(manifest === null ? [] : [[image.id, manifest] as const]);
     return { images: [image], index: null, insteadOf: null, manifests };
