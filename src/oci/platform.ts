@@ -47,14 +47,26 @@ function variantOf(architecture: string, given: string, variant: string): string
 export const hostPlatform = (): Platform =>
   normalizePlatform({ os: "linux", architecture: process.arch });
 
+const COMPONENT = /^[A-Za-z0-9_.-]+$/;
+
+/** @throws EngineError "invalid" in the words of containerd's platforms */
+function checkComponent(text: string, part: string, index: number): void {
+  if (COMPONENT.test(part)) return;
+  const [shown, whole] = [JSON.stringify(part), JSON.stringify(text)];
+  throw invalid(
+    index === 0
+      ? `${shown} is an invalid OS component of ${whole}: OSAndVersion specifier component must match "^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.-]*)\\\\))?$": invalid argument`
+      : `${shown} is an invalid component of ${whole}: platform specifier component must match "${COMPONENT.source}": invalid argument`,
+  );
+}
+
 /** `linux/arm64/v8` or `arm64`, as `--platform` takes them. @throws EngineError "invalid" */
 export function parsePlatform(text: string): Platform {
   const parts = text.split("/");
-  if (parts.length > 3 || parts.some((part) => !/^[A-Za-z0-9_.-]+$/.test(part))) {
-    throw invalid(
-      `${JSON.stringify(text)} is an invalid OS/architecture component: invalid argument`,
-    );
+  if (parts.length > 3) {
+    throw invalid(`${JSON.stringify(text)}: cannot parse platform specifier: invalid argument`);
   }
+  for (const [index, part] of parts.entries()) checkComponent(text, part, index);
   const [first = "", second, third] = parts;
   if (second !== undefined) {
     return normalizePlatform({

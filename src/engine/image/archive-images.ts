@@ -59,7 +59,7 @@ export async function entriesIn(
   const hasIndexes = layout?.manifests.some(({ mediaType }) => isIndexType(mediaType)) ?? false;
   if (archive.has("manifest.json") && !hasIndexes) return await dockerImages(archive, platform);
   if (layout) return await layoutEntries(archive, layout, platform);
-  throw invalid("open manifest.json: no such file or directory: this is not an image archive");
+  throw invalid("unrecognized image format");
 }
 
 interface DockerEntry {
@@ -93,27 +93,25 @@ async function dockerImages(
   platform: Platform | null,
 ): Promise<ArchivedEntry[]> {
   const entries: ArchivedEntry[] = [];
-  const others: string[] = [];
-  for (const entry of dockerEntries(archive.document("manifest.json"))) {
+  const listed = dockerEntries(archive.document("manifest.json"));
+  for (const entry of listed) {
     const configBytes = archive.document(entry.Config);
     const config = parseImageConfig(configBytes);
-    if (platform !== null && platformRank(platform, config) === null) {
-      others.push(formatPlatform(config));
-      continue;
-    }
+    if (platform !== null && platformRank(platform, config) === null) continue;
     const layers: ArchivedLayer[] = [];
     for (const name of entry.Layers) layers.push(await archive.layer(name));
     checkLayers(config, layers);
     const names = entry.RepoTags.map((tag) => formatReference(withDefaultTag(parseReference(tag))));
     entries.push({ names, images: [{ configBytes, config, manifest: null }], index: null });
   }
-  if (platform !== null && entries.length === 0 && others.length > 0) {
-    throw notFound(
-      `no image in the archive matches the requested platform (${formatPlatform(platform)}): it holds ${others.join(", ")}`,
-    );
-  }
+  if (platform !== null && entries.length === 0 && listed.length > 0) throw isFiltered(platform);
   return entries;
 }
+
+const isFiltered = (platform: Platform): Error =>
+  notFound(
+    `requested platform (${formatPlatform(platform)}) not found: image might be filtered out`,
+  );
 
 function checkLayers(config: ImageConfig, layers: readonly ArchivedLayer[]): void {
   const diffIds = config.rootfs.diff_ids;
@@ -149,9 +147,7 @@ async function layoutEntries(
       entries.set(descriptor.digest, { ...entry, names: all });
     }
   }
-  if (entries.size === 0 && platform !== null) {
-    throw notFound(`no matching manifest for ${formatPlatform(platform)} in the archive's index`);
-  }
+  if (entries.size === 0 && platform !== null) throw isFiltered(platform);
   return [...entries.values()];
 }
 

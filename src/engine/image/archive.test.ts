@@ -142,10 +142,16 @@ describe("a docker archive", () => {
 
   const broken: [string, () => Promise<Uint8Array> | Uint8Array, string][] = [
     ["no archive", () => new TextEncoder().encode("hello".repeat(999)), "invalid tar header"],
-    ["nothing", () => new Uint8Array(), "invalid tar header"],
+    ["nothing", () => new Uint8Array(), "unrecognized image format"],
     ["bzip2", () => new TextEncoder().encode("BZh91AY".repeat(99)), "bzip2: the data is damaged"],
     ["cut gzip", () => gzipSync(new Uint8Array(90_000)).subarray(0, 50), "unexpected end of file"],
-    ["no documents", () => tarOf([[{ name: "x" }, "y"]]), "not an image archive"],
+    [
+      "cut in a layer",
+      async () => (await dockerArchive("app")).bytes.subarray(0, 700),
+      "unexpected EOF",
+    ],
+    ["a few bytes", () => new TextEncoder().encode("hello"), "unexpected EOF"],
+    ["no documents", () => tarOf([[{ name: "x" }, "y"]]), "unrecognized image format"],
     ["a bad manifest", () => tarOf([[{ name: "manifest.json" }, "[{"]]), "not a JSON document"],
     ["a manifest of numbers", () => tarOf([[{ name: "manifest.json" }, "[1]"]]), "not a list"],
     ["a config elsewhere", () => layerNamed("../../etc/passwd", {}), "no such file or directory"],

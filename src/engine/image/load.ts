@@ -1,6 +1,6 @@
 /** `docker load`. */
 import { notFound, shortId } from "#base";
-import { type Digest, digestHex, digestOf, familiarReference, parseReference } from "#oci";
+import { type Digest, digestOf, familiarReference, parseReference } from "#oci";
 
 import { type ArchivedEntry, entriesIn } from "./archive-images.ts";
 import { readArchive } from "./archive.ts";
@@ -85,7 +85,7 @@ async function keep(
   });
   for (const { name, before } of renamed) {
     onProgress({
-      stream: `The image ${familiarReference(parseReference(name))} already exists, renaming the old one with ID ${digestHex(before)} to empty string\n`,
+      stream: `The image ${familiarReference(parseReference(name))} already exists, renaming the old one with ID ${before} to empty string\n`,
     });
   }
   for (const name of names) {

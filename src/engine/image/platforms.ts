@@ -1,5 +1,5 @@
 /** Which of several platforms is meant, and what is said when none is. */
-import { type EngineError, noSuch, notFound } from "#base";
+import { type EngineError, notFound } from "#base";
 import { type Digest, formatPlatform, type ImageConfig, type Platform, platformRank } from "#oci";
 
 import type { ImageContext } from "./context.ts";
@@ -42,9 +42,8 @@ export function imageFor(
 }
 
 const isOther = (name: string, { config }: Image, asked: Platform): EngineError =>
-  noSuch(
-    "image",
-    `${name}: image with reference ${name} was found but its platform (${formatPlatform(config)}) does not match the specified platform (${formatPlatform(asked)})`,
+  notFound(
+    `image with reference ${name} was found but its platform (${formatPlatform(config)}) does not match the specified platform (${formatPlatform(asked)})`,
   );
 
 export const isMissing = (name: string, asked: Platform): EngineError =>

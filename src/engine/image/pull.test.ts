@@ -91,7 +91,6 @@ describe("pull", () => {
     ]);
     expect(await pull("team/app:1")).toEqual([
       "1: Pulling from team/app",
-      `${short}: Already exists`,
       `Digest: ${digest}`,
       `Status: Image is up to date for ${registry.host}/team/app:1`,
     ]);

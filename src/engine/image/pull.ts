@@ -200,10 +200,13 @@ function checkConfig(
 }
 
 async function fetchLayers(
-  { downloads }: ImageContext,
+  { downloads, records }: ImageContext,
   { request, manifest, config }: { request: OnePull; manifest: Manifest; config: ImageConfig },
 ): Promise<void> {
-  const { repository, signal, onProgress } = request;
+  const { repository, signal } = request;
+  // Of an image that is here nothing is told: only what is missing or damaged of it is brought.
+  const isHere = records.has(manifest.config.digest);
+  const onProgress = isHere ? () => undefined : request.onProgress;
   // One layer's failure must not leave the others running behind the answer.
   const failed = new AbortController();
   const either = AbortSignal.any([signal, failed.signal]);

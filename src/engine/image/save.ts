@@ -2,7 +2,7 @@
  * `docker save`: Docker's archive and an OCI layout in one, as Docker 25 and later write it. Layers are plain
  * tars under their diff ids, so loading them again needs no decompression and, where they are here, no reading.
  */
-import { ATTESTATION_LIMIT_BYTES } from "#base";
+import { ATTESTATION_LIMIT_BYTES, kindOf, notFound, wrap } from "#base";
 import {
   type Descriptor,
   type Digest,
@@ -10,6 +10,7 @@ import {
   digestOf,
   familiarName,
   familiarReference,
+  formatPlatform,
   MEDIA_TYPE,
   parseAnyReference,
   parseReference,
@@ -74,7 +75,7 @@ function chooseImages(
   const chosen = new Map<Digest, Saved>();
   const entry = (name: string): Saved => {
     const { index } = resolveNamed(records, name);
-    const image = imageFor(context, name, platform);
+    const image = exported(context, name, platform);
     const stored = platform === null && index !== null ? readIndex(context, index) : null;
     const key = stored?.descriptor.digest ?? image.id;
     const images = stored ? imagesOf(context, stored.descriptor.digest) : [image];
@@ -94,6 +95,18 @@ function chooseImages(
     if (records.idOfName(name) !== null) saved.names.add(name);
   }
   return [...chosen.values()];
+}
+
+function exported(context: ImageContext, name: string, platform: Platform | null): Image {
+  const { id, index } = resolveNamed(context.records, name);
+  try {
+    return imageFor(context, name, platform);
+  } catch (cause) {
+    if (platform === null || kindOf(cause) !== "notFound" || !context.records.has(id)) throw cause;
+    if (index !== null) throw wrap("no suitable export target found", cause);
+    const asked = formatPlatform(platform);
+    throw notFound(`no suitable export target found for platform ${asked}`, { cause });
+  }
 }
 
 interface DockerManifest {

@@ -1,7 +1,7 @@
 /** Images: list and look, and everything that brings them in or takes them out. */
-import { invalid } from "#base";
-import type { DeletedImage, ImageFilters, ImageService } from "#engine/image";
-import { parsePlatform, type Platform, parseReference, repositoryOf } from "#oci";
+import { forbidden, invalid } from "#base";
+import type { DeletedImage, ImageFilters, ImageService, OnProgress } from "#engine/image";
+import { familiarName, parsePlatform, type Platform, parseReference, repositoryOf } from "#oci";
 import {
   atLeast,
   type ImageDeleteItem,
@@ -35,6 +35,9 @@ export function imageRoutes(images: ImageService): Routes {
     },
     "POST /images/**:name/tag": (call) => {
       const { domain, path, tag } = parseReference(call.query.text("repo"));
+      if (familiarName({ domain, path }) === "sha256") {
+        throw invalid("refusing to create an ambiguous tag using digest algorithm as name");
+      }
       images.tag({
         source: call.param("name"),
         repository: repositoryOf({ domain, path }),
@@ -61,13 +64,13 @@ function list(call: Call, images: ImageService): void {
   const withManifests = atLeast(version, "1.47") && query.bool("manifests");
   const all = query.bool("all");
   const listed = images.list(imageFilters(call), { all, byIndex: withManifests });
-  const told = listed.map((image) => {
-    const usage = withManifests ? images.usageOf(image) : null;
-    return encodeImageSummary(image, version, {
+  const told = listed.map((image) =>
+    encodeImageSummary(image, version, {
       ...(shared === null ? {} : { sharedSizeBytes: shared.get(image.id) ?? 0 }),
-      ...(usage === null ? {} : { usage, containers: usage.containerIds.length }),
-    });
-  });
+      ...(withManifests ? { usage: images.usageOf(image) } : {}),
+      ...(atLeast(version, "1.51") ? { containers: images.containersOf(image) } : {}),
+    }),
+  );
   call.json(200, told);
 }
 
@@ -79,10 +82,10 @@ function inspect(call: Call, images: ImageService): void {
   }
   const name = call.param("name");
   const image = images.resolve(name, askedPlatform(call));
-  call.json(200, {
-    ...encodeImage(image, version),
-    ...(withManifests ? encodeManifests(images.usageOf(image, name)) : {}),
-  });
+  const inspected = encodeImage(image, version);
+  if (!atLeast(version, "1.48")) return call.json(200, inspected);
+  const { Descriptor, Manifests } = encodeManifests(images.usageOf(image, name));
+  call.json(200, { ...inspected, Descriptor, ...(withManifests ? { Manifests } : {}) });
 }
 
 const SEARCH_FILTERS: ReadonlySet<string> = new Set(["is-automated", "is-official", "stars"]);
@@ -93,7 +96,7 @@ async function search(call: Call, images: ImageService): Promise<void> {
   const filters = requireFilters(query.filters(), SEARCH_FILTERS);
   const [official, automated] = ["is-official", "is-automated"].map((name) => {
     const value = filters[name]?.at(-1);
-    return value === undefined ? undefined : booleanFilter(name, value);
+    return value === undefined ? undefined : booleanFilter(name, [value]);
   });
   const stars = Math.max(0, ...(filters["stars"] ?? []).map((text) => starsOf(text)));
   const credentials = decodeCredentials(call.header("x-registry-auth"));
@@ -121,7 +124,9 @@ async function search(call: Call, images: ImageService): Promise<void> {
 
 function starsOf(text: string): number {
   if (/^\d+$/.test(text)) return Number(text);
-  throw invalid(`invalid filter 'stars=${text}'`);
+  throw invalid(
+    `invalid filter 'stars=${text}': strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`,
+  );
 }
 
 const PRUNE_FILTERS: ReadonlySet<string> = new Set(["dangling", "label", "label!", "until"]);
@@ -131,7 +136,7 @@ async function prune(call: Call, images: ImageService): Promise<void> {
   const until = filters["until"] ?? [];
   if (until.length > 1) throw invalid("more than one until filter specified");
   const [moment] = until;
-  const dangling = filters["dangling"]?.at(-1);
+  const dangling = filters["dangling"];
   const { deleted, reclaimedBytes } = await images.prune({
     danglingOnly: dangling === undefined || booleanFilter("dangling", dangling),
     until: moment === undefined ? null : parseMoment(moment, new Date()),
@@ -183,12 +188,8 @@ const IMAGE_FILTERS: ReadonlySet<string> = new Set([
 function imageFilters({ query }: Call): ImageFilters {
   const asked = requireFilters(query.filters(), IMAGE_FILTERS);
   const one = (name: string) => asked[name]?.at(-1);
-  const [dangling, before, since, until] = [
-    one("dangling"),
-    one("before"),
-    one("since"),
-    one("until"),
-  ];
+  const [before, since, until] = [one("before"), one("since"), one("until")];
+  const dangling = asked["dangling"];
   return {
     ...(asked["reference"] === undefined ? {} : { references: asked["reference"] }),
     ...(asked["label"] === undefined ? {} : { labels: asked["label"] }),
@@ -199,10 +200,12 @@ function imageFilters({ query }: Call): ImageFilters {
   };
 }
 
-function booleanFilter(name: string, value: string): boolean {
-  if (value === "true" || value === "1") return true;
-  if (value === "false" || value === "0") return false;
-  throw invalid(`invalid filter '${name}=${value}'`);
+/** As Docker: some value says yes or some says no, and those that are neither do not count. */
+function booleanFilter(name: string, values: readonly string[]): boolean {
+  const isTrue = values.some((value) => value === "true" || value === "1");
+  const isFalse = values.some((value) => value === "false" || value === "0");
+  if (isTrue === isFalse) throw invalid(`invalid filter '${name}=[${values.join(" ")}]'`);
+  return isTrue;
 }
 
 /** More than any image has. */
@@ -229,6 +232,7 @@ function pull(call: Call, images: ImageService): Promise<void> {
   const joint = tag.includes(":") ? "@" : ":";
   const reference = tag === "" ? name : `${name}${joint}${tag}`;
   const parsed = parseReference(reference);
+  if (familiarName(parsed) === "scratch") throw forbidden("'scratch' is a reserved name");
   const platform = askedPlatform(call);
   const credentials = decodeCredentials(call.header("x-registry-auth"));
   return answerProgress(call, (onProgress, signal) =>
@@ -249,8 +253,6 @@ function push(call: Call, images: ImageService): Promise<void> {
   const reference = tag === "" ? name : `${name}:${tag}`;
   parseReference(reference);
   const platform = platformOption(call);
-  // What cannot be pushed still has a status.
-  if (platform.platform) images.resolve(reference, platform.platform);
   const credentials = decodeCredentials(call.header("x-registry-auth"));
   return answerProgress(call, (onProgress, signal) =>
     images.push({
@@ -265,7 +267,7 @@ function push(call: Call, images: ImageService): Promise<void> {
 
 function load(call: Call, images: ImageService): Promise<void> {
   const platform = platformOption(call);
-  return answerProgress(call, async (onProgress, signal) => {
+  const work = async (onProgress: OnProgress, signal: AbortSignal) => {
     await images.load({
       archive: readableOf(call.request),
       quiet: call.query.bool("quiet"),
@@ -273,7 +275,9 @@ function load(call: Call, images: ImageService): Promise<void> {
       signal,
       onProgress,
     });
-  });
+  };
+  // As Docker: whatever is wrong with an archive is said in the stream.
+  return answerProgress(call, work, { failsInStream: true });
 }
 
 /** The answer begins with the first bytes: an image that is not there still has a status. */

@@ -34,5 +34,10 @@ export function parseMoment(text: string, now: Date): Date {
     ? new Date(text.includes("T") ? `${text}Z` : text)
     : null;
   if (zoned !== null && !Number.isNaN(zoned.getTime())) return zoned;
-  return new Date(Number((parseInstant(text, "until") ?? 0n) / 1_000_000n));
+  try {
+    return new Date(Number((parseInstant(text, "until") ?? 0n) / 1_000_000n));
+  } catch (cause) {
+    const sentence = `failed to parse value as time or duration: ${JSON.stringify(text)}`;
+    throw invalid(sentence, { cause });
+  }
 }

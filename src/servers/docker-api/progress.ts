@@ -2,7 +2,7 @@
  * Progress of pull, push, load and import as Docker's JSON lines.
  *
  * The head goes out with the first line: an operation that fails before it said anything answers with a status,
- * one that fails later says so in its last line. A client that reads slowly gets fewer updates, not a longer
+ * one that fails later, or is never to have a status, says so in its last line. A client that reads slowly gets fewer updates, not a longer
  * queue: while it does not drain, only the newest update of each layer is kept.
  */
 import { sentenceOf } from "#base";
@@ -16,6 +16,7 @@ const WAITING_LIMIT = 1024;
 export async function answerProgress(
   call: Call,
   work: (onProgress: OnProgress, signal: AbortSignal) => Promise<void>,
+  { failsInStream = false }: { readonly failsInStream?: boolean } = {},
 ): Promise<void> {
   const lines = new ProgressLines(call);
   try {
@@ -25,7 +26,7 @@ export async function answerProgress(
       call.destroy();
       return;
     }
-    if (!call.begun) throw error;
+    if (!call.begun && !failsInStream) throw error;
     const message = sentenceOf(error);
     lines.write({ errorDetail: { message }, error: message });
   }

@@ -11,12 +11,11 @@ export async function openRemoteArchive(
   { signal, onProgress }: { signal: AbortSignal; onProgress: OnProgress },
 ): Promise<ReadableStream<Uint8Array>> {
   const url = parseSource(source);
-  onProgress({ status: `Downloading from ${url.href}` });
   let response: Response;
   try {
     response = await fetch(url, { signal });
   } catch (cause) {
-    throw wrap(`Get "${url.href}"`, unavailable("the server could not be reached", { cause }));
+    throw wrap(`Get "${url.href}"`, unavailable(dialError(url, cause), { cause }));
   }
   if (!response.ok || response.body === null) {
     await response.body?.cancel();
@@ -24,8 +23,17 @@ export async function openRemoteArchive(
       `failed to GET ${url.href} with status ${response.status} ${response.statusText}`,
     );
   }
+  onProgress({ status: `Downloading from ${url.href}` });
   const total = Number(response.headers.get("content-length") ?? 0);
   return response.body.pipeThrough(progressOf(total, onProgress));
+}
+
+/** In the words of Go, where what happened is known. */
+function dialError(url: URL, cause: unknown): string {
+  const isRefused = (cause as { code?: unknown } | null)?.code === "ECONNREFUSED";
+  if (!isRefused) return "the server could not be reached";
+  const port = url.port || (url.protocol === "https:" ? "443" : "80");
+  return `dial tcp ${url.hostname}:${port}: connect: connection refused`;
 }
 
 /** A source without a scheme is http, as in Docker. */

@@ -53,6 +53,11 @@ export interface ImageManifestSummary {
   AttestationData?: { For: string };
 }
 
+/** An image's defaults, with null for what Docker tells though it is not set. */
+export type ImageInspectConfig = {
+  [Field in keyof ImageRunConfig]: ImageRunConfig[Field] | null;
+};
+
 /** `GET /images/{name}/json`. */
 export interface ImageInspect {
   Id: string;
@@ -63,7 +68,9 @@ export interface ImageInspect {
   Created?: string;
   DockerVersion: string;
   Author: string;
-  Config: ImageRunConfig | null;
+  /** Only below API 1.45. */
+  ContainerConfig?: ImageInspectConfig;
+  Config: ImageInspectConfig;
   Architecture: string;
   Variant?: string;
   Os: string;

@@ -9,6 +9,8 @@ export type StreamKind = "gzip" | "zstd" | "bzip2" | "xz" | "tar" | "json" | "ot
 
 export interface Peeked {
   readonly kind: StreamKind;
+  /** How many bytes were looked at: fewer than a tar's block where there are no more. */
+  readonly sizeBytes: number;
   /** The same bytes from the start. */
   readonly stream: ReadableStream<Uint8Array>;
 }
@@ -42,7 +44,7 @@ export async function peek(stream: ReadableStream<Uint8Array>): Promise<Peeked> 
     },
     { highWaterMark: 0 },
   );
-  return { kind: kindOf(head), stream: rest };
+  return { kind: kindOf(head), sizeBytes: head.length, stream: rest };
 }
 
 const MAGIC: readonly (readonly [StreamKind, readonly number[]])[] = [
@@ -78,7 +80,9 @@ function isTarBlock(block: Uint8Array): boolean {
 export async function plainArchive(
   archive: ReadableStream<Uint8Array>,
 ): Promise<ReadableStream<Uint8Array>> {
-  const { kind, stream } = await peek(archive);
+  const { kind, sizeBytes, stream } = await peek(archive);
+  // Nothing at all is an archive without entries, as for Docker.
+  if (sizeBytes === 0) return stream;
   switch (kind) {
     case "tar":
       return stream;
@@ -93,7 +97,7 @@ export async function plainArchive(
     case "json":
     case "other":
       await stream.cancel();
-      throw invalid("archive/tar: invalid tar header");
+      throw invalid(sizeBytes < PEEK_BYTES ? "unexpected EOF" : "archive/tar: invalid tar header");
   }
 }
 

@@ -55,6 +55,8 @@ class EventQueue {
   readonly #parser: TarParser;
   #next = 0;
   #ended = false;
+  /** Whoever reads an entry's body is told first; the loop over the entries must hear of it too. */
+  #failure: { readonly cause: unknown } | null = null;
 
   constructor(source: Source) {
     this.#source = source;
@@ -67,15 +69,23 @@ class EventQueue {
   /** The next event without taking it; null at the archive's end. */
   async peek(): Promise<Event | null> {
     while (this.#next === this.#events.length) {
+      if (this.#failure) throw this.#failure.cause;
       if (this.#ended) return null;
       this.#events.length = 0;
       this.#next = 0;
-      const { done, value } = await this.#source.read();
-      this.#ended = done;
-      if (done) this.#parser.end();
-      else if (value) this.#parser.push(value);
+      await this.#read().catch((cause: unknown) => {
+        this.#failure = { cause };
+        throw cause;
+      });
     }
     return this.#events[this.#next] ?? null;
+  }
+
+  async #read(): Promise<void> {
+    const { done, value } = await this.#source.read();
+    this.#ended = done;
+    if (done) this.#parser.end();
+    else if (value) this.#parser.push(value);
   }
 
   drop(): void {

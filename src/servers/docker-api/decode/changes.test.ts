@@ -31,8 +31,8 @@ test("--change reads the instructions that set an image's config", () => {
   });
   expect(decodeChanges(["healthcheck NONE"])).toEqual({ Healthcheck: { Test: ["NONE"] } });
   expect(() => decodeChanges(["HEALTHCHECK true"])).toThrow('Unknown type "TRUE" in HEALTHCHECK');
-  expect(() => decodeChanges(["RUN true"])).toThrow("run is not a valid change command");
-  expect(() => decodeChanges(["NONSENSE x"])).toThrow("unknown instruction: NONSENSE");
+  expect(() => decodeChanges(["RUN true"])).toThrow("RUN is not a valid change command");
+  expect(() => decodeChanges(["NONSENSE x"])).toThrow("NONSENSE is not a valid change command");
   expect(() => decodeChanges(['ENV A="1'])).toThrow("matching quote");
   expect(() => decodeChanges(["CMD"])).toThrow("requires at least one argument");
 });

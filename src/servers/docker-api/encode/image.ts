@@ -13,6 +13,7 @@ import {
   type ImageDescriptor,
   type ImageHistoryItem,
   type ImageInspect,
+  type ImageInspectConfig,
   type ImageManifestSummary,
   type ImagePlatform,
   type ImageSummary,
@@ -115,16 +116,18 @@ function encodeDescriptor(descriptor: Descriptor): ImageDescriptor {
 export function encodeImage(image: Image, apiVersion: string): ImageInspect {
   const { config } = image;
   const last = config.history?.at(-1);
+  const created = createdOf(config.created, apiVersion);
   return {
     Id: image.id,
     RepoTags: familiarTags(image),
     RepoDigests: familiarDigests(image),
     Parent: image.parent ?? "",
     Comment: last?.comment ?? "",
-    ...(config.created === undefined ? {} : { Created: config.created }),
+    ...(created === null ? {} : { Created: created }),
     DockerVersion: "",
     Author: config.author ?? "",
-    Config: encodeRunConfig(config.config ?? {}),
+    ...(atLeast(apiVersion, "1.45") ? {} : { ContainerConfig: { ...ALWAYS, ...OF_CONTAINERS } }),
+    Config: encodeRunConfig(config.config ?? {}, apiVersion),
     Architecture: config.architecture,
     ...(config.variant === undefined ? {} : { Variant: config.variant }),
     Os: config.os,
@@ -154,12 +157,47 @@ const RUN_FIELDS = [
   "Shell",
 ] as const satisfies (keyof ImageRunConfig)[];
 
-function encodeRunConfig(config: ImageRunConfig): ImageRunConfig {
+/** What Docker tells of every image, set or not: clients read it without asking whether it is there. */
+const ALWAYS = {
+  Cmd: null,
+  Entrypoint: null,
+  Env: null,
+  Labels: null,
+  OnBuild: null,
+  User: "",
+  Volumes: null,
+  WorkingDir: "",
+} as const;
+
+/** What belongs to containers, and was told of images below API 1.50. */
+const OF_CONTAINERS = {
+  AttachStderr: false,
+  AttachStdin: false,
+  AttachStdout: false,
+  Domainname: "",
+  Hostname: "",
+  Image: "",
+  OpenStdin: false,
+  StdinOnce: false,
+  Tty: false,
+} as const;
+
+function encodeRunConfig(config: ImageRunConfig, apiVersion: string): ImageInspectConfig {
   const given = RUN_FIELDS.flatMap((field) => {
     const value: unknown = config[field];
     return value === undefined || value === null ? [] : [[field, value] as const];
   });
-  return { User: "", WorkingDir: "", ...Object.fromEntries(given) };
+  return {
+    ...(atLeast(apiVersion, "1.50") ? {} : OF_CONTAINERS),
+    ...ALWAYS,
+    ...Object.fromEntries(given),
+  };
+}
+
+/** As Go writes an instant: no zeros at the end of a fraction. null: not known, and not told since API 1.44. */
+function createdOf(created: string | undefined, apiVersion: string): string | null {
+  if (created === undefined) return atLeast(apiVersion, "1.44") ? null : ZERO_TIME;
+  return created.replace(/(\.\d*?)0+(?=[Z+-])/, "$1").replace(/\.(?=[Z+-])/, "");
 }
 
 export const encodeHistory = (entry: ImageHistoryEntry): ImageHistoryItem => ({
