@@ -223,7 +223,8 @@ function collectInBackground(gc: Pick<GarbageCollector, "collect">, log: DaemonL
   });
 }
 
-const migrations = [
+/** Of the one database that every room keeps its records in. */
+export const migrations = [
   ...eventMigrations,
   ...systemMigrations,
   ...imageMigrations,

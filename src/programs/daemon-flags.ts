@@ -138,6 +138,14 @@ export const flags: readonly Flag[] = [
   flag("tlskey", "text", "TLS key of the API"),
   flag("tlsverify", "flag", "Use TLS, and ask clients for a certificate"),
   flag(
+    "uninstall",
+    "flag",
+    "Take containers' processes, networks and cgroups off this host, and end",
+    {
+      key: null,
+    },
+  ),
+  flag(
     "userland-proxy",
     "flag",
     "Relay published ports that the kernel cannot lead: [::1] (default true)",

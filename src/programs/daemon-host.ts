@@ -17,6 +17,8 @@ const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const CLOCK_MONOTONIC = 1;
 const MSG_NOSIGNAL = 0x4000;
+/** A manager that is busy ending everything still answers at once. */
+const SYSTEMD_PATIENCE_MS = 5000;
 /** Where systemd's descriptors begin. */
 const LISTEN_FDS_START = 3;
 
@@ -33,6 +35,22 @@ export function lockFolder(folder: string, what: string): void {
   throw unavailable(
     `another naru daemon uses the ${what} ${folder}: stop it, or choose another with --${what.replace(" ", "-")}`,
   );
+}
+
+/**
+ * Whether this daemon's end is the machine's: its systemd is turning everything off. Whoever is no service of
+ * systemd's, or gets no answer, takes it for an end of the daemon alone.
+ */
+export async function machineIsEnding(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Promise<boolean> {
+  const systemctl = Bun.which("systemctl", { PATH: environment["PATH"] ?? "" });
+  if (environment["INVOCATION_ID"] === undefined || systemctl === null) return false;
+  const asked = Bun.spawn([systemctl, "is-system-running"], {
+    stdio: ["ignore", "pipe", "ignore"],
+    timeout: SYSTEMD_PATIENCE_MS,
+  });
+  return (await asked.stdout.text()).trim() === "stopping";
 }
 
 export function writePidFile(path: string): void {

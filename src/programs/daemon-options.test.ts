@@ -134,6 +134,7 @@ test("validate, help and version do not start anything", () => {
   expect(action("--validate")).toBe("validate");
   expect(action("--help")).toBe("help");
   expect(action("-v")).toBe("version");
+  expect(action("--uninstall")).toBe("uninstall");
   expect(helpText()).toContain("--data-root");
 });
 

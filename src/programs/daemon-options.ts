@@ -69,7 +69,7 @@ export interface DaemonOptions {
 
 export type Invocation =
   | { readonly action: "help" | "version" | "validate" }
-  | { readonly action: "run"; readonly options: DaemonOptions };
+  | { readonly action: "run" | "uninstall"; readonly options: DaemonOptions };
 
 /** @throws EngineError "invalid" */
 export function readInvocation(args: readonly string[]): Invocation {
@@ -77,7 +77,8 @@ export function readInvocation(args: readonly string[]): Invocation {
   if (given.get("help") === true) return { action: "help" };
   if (given.get("version") === true) return { action: "version" };
   const options = readOptions(given);
-  return given.get("validate") === true ? { action: "validate" } : { action: "run", options };
+  if (given.get("validate") === true) return { action: "validate" };
+  return { action: given.get("uninstall") === true ? "uninstall" : "run", options };
 }
 
 /** The options as the file says them now; for SIGHUP. */

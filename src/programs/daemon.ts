@@ -16,6 +16,7 @@ import {
   chooseSockets,
   giveToGroup,
   lockFolder,
+  machineIsEnding,
   notifyReloading,
   notifySystemd,
   removePidFile,
@@ -48,6 +49,9 @@ export async function run(args: readonly string[]): Promise<void> {
       return;
     case "validate":
       console.log("configuration OK");
+      return;
+    case "uninstall":
+      await (await import("./uninstall.ts")).uninstall(invocation.options);
       return;
     case "run":
       await serve(args, invocation.options);
@@ -213,7 +217,8 @@ async function leaveContainers(
   { signal, log }: { signal: string; log: DaemonLog },
 ): Promise<void> {
   const { liveRestore, shutdownTimeoutSeconds: graceSeconds } = engine.currentOptions();
-  if (liveRestore) {
+  // Containers that are left to systemd's last killing never get their own stop signal, and hold the machine up.
+  if (liveRestore && !(await machineIsEnding())) {
     log.info("ending: containers run on", { signal });
     return;
   }

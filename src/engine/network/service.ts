@@ -194,7 +194,8 @@ class BridgeNetworkService implements OpenedNetworkService {
   uninstall(): void {
     this.#firewall.remove();
     this.#users.removeLinks();
-    this.#netlink.deleteLink(this.#default.bridge);
+    // One of another name may have been there before, and lead somewhere else.
+    if (this.#default.bridge.startsWith("naru")) this.#netlink.deleteLink(this.#default.bridge);
   }
 
   create(request: NetworkRequest): Promise<Network> {
