@@ -19,7 +19,8 @@ import type { BenchEngine } from "./peer.ts";
 import type { Bench, Scenario } from "./scenarios.ts";
 
 const TAG = "narubench-build";
-const PEER_CLI = join(process.env["NARU_PEER_BIN"] ?? "/", "usr/bin/docker");
+/** The client of the peer, which drives its BuildKit without buildx. */
+export const PEER_CLI = join(process.env["NARU_PEER_BIN"] ?? "/", "usr/bin/docker");
 
 const docker = (engine: BenchEngine, ...args: string[]): string[] => [
   "docker",

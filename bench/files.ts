@@ -10,6 +10,7 @@ import { join } from "node:path";
 
 import { baseImage, NARU, startEngine, VOLATILE } from "../tests/e2e/engine.ts";
 import { type Contender, inTurn, output, type Sample, timeCommand } from "./measure.ts";
+import { hold } from "./held.ts";
 import { startNullEngine } from "./null-engine.ts";
 import { type BenchEngine, startPeer } from "./peer.ts";
 import type { Bench, Scenario } from "./scenarios.ts";
@@ -119,14 +120,20 @@ async function openGround({ scratch }: Bench): Promise<Ground> {
     // The mount keeps what it needs of it.
     rmSync(image, { force: true });
   }
-  undo.defer(async () => void (await output(["umount", "-l", folder])));
+  undo.use(
+    hold({
+      async [Symbol.asyncDispose]() {
+        await output(["umount", "-l", folder]);
+      },
+    }),
+  );
   const small = join(folder, "small");
   makeSmallFiles(small);
   const own = undo.use(
-    await startEngine({ daemonFlags: ["--data-root", join(folder, "naru")], images: [] }),
+    hold(await startEngine({ daemonFlags: ["--data-root", join(folder, "naru")], images: [] })),
   );
   const peer = undo.use(
-    await startPeer(process.env["NARU_PEER_BIN"] ?? "/", join(folder, "docker")),
+    hold(await startPeer(process.env["NARU_PEER_BIN"] ?? "/", join(folder, "docker"))),
   );
   const engines = [
     ["naru", { socket: own.daemonSocket }],

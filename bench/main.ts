@@ -1,62 +1,99 @@
-/** `script/bench`: every scenario, Naru and the peer in turn; a table for people, JSON for the record. */
-import { mkdirSync, writeFileSync } from "node:fs";
+/**
+ * `script/bench`: every scenario, Naru and the peer in turn; a table for people, JSON for the record.
+ *
+ * A scenario that fails, or takes longer than any should, says so; the others go on, with engines that it has not
+ * touched. Whatever ends the run, what it made is taken away.
+ */
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 
-import { median, type Sample } from "./measure.ts";
+import { buildOutputScenarios } from "./build-outputs.ts";
+import { disposeHeld } from "./held.ts";
 import { dnsScenarios } from "./dns.ts";
 import { logScenarios } from "./logs.ts";
-import { openBench, type Scenario, scenarios as engineScenarios } from "./scenarios.ts";
-
-const scenarios = [...engineScenarios, ...logScenarios, ...dnsScenarios, ...throughputScenarios];
+import { manyScenarios } from "./many.ts";
+import { LATEST, PARTIAL, type Results, resultsText, type Row, rowOf } from "./results.ts";
+import { type Bench, openBench, type Scenario, scenarios as engineScenarios } from "./scenarios.ts";
 import { throughputScenarios } from "./throughput.ts";
 
-interface Row {
-  readonly scenario: string;
-  readonly unit: string;
-  readonly budget: string;
-  readonly medians: Record<string, number>;
-  readonly values: Record<string, number[]>;
-  /** Naru divided by the contender it is measured against; lower is better. */
-  readonly ratios: Record<string, number>;
-}
+const scenarios: readonly Scenario[] = [
+  ...engineScenarios,
+  ...manyScenarios,
+  ...logScenarios,
+  ...buildOutputScenarios,
+  ...dnsScenarios,
+  ...throughputScenarios,
+];
+/** None should take more than four minutes; on a busy machine it may. */
+const SCENARIO_LIMIT_MS = 900_000;
+const DISPOSE_LIMIT_MS = 120_000;
 
-const round = (value: number): number => Number(value.toPrecision(4));
-
-function rowOf(scenario: Scenario, samples: readonly Sample[]): Row {
-  const medians = Object.fromEntries(
-    samples.map(({ contender, values }) => [contender, round(median(values))]),
-  );
-  const naru = samples.filter(({ contender }) => contender.startsWith("naru"));
-  const others = samples.filter(({ contender }) => !contender.startsWith("naru"));
-  const ratios: Record<string, number> = {};
-  for (const mine of naru) {
-    for (const other of others) {
-      ratios[`${mine.contender} / ${other.contender}`] = round(
-        median(mine.values) / median(other.values),
-      );
-    }
-  }
-  return {
-    scenario: scenario.name,
-    unit: scenario.unit,
-    budget: scenario.budget,
-    medians,
-    values: Object.fromEntries(
-      samples.map(({ contender, values }) => [contender, values.map(round)]),
-    ),
-    ratios,
-  };
-}
-
-function print(row: Row): void {
+function print(row: Row, tookMs: number): void {
   const medians = Object.entries(row.medians)
     .map(([name, value]) => `${name} ${value} ${row.unit}`)
     .join("   ");
   const ratios = Object.entries(row.ratios)
     .map(([name, value]) => `${name} = ${value}`)
     .join("   ");
-  console.log(`${row.scenario}  (${row.budget})\n    ${medians}\n    ${ratios}`);
+  const seconds = Math.round(tookMs / 1000);
+  console.log(`${row.scenario}  (${row.budget}; in ${seconds} s)\n    ${medians}\n    ${ratios}`);
 }
 
+/** @throws Error when it takes longer than it may */
+async function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const late = new Error(`not done after ${Math.round(limitMs / 1000)} s`);
+  const timer = setTimeout(() => reject(late), limitMs);
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const giveBack = (): Promise<void> =>
+  within(disposeHeld(), DISPOSE_LIMIT_MS).catch((error: unknown) =>
+    console.error(`not everything could be removed: ${String(error)}`),
+  );
+
+async function runAll(
+  chosen: readonly Scenario[],
+  note: (results: Results) => void,
+): Promise<Results> {
+  let bench: Bench | null = null;
+  let results: Results | null = null;
+  const rows: Row[] = [];
+  const failed: { scenario: string; reason: string }[] = [];
+  for (const scenario of chosen) {
+    const started = performance.now();
+    try {
+      bench ??= await openBench();
+      results ??= {
+        date: new Date().toISOString(),
+        machine: bench.machine,
+        naru: bench.naru.version,
+        docker: bench.peer.version,
+        rows,
+      };
+      const row = rowOf(scenario, await within(scenario.run(bench), SCENARIO_LIMIT_MS));
+      rows.push(row);
+      print(row, performance.now() - started);
+    } catch (thrown) {
+      const reason = thrown instanceof Error ? thrown.message : String(thrown);
+      console.log(`${scenario.name}: failed: ${reason}`);
+      failed.push({ scenario: scenario.name, reason: reason.slice(0, 500) });
+      // What it left half done is nobody else's: the next one gets engines of its own.
+      bench = null;
+      await giveBack();
+    }
+    if (results !== null) note({ ...results, ...(failed.length > 0 && { failed }) });
+  }
+  if (results === null) throw new Error("no scenario could be run");
+  return { ...results, ...(failed.length > 0 && { failed }) };
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => void giveBack().finally(() => process.exit(130)));
+}
 const wanted = process.argv.slice(2);
 if (wanted.includes("--list")) {
   console.log(scenarios.map(({ name }) => name).join("\n"));
@@ -65,32 +102,19 @@ if (wanted.includes("--list")) {
 const chosen = scenarios.filter(
   ({ name }) => wanted.length === 0 || wanted.some((word) => name.includes(word)),
 );
-const rows: Row[] = [];
-{
-  await using bench = await openBench();
-  console.log(`naru ${bench.naru.version}, docker ${bench.peer.version}, ${bench.machine}\n`);
-  for (const scenario of chosen) {
-    try {
-      const row = rowOf(scenario, await scenario.run(bench));
-      rows.push(row);
-      print(row);
-    } catch (thrown) {
-      console.log(
-        `${scenario.name}: failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
-      );
-      process.exitCode = 1;
-    }
-  }
-  mkdirSync("bench/results", { recursive: true });
-  const result = {
-    date: new Date().toISOString(),
-    machine: bench.machine,
-    naru: bench.naru.version,
-    docker: bench.peer.version,
-    rows,
-  };
-  const file = wanted.length === 0 ? "bench/results/latest.json" : "bench/results/partial.json";
-  writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
-  console.log(`\nwritten to ${file}`);
+if (chosen.length === 0) {
+  console.error(`no scenario's name has ${wanted.join(" or ")} in it: script/bench --list`);
+  process.exit(1);
+}
+mkdirSync("bench/results", { recursive: true });
+try {
+  const results = await runAll(chosen, (sofar) => writeFileSync(PARTIAL, resultsText(sofar)));
+  const file = wanted.length === 0 || !existsSync(LATEST) ? LATEST : PARTIAL;
+  writeFileSync(file, resultsText(results));
+  console.log(`\nwritten to ${file}; into the READMEs: tools/bench-table.ts`);
+  for (const { scenario } of results.failed ?? []) console.log(`failed: ${scenario}`);
+  process.exitCode = results.failed === undefined ? 0 : 1;
+} finally {
+  await giveBack();
 }
 process.exit();

@@ -15,8 +15,8 @@ import {
 } from "./measure.ts";
 import { buildScenarios } from "./build.ts";
 import { fileScenarios } from "./files.ts";
+import { hold } from "./held.ts";
 import { networkScenarios } from "./network.ts";
-import { costOfStats, costOfWatching } from "./stats.ts";
 import { type BenchEngine, pidsWith, startPeer, untilServed } from "./peer.ts";
 
 export interface Bench extends AsyncDisposable {
@@ -46,10 +46,10 @@ const naru = (engine: BenchEngine, ...args: string[]): string[] => [
   ...args,
 ];
 
-/** Both engines, with the busybox and Debian images on them. */
+/** Both engines, held, with the busybox and Debian images on them. */
 export async function openBench(): Promise<Bench> {
-  const engine = await startEngine({ images: ["busybox", "debian"] });
-  const peer = await startPeer(process.env["NARU_PEER_BIN"] ?? "/");
+  const engine = hold(await startEngine({ images: ["busybox", "debian"] }));
+  const peer = hold(await startPeer(process.env["NARU_PEER_BIN"] ?? "/"));
   const cache = `${process.env["XDG_CACHE_HOME"] ?? `${process.env["HOME"]}/.cache`}/naru/base-images`;
   for (const image of ["busybox", "debian"]) {
     await output(docker(peer, "import", join(cache, `${image}.tar`), `${image}:latest`));
@@ -237,7 +237,7 @@ async function savedDebian(bench: Bench): Promise<string> {
   return archive;
 }
 
-const manyIdle = async (engine: BenchEngine, count: number): Promise<void> => {
+export const manyIdle = async (engine: BenchEngine, count: number): Promise<void> => {
   const start = async (): Promise<void> => {
     await output(docker(engine, "run", "-d", "--network", "none", "busybox", "sleep", "100000"));
   };
@@ -245,7 +245,7 @@ const manyIdle = async (engine: BenchEngine, count: number): Promise<void> => {
     await Promise.all([start(), start(), start(), start()]);
 };
 
-const removeAll = async (engine: BenchEngine): Promise<void> => {
+export const removeAll = async (engine: BenchEngine): Promise<void> => {
   const ids = (await output(docker(engine, "ps", "-aq"))).split("\n").filter((id) => id !== "");
   if (ids.length > 0) await output(docker(engine, "rm", "-f", ...ids));
 };
@@ -283,26 +283,6 @@ const idleSample = async (bench: Bench, key: "eachMb" | "psMs" | "restartMs"): P
     contender,
     values: [numbers[key]],
   }));
-
-/** One stats stream for each of 200 containers; Debian's Docker takes minutes to start as many. */
-async function watched(engine: BenchEngine): Promise<Sample[]> {
-  const count = 200;
-  await manyIdle(engine, count);
-  const ids = (await output(docker(engine, "ps", "-q", "--no-trunc"))).split("\n");
-  const { socket } = engine;
-  const streams: number[] = [];
-  const client: number[] = [];
-  for (let round = 0; round < 3; round += 1) {
-    const measured = { socket, pids: engine.enginePids(), forMs: 5000 };
-    streams.push(await costOfWatching({ ...measured, ids }));
-    client.push(await costOfStats({ ...measured, count }));
-  }
-  await removeAll(engine);
-  return [
-    { contender: `${engine.name}, by docker stats`, values: client },
-    { contender: `${engine.name}, by the API`, values: streams },
-  ];
-}
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -526,12 +506,6 @@ export const scenarios: readonly Scenario[] = [
     unit: "ms",
     budget: "<= 1000 ms",
     run: (bench) => idleSample(bench, "restartMs"),
-  },
-  {
-    name: "200 watched: docker stats",
-    unit: "% of a core",
-    budget: "naru < 5 %",
-    run: ({ naru: engine }) => watched(engine),
   },
   ...fileScenarios,
   ...networkScenarios,
