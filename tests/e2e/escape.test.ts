@@ -58,7 +58,7 @@ for (const runtime of ["native", "runc"]) {
         ]);
         expect(done.stdout).not.toContain(readFileSync("/etc/hostname", "utf8").trim() || "\0");
       }
-      await engine.ok(["run", "-d", ...flags, "--name", "fds", "busybox", "sleep", "100"]);
+      await engine.ok(["run", "-d", ...flags, "--name", "fds", "busybox", "sleep", "1000"]);
       for (let descriptor = 3; descriptor < 12; descriptor += 1) {
         const done = await engine.docker([
           "exec",

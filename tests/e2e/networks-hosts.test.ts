@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { type Engine, NARU, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
+import { eventually } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -66,7 +67,7 @@ test("host-gateway is the default bridge's address, and reaches the host from ev
       engine.ok(["exec", name, "wget", "-qO-", `http://${gateway}:${port}/`]);
     expect(await get(server.port ?? 0)).toBe("the host");
     // A published port too, whichever network its container is in.
-    expect(await get(PORT)).toBe("hello");
+    await eventually(async () => expect(await get(PORT)).toBe("hello"));
   }
   await engine.ok(["rm", "-f", "web", "from-own", "from-bridge"]);
 });
