@@ -202,6 +202,15 @@ test("restart ends one run and begins another, also of a --rm container", async 
   expect(room.resolve(id).state.status).toBe("running");
 });
 
+test("a --rm container that ends as soon as it is restarted was restarted all the same", async () => {
+  await using fixture = openFixture();
+  const { room, supervisor } = fixture;
+  const id = await running(fixture, { host: { autoRemove: true } });
+  supervisor.onBirth = () => supervisor.end(id, 0);
+  await room.restart(id, { timeoutSeconds: null, signal: null });
+  expect(fixture.events.map(({ action }) => action)).toContain("restart");
+});
+
 test("restart policies start again after a failure, until a person stops it", async () => {
   await using fixture = openFixture();
   const { room, supervisor } = fixture;
@@ -211,7 +220,7 @@ test("restart policies start again after a failure, until a person stops it", as
   supervisor.end(id, 1);
   expect(room.resolve(id).state.status).toBe("restarting");
   await again.promise;
-  await Bun.sleep(5);
+  while (room.resolve(id).state.status !== "running") await Bun.sleep(1);
   expect(room.resolve(id)).toMatchObject({ restartCount: 1, state: { status: "running" } });
   await room.stop(id, { timeoutSeconds: null, signal: null });
   expect(room.resolve(id).state.status).toBe("exited");
@@ -279,9 +288,13 @@ test("a daemon killed between a birth and its record finishes the start", async 
   const { room, supervisor } = fixture;
   const { id } = await room.create(createOf({ name: "web" }));
   // The answer never reaches this daemon: it dies while it waits.
-  supervisor.onBirth = () => new Promise(() => undefined);
+  const born = Promise.withResolvers<void>();
+  supervisor.onBirth = () => {
+    born.resolve();
+    return new Promise(() => undefined);
+  };
   void room.start(id).catch(() => undefined);
-  await Bun.sleep(5);
+  await born.promise;
   await fixture.reopen();
   expect(fixture.room.resolve("web").state.status).toBe("running");
 });

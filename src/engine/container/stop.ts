@@ -190,14 +190,16 @@ export async function restartContainer(
 ): Promise<void> {
   const { id } = context.records.resolve(nameOrId);
   if (request.signal !== null && request.signal !== "") signalNumber(request.signal);
-  await liveOf(context, id).queue.run(async () => {
+  const before = await liveOf(context, id).queue.run(async () => {
     const record = context.records.must(id);
     if (liveOf(context, id).removing)
       throw conflict("container is marked for removal and cannot be started");
     if (isActive(record)) await endForRestart(context, record, request);
     await startNow(context, id, { byPolicy: false });
+    return record;
   });
-  publishEvent(context, context.records.must(id), "restart");
+  // One with --rm may have ended already, and be gone.
+  publishEvent(context, context.records.get(id) ?? before, "restart");
 }
 
 async function endForRestart(
