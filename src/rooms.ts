@@ -195,6 +195,16 @@ const map = {
     "engine/container",
     "engine/network",
   ],
+  // Counts by wrapping what the other servers are given: a room that is not measured knows nothing of it.
+  "servers/metrics": [
+    "base",
+    "engine/events",
+    "engine/image",
+    "engine/container",
+    "engine/network",
+    "engine/system",
+    "engine/build",
+  ],
   // BuildKit's gRPC and the sessions of its clients: opened when the first client asks for it.
   "servers/build-api": ["base", "oci", "wire/grpc", "engine/image", "engine/build"],
   "servers/docker-api": [

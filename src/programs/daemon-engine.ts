@@ -25,12 +25,13 @@ import { imageMigrations, type ImageService, openImageService } from "#engine/im
 import { openLayerStore } from "#engine/layer";
 import { networkMigrations, openNetworkService, type NetworkService } from "#engine/network";
 import type { RegistryClient } from "#engine/registry-client";
-import { type RuntimeDefaults, runtimeDefaults } from "#engine/runtime";
+import { type RuntimeDefaults, runtimeDefaults, runtimeFeatures } from "#engine/runtime";
 import { openSnapshotStore } from "#engine/snapshot";
 import { openStore, type Store } from "#engine/store";
 import { openSystemService, systemMigrations, type SystemService } from "#engine/system";
 import { openCgroupHost } from "#linux/cgroup";
 import { apparmorEnabled, capabilityNames } from "#linux/security";
+import type { EngineMetrics } from "#servers/metrics";
 import type { HostDefaults, InspectRemote } from "#servers/docker-api";
 import { openVolumeService, volumeMigrations, type VolumeService } from "#engine/volume";
 
@@ -68,7 +69,11 @@ interface LateContainers {
 }
 
 /** Opens the rooms, finds or starts the supervisor, and repairs what the last daemon left half-done. */
-export async function openEngine(options: DaemonOptions, log: DaemonLog): Promise<Engine> {
+export async function openEngine(
+  options: DaemonOptions,
+  log: DaemonLog,
+  metrics: EngineMetrics | null,
+): Promise<Engine> {
   const { dataRoot, execRoot } = options;
   const live = new LiveOptions(options, `naru/${VERSION}`);
   const store = openStore({ path: join(dataRoot, "naru.db"), migrations });
@@ -83,23 +88,18 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
   });
   const born = supervisor.ready();
   born.catch(() => undefined);
-  const events = openEventBus({ store });
+  const bus = openEventBus({ store });
+  const events = metrics?.events(bus) ?? bus;
   const files = openFiles(options);
-  const images = openImageService({
-    store,
-    ...files,
-    events,
-    users: { usersOf: (id) => late.containers?.usersOf(id) ?? [] },
-    registry: live.registry,
-    concurrency: live.concurrency,
-  });
-  const network = openNetworkService({
+  const images = openImages(live, { store, files, events, late });
+  const networks = openNetworkService({
     store,
     portHolder: supervisor,
     options: options.network,
     events,
     warn: (message) => log.warn(message),
   });
+  const network = metrics?.networks(networks) ?? networks;
   const volumes = openVolumes(options, log, { store, events, late });
   const host = readHost();
   const defaults = specDefaultsOf(options);
@@ -117,28 +117,78 @@ export async function openEngine(options: DaemonOptions, log: DaemonLog): Promis
     paths: { containers: join(dataRoot, "containers") },
     log,
     filesCommand: () => ownCommand("container-files"),
+    ...(metrics === null ? {} : { onProbed: (probed) => metrics.probed(probed) }),
   });
   late.containers = containers;
   const { builds, stop } = openBuilds(options, log, { store, images, containers, ...files });
-  const system = openSystemService({
-    store,
-    identity: () => identityOf(live.options, host),
-    facts: host.facts,
-    layers: files.layers,
-    counts: () => containers.counts(),
-    countImages: () => images.list({}, { all: true }).length,
-  });
+  const system = openSystem(live, { store, host, files, containers, images });
   await network.ensure();
   await born;
   await containers.reconcile({ startUp: true });
   collectInBackground(files.gc, log);
   const close = () => {
     stop();
-    return closeAll({ containers, network, supervisor, files, events, store });
+    return closeAll({ containers, network: networks, supervisor, files, events, store });
   };
   const rooms = { containers, images, builds, network, volumes, system, events, close };
-  return { ...rooms, ...reloadable(live, { defaults, events, engineId: system.id }) };
+  return {
+    ...rooms,
+    ...measured(rooms, metrics),
+    ...reloadable(live, { defaults, events, engineId: system.id }),
+  };
 }
+
+const openImages = (
+  { registry, concurrency }: LiveOptions,
+  rooms: {
+    store: Store;
+    files: ReturnType<typeof openFiles>;
+    events: EventBus;
+    late: LateContainers;
+  },
+): ImageService =>
+  openImageService({
+    store: rooms.store,
+    ...rooms.files,
+    events: rooms.events,
+    users: { usersOf: (id) => rooms.late.containers?.usersOf(id) ?? [] },
+    registry,
+    concurrency,
+  });
+
+const openSystem = (
+  live: LiveOptions,
+  rooms: {
+    store: Store;
+    host: ReturnType<typeof readHost>;
+    files: ReturnType<typeof openFiles>;
+    containers: ContainerRoom;
+    images: ImageService;
+  },
+): SystemService =>
+  openSystemService({
+    store: rooms.store,
+    identity: () => identityOf(live.options, rooms.host),
+    facts: rooms.host.facts,
+    layers: rooms.files.layers,
+    runtimeFeatures: () => runtimeFeatures(live.engine.runtimes),
+    counts: () => rooms.containers.counts(),
+    countImages: () => rooms.images.list({}, { all: true }).length,
+  });
+
+/** What servers are given instead, where their work is counted. */
+const measured = (
+  rooms: Pick<Engine, "containers" | "images" | "builds" | "system">,
+  metrics: EngineMetrics | null,
+): Partial<Engine> =>
+  metrics === null
+    ? {}
+    : {
+        containers: metrics.containers(rooms.containers),
+        images: metrics.images(rooms.images),
+        builds: metrics.builds(rooms.builds),
+        system: metrics.system(rooms.system),
+      };
 
 /** What the engine hands out that follows its options through every reload. */
 function reloadable(

@@ -1,5 +1,6 @@
 /** The daemon's own log: one line an event on stderr, as text (Docker's key=value form) or as JSON. */
 import { writeSync } from "node:fs";
+import { isatty } from "node:tty";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -23,10 +24,15 @@ type Fields = Readonly<Record<string, unknown>>;
 export class DaemonLog {
   level: LogLevel;
   readonly #format: "text" | "json";
+  readonly #isColoured: boolean;
 
-  constructor(level: LogLevel, format: "text" | "json") {
+  constructor(
+    level: LogLevel,
+    { logFormat, rawLogs }: { readonly logFormat: "text" | "json"; readonly rawLogs: boolean },
+  ) {
     this.level = level;
-    this.#format = format;
+    this.#format = logFormat;
+    this.#isColoured = !rawLogs && isatty(2);
   }
 
   debug(message: string, fields?: Fields): void {
@@ -52,13 +58,29 @@ export class DaemonLog {
     const line =
       this.#format === "json"
         ? JSON.stringify({ level: name, msg: message, time, ...fields })
-        : textLine({ time, level: name, msg: message, ...fields });
+        : this.#isColoured
+          ? colouredLine({ time, level, message }, fields)
+          : textLine({ time, level: name, msg: message, ...fields });
     try {
       writeSync(2, `${line}\n`);
     } catch {
       // A closed or full stderr must not end the engine: there is nowhere left to say so.
     }
   }
+}
+
+const COLOURS: Readonly<Record<LogLevel, number>> = { debug: 37, info: 36, warn: 33, error: 31 };
+
+/** As dockerd writes to a terminal: the level in its colour, then the message, then the fields. */
+function colouredLine(
+  { time, level, message }: { time: string; level: LogLevel; message: string },
+  fields: Fields,
+): string {
+  const paint = (text: string) => `\u001b[${COLOURS[level]}m${text}\u001b[0m`;
+  const rest = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => ` ${paint(key)}=${quoted(value)}`);
+  return `${paint(level.toUpperCase().slice(0, 4))}[${time}] ${message.padEnd(44)}${rest.join("")}`;
 }
 
 const textLine = (fields: Fields): string =>

@@ -44,3 +44,20 @@ export function hostGatewaysOf(texts: readonly string[]): readonly string[] {
   }
   return texts;
 }
+
+export interface MetricsAddress {
+  /** "": every address of this host. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `--metrics-addr`, as Go's listeners read it. @throws EngineError "invalid" */
+export function metricsAddressOf(text: string | null): MetricsAddress | null {
+  if (text === null) return null;
+  const match = /^(\[[0-9a-fA-F:.%]+\]|[^:[\]/]*):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[2]);
+  if (match === null || port > 65_535) {
+    throw invalid(`invalid metrics-addr: ${text}: use address:port`);
+  }
+  return { host: (match[1] ?? "").replace(/^\[|\]$/g, ""), port };
+}

@@ -11,7 +11,12 @@ import type { NetworkOptions } from "#engine/network";
 
 import type { CachePolicies } from "./daemon-builder.ts";
 import { type ConfigFile, readConfigFile } from "./daemon-config-file.ts";
-import { checkFeatures, hostGatewaysOf } from "./daemon-option-checks.ts";
+import {
+  checkFeatures,
+  hostGatewaysOf,
+  type MetricsAddress,
+  metricsAddressOf,
+} from "./daemon-option-checks.ts";
 import { type FlagValues, parseFlags, refuseFixed } from "./daemon-flag-parser.ts";
 import { type Host, parseHosts, type TlsFiles } from "./daemon-hosts.ts";
 import { type LogLevel, parseLogLevel } from "./daemon-log.ts";
@@ -62,6 +67,10 @@ export interface DaemonOptions {
   readonly said: ReadonlySet<string>;
   readonly logLevel: LogLevel;
   readonly logFormat: "text" | "json";
+  /** Never in colours, also on a terminal. */
+  readonly rawLogs: boolean;
+  /** null: no metrics, and nothing is counted. */
+  readonly metrics: MetricsAddress | null;
   readonly engine: EngineOptions;
   /** What a container may write that does not say; null: whatever there is. */
   readonly storageLimitBytes: number | null;
@@ -130,6 +139,8 @@ function readOptions(given: FlagValues): DaemonOptions {
       ...(Object.keys(file.runtimes).length > 0 ? ["runtimes"] : []),
     ]),
     ...logOf(values),
+    rawLogs: values.get("raw-logs") === true,
+    metrics: metricsAddressOf(textOf(values, "metrics-addr")),
     engine: engineOptionsOf(values, file, dataRoot),
     storageLimitBytes: storageLimitOf(listOf(values, "storage-opt")),
   };

@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
 import { kindOf, sentenceOf, unavailable } from "#base";
+import type { EngineMetrics } from "#servers/metrics";
 import { type ApiServer, createApiServer, type TlsIdentity } from "#servers/docker-api";
 
 import { buildKitOf } from "./daemon-buildkit.ts";
@@ -25,6 +26,7 @@ import {
 } from "./daemon-host.ts";
 import { nameOfHost, readTlsIdentity } from "./daemon-hosts.ts";
 import { DaemonLog } from "./daemon-log.ts";
+import { listenForMetrics, openMetrics } from "./daemon-metrics.ts";
 import {
   type DaemonOptions,
   type Invocation,
@@ -69,7 +71,7 @@ function understand(args: readonly string[]): Invocation {
 }
 
 async function serve(args: readonly string[], options: DaemonOptions): Promise<void> {
-  const log = new DaemonLog(options.logLevel, options.logFormat);
+  const log = new DaemonLog(options.logLevel, options);
   const ended = endOnSignal();
   surviveMistakes(log);
   applyProxies(options);
@@ -77,7 +79,9 @@ async function serve(args: readonly string[], options: DaemonOptions): Promise<v
     // What is wrong with certificates or addresses is known before anything is touched.
     const tls = options.tls === null ? null : readTlsIdentity(options.tls);
     warnOfOpenPorts(options, log);
-    const engine = await startEngine(options, log);
+    const metrics = await openMetrics(options);
+    const engine = await startEngine(options, log, metrics);
+    const metricsServer = await listenForMetrics(metrics, { options, engine, log });
     reloadOnHangUp(args, { engine, log });
     const server = await listen({ options, tls, engine, log });
     notifySystemd("READY=1");
@@ -89,6 +93,7 @@ async function serve(args: readonly string[], options: DaemonOptions): Promise<v
     const signal = await ended;
     notifySystemd("STOPPING=1");
     await server.close();
+    await metricsServer?.close();
     await leaveContainers(engine, { signal, log });
     await engine.close();
     removePidFile(options.pidFile);
@@ -104,7 +109,11 @@ async function serve(args: readonly string[], options: DaemonOptions): Promise<v
   }
 }
 
-async function startEngine(options: DaemonOptions, log: DaemonLog): Promise<Engine> {
+async function startEngine(
+  options: DaemonOptions,
+  log: DaemonLog,
+  metrics: EngineMetrics | null,
+): Promise<Engine> {
   if (process.getuid?.() !== 0) throw new Error("naru daemon needs to be root");
   const { dataRoot, execRoot } = options;
   // Whoever may look into it could run a set-user-id program of an image (CVE-2021-41091).
@@ -116,7 +125,7 @@ async function startEngine(options: DaemonOptions, log: DaemonLog): Promise<Engi
   lockFolder(execRoot, "exec root");
   writePidFile(options.pidFile);
   log.info("starting", { version: VERSION, dataRoot, execRoot });
-  return await openEngine(options, log);
+  return await openEngine(options, log, metrics);
 }
 
 interface ListenRequest {

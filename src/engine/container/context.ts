@@ -118,6 +118,8 @@ export interface Context extends ContainerRooms {
   readonly log: Log;
   /** The process that is asked for files which may never answer; absent: they are read here. */
   readonly filesCommand?: () => readonly string[];
+  /** Told of every health check that has ended. */
+  readonly onProbed?: (probed: { startSeconds: number; failed: boolean }) => void;
   readonly lives: Map<string, Live>;
   /** Builds' RUNs that go on, by id: whoever waits for the end. */
   readonly steps: Map<string, LiveStep>;

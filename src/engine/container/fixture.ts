@@ -51,6 +51,7 @@ export const facts: HostFacts = {
   blkioWeightDevice: false,
   blkioThrottle: true,
   cpuRealtime: false,
+  kernelMemoryTcp: false,
   cgroupUnified: false,
   ipv4Forwarding: true,
   hostname: "ferry",

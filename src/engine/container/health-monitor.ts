@@ -88,8 +88,9 @@ async function monitor(
     const run = runOf(context, id);
     if (run === null) return;
     const startedAt = context.clock.now().toISOString();
-    const answer = await runProbe(context, run.record, { probe, signal });
+    const { startSeconds = 0, ...answer } = await runProbe(context, run.record, { probe, signal });
     if (signal.aborted) return;
+    context.onProbed?.({ startSeconds, failed: answer.exitCode !== 0 });
     const endedAt = context.clock.now().toISOString();
     const now = runOf(context, id);
     if (now === null) return;

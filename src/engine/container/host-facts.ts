@@ -22,6 +22,7 @@ export interface HostFacts {
   readonly blkioWeightDevice: boolean;
   readonly blkioThrottle: boolean;
   readonly cpuRealtime: boolean;
+  readonly kernelMemoryTcp: boolean;
   /** One hierarchy, v2: what a container's cgroup namespace is by default depends on it. */
   readonly cgroupUnified: boolean;
   readonly ipv4Forwarding: boolean;
@@ -77,6 +78,7 @@ export function readHostFacts(host: {
     blkioWeightDevice: abilities.blkioWeightDevice,
     blkioThrottle: abilities.blkioThrottle,
     cpuRealtime: abilities.cpuRealtime,
+    kernelMemoryTcp: abilities.kernelMemoryTcp,
     cgroupUnified,
     get ipv4Forwarding() {
       // Off on most machines until the engine's own networks turn it on, which is after this.

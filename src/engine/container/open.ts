@@ -62,6 +62,7 @@ export interface OpenContainersRequest extends ContainerRooms {
   readonly clock?: Clock;
   /** Starts this program as `container-files`. */
   readonly filesCommand?: () => readonly string[];
+  readonly onProbed?: NonNullable<Context["onProbed"]>;
 }
 
 /** The service for servers, and the few things the daemon itself needs. */

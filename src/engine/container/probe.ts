@@ -23,6 +23,8 @@ const DRAIN_TIMEOUT_MS = 500;
 export interface ProbeAnswer {
   readonly exitCode: number;
   readonly output: string;
+  /** How long it took until it ran; absent when it never did. */
+  readonly startSeconds?: number;
 }
 
 /** @param signal nobody wants the answer any more. Never rejects: a probe that cannot be run is an answer, too */
@@ -66,14 +68,16 @@ async function exchange(
 ): Promise<ProbeAnswer> {
   const ended = Promise.withResolvers<number>();
   context.execEnds.set(execId, ended.resolve);
+  const askedAt = performance.now();
   const streams = await started(context, record, execId);
+  const startSeconds = (performance.now() - askedAt) / 1000;
   const output = new ProbeOutput();
   const drained = output.drain(streams.output);
   try {
     const exitCode = await within(ended.promise, probe.timeoutMs, signal);
     if (exitCode !== null) {
       await within(drained, DRAIN_TIMEOUT_MS, signal);
-      return { exitCode, output: output.text };
+      return { exitCode, output: output.text, startSeconds };
     }
     await killProbe(context, record, execId);
     await within(ended.promise, END_TIMEOUT_MS);
@@ -81,6 +85,7 @@ async function exchange(
     return {
       exitCode: -1,
       output: `Health check exceeded timeout (${durationText(probe.timeoutMs * 1e6)})${said}`,
+      startSeconds,
     };
   } finally {
     streams.detach();

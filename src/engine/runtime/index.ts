@@ -1,5 +1,6 @@
 /** Runtime drivers: spec in, process out. */
 export * from "./driver.ts";
+export { runtimeFeatures } from "./features.ts";
 export * from "./identity.ts";
 export { formatRuntimeCommand, parseRuntimeCommand, type RuntimeCommand } from "./oci/command.ts";
 export { openOciDriver, type OciDriverOptions } from "./oci/driver.ts";

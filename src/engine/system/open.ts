@@ -49,6 +49,8 @@ export interface OpenSystemRequest {
   readonly identity: () => EngineIdentity;
   readonly facts: HostFacts;
   readonly layers: { readonly form: "file" | "directory" };
+  /** What each of the runtimes tells of itself; asked once, kept by whoever answers. */
+  readonly runtimeFeatures: () => Promise<SystemInfo["runtimeFeatures"]>;
   readonly counts: () => SystemInfo["containers"];
   readonly countImages: () => number;
 }
@@ -57,7 +59,7 @@ export interface OpenSystemRequest {
 export function openSystemService(request: OpenSystemRequest): SystemService {
   const id = engineId(request.store);
   return {
-    info: async () => infoOf(request, id),
+    info: async () => infoOf(request, id, await request.runtimeFeatures()),
     id,
     version: () => versionOf(request.identity()),
   };
@@ -73,7 +75,11 @@ function engineId(store: Store): string {
   return id;
 }
 
-function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
+function infoOf(
+  request: OpenSystemRequest,
+  id: string,
+  runtimeFeatures: SystemInfo["runtimeFeatures"],
+): SystemInfo {
   const identity = request.identity();
   const { facts } = request;
   const system = readOsRelease();
@@ -127,6 +133,9 @@ function infoOf(request: OpenSystemRequest, id: string): SystemInfo {
     proxies: identity.proxies,
     initBinary: identity.initBinary,
     initVersion: identity.initVersion,
+    runtimeFeatures,
+    kernelMemoryTcp: facts.kernelMemoryTcp,
+    threads: readdirSync("/proc/self/task").length,
     descriptors: readdirSync("/proc/self/fd").length,
     systemTime: new Date().toISOString(),
   };
@@ -180,9 +189,10 @@ export function warningsOf(facts: HostFacts): string[] {
   return facts.ipv4Forwarding ? sentences : [...sentences, "WARNING: IPv4 forwarding is disabled"];
 }
 
-function versionOf({ version }: EngineIdentity): VersionInfo {
+function versionOf({ version, initVersion }: EngineIdentity): VersionInfo {
   return {
     ...version,
+    initVersion,
     bunVersion: Bun.version,
     os: "linux",
     architecture: goArchitecture(),

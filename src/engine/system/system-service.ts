@@ -57,6 +57,11 @@ export interface SystemInfo {
   readonly initBinary: string;
   readonly initVersion: string;
   /** Open file descriptors of the daemon. */
+  /** Threads of the daemon. */
+  readonly threads: number;
+  /** By runtime: the OCI specification's "features" document, of those that tell it. */
+  readonly runtimeFeatures: ReadonlyMap<string, string>;
+  readonly kernelMemoryTcp: boolean;
   readonly descriptors: number;
   readonly systemTime: string;
 }
@@ -73,6 +78,8 @@ export interface VersionInfo {
   readonly architecture: string;
   readonly kernelVersion: string;
   readonly buildTime: string;
+  /** Of the init program; "" when there is none, or it does not tell. */
+  readonly initVersion: string;
 }
 
 export interface SystemService {

@@ -40,6 +40,8 @@ export interface CgroupAbilities {
   readonly blkioThrottle: boolean;
   /** Shares of real-time tasks: v1 of a kernel built with RT_GROUP_SCHED. */
   readonly cpuRealtime: boolean;
+  /** A limit of TCP buffers of its own: v1. */
+  readonly kernelMemoryTcp: boolean;
   readonly devices: boolean;
 }
 
@@ -274,6 +276,7 @@ function readAbilities(hierarchies: readonly Hierarchy[]): CgroupAbilities {
     blkioWeight: v1("blkio", "blkio.bfq.weight") || has("io", 2),
     blkioWeightDevice: v1("blkio", "blkio.bfq.weight_device") || has("io", 2),
     cpuRealtime: v1("cpu", "cpu.rt_runtime_us"),
+    kernelMemoryTcp: v1("memory", "memory.kmem.tcp.limit_in_bytes"),
     blkioThrottle: has("blkio", 1) || has("io", 2),
     devices: has("devices", 1) || hierarchies.some((each) => each.version === 2),
   };

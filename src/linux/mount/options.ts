@@ -88,6 +88,17 @@ const propagations: Readonly<Record<string, number>> = {
   unbindable: MS_UNBINDABLE,
 };
 
+/** Every option that is known here by name, and not left to the file system. */
+export const mountOptionNames = (): string[] =>
+  [
+    ...noOptions,
+    ...Object.entries(flags).flatMap(([name, { attribute }]) =>
+      attribute === 0 ? [name] : [name, `r${name}`],
+    ),
+    ...Object.keys(accessTimes),
+    ...Object.keys(propagations).flatMap((name) => [name, `r${name}`]),
+  ].toSorted();
+
 /** Pure. @throws EngineError "notImplemented" for `tmpcopyup` and id-mapped mounts, "invalid" for a NUL */
 export function parseMountOptions(type: string, options: readonly string[]): MountOptions {
   let [mountFlags, set, clear, recursiveSet, recursiveClear] = [0, 0, 0, 0, 0];

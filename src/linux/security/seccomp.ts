@@ -84,6 +84,15 @@ const comparisons: Readonly<Record<string, number>> = {
   SCMP_CMP_MASKED_EQ: 7,
 };
 
+/** The words that profiles may be written in. */
+export const seccompWords = () => ({
+  actions: Object.keys(actions).toSorted(),
+  operators: Object.keys(comparisons).toSorted(),
+  archs: Object.keys(architectures)
+    .filter((name) => name !== "SCMP_ARCH_NATIVE")
+    .toSorted(),
+});
+
 const symbols = {
   seccomp_init: { args: [FFIType.u32], returns: FFIType.ptr },
   seccomp_rule_add_array: {

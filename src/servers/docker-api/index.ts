@@ -36,6 +36,7 @@ import { volumeRoutes } from "./volumes.ts";
 export type { InspectRemote } from "./distribution.ts";
 export type { Login } from "./auth.ts";
 export type { BuildKit } from "./buildkit.ts";
+export { openGuard } from "./guard.ts";
 export { decodeBuildPrune } from "./decode/build-prune.ts";
 export type { HostDefaults } from "./encode/host-config.ts";
 export type { ListenTarget, TlsIdentity } from "./listener.ts";

@@ -49,6 +49,7 @@ export interface SystemInfo {
   };
   MemoryLimit: boolean;
   SwapLimit: boolean;
+  KernelMemoryTCP?: boolean;
   CpuCfsPeriod: boolean;
   CpuCfsQuota: boolean;
   CPUShares: boolean;
@@ -97,7 +98,10 @@ export interface SystemInfo {
   ServerVersion: string;
   DefaultAddressPools?: { Base: string; Size: number }[];
   DiscoveredDevices?: { Source: string; ID: string }[];
-  Runtimes: Record<string, { path: string; runtimeArgs?: string[] }>;
+  Runtimes: Record<
+    string,
+    { path: string; runtimeArgs?: string[]; status?: Record<string, string> }
+  >;
   DefaultRuntime: string;
   Swarm: {
     NodeID: string;

@@ -27,6 +27,9 @@ export function encodeVersion(version: VersionInfo): wire.SystemVersion {
           Os: os,
         },
       },
+      ...(version.initVersion === ""
+        ? []
+        : [{ Name: "docker-init", Version: version.initVersion, Details: { GitCommit: "" } }]),
     ],
     Version: version.version,
     ApiVersion: apiVersion,
@@ -76,7 +79,8 @@ export function encodeInfo(
     ...encodeAbilities(info),
     Debug: info.debug,
     NFd: info.descriptors,
-    NGoroutines: 0,
+    // The nearest to it that there is: what this process does at the same time.
+    NGoroutines: info.threads,
     SystemTime: info.systemTime,
     LoggingDriver: info.loggingDriver,
     CgroupDriver: info.cgroupDriver,
@@ -100,12 +104,7 @@ export function encodeInfo(
     Labels: [...info.labels],
     ExperimentalBuild: context.isExperimental,
     ServerVersion: context.version,
-    Runtimes: Object.fromEntries(
-      [...info.runtimes].map(([name, { path, args }]) => [
-        name,
-        { path, ...(args.length === 0 ? {} : { runtimeArgs: [...args] }) },
-      ]),
-    ),
+    Runtimes: encodeRuntimes(info),
     DefaultRuntime: info.defaultRuntime,
     Swarm: NO_SWARM,
     LiveRestoreEnabled: info.liveRestore,
@@ -123,6 +122,24 @@ export function encodeInfo(
   };
 }
 
+const encodeRuntimes = ({ runtimes, runtimeFeatures }: SystemInfo): wire.SystemInfo["Runtimes"] =>
+  Object.fromEntries(
+    [...runtimes].map(([name, { path, args }]) => [
+      name,
+      {
+        path,
+        ...(args.length === 0 ? {} : { runtimeArgs: [...args] }),
+        ...statusOf(runtimeFeatures.get(name)),
+      },
+    ]),
+  );
+
+/** What a runtime says that it can do, in the OCI specification's words. */
+const statusOf = (features: string | undefined) =>
+  features === undefined
+    ? {}
+    : { status: { "org.opencontainers.runtime-spec.features": features } };
+
 /** The same as an older client knows it, with the fields that Docker took away since. */
 export function infoFor(apiVersion: string, info: wire.SystemInfo): wire.SystemInfo {
   if (atLeast(apiVersion, "1.50")) return info;
@@ -136,9 +153,10 @@ export function infoFor(apiVersion: string, info: wire.SystemInfo): wire.SystemI
       { ID, Expected: ID },
     ]),
   ) as Pick<wire.SystemInfo, "ContainerdCommit" | "RuncCommit" | "InitCommit">;
-  const { RegistryConfig } = before149;
+  const { RegistryConfig, Runtimes } = before149;
   return {
     ...before149,
+    ...(atLeast(apiVersion, "1.44") ? {} : { Runtimes: withoutStatus(Runtimes) }),
     ...commits,
     RegistryConfig: atLeast(apiVersion, "1.47")
       ? RegistryConfig
@@ -150,10 +168,19 @@ export function infoFor(apiVersion: string, info: wire.SystemInfo): wire.SystemI
   };
 }
 
+const withoutStatus = (runtimes: wire.SystemInfo["Runtimes"]): wire.SystemInfo["Runtimes"] =>
+  Object.fromEntries(
+    Object.entries(runtimes).map(([name, runtime]) => {
+      const { status: _, ...before144 } = runtime;
+      return [name, before144];
+    }),
+  );
+
 /** What the host's kernel can do. */
 const encodeAbilities = (info: SystemInfo) => ({
   MemoryLimit: info.memoryLimit,
   SwapLimit: info.swapLimit,
+  ...(info.kernelMemoryTcp ? { KernelMemoryTCP: true } : {}),
   CpuCfsPeriod: info.cpuCfs,
   CpuCfsQuota: info.cpuCfs,
   CPUShares: info.cpuShares,

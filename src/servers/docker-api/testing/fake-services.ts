@@ -252,6 +252,9 @@ export const fakeSystem = (): SystemService => ({
       proxies: { http: "", https: "", none: "" },
       initBinary: "tini",
       initVersion: "0.19.0",
+      threads: 4,
+      runtimeFeatures: new Map([["naru", "{}"]]),
+      kernelMemoryTcp: true,
       descriptors: 20,
       systemTime: "2026-01-01T00:00:00Z",
     }),
@@ -266,5 +269,6 @@ export const fakeSystem = (): SystemService => ({
     architecture: "amd64",
     kernelVersion: "6.18.0",
     buildTime: "2026-01-01T00:00:00Z",
+    initVersion: "0.19.0",
   }),
 });
