@@ -1,6 +1,7 @@
 /**
  * Which platforms of an index are here. An index lives as long as some name stands for it; its images are images
- * like others, listed under its names instead of by themselves.
+ * like others, listed under its names instead of by themselves. An index that has no name, or lost its last one to
+ * another image, keeps one that nobody can say.
  */
 import type { Store } from "#engine/store";
 import type { Digest } from "#oci";
@@ -10,6 +11,12 @@ export interface IndexMember {
   readonly manifest: Digest;
   readonly imageId: Digest;
 }
+
+/** No repository is called so. */
+const NOBODYS = "<none>@";
+
+/** True for a name that only keeps an index. */
+export const isHiddenName = (name: string): boolean => name.startsWith(NOBODYS);
 
 export class IndexRecords {
   readonly #store: Store;
@@ -56,7 +63,33 @@ export class IndexRecords {
       .map(({ index_digest: index }) => index);
   }
 
-  /** The names that stand for an index. */
+  /** Keeps an index that no name stands for. */
+  hide(index: Digest, imageId: Digest): void {
+    if (this.namesOf(index).length > 0) return;
+    this.#store
+      .query(
+        `INSERT INTO image_names (name, image_id, is_digest, index_digest) VALUES (?, ?, 1, ?)`,
+      )
+      .run(`${NOBODYS}${index}`, imageId, index);
+  }
+
+  /** A name stands for it now, or it is to go. */
+  unhide(index: Digest): void {
+    this.#store.query("DELETE FROM image_names WHERE name = ?").run(`${NOBODYS}${index}`);
+  }
+
+  /** The indexes without names that an image is the default platform of. */
+  hiddenOf(imageId: Digest): Digest[] {
+    return this.#store
+      .query<{ index_digest: Digest }>(
+        `SELECT index_digest FROM image_names
+         WHERE image_id = ? AND name >= '${NOBODYS}' AND name < '<none>A'`,
+      )
+      .all(imageId)
+      .map(({ index_digest: index }) => index);
+  }
+
+  /** The names that stand for an index, the hidden one among them. */
   namesOf(index: Digest): string[] {
     return this.#store
       .query<{ name: string }>("SELECT name FROM image_names WHERE index_digest = ?")

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 
 import { type Digest, digestOf, MEDIA_TYPE, type Platform } from "#oci";
@@ -143,7 +143,7 @@ test("a name that goes to another index leaves the old platforms as images witho
   expect(lab.layers.list()).toHaveLength(1);
 });
 
-test("a name taken for another image frees the platforms, each by itself", async () => {
+test("a name taken for another image leaves the index as one image without a name", async () => {
   const { ids } = await serveIndex("one");
   await pull(here);
   await pull(other);
@@ -161,7 +161,82 @@ test("a name taken for another image frees the platforms, each by itself", async
   });
   expect(lab.images.resolve("x:1").id).toBe(id);
   const dangling = lab.images.list({ dangling: true }).map(({ id: one }) => one);
-  expect(dangling.toSorted()).toEqual(Object.values(ids).toSorted());
+  expect(dangling).toEqual([ids[here] as Digest]);
+  expect(lab.images.resolve(ids[here] ?? "", linux(other)).id).toBe(ids[other] as Digest);
+});
+
+describe("an index without a name", () => {
+  /** Loaded, and gone from the registry's side. */
+  async function loadNameless(): Promise<Made> {
+    const made = await serveIndex("one");
+    await pull(here);
+    await pull(other);
+    const name = `${registry.host}/a/b`;
+    const saved = await new Response(
+      lab.images.save([lab.images.resolve(name).id], { signal: noSignal }),
+    ).bytes();
+    await lab.images.remove({ name, force: false, prune: true });
+    expect(lab.images.list({}, { all: true })).toEqual([]);
+    const { lines, onProgress } = collector();
+    await lab.images.load({
+      archive: streamOf(saved),
+      quiet: true,
+      signal: noSignal,
+      onProgress,
+    });
+    expect(lines()).toEqual([`Loaded image ID: ${made.ids[here]}`]);
+    return made;
+  }
+
+  test("is one image, asked for by an id; a name given to it stands for all platforms", async () => {
+    const { ids } = await loadNameless();
+    const id = ids[here] ?? "";
+    expect(lab.images.list({ dangling: true }).map((image) => image.id)).toEqual([id as Digest]);
+    expect(lab.images.list()[0]).toMatchObject({ references: [], repoDigests: [] });
+    expect(lab.images.resolve(id, linux(other)).id).toBe(ids[other] as Digest);
+    const [index = ""] = lab.images.resolve(id).indexes;
+    expect(lab.images.resolve(index).id).toBe(id as Digest);
+    expect([...lab.images.familyOf(id)].toSorted()).toEqual(Object.values(ids).toSorted());
+    lab.images.tag({ source: id, repository: "x", tag: "1" });
+    expect(lab.images.resolve("x:1", linux(other)).id).toBe(ids[other] as Digest);
+    expect(lab.images.list({ dangling: true })).toEqual([]);
+    await lab.images.remove({ name: "x:1", force: false, prune: true });
+    expect(lab.images.list({}, { all: true })).toEqual([]);
+    expect(lab.layers.list()).toEqual([]);
+  });
+
+  test("goes whole: by its default platform's id, by its own digest and by prune", async () => {
+    for (const remove of [
+      async (id: string) => void (await lab.images.remove({ name: id, force: false, prune: true })),
+      async (id: string) => {
+        const [name = ""] = lab.images.resolve(id).indexes;
+        await lab.images.remove({ name, force: false, prune: true });
+      },
+      async () => {
+        const everything = { danglingOnly: true, until: null, labels: [], withoutLabels: [] };
+        const { deleted } = await lab.images.prune({ ...everything, signal: noSignal });
+        expect(deleted.length).toBeGreaterThan(2);
+      },
+    ]) {
+      const { ids } = await loadNameless();
+      await remove(ids[here] ?? "");
+      expect(lab.images.list({}, { all: true })).toEqual([]);
+      expect(lab.layers.list()).toEqual([]);
+      expect(lab.content.list()).toEqual([]);
+    }
+  });
+
+  test("stays while a container uses any of its platforms", async () => {
+    const { ids } = await loadNameless();
+    lab.users.set(ids[other] as Digest, [{ id: "c".repeat(64), running: false }]);
+    const remove = (force: boolean) =>
+      lab.images.remove({ name: ids[here] ?? "", force, prune: true });
+    expect(await messageOf(remove(false))).toContain("is being used by stopped container");
+    expect(lab.images.resolve(ids[here] ?? "", linux(other)).id).toBe(ids[other] as Digest);
+    lab.users.clear();
+    await remove(false);
+    expect(lab.images.list({}, { all: true })).toEqual([]);
+  });
 });
 
 test("a damaged platform or a lost index harms nothing else", async () => {

@@ -35,8 +35,9 @@ export function listImages(
 }
 
 /** True for a platform of an index whose names mean another one. */
-const isPlatformOnly = (records: ImageContext["records"], image: Image): boolean =>
+export const isPlatformOnly = (records: ImageContext["records"], image: Image): boolean =>
   image.indexes.length > 0 &&
+  records.indexes.hiddenOf(image.id).length === 0 &&
   image.repoDigests.every((name) => records.indexes.indexOfName(name) === null);
 
 /** An image whose names stand for several indexes, once for each. */

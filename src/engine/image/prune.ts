@@ -4,7 +4,7 @@ import type { Digest } from "#oci";
 
 import type { ImageContext } from "./context.ts";
 import type { DeletedImage, Image, ImageService } from "./image-service.ts";
-import { createdMs, hasLabels } from "./list.ts";
+import { createdMs, hasLabels, isPlatformOnly } from "./list.ts";
 import { chainOf } from "./records.ts";
 import { removeImage } from "./remove.ts";
 
@@ -74,7 +74,7 @@ function isMeant({ records }: ImageContext, image: Image, request: PruneRequest)
   const isUnnamed = image.references.length + image.repoDigests.length === 0;
   if (isUnnamed && records.children(image.id).length > 0) return false;
   // A platform of an index goes with the index's names.
-  if (isUnnamed && image.indexes.length > 0) return false;
+  if (isUnnamed && isPlatformOnly(records, image)) return false;
   if (danglingOnly && image.references.length > 0) return false;
   if (until !== null && createdMs(image.config) > until.getTime()) return false;
   if (!hasLabels(image.config, labels)) return false;

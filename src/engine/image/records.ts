@@ -15,7 +15,7 @@ import {
 } from "#oci";
 
 import type { Image } from "./image-service.ts";
-import { IndexRecords } from "./index-records.ts";
+import { IndexRecords, isHiddenName } from "./index-records.ts";
 import { bestFor } from "./platforms.ts";
 
 /** Parsed configs kept in memory; a config is a few kilobytes. */
@@ -162,7 +162,8 @@ export class ImageRecords {
         "SELECT name FROM image_names WHERE image_id = ? ORDER BY is_digest, name",
       )
       .all(id)
-      .map(({ name }) => name);
+      .map(({ name }) => name)
+      .filter((name) => !isHiddenName(name));
   }
 
   children(id: Digest): Digest[] {
@@ -202,8 +203,11 @@ export class ImageRecords {
              image_id = excluded.image_id, index_digest = excluded.index_digest`,
         )
         .run(name, id, isDigest ? 1 : 0, index);
-      // Its images stay, each by itself, as an image stays that lost its last name.
-      if (indexBefore !== null && indexBefore !== index) this.indexes.forgetUnnamed(indexBefore);
+      if (index !== null) this.indexes.unhide(index);
+      // It stays, as an image stays that lost its last name.
+      if (indexBefore !== null && indexBefore !== index && before) {
+        this.indexes.hide(indexBefore, before);
+      }
       if (!isDigest) {
         this.#store
           .query("UPDATE images SET last_tagged_ms = ? WHERE id = ?")
@@ -224,6 +228,12 @@ export class ImageRecords {
     this.#cache.clear();
   }
 
+  /** Keeps an index without a name. */
+  hideIndex(index: Digest, imageId: Digest): void {
+    this.indexes.hide(index, imageId);
+    this.#cache.clear();
+  }
+
   /** Takes a platform out of an index; a name that meant it means another one. */
   removeFromIndex(index: Digest, imageId: Digest): void {
     this.#store.transact(() => {
@@ -233,8 +243,9 @@ export class ImageRecords {
     this.#cache.clear();
   }
 
-  /** Forgets an index that has lost its last name. */
+  /** Forgets an index that has lost its last name, or never had one. */
   forgetUnnamedIndex(index: Digest): ReturnType<IndexRecords["forgetUnnamed"]> {
+    this.indexes.unhide(index);
     const forgotten = this.indexes.forgetUnnamed(index);
     if (forgotten !== null) this.#cache.clear();
     return forgotten;

@@ -3,7 +3,14 @@
  * unnamed parents if asked. What users and other names forbid is said in Docker's words.
  */
 import { conflict, type EngineError, invalid, shortId } from "#base";
-import { type Digest, digestHex, familiarReference, parseReference, type Platform } from "#oci";
+import {
+  type Digest,
+  digestHex,
+  familiarReference,
+  parseAnyReference,
+  parseReference,
+  type Platform,
+} from "#oci";
 
 import { attestationHere, attestationsOf } from "./attestations.ts";
 import { imageEvent, type ImageContext, type ImageEvent } from "./context.ts";
@@ -44,7 +51,8 @@ export function removeImage(context: ImageContext, request: RemoveRequest): Dele
       if (platforms.length > 1) throw invalid("multiple platforms are not supported");
       for (const platform of platforms) imageFor(context, request.name, platform);
     }
-    if (isIdPrefix(id, request.name)) removal.byId(id, request.prune);
+    const isId = isIdPrefix(id, request.name) || "id" in parseAnyReference(request.name);
+    if (isId) removal.byId(id, request.prune);
     else removal.byName(id, request.name, request.prune);
   });
   removal.finish();
@@ -100,8 +108,14 @@ class Removal {
       const isOfRepository = own.every((other) => other.startsWith(`${repository}@`));
       if (isOfRepository) for (const other of own) this.#untag(orphan, other);
     }
-    if (this.#names(id).length === 0) this.#delete(id, { prune, quiet: true, force: this.#force });
+    if (this.#isFree(id)) this.#delete(id, { prune, quiet: true, force: this.#force });
     this.#deleteOrphans(id);
+  }
+
+  /** True for an image without names, unless it stands for an index without names. */
+  #isFree(id: Digest): boolean {
+    const { indexes } = this.#context.records;
+    return this.#names(id).length === 0 && indexes.hiddenOf(id).length === 0;
   }
 
   /** The first container of an image, or of another platform of what its name stands for. */
@@ -133,9 +147,7 @@ class Removal {
     }
     for (const { manifest } of gone) this.deleted.push({ deleted: manifest });
     this.#blobs.push(...gone.map(({ manifest }) => manifest));
-    if (this.#names(id).length === 0) {
-      this.#delete(id, { prune: false, quiet: true, force: this.#force });
-    }
+    if (this.#isFree(id)) this.#delete(id, { prune: false, quiet: true, force: this.#force });
   }
 
   #forgetAttestations(index: Digest, gone: readonly { readonly manifest: Digest }[]): void {
@@ -166,7 +178,7 @@ class Removal {
   #deleteOrphans(removed: Digest): void {
     const { records } = this.#context;
     for (const id of this.#orphans) {
-      const isNeeded = id === removed || !records.has(id) || this.#names(id).length > 0;
+      const isNeeded = id === removed || !records.has(id) || !this.#isFree(id);
       if (isNeeded || records.indexes.containing(id).length > 0) continue;
       this.#delete(id, { prune: false, quiet: true, force: this.#force });
     }
@@ -190,23 +202,33 @@ class Removal {
     const { records } = this.#context;
     const index = records.indexes.indexOfName(name);
     records.removeName(name);
-    const forgotten = index === null ? null : records.forgetUnnamedIndex(index);
-    this.#blobs.push(...(forgotten?.blobs ?? []));
-    for (const { imageId } of forgotten?.members ?? []) this.#orphans.add(imageId);
+    if (index !== null) this.#forgetIndex(index);
     this.deleted.push({ untagged: familiarReference(parseReference(name)) });
     this.#tell("untag", id);
+  }
+
+  /** If no other name stands for it. */
+  #forgetIndex(index: Digest): void {
+    const forgotten = this.#context.records.forgetUnnamedIndex(index);
+    this.#blobs.push(...(forgotten?.blobs ?? []));
+    for (const { imageId } of forgotten?.members ?? []) this.#orphans.add(imageId);
   }
 
   #delete(id: Digest, options: { prune: boolean; quiet: boolean; force: boolean }): void {
     const { records } = this.#context;
     const { prune, quiet, force } = options;
-    const found = this.#conflictOf(id, { force, ignoreNames: false });
+    const indexes = records.indexes.hiddenOf(id);
+    const others = indexes.flatMap((index) => records.indexes.members(index));
+    const found = [id, ...others.map(({ imageId }) => imageId)]
+      .map((one) => this.#conflictOf(one, { force, ignoreNames: one !== id }))
+      .find((conflict) => conflict !== null);
     if (found) {
       if (quiet && (this.#names(id).length > 0 || found.isUse)) return;
       throw conflictError(id, found);
     }
     const facts = records.factsOf(id);
     for (const name of this.#names(id)) this.#untag(id, name);
+    for (const index of indexes) this.#forgetIndex(index);
     this.#tell("delete", id);
     records.delete(id);
     records.forgetLayerBlobs(facts.diffIds);

@@ -44,10 +44,14 @@ export function resolveNamed(records: ImageRecords, nameOrId: string): Resolved 
 export const resolveImage = (records: ImageRecords, nameOrId: string): Digest =>
   resolveNamed(records, nameOrId).id;
 
-/** An id means its index too, where all of its names stand for that one. */
+/** An id means its index too, where all of its names stand for that one, or there is one without names. */
 function withIndex(records: ImageRecords, id: Digest): Resolved {
   const names = records.namesOf(id);
-  const [index = null, ...others] = new Set(names.map((name) => records.indexes.indexOfName(name)));
+  const [index = null, ...others] = new Set(
+    names.length === 0
+      ? records.indexes.hiddenOf(id)
+      : names.map((name) => records.indexes.indexOfName(name)),
+  );
   return { id, index: others.length === 0 ? index : null };
 }
 
