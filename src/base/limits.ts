@@ -9,8 +9,11 @@ export const API_BODY_LIMIT_BYTES = 4 * 1024 * 1024;
 export const MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024;
 /** An image's config document. */
 export const IMAGE_CONFIG_LIMIT_BYTES = 8 * 1024 * 1024;
-/** All documents of one attestation: a bill of materials of a large image has tens of megabytes. */
-export const ATTESTATION_LIMIT_BYTES = 64 * 1024 * 1024;
+/**
+ * All documents of one attestation: a bill of materials of a large image has tens of megabytes, one with every file
+ * hundreds. They are never in memory as a whole; this bounds the disk that is taken beside the image.
+ */
+export const ATTESTATION_LIMIT_BYTES = 1024 * 1024 * 1024;
 /** Levels of nesting in a JSON document from outside. */
 export const JSON_DEPTH_LIMIT = 64;
 /** A pax header or a GNU long name inside a tar. */

@@ -49,6 +49,8 @@ export async function layoutOf(request: {
   readonly name?: string;
   readonly platforms: readonly string[];
   readonly attested?: boolean;
+  /** What attestations state, instead of something short. */
+  readonly statement?: Uint8Array;
   readonly base?: boolean;
   readonly compress?: { pack: (tar: Uint8Array) => Uint8Array; mediaType: string };
 }): Promise<Layout> {
@@ -90,7 +92,8 @@ export async function layoutOf(request: {
     if (request.attested !== true) continue;
     const statement = add(
       "application/vnd.in-toto+json",
-      jsonOf({ _type: "https://in-toto.io/Statement/v0.1", subject: [{ name: text }] }),
+      request.statement ??
+        jsonOf({ _type: "https://in-toto.io/Statement/v0.1", subject: [{ name: text }] }),
     );
     const about = add(
       "application/vnd.oci.image.config.v1+json",

@@ -221,9 +221,23 @@ describe("save and load", () => {
   });
 
   test("a layout without names, and one with a platform missing, are loaded as far as they go", async () => {
-    const nameless = await layoutOf({ platforms: [here, other], base: false });
-    const ids = await engine.ok(["load"], { stdin: archiveOf(nameless) });
-    expect(ids.match(/Loaded image ID: sha256:/g)).toHaveLength(2);
+    const nameless = await layoutOf({ platforms: [here, other], base: false, attested: true });
+    const loaded = await engine.ok(["load"], { stdin: archiveOf(nameless) });
+    const id = loaded.replace("Loaded image ID: ", "");
+    expect(await engine.ok(["images", "-q", "--no-trunc", "-f", "dangling=true"])).toBe(id);
+    for (const platform of [here, other]) {
+      const format = ["-f", "{{.Os}}/{{.Architecture}}"];
+      const found = await engine.ok(["image", "inspect", "--platform", platform, ...format, id]);
+      expect(found).toBe(platform);
+    }
+    // Saved as it is, it is one image without a name again.
+    const path = join(engine.root, "nameless.tar");
+    await engine.ok(["save", "-o", path, id]);
+    expect(await engine.ok(["image", "prune", "-f"])).toContain(`deleted: ${id}`);
+    expect(await engine.ok(["load", "-i", path])).toBe(loaded);
+    await engine.ok(["tag", id, "named:1"]);
+    expect(await available("named:1")).toEqual([HERE, OTHER].toSorted());
+    await engine.ok(["rmi", "named:1"]);
     const cut = await layoutOf({
       name: "docker.io/library/cut:latest",
       platforms: [here, other],
@@ -453,5 +467,48 @@ describe("rmi", () => {
     expect(await engine.ok(["images", "-aq"])).toBe("");
     const usage = (await (await engine.fetch("/v1.51/system/df")).json()) as { LayersSize: number };
     expect(usage.LayersSize).toBe(0);
+  });
+});
+
+describe("attestations of any size", () => {
+  test("a bill of materials of many megabytes is loaded, saved byte for byte, pushed and pulled", async () => {
+    const bill = new TextEncoder().encode(
+      JSON.stringify({
+        _type: "bill",
+        files: Array.from({ length: 400_000 }, (_, at) => `/usr/share/file/${at}/of/many`),
+      }),
+    );
+    expect(bill.length).toBeGreaterThan(12 * 1024 * 1024);
+    const large = await layoutOf({
+      name: "docker.io/library/billed:latest",
+      platforms: [here],
+      attested: true,
+      statement: bill,
+    });
+    const digest = new Bun.CryptoHasher("sha256").update(bill).digest("hex");
+    expect(await engine.ok(["load"], { stdin: archiveOf(large) })).toBe(
+      "Loaded image: billed:latest",
+    );
+    const path = join(engine.root, "billed.tar");
+    for (let round = 0; round < 2; round += 1) {
+      const { Manifests: manifests } = await summaryOf("billed:latest");
+      expect(manifests.map(({ Kind, Available }) => `${Kind} ${Available}`)).toEqual([
+        "image true",
+        "attestation true",
+      ]);
+      expect(manifests[1]?.Size.Content).toBeGreaterThan(bill.length);
+      await engine.ok(["save", "-o", path, "billed"]);
+      const inside = Bun.spawnSync(["tar", "-xOf", path, `blobs/sha256/${digest}`]).stdout;
+      expect(Buffer.compare(inside, bill)).toBe(0);
+      await engine.ok(["rmi", "billed"]);
+      await engine.ok(["load", "-q", "-i", path]);
+    }
+    const target = `${registry.host}/billed`;
+    await engine.ok(["tag", "billed", target]);
+    await engine.ok(["push", "-q", target]);
+    await engine.ok(["rmi", target, "billed"]);
+    await engine.ok(["pull", "-q", target]);
+    expect((await summaryOf(`${target}:latest`)).Manifests[1]?.Available).toBe(true);
+    await engine.ok(["rmi", target]);
   });
 });

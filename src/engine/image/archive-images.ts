@@ -19,7 +19,7 @@ import {
   withDefaultTag,
 } from "#oci";
 
-import type { ArchivedLayer, ImageArchive } from "./archive.ts";
+import type { ArchivedBlob, ArchivedLayer, ImageArchive } from "./archive.ts";
 import { attestedBy, documentsOf, isPseudo } from "./attestations.ts";
 import { bestFor } from "./platforms.ts";
 
@@ -43,7 +43,7 @@ export interface ArchivedEntry {
   /** The index, and the documents of the attestations in it. */
   readonly index: {
     readonly bytes: Uint8Array;
-    readonly documents: readonly Uint8Array[];
+    readonly documents: readonly ArchivedBlob[];
   } | null;
 }
 
@@ -194,13 +194,14 @@ function meantBy(platform: Platform | null, images: ArchivedImage[]): ArchivedIm
 }
 
 /** All documents of an attestation; none when one is missing. */
-function documentsIn(archive: ImageArchive, descriptor: Descriptor): Uint8Array[] {
+function documentsIn(archive: ImageArchive, descriptor: Descriptor): ArchivedBlob[] {
   try {
     const bytes = archive.documentOf(descriptor.digest);
     const document = parseManifestDocument(bytes, descriptor.mediaType);
     if (document.kind !== "manifest") return [];
     const parts = documentsOf(document.manifest);
-    return [bytes, ...parts.map(({ digest }) => archive.documentOf(digest))];
+    const manifest: ArchivedBlob = { kind: "document", bytes };
+    return [manifest, ...parts.map(({ digest }) => archive.blobOf(digest))];
   } catch (thrown) {
     if (kindOf(thrown) === "notFound" || kindOf(thrown) === "invalid") return [];
     throw thrown;

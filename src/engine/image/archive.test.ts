@@ -98,6 +98,25 @@ describe("a docker archive", () => {
     expect(lab.images.resolve("app:1").id).toBe(id);
   });
 
+  test("documents that wait on disk are found there, and what no image needs is gone", async () => {
+    const layer = await layerTar("a", "one");
+    const config = configFor([digestOf(layer)], { author: "x".repeat(2 * 1024 * 1024) });
+    const manifest = [{ Config: "c.json", RepoTags: ["big:1"], Layers: ["l"] }];
+    const unneeded = `{"x":"${"y".repeat(2 * 1024 * 1024)}"}`;
+    const unknown = "\u0001of some kind";
+    await load(
+      await tarOf([
+        [{ name: "c.json" }, config],
+        [{ name: `blobs/sha256/${digestHex(digestOf(unneeded))}` }, unneeded],
+        [{ name: `blobs/sha256/${digestHex(digestOf(unknown))}` }, unknown],
+        [{ name: "l" }, layer],
+        [{ name: "manifest.json" }, JSON.stringify(manifest)],
+      ]),
+    );
+    expect(lab.images.resolve("big:1").id).toBe(digestOf(config));
+    expect(lab.content.list().map(({ digest }) => digest)).toEqual([digestOf(config)]);
+  });
+
   test("may link one layer to another", async () => {
     const layer = await layerTar("a", "one");
     const config = configFor([digestOf(layer), digestOf(layer)]);

@@ -1,16 +1,25 @@
 /**
  * An image archive while it arrives, in one pass and in any order: what looks like a layer goes straight to the
- * layer store, small documents stay in memory, links are remembered. What the documents make of it is decided
- * when the last byte is in.
+ * layer store, small documents stay in memory, large ones and blobs of unknown kind go to the content store, links
+ * are remembered. What the documents make of it is decided when the last byte is in.
  */
 import { posix } from "node:path";
 
-import { IMAGE_CONFIG_LIMIT_BYTES, invalid, kindOf, notFound } from "#base";
+import {
+  ATTESTATION_LIMIT_BYTES,
+  IMAGE_CONFIG_LIMIT_BYTES,
+  invalid,
+  kindOf,
+  notFound,
+} from "#base";
+import type { ContentStore } from "#engine/content";
 import type { LayerStore, LayerWritten } from "#engine/layer";
 import { type Digest, digestOf, isDigest } from "#oci";
 
 import { peek, plainArchive, readTarEntries, type TarEntry } from "#wire/tar";
 
+/** A document larger than this waits on disk. */
+const MEMORY_LIMIT_BYTES = 1024 * 1024;
 /** Documents of one archive kept in memory. */
 const DOCUMENTS_LIMIT_BYTES = 64 * 1024 * 1024;
 const FILES_LIMIT = 100_000;
@@ -29,20 +38,29 @@ export interface ArchivedLayer {
 
 type ArchivedFile =
   | { readonly kind: "document"; readonly bytes: Uint8Array }
+  | { readonly kind: "stored"; readonly digest: Digest; readonly sizeBytes: number }
   | { readonly kind: "layer"; readonly written: Promise<LayerOrFailure> }
   | { readonly kind: "link"; readonly target: string }
   | { readonly kind: "other" };
+
+/** A blob of an archive: small ones in memory, others in the content store already. */
+export type ArchivedBlob =
+  | { readonly kind: "document"; readonly bytes: Uint8Array }
+  | { readonly kind: "stored"; readonly digest: Digest };
 
 type LayerOrFailure = ArchivedLayer | { readonly failure: unknown };
 
 export interface ReadRequest {
   readonly archive: ReadableStream<Uint8Array>;
   readonly layers: LayerStore;
+  readonly content: ContentStore;
   readonly signal: AbortSignal;
   /** A layer begins to arrive. */
   readonly onLayer: (name: string, sizeBytes: number) => (doneBytes: number) => void;
   /** A layer is in the store, whether some image of the archive refers to it or not. */
   readonly onWritten: (diffId: Digest) => void;
+  /** The same of a document in the content store. */
+  readonly onStored: (digest: Digest) => void;
 }
 
 /** @throws EngineError "invalid" for what is no tar */
@@ -65,7 +83,7 @@ export async function readArchive(request: ReadRequest): Promise<ImageArchive> {
   } finally {
     await reader.settle();
   }
-  return new ImageArchive(files);
+  return new ImageArchive(files, request.content);
 }
 
 const normalized = (name: string): string => posix.join("/", name).slice(1);
@@ -112,12 +130,22 @@ class ArchiveReader {
     }
     const { kind, stream } = await peek(entry.body);
     if (kind !== "json" && kind !== "other") return await this.#layer(name, stream, sizeBytes);
-    if (kind === "other" || sizeBytes > IMAGE_CONFIG_LIMIT_BYTES) return { kind: "other" };
+    if (kind === "other" && present === null) return { kind: "other" };
+    if (kind === "other" || sizeBytes > MEMORY_LIMIT_BYTES)
+      return await this.#stored(stream, sizeBytes);
     this.#documentBytes += sizeBytes;
     if (this.#documentBytes > DOCUMENTS_LIMIT_BYTES) {
       throw invalid("the documents of the archive are too large");
     }
     return { kind: "document", bytes: await new Response(stream).bytes() };
+  }
+
+  async #stored(stream: ReadableStream<Uint8Array>, sizeBytes: number): Promise<ArchivedFile> {
+    if (sizeBytes > ATTESTATION_LIMIT_BYTES) return { kind: "other" };
+    const { content, signal, onStored } = this.#request;
+    const { digest } = await content.write(stream, { sizeBytes, signal });
+    onStored(digest);
+    return { kind: "stored", digest, sizeBytes };
   }
 
   /** Resolves when the archive may go on; the layer's last steps run beside the next entries. */
@@ -183,9 +211,14 @@ function watched(stream: ReadableStream<Uint8Array>): {
 /** The files of an archive by name, links followed. */
 export class ImageArchive {
   readonly #files: ReadonlyMap<string, ArchivedFile>;
+  readonly #content: Pick<ContentStore, "readDocument">;
 
-  constructor(files: ReadonlyMap<string, ArchivedFile>) {
+  constructor(
+    files: ReadonlyMap<string, ArchivedFile>,
+    content: Pick<ContentStore, "readDocument">,
+  ) {
     this.#files = files;
+    this.#content = content;
   }
 
   has(name: string): boolean {
@@ -196,8 +229,19 @@ export class ImageArchive {
   document(name: string): Uint8Array {
     const file = this.#find(name);
     if (!file) throw notFound(`open ${name}: no such file or directory`);
+    if (file.kind === "stored" && file.sizeBytes <= IMAGE_CONFIG_LIMIT_BYTES) {
+      return this.#content.readDocument(file.digest, IMAGE_CONFIG_LIMIT_BYTES);
+    }
     if (file.kind !== "document") throw invalid(`${name} is not a JSON document`);
     return file.bytes;
+  }
+
+  /** Whatever lies under a digest and is no layer, checked. @throws EngineError "notFound" or "invalid" */
+  blobOf(digest: Digest): ArchivedBlob {
+    const file = this.#find(blobName(digest));
+    if (file?.kind !== "stored") return { kind: "document", bytes: this.documentOf(digest) };
+    if (file.digest !== digest) throw invalid(`${blobName(digest)} does not match its digest`);
+    return { kind: "stored", digest };
   }
 
   /** A document under its digest, checked. */

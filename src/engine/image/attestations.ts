@@ -3,7 +3,7 @@
  * their documents as they are, beside the image they are about, and sends them on.
  * Source: BuildKit's docs, "Attestation storage": two annotations, and the platform unknown/unknown.
  */
-import { ATTESTATION_LIMIT_BYTES, EngineError } from "#base";
+import { ATTESTATION_LIMIT_BYTES, EngineError, MANIFEST_LIMIT_BYTES } from "#base";
 import type { Lease } from "#engine/gc";
 import type { Repository } from "#engine/registry-client";
 import {
@@ -48,7 +48,7 @@ export function attestationHere(
   descriptor: Descriptor,
 ): { bytes: Uint8Array<ArrayBuffer>; documents: Descriptor[] } | null {
   try {
-    const bytes = content.readDocument(descriptor.digest, ATTESTATION_LIMIT_BYTES);
+    const bytes = content.readDocument(descriptor.digest, MANIFEST_LIMIT_BYTES);
     const document = parseManifestDocument(bytes, descriptor.mediaType);
     if (document.kind !== "manifest") return null;
     const documents = documentsOf(document.manifest);

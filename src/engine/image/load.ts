@@ -3,7 +3,7 @@ import { notFound, shortId } from "#base";
 import { type Digest, digestOf, familiarReference, parseReference } from "#oci";
 
 import { type ArchivedEntry, entriesIn } from "./archive-images.ts";
-import { readArchive } from "./archive.ts";
+import { type ArchivedBlob, readArchive } from "./archive.ts";
 import { announce, type ImageContext, sizeOfLayers } from "./context.ts";
 import type { ImageService, OnProgress } from "./image-service.ts";
 import type { IndexMember } from "./index-records.ts";
@@ -19,10 +19,12 @@ export async function load(
   // Layers come before the documents that name them: no sweep may run in between.
   const hold = context.gc.hold();
   const arrived: Digest[] = [];
+  const stored: Digest[] = [];
   try {
     const archive = await readArchive({
       archive: request.archive,
       layers: context.layers,
+      content: context.content,
       signal,
       onLayer: (name, sizeBytes) => {
         if (quiet) return () => undefined;
@@ -30,6 +32,7 @@ export async function load(
         return (doneBytes) => progress.bar("Loading layer", doneBytes, sizeBytes);
       },
       onWritten: (diffId) => arrived.push(diffId),
+      onStored: (digest) => stored.push(digest),
     });
     const entries = await entriesIn(archive, request.platform ?? null);
     if (entries.length === 0) throw notFound("no image in the archive");
@@ -38,7 +41,7 @@ export async function load(
     return ids;
   } finally {
     // What no image came to need goes when the hold ends.
-    context.gc.release({ layers: arrived });
+    context.gc.release({ layers: arrived, blobs: stored });
     hold[Symbol.dispose]();
   }
 }
@@ -59,10 +62,10 @@ async function keep(
     if (manifest)
       members.push({ manifest: (await content.writeDocument(manifest)).digest, imageId });
   }
-  const documents = index ? [index.bytes, ...index.documents] : [];
-  const [indexDigest = null, ...blobs] = await Promise.all(
-    documents.map(async (bytes) => (await content.writeDocument(bytes)).digest),
-  );
+  const keepBlob = async (blob: ArchivedBlob): Promise<Digest> =>
+    blob.kind === "stored" ? blob.digest : (await content.writeDocument(blob.bytes)).digest;
+  const blobs = await Promise.all(index?.documents.map(keepBlob) ?? []);
+  const indexDigest = index ? (await content.writeDocument(index.bytes)).digest : null;
   const ids = images.map(({ configBytes }) => digestOf(configBytes));
   const renamed = names.flatMap((name) => {
     const before = records.idOfName(name);
@@ -78,10 +81,12 @@ async function keep(
       if (id) records.add({ id, diffIds, sizeBytes, parent: null, manifest: manifestDigest });
     }
     const [first] = ids;
-    // Without a name nobody could ask for the index: each of its images is one by itself.
-    if (!first || names.length === 0) return;
+    if (!first) return;
     for (const name of names) records.setName(name, first, clock.now(), indexDigest);
-    if (indexDigest) records.addToIndex(indexDigest, { members, blobs });
+    if (!indexDigest) return;
+    // One image of several platforms all the same.
+    if (names.length === 0) records.hideIndex(indexDigest, first);
+    records.addToIndex(indexDigest, { members, blobs });
   });
   for (const { name, before } of renamed) {
     onProgress({
@@ -91,8 +96,9 @@ async function keep(
   for (const name of names) {
     onProgress({ stream: `Loaded image: ${familiarReference(parseReference(name))}\n` });
   }
+  const shown = indexDigest ? records.indexes.imageOfDigest(indexDigest)?.imageId : ids[0];
+  if (names.length === 0) onProgress({ stream: `Loaded image ID: ${shown ?? ids[0]}\n` });
   for (const id of ids) {
-    if (names.length === 0) onProgress({ stream: `Loaded image ID: ${id}\n` });
     announce(context, { action: "load", actorId: id, name: id, imageId: id });
   }
   return ids;

@@ -2,7 +2,7 @@
  * `docker save`: Docker's archive and an OCI layout in one, as Docker 25 and later write it. Layers are plain
  * tars under their diff ids, so loading them again needs no decompression and, where they are here, no reading.
  */
-import { ATTESTATION_LIMIT_BYTES, kindOf, notFound, wrap } from "#base";
+import { kindOf, notFound, wrap } from "#base";
 import {
   type Descriptor,
   type Digest,
@@ -196,10 +196,7 @@ class ArchiveWriter {
     for (const one of subjects.flatMap((subject) => attestationsOf(index, subject))) {
       const here = attestationHere(this.#context, one);
       if (!here) continue;
-      for (const { digest } of here.documents) {
-        const bytes = this.#context.content.readDocument(digest, ATTESTATION_LIMIT_BYTES);
-        await this.#blob(bytes, mtimeOf(image));
-      }
+      for (const document of here.documents) await this.#stored(document, mtimeOf(image));
       await this.#blob(here.bytes, mtimeOf(image));
       written.push(attesting(one, manifest.digest));
     }
@@ -249,6 +246,15 @@ class ArchiveWriter {
     this.#written.add(diffId);
     const name = blobPath(diffId);
     await this.#writer.add({ name, sizeBytes, mtimeSec }, this.#context.layers.tar(diffId));
+  }
+
+  /** A document of any size, as it lies in the store. */
+  async #stored({ digest, size }: Descriptor, mtimeSec: number): Promise<void> {
+    this.#signal.throwIfAborted();
+    if (this.#written.has(digest)) return;
+    this.#written.add(digest);
+    const bytes = Bun.file(this.#context.content.pathOf(digest)).stream();
+    await this.#writer.add({ name: blobPath(digest), sizeBytes: size, mtimeSec }, bytes);
   }
 
   async #blob(bytes: Uint8Array, mtimeSec: number): Promise<void> {
