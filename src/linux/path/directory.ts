@@ -15,22 +15,42 @@ export interface DirectoryEntry {
 }
 
 const DIRENT_BUFFER_BYTES = 64 * 1024;
+/** Used by one listing at a time: nothing waits while it is read. */
+const dirents = allocate(DIRENT_BUFFER_BYTES);
+const direntBytes = Buffer.from(dirents.buffer);
+const direntView = new DataView(dirents.buffer);
+/** Where in a record its name begins; its length and its type stand before it (struct linux_dirent64). */
+const NAME_AT = 19;
+
+/** Calls `take` with the place of each name in `dirents`, without `.` and `..`. @throws SyscallError */
+function eachName(fd: number, take: (start: number, end: number, type: number) => void): void {
+  for (;;) {
+    const filled = checked("getdents64", `fd ${fd}`, fd, dirents, DIRENT_BUFFER_BYTES);
+    if (filled === 0) return;
+    for (let offset = 0; offset < filled; offset += direntView.getUint16(offset + 16, true)) {
+      const start = offset + NAME_AT;
+      let end = start;
+      while (dirents[end] !== 0) end += 1;
+      const isDot = dirents[start] === 46;
+      const length = end - start;
+      if (isDot && (length === 1 || (length === 2 && dirents[start + 1] === 46))) continue;
+      take(start, end, dirents[offset + 18] ?? 0);
+    }
+  }
+}
 
 /** The names in an open directory, without `.` and `..`, in the file system's order. @throws SyscallError */
 export function readDirectory(fd: number): DirectoryEntry[] {
-  const buffer = allocate(DIRENT_BUFFER_BYTES);
-  const view = new DataView(buffer.buffer);
   const entries: DirectoryEntry[] = [];
-  for (;;) {
-    const filled = checked("getdents64", `fd ${fd}`, fd, buffer, buffer.length);
-    if (filled === 0) return entries;
-    for (let offset = 0; offset < filled; offset += view.getUint16(offset + 16, true)) {
-      const end = buffer.indexOf(0, offset + 19);
-      const name = buffer.slice(offset + 19, end);
-      const dots = name[0] === 46 && (name.length === 1 || (name.length === 2 && name[1] === 46));
-      if (!dots) entries.push({ name, type: view.getUint8(offset + 18) });
-    }
-  }
+  eachName(fd, (start, end, type) => entries.push({ name: dirents.slice(start, end), type }));
+  return entries;
+}
+
+/** The same names alone, as byte strings (a character a byte). @throws SyscallError */
+export function readRawNames(fd: number): string[] {
+  const names: string[] = [];
+  eachName(fd, (start, end) => names.push(direntBytes.toString("latin1", start, end)));
+  return names;
 }
 
 /** Enough for a few names: whether there is one is all that is asked. */

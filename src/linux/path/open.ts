@@ -3,7 +3,7 @@
  * Inside a container's root never join strings: symbolic links there are hostile until the kernel
  * itself resolves them below the root's descriptor.
  */
-import { allocate, attempt, checked, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
+import { allocate, attempt, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
 
 import {
   AT_FDCWD,
@@ -44,12 +44,51 @@ export class FileDescriptor implements Disposable {
   }
 }
 
-const shown = (path: Path): string =>
-  typeof path === "string" ? path : new TextDecoder().decode(path);
+/** NAME_MAX: no file system of Linux has longer names. */
+const NAME_LIMIT_BYTES = 255;
+
+/** One name for several calls, in memory that the next one is written over: a walk asks for many. */
+export class NameMemory {
+  readonly memory = allocate(NAME_LIMIT_BYTES + 1);
+  readonly #bytes = Buffer.from(this.memory.buffer);
+
+  /** @param raw a byte string without NUL, as the kernel listed it */
+  set(raw: string): this {
+    if (raw.length > NAME_LIMIT_BYTES)
+      throw new SyscallError("open", raw, errnoNumbers.ENAMETOOLONG);
+    this.memory[this.#bytes.write(raw, 0, "latin1")] = 0;
+    return this;
+  }
+
+  bytes(): Uint8Array<ArrayBuffer> {
+    return this.memory.slice(0, this.memory.indexOf(0));
+  }
+}
+
+/** A path's memory for a call. */
+export const memoryOf = (path: Path | NameMemory): Uint8Array =>
+  path instanceof NameMemory ? path.memory : cstring(path);
+
+/** For people. */
+export const shownPath = (path: Path | NameMemory): string => {
+  if (typeof path === "string") return path;
+  return new TextDecoder().decode(path instanceof NameMemory ? path.bytes() : path);
+};
 
 /** Opens a path of our own (O_CLOEXEC is added); relative to `dirFd` if given. @throws SyscallError */
-export const openPath = (path: Path, flags: number, mode = 0, dirFd = AT_FDCWD): number =>
-  checked("openat", shown(path), dirFd, cstring(path), flags | O_CLOEXEC, mode);
+export function openPath(
+  path: Path | NameMemory,
+  flags: number,
+  mode = 0,
+  dirFd = AT_FDCWD,
+): number {
+  const name = memoryOf(path);
+  for (;;) {
+    const fd = attempt("openat", dirFd, name, flags | O_CLOEXEC, mode);
+    if (fd >= 0) return fd;
+    if (fd !== -errnoNumbers.EINTR) throw new SyscallError("openat", shownPath(path), -fd);
+  }
+}
 
 /** Closes a descriptor; one that is closed already is no error. */
 export function closeFd(fd: number): void {
@@ -79,7 +118,8 @@ function openat2({ rootFd, path, flags, mode = 0 }: OpenBelowRequest, resolve: n
     const fd = attempt("openat2", rootFd, name, how, how.length);
     if (fd >= 0) return fd;
     const again = fd === -errnoNumbers.EAGAIN || fd === -errnoNumbers.EINTR;
-    if (!again || tries === RESOLVE_ATTEMPTS) throw new SyscallError("openat2", shown(path), -fd);
+    if (!again || tries === RESOLVE_ATTEMPTS)
+      throw new SyscallError("openat2", shownPath(path), -fd);
   }
 }
 

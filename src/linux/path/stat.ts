@@ -1,8 +1,8 @@
 /** What a name is: statx and readlinkat. */
-import { allocate, attempt, checked, cstring, SyscallError } from "#linux/ffi";
+import { addressOf, allocate, attempt, checked, cstring, SyscallError } from "#linux/ffi";
 
 import { AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFMT } from "./constants.ts";
-import type { Path } from "./open.ts";
+import { memoryOf, type NameMemory, type Path, shownPath } from "./open.ts";
 
 /** One inode as statx sees it. */
 export interface FileStat {
@@ -31,8 +31,16 @@ const STATX_BASIC_STATS = 0x7ff;
 const STATX_MNT_ID = 0x1000;
 const STATX_SIZE = 256;
 const buffer = allocate(STATX_SIZE);
+// The view keeps it where it is.
+const bufferAddress = Number(addressOf(buffer));
 const view = new DataView(buffer.buffer);
 const empty = cstring("");
+
+/** Unsigned, exact below 2^53: a BigInt for each field is most of what a look costs. */
+const wide = (offset: number): number =>
+  view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
+const signed = (offset: number): number =>
+  view.getInt32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
 
 function decode(): FileStat {
   return {
@@ -41,11 +49,11 @@ function decode(): FileStat {
     gid: view.getUint32(24, true),
     mode: view.getUint16(28, true),
     ino: view.getBigUint64(32, true),
-    sizeBytes: Number(view.getBigUint64(40, true)),
-    blocks: Number(view.getBigUint64(48, true)),
-    mtimeSec: Number(view.getBigInt64(112, true)),
+    sizeBytes: wide(40),
+    blocks: wide(48),
+    mtimeSec: signed(112),
     mtimeNsec: view.getUint32(120, true),
-    ctimeSec: Number(view.getBigInt64(96, true)),
+    ctimeSec: signed(96),
     ctimeNsec: view.getUint32(104, true),
     rdevMajor: view.getUint32(128, true),
     rdevMinor: view.getUint32(132, true),
@@ -57,18 +65,20 @@ function decode(): FileStat {
 
 /** What a descriptor (O_PATH too) is open on. @throws SyscallError */
 export function statFd(fd: number): FileStat {
-  checked("statx", `fd ${fd}`, fd, empty, AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, buffer);
+  const mask = STATX_BASIC_STATS | STATX_MNT_ID;
+  const result = attempt("statx", fd, empty, AT_EMPTY_PATH, mask, bufferAddress);
+  if (result !== 0) throw new SyscallError("statx", `fd ${fd}`, -result);
   return decode();
 }
 
 /** What a path is, a symbolic link itself; null when there is nothing. @throws SyscallError for other failures */
-export function statPath(path: Path, dirFd = AT_FDCWD): FileStat | null {
-  const name = cstring(path);
+export function statPath(path: Path | NameMemory, dirFd = AT_FDCWD): FileStat | null {
+  const name = memoryOf(path);
   const mask = STATX_BASIC_STATS | STATX_MNT_ID;
-  const result = attempt("statx", dirFd, name, AT_SYMLINK_NOFOLLOW, mask, buffer);
+  const result = attempt("statx", dirFd, name, AT_SYMLINK_NOFOLLOW, mask, bufferAddress);
   if (result === 0) return decode();
   if (result === -2 || result === -20) return null;
-  throw new SyscallError("statx", String(path), -result);
+  throw new SyscallError("statx", shownPath(path), -result);
 }
 
 /** True when the mode's type is the given one: `isType(stat.mode, S_IFDIR)`. */

@@ -4,21 +4,20 @@
  * out, and what shrinks is filled up, since its header has been written. Memory: one directory's names a level, one
  * piece of a file.
  */
-import { readSync } from "node:fs";
-
 import { EngineError } from "#base";
-import { errnoNumbers, SyscallError } from "#linux/ffi";
+import { allocate, checked, errnoNumbers, SyscallError } from "#linux/ffi";
 import {
   FileDescriptor,
   type FileStat,
   isType,
+  NameMemory,
   O_DIRECTORY,
   O_NOATIME,
   O_NOFOLLOW,
   O_NONBLOCK,
   O_RDONLY,
   openPath,
-  readDirectory,
+  readRawNames,
   readLinkAt,
   S_IFDIR,
   statFd,
@@ -26,20 +25,21 @@ import {
 } from "#linux/path";
 import { getXattr, listXattrs } from "#linux/xattr";
 import {
-  bytesOf,
-  encodeTarHeader,
+  encodeRawTarHeader,
   paddingOf,
+  type RawTarEntrySource,
   rawOf,
   type SparseSegment,
   TAR_TRAILER,
-  tarChunks,
-  tarPadding,
 } from "#wire/tar";
 
 import { headerOf, leafType, ownXattrs } from "./attributes.ts";
+import { Gather } from "./gather.ts";
 import { dataSegments, encodeSparseMap } from "./sparse.ts";
 
 const PIECE_BYTES = 256 * 1024;
+/** A file of at most this size is gathered with others; a larger one goes in pieces of its own. */
+const SMALL_BYTES = 64 * 1024;
 /** Linux's PATH_MAX: what lies deeper cannot be named, and every level costs a descriptor. */
 const PATH_LIMIT_BYTES = 4095;
 
@@ -89,6 +89,9 @@ interface Directory {
 
 interface Walk {
   readonly options: Options;
+  readonly out: Gather;
+  /** Of the entry that is looked at. */
+  readonly name: NameMemory;
   readonly linked: Map<string, string>;
   /** Whose mount the walk stays on; null for any. */
   readonly mountId: bigint | null;
@@ -97,40 +100,45 @@ interface Walk {
 type Pieces<Result = void> = Generator<Uint8Array, Result, void>;
 
 /** The tar of what a directory holds. A piece belongs to whoever took it. @throws SyscallError, EngineError */
-export const treeTar = (request: TreeTarRequest): Pieces => tarChunks(treePieces(request));
-
-/** The tar of one thing, which is no directory. Nothing when it vanished or is a socket. */
-export const entryTar = (request: EntryTarRequest): Pieces => tarChunks(entryPieces(request));
-
-function* treePieces(request: TreeTarRequest): Pieces {
+export function* treeTar(request: TreeTarRequest): Pieces {
   const { fd, prefix, self } = request;
   const walk = newWalk(request, fd);
   if (self !== undefined) {
-    yield encodeTarHeader({
-      ...headerOf(bounded(walk, statFd(fd)), "directory"),
-      name: bytesOf(self),
-      xattrs: ownXattrs(fd),
-    });
+    const stat = bounded(walk, statFd(fd));
+    put(walk, { ...headerOf(stat, "directory"), rawName: self, xattrs: ownXattrs(fd) });
   }
   yield* walked(walk, listed(openPath(".", O_RDONLY | O_DIRECTORY, 0, fd), prefix));
-  yield TAR_TRAILER;
+  yield* ended(walk);
 }
 
-function* entryPieces(request: EntryTarRequest): Pieces {
+/** The tar of one thing, which is no directory. Nothing when it vanished or is a socket. */
+export function* entryTar(request: EntryTarRequest): Pieces {
   const { parentFd, name, as } = request;
-  const stat = statPath(name, parentFd);
   const walk = newWalk(request, parentFd);
-  if (stat !== null) yield* entry(walk, { parentFd, name, path: as }, bounded(walk, stat));
-  yield TAR_TRAILER;
+  walk.name.set(rawOf(name));
+  const stat = statPath(walk.name, parentFd);
+  if (stat !== null) yield* entry(walk, { parentFd, path: as }, bounded(walk, stat)) ?? [];
+  yield* ended(walk);
 }
 
 const newWalk = (options: Options, fd: number): Walk => ({
   options,
+  out: new Gather(),
+  name: new NameMemory(),
   linked: new Map(),
   mountId: options.oneMount === true ? statFd(fd).mountId : null,
 });
 
+const put = ({ out }: Walk, header: RawTarEntrySource): void => out.add(encodeRawTarHeader(header));
+
+function* ended({ out }: Walk): Pieces {
+  out.add(TAR_TRAILER);
+  out.flush();
+  for (let piece = out.take(); piece; piece = out.take()) yield piece;
+}
+
 function* walked(walk: Walk, top: Directory): Pieces {
+  const { out } = walk;
   const stack = [top];
   try {
     for (let last = stack.at(-1); last; last = stack.at(-1)) {
@@ -145,16 +153,19 @@ function* walked(walk: Walk, top: Directory): Pieces {
       if (path.length > PATH_LIMIT_BYTES) {
         throw new SyscallError("open", `${path.slice(0, 100)}…`, errnoNumbers.ENAMETOOLONG);
       }
-      const name = bytesOf(raw);
-      const found = statPath(name, last.fd.fd);
+      walk.name.set(raw);
+      const found = statPath(walk.name, last.fd.fd);
       if (found === null) continue;
       const stat = bounded(walk, found);
-      const place = { parentFd: last.fd.fd, name, path };
-      if (!isType(stat.mode, S_IFDIR)) yield* entry(walk, place, stat);
-      else {
-        const below = yield* directory(walk, place, stat);
+      const place = { parentFd: last.fd.fd, path };
+      if (isType(stat.mode, S_IFDIR)) {
+        const below = directory(walk, place, stat);
         if (below) stack.push(below);
+      } else {
+        const large = entry(walk, place, stat);
+        if (large) yield* large;
       }
+      for (let piece = out.take(); piece; piece = out.take()) yield piece;
     }
   } finally {
     for (const { fd } of stack) fd[Symbol.dispose]();
@@ -171,9 +182,9 @@ function bounded({ options: { latestSec, owners } }: Walk, found: FileStat): Fil
     : { ...stat, mtimeSec: latestSec };
 }
 
+/** Where an entry is; its name is the walk's. */
 interface Place {
   readonly parentFd: number;
-  readonly name: Uint8Array;
   /** In the archive, a byte string. */
   readonly path: string;
 }
@@ -181,20 +192,18 @@ interface Place {
 /** Sorted, so that the same tree gives the same bytes; taken from the end. */
 function listed(fd: number, path: string): Directory {
   const owned = new FileDescriptor(fd);
-  const names = readDirectory(fd).map(({ name }) => rawOf(name));
-  return { fd: owned, path, names: names.sort().reverse() };
+  return { fd: owned, path, names: readRawNames(fd).sort().reverse() };
 }
 
 const gone = (error: unknown): boolean =>
   error instanceof SyscallError && ["ENOENT", "ENOTDIR", "ELOOP"].includes(error.code);
 
 /** The directory to go on with; null when it vanished or is another mount's. */
-function* directory(walk: Walk, place: Place, stat: FileStat): Pieces<Directory | null> {
-  const { parentFd, name } = place;
+function directory(walk: Walk, place: Place, stat: FileStat): Directory | null {
   const path = `${place.path}/`;
   let fd: number;
   try {
-    fd = openPath(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, parentFd);
+    fd = openPath(walk.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, place.parentFd);
   } catch (error) {
     if (gone(error)) return null;
     throw error;
@@ -203,14 +212,11 @@ function* directory(walk: Walk, place: Place, stat: FileStat): Pieces<Directory 
   const names = listXattrs(fd);
   if (walk.options.overlay === true) refuseRedirect(names, path);
   const isForeign = walk.mountId !== null && statFd(fd).mountId !== walk.mountId;
-  yield encodeTarHeader({
-    ...headerOf(stat, "directory"),
-    name: bytesOf(path),
-    xattrs: isForeign ? null : ownXattrs(fd, names),
-  });
+  const xattrs = isForeign ? null : ownXattrs(fd, names);
+  put(walk, { ...headerOf(stat, "directory"), rawName: path, xattrs });
   if (isForeign) return null;
   if (walk.options.overlay === true && isOpaque(fd, names)) {
-    yield encodeTarHeader({ name: bytesOf(`${path}.wh..wh..opq`), mode: 0 });
+    put(walk, { rawName: `${path}.wh..wh..opq`, mode: 0 });
   }
   return listed(opened.release(), path);
 }
@@ -227,63 +233,58 @@ function refuseRedirect(names: readonly string[], path: string): void {
   }
 }
 
-function* entry(walk: Walk, place: Place, stat: FileStat): Pieces {
+/** Writes an entry; what is returned is the content of a large file, which is still to be read. */
+function entry(walk: Walk, place: Place, stat: FileStat): Pieces | null {
   const type = leafType(stat.mode);
-  if (type === null) return;
+  if (type === null) return null;
   const { path } = place;
   const { overlay = false } = walk.options;
   if (overlay && type === "character" && stat.rdevMajor === 0 && stat.rdevMinor === 0) {
     const cut = path.lastIndexOf("/") + 1;
-    yield encodeTarHeader({
-      name: bytesOf(`${path.slice(0, cut)}.wh.${path.slice(cut)}`),
-      mode: 0,
-    });
-    return;
+    put(walk, { rawName: `${path.slice(0, cut)}.wh.${path.slice(cut)}`, mode: 0 });
+    return null;
   }
   if (walk.mountId !== null && stat.mountId !== walk.mountId) {
     // Something is mounted on a file here: as Docker, what lies below it is an empty file.
-    yield encodeTarHeader({ name: bytesOf(path), mode: 0o755, mtimeSec: stat.mtimeSec });
-    return;
+    put(walk, { rawName: path, mode: 0o755, mtimeSec: stat.mtimeSec });
+    return null;
   }
   if (stat.nlink > 1) {
     const inode = `${stat.devMajor}:${stat.devMinor}:${stat.ino}`;
     const first = walk.linked.get(inode);
     if (first !== undefined) {
       const owner = { ...headerOf(stat, "hardlink"), devMajor: 0, devMinor: 0 };
-      yield encodeTarHeader({ ...owner, name: bytesOf(path), link: bytesOf(first) });
-      return;
+      put(walk, { ...owner, rawName: path, rawLink: first });
+      return null;
     }
     walk.linked.set(inode, path);
   }
-  if (type === "file") return yield* file(walk, place);
-  yield* special(place, stat, type);
+  if (type === "file") return file(walk, place);
+  special(walk, place, stat, type);
+  return null;
 }
 
-function* special(
-  { parentFd, name, path }: Place,
+function special(
+  walk: Walk,
+  { parentFd, path }: Place,
   stat: FileStat,
   type: "symlink" | "character" | "block" | "fifo",
-): Pieces {
+): void {
+  const name = walk.name.bytes();
   const through = Buffer.concat([Buffer.from(`/proc/self/fd/${parentFd}/`), name]);
-  let header: Buffer;
   try {
-    const link = type === "symlink" ? readLinkAt(parentFd, name) : undefined;
-    header = encodeTarHeader({
-      ...headerOf(stat, type),
-      name: bytesOf(path),
-      ...(link && { link }),
-      xattrs: ownXattrs(through),
-    });
+    const link = type === "symlink" ? { rawLink: rawOf(readLinkAt(parentFd, name)) } : {};
+    const xattrs = ownXattrs(through);
+    put(walk, { ...headerOf(stat, type), rawName: path, ...link, xattrs });
   } catch (error) {
     // It became something else between the two looks.
     if (gone(error) || (error instanceof SyscallError && error.code === "EINVAL")) return;
     throw error;
   }
-  yield header;
 }
 
 /** null when it vanished or became a link. O_NONBLOCK: it may be a FIFO by now. */
-function openedFile(parentFd: number, name: Uint8Array): number | null {
+function openedFile({ name }: Walk, parentFd: number): number | null {
   const flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
   for (const more of [O_NOATIME, 0]) {
     try {
@@ -298,63 +299,76 @@ function openedFile(parentFd: number, name: Uint8Array): number | null {
   return null;
 }
 
-function* file(walk: Walk, { parentFd, name, path }: Place): Pieces {
-  const fd = openedFile(parentFd, name);
-  if (fd === null) return;
+function file(walk: Walk, { parentFd, path }: Place): Pieces | null {
+  const fd = openedFile(walk, parentFd);
+  if (fd === null) return null;
   using opened = new FileDescriptor(fd);
-  const stat = bounded(walk, statFd(opened.fd));
+  const stat = bounded(walk, statFd(fd));
   const type = leafType(stat.mode);
-  if (type !== "file") return;
-  const names = listXattrs(opened.fd);
+  if (type !== "file") return null;
+  const names = listXattrs(fd);
   if (walk.options.overlay === true) refuseRedirect(names, path);
   const { sizeBytes } = stat;
   const mayHaveHoles = walk.options.sparse === true && stat.blocks * 512 < sizeBytes;
-  const segments = mayHaveHoles ? dataSegments(opened.fd, sizeBytes) : null;
-  const header = { ...headerOf(stat, type), xattrs: ownXattrs(opened.fd, names) };
-  if (segments) return yield* sparseFile(opened.fd, { path, header, sizeBytes, segments });
-  yield encodeTarHeader({ ...header, name: bytesOf(path), sizeBytes });
-  yield* content(opened.fd, 0, sizeBytes);
-  if (paddingOf(sizeBytes) > 0) yield tarPadding(sizeBytes);
+  const segments = mayHaveHoles ? dataSegments(fd, sizeBytes) : null;
+  const xattrs = names.length === 0 ? null : ownXattrs(fd, names);
+  const header = { ...headerOf(stat, type), xattrs, sizeBytes };
+  if (segments) {
+    sparseHeader(walk, { path, header, segments });
+    return content(walk.out, opened.release(), segments);
+  }
+  put(walk, { ...header, rawName: path });
+  if (sizeBytes > SMALL_BYTES) {
+    return content(walk.out, opened.release(), [{ offset: 0, sizeBytes }]);
+  }
+  if (sizeBytes > 0) {
+    walk.out.read(fd, sizeBytes);
+    walk.out.zeros(paddingOf(sizeBytes));
+  }
+  return null;
 }
 
-function* sparseFile(
-  fd: number,
+function sparseHeader(
+  walk: Walk,
   request: {
     path: string;
-    header: ReturnType<typeof headerOf<"file">> & { xattrs: Map<string, Uint8Array> | null };
-    sizeBytes: number;
+    header: Omit<RawTarEntrySource, "rawName"> & { readonly sizeBytes: number };
     segments: readonly SparseSegment[];
   },
-): Pieces {
-  const { path, header, sizeBytes, segments } = request;
+): void {
+  const { path, header, segments } = request;
   const map = encodeSparseMap(segments);
   const dataBytes = segments.reduce((sum, segment) => sum + segment.sizeBytes, 0);
   const cut = path.lastIndexOf("/") + 1;
-  yield encodeTarHeader({
+  put(walk, {
     ...header,
-    name: bytesOf(`${path.slice(0, cut)}GNUSparseFile.0/${path.slice(cut)}`),
+    rawName: `${path.slice(0, cut)}GNUSparseFile.0/${path.slice(cut)}`,
     sizeBytes: map.length + dataBytes,
     records: [
       ["GNU.sparse.major", "1"],
       ["GNU.sparse.minor", "0"],
       ["GNU.sparse.name", path],
-      ["GNU.sparse.realsize", String(sizeBytes)],
+      ["GNU.sparse.realsize", String(header.sizeBytes)],
     ],
   });
-  yield map;
-  for (const { offset, sizeBytes: length } of segments) yield* content(fd, offset, length);
-  if (paddingOf(dataBytes) > 0) yield tarPadding(dataBytes);
+  walk.out.add(map);
 }
 
-/** Exactly so many bytes. */
-function* content(fd: number, offset: number, sizeBytes: number): Pieces {
-  for (let done = 0; done < sizeBytes;) {
-    const size = Math.min(sizeBytes - done, PIECE_BYTES);
-    const buffer = Buffer.allocUnsafe(size);
-    const filled = readSync(fd, buffer, 0, size, offset + done);
-    if (filled === 0) buffer.fill(0);
-    const piece = filled === 0 ? buffer : buffer.subarray(0, filled);
-    done += piece.length;
-    yield piece;
+/** Exactly what the segments say, padded; closes the file. */
+function* content(out: Gather, fd: number, segments: readonly SparseSegment[]): Pieces {
+  using _ = new FileDescriptor(fd);
+  out.flush();
+  for (let piece = out.take(); piece; piece = out.take()) yield piece;
+  let total = 0;
+  for (const { offset, sizeBytes } of segments) {
+    total += sizeBytes;
+    for (let done = 0; done < sizeBytes;) {
+      const piece = allocate(Math.min(sizeBytes - done, PIECE_BYTES));
+      const filled = checked("pread64", "file", fd, piece, piece.length, offset + done);
+      // It has become shorter: zeros, since its header has been written.
+      done += filled === 0 ? piece.length : filled;
+      yield filled === 0 ? piece : piece.subarray(0, filled);
+    }
   }
+  out.zeros(paddingOf(total));
 }

@@ -1,5 +1,6 @@
 /** Extended attributes: text names, binary values. A path's last link is never followed. */
 import {
+  addressOf,
   allocate,
   attempt,
   checked,
@@ -31,6 +32,7 @@ function call(
 }
 
 const scratch = allocate(XATTR_SIZE_MAX);
+const scratchAddress = Number(addressOf(scratch));
 
 /** One attribute's value; null when it is not set. @throws SyscallError */
 export function getXattr(target: XattrTarget, name: string): Uint8Array<ArrayBuffer> | null {
@@ -52,7 +54,7 @@ export function setXattr(target: XattrTarget, name: string, value: Uint8Array): 
 /** The names of every attribute, in the file system's order; none where it has no attributes. @throws SyscallError */
 export function listXattrs(target: XattrTarget): string[] {
   const [syscall, where] = call("llistxattr", target);
-  const length = attempt(syscall, where, scratch, XATTR_SIZE_MAX);
+  const length = attempt(syscall, where, scratchAddress, XATTR_SIZE_MAX);
   if (length === -errnoNumbers.EOPNOTSUPP) return [];
   if (length < 0) throw new SyscallError(syscall, String(target), -length);
   if (length === 0) return [];

@@ -13,11 +13,13 @@ export { TarParser, type TarHandler } from "./parser.ts";
 export { peek, plainArchive } from "./plain-archive.ts";
 export { readTarEntries, type TarEntry } from "./reader.ts";
 export {
+  encodeRawTarHeader,
   encodeTarHeader,
   TAR_TRAILER,
   tarPadding,
   tarStream,
   TarWriter,
+  type RawTarEntrySource,
   type TarEntrySource,
   type TarSink,
 } from "./writer.ts";

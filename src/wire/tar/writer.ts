@@ -42,9 +42,18 @@ export const tarPadding = (sizeBytes: number): Uint8Array<ArrayBuffer> =>
 const OCTAL_SIZE_LIMIT = 0o77777777777;
 const OCTAL_ID_LIMIT = 0o7777777;
 
+/** Digits before one NUL; written by hand, since a header has seven numbers and an archive many headers. */
 function octal(block: Buffer, offset: number, length: number, value: number): void {
-  block.write(`${value.toString(8).padStart(length - 1, "0")}\0`, offset, "latin1");
+  let rest = value;
+  for (let at = offset + length - 2; at >= offset; at -= 1) {
+    block[at] = ZERO + (rest % 8);
+    rest = Math.floor(rest / 8);
+  }
+  block[offset + length - 1] = 0;
 }
+
+const ZERO = 0x30;
+const MAGIC = Buffer.from("ustar\x0000", "latin1");
 
 function defaultMode(type: TarEntryType): number {
   if (type === "directory") return 0o755;
@@ -60,12 +69,14 @@ function paxRecord(key: string, value: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(String(length)), body]);
 }
 
+type TarNumbers = Pick<TarEntrySource, "uid" | "gid" | "mtimeSec" | "devMajor" | "devMinor">;
+
 interface Block {
   readonly name: string;
   readonly prefix: string;
   readonly link: string;
   readonly flag: string;
-  readonly entry: TarEntrySource;
+  readonly entry: TarNumbers;
   readonly sizeBytes: number;
   readonly mode: number;
 }
@@ -80,17 +91,18 @@ function headerBlock({ name, prefix, link, flag, entry, sizeBytes, mode }: Block
   octal(block, 116, 8, id(entry.gid));
   octal(block, 124, 12, sizeBytes > OCTAL_SIZE_LIMIT ? 0 : sizeBytes);
   octal(block, 136, 12, mtime < 0 || mtime > OCTAL_SIZE_LIMIT ? 0 : mtime);
-  block.write(flag, 156, "latin1");
-  block.write(link, 157, 100, "latin1");
-  block.write("ustar\x0000", 257, "latin1");
+  block[156] = flag.charCodeAt(0);
+  if (link !== "") block.write(link, 157, 100, "latin1");
+  block.set(MAGIC, 257);
   octal(block, 329, 8, entry.devMajor ?? 0);
   octal(block, 337, 8, entry.devMinor ?? 0);
-  block.write(prefix, 345, 155, "latin1");
+  if (prefix !== "") block.write(prefix, 345, 155, "latin1");
   block.fill(0x20, 148, 156);
   let sum = 0;
   // By index: an iterator over 512 bytes is most of the time that a header takes.
   for (let at = 0; at < TAR_BLOCK; at += 1) sum += block[at] ?? 0;
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+  // Six digits, NUL, and the blank that stands there already.
+  octal(block, 148, 7, sum);
   return block;
 }
 
@@ -107,7 +119,7 @@ function prefixEnd(raw: string): number {
 
 /** What the old header cannot hold, as pax records. */
 function paxRecords(
-  entry: TarEntrySource,
+  entry: RawTarEntrySource,
   raw: { name: string; link: string },
   size: number,
 ): Buffer[] {
@@ -125,8 +137,7 @@ function paxRecords(
   if (nanoseconds !== 0 || mtime < 0 || mtime > OCTAL_SIZE_LIMIT)
     add("mtime", timeText(mtime, nanoseconds));
   for (const [key, value] of entry.records ?? []) add(key, value);
-  const names = [...(entry.xattrs?.keys() ?? [])].sort();
-  for (const name of names) {
+  for (const name of [...(entry.xattrs?.keys() ?? [])].sort()) {
     records.push(paxRecord(`SCHILY.xattr.${name}`, entry.xattrs?.get(name) ?? new Uint8Array()));
   }
   return records;
@@ -142,11 +153,23 @@ function timeText(seconds: number, nanoseconds: number): string {
 }
 
 /** The header of one entry, with its pax header in front when it needs one. The data and `tarPadding` follow. */
-export function encodeTarHeader(entry: TarEntrySource): Buffer {
+export const encodeTarHeader = (entry: TarEntrySource): Buffer =>
+  encodeRawTarHeader({
+    ...entry,
+    rawName: rawOf(entry.name),
+    rawLink: entry.link === undefined ? "" : rawOf(entry.link),
+  });
+
+/** The same of an entry whose names are byte strings already. */
+export type RawTarEntrySource = Omit<TarEntrySource, "name" | "link"> & {
+  readonly rawName: string;
+  readonly rawLink?: string;
+};
+
+export function encodeRawTarHeader(entry: RawTarEntrySource): Buffer {
   const type = entry.type ?? "file";
-  const plain = rawOf(entry.name);
+  const { rawName: plain, rawLink: link = "" } = entry;
   const name = type === "directory" && !plain.endsWith("/") ? `${plain}/` : plain;
-  const link = entry.link === undefined ? "" : rawOf(entry.link);
   const sizeBytes = type === "file" ? (entry.sizeBytes ?? 0) : 0;
   const mode = entry.mode ?? defaultMode(type);
   const records = paxRecords(entry, { name, link }, sizeBytes);
@@ -168,7 +191,7 @@ export function encodeTarHeader(entry: TarEntrySource): Buffer {
     prefix: "",
     link: "",
     flag: "x",
-    entry: { name: "" },
+    entry: {},
     sizeBytes: data.length,
     mode: 0o644,
   });
