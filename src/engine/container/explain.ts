@@ -16,7 +16,7 @@ export async function explainStart(context: Context, nameOrId: string): Promise<
   // Its overlay is mounted already, and must not be a second time.
   if (isActive(record))
     throw conflict(`container ${id} is running: a plan is told before the start`);
-  const lowers = context.snapshots.lowers(layers);
+  const lowers = context.snapshots.rootLowers(layers);
   const snapshot = snapshotOf(context, record);
   const endpoints = context.network.endpointsOf(id);
   writeEtcFiles(context, record, { endpoints, dns: dnsOf(context, record, endpoints) });

@@ -444,6 +444,7 @@ const fakeFiles = (folder: string, snapshots: Set<string>): Files => ({
   snapshots: {
     canLimit: false,
     lowers: () => [join(folder, "lower")],
+    rootLowers: () => [join(folder, "lower")],
     list: () => [...snapshots],
     usageBytes: () => Promise.resolve(12),
     get: () => {

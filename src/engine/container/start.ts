@@ -89,7 +89,7 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   const { network } = context;
   const composed = compose(context, record);
   expectBirth(context, record, composed);
-  const lowers = context.snapshots.lowers(record.layers);
+  const lowers = context.snapshots.rootLowers(record.layers);
   const attached = await attachNetwork(context, record);
   const snapshot = snapshotOf(context, record);
   const dns = dnsOf(context, record, attached.endpoints);

@@ -21,7 +21,7 @@ import type { LinkSetting } from "./endpoint.ts";
 import type { AddressPool, EndpointOwner, EndpointRequest, Network } from "./network-service.ts";
 import { bridgeOptions, deviceOf, LINK_NAME, linkPrefixOf } from "./options.ts";
 import { leadsElsewhere, optionsOf, poolOf } from "./parts.ts";
-import type { CustomEndpoint, NetworkRecords, NewEndpoint } from "./records.ts";
+import type { AddressHolder, CustomEndpoint, NetworkRecords, NewEndpoint } from "./records.ts";
 
 const LINK_PREFIX = "naru";
 const LINK_ID_DIGITS = 10;
@@ -44,6 +44,8 @@ export interface DesignTools {
   readonly pending: Set<string>;
   /** Frees addresses of containers that have just ended. @returns how many */
   readonly reap: () => number;
+  /** Frees one of them, if its link is gone or `again` says that the same container starts again. */
+  readonly vacate: (holder: AddressHolder, again: boolean) => boolean;
 }
 
 /**
@@ -87,7 +89,7 @@ function designEndpoint(
   links: ReadonlySet<string>,
 ): NewEndpoint {
   const mac = checkRequest(network, request);
-  const address = network.subnet === null ? null : addressOf(network, request, tools);
+  const address = network.subnet === null ? null : addressOf({ network, request }, owner, tools);
   if (address !== null) tools.pending.add(pendingKey(network.id, formatIpv4(address)));
   let address6: string | null;
   try {
@@ -171,11 +173,15 @@ function addressErrors({ custom }: Network, { ipv4, ipv6 }: EndpointRequest): st
   return errors;
 }
 
-function addressOf(network: Network, { ipv4 }: EndpointRequest, tools: DesignTools): number {
+function addressOf({ network, request }: Wish, owner: Owner, tools: DesignTools): number {
   const range = rangeOf(network, tools);
-  const asked = ipv4 === undefined ? null : parseIpv4(ipv4);
+  const asked = request.ipv4 === undefined ? null : parseIpv4(request.ipv4);
+  const vacate = (holder: AddressHolder) =>
+    tools.vacate(holder, holder.containerId === owner.containerId);
   return orReap(tools, () =>
-    asked === null ? nextAddress(tools.records, range) : claimAddress(tools.records, range, asked),
+    asked === null
+      ? nextAddress(tools.records, range, vacate)
+      : claimAddress(tools.records, range, asked),
   );
 }
 

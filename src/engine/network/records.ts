@@ -22,7 +22,6 @@ interface NetworkRow {
   readonly subnet: string | null;
   readonly gateway: string | null;
   readonly mtu: number;
-  readonly last_address: number;
   readonly custom: string | null;
 }
 
@@ -74,6 +73,24 @@ export interface NewEndpoint {
   readonly macAddress: string;
   readonly hostLink: string;
   readonly containerLink: string;
+}
+
+/** Who has one IPv4 address of a network. */
+export interface AddressHolder {
+  readonly address: number;
+  readonly containerId: string;
+  readonly hostLink: string;
+  readonly hasQueue: boolean;
+  /** Its container ended, and its link may still be there. */
+  readonly leaving: boolean;
+}
+
+interface HolderRow {
+  readonly address: number;
+  readonly container_id: string;
+  readonly host_link: string;
+  readonly leaving: number;
+  readonly has_queue: number;
 }
 
 export class NetworkRecords {
@@ -134,12 +151,22 @@ export class NetworkRecords {
     this.#store.query("DELETE FROM networks WHERE id = ?").run(id);
   }
 
-  lastAddress(networkId: string): number {
-    return (
-      this.#store
-        .query<{ last_address: number }>("SELECT last_address FROM networks WHERE id = ?")
-        .get(networkId)?.last_address ?? 0
-    );
+  /** Who has addresses in a network, from one address on, lowest first. */
+  holdersFrom(networkId: string, first: number): AddressHolder[] {
+    return this.#store
+      .query<HolderRow>(
+        `SELECT address, container_id, host_link, leaving,
+           coalesce(leaving = 1 AND instr(custom, '"bandwidth"') > 0, 0) AS has_queue
+         FROM endpoints WHERE network_id = ? AND address >= ? ORDER BY address`,
+      )
+      .all(networkId, first)
+      .map((row) => ({
+        address: row.address,
+        containerId: row.container_id,
+        hostLink: row.host_link,
+        hasQueue: row.has_queue === 1,
+        leaving: row.leaving === 1,
+      }));
   }
 
   isAddressTaken(networkId: string, address: number): boolean {
@@ -178,8 +205,6 @@ export class NetworkRecords {
         address6,
         custom ? JSON.stringify(custom) : null,
       );
-    if (address === null) return;
-    this.#store.query("UPDATE networks SET last_address = ? WHERE id = ?").run(address, networkId);
   }
 
   /** Routes and names of an endpoint that stays. */

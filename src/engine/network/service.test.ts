@@ -280,7 +280,7 @@ const refusalOf = (attempt: Promise<unknown>): Promise<string> =>
     (thrown: Error) => thrown.message,
   );
 
-test("an address just given back is the last to be used again", async () => {
+test("the lowest free address is given, and one that was given back is free once its link is gone", async () => {
   const { service } = openEngine({ bip: "10.200.0.1/29" });
   await service.ensure();
   const next = async (containerId: string) => {
@@ -289,12 +289,33 @@ test("an address just given back is the last to be used again", async () => {
       networks: [{ network: "bridge" }],
       ports: [],
     });
-    await service.release(containerId);
     return endpoints[0]?.link.address;
   };
-  const seen: unknown[] = [];
-  for (let turn = 0; turn < 7; turn += 1) seen.push(await next("a"));
-  expect(seen).toEqual([2, 3, 4, 5, 6, 2, 3].map((last) => `10.200.0.${last}`));
+  expect(await next("a")).toBe("10.200.0.2");
+  expect(await next("b")).toBe("10.200.0.3");
+  expect(await next("c")).toBe("10.200.0.4");
+  // Nobody made their links: they count as gone at once.
+  await service.release("b");
+  expect(await next("d")).toBe("10.200.0.3");
+  await service.release("a");
+  await service.release("c");
+  expect(await next("c")).toBe("10.200.0.2");
+  expect(await next("e")).toBe("10.200.0.4");
+});
+
+test("an address whose link is still there goes to nobody but its own container", async () => {
+  const engine = openEngine({ bip: "10.200.0.1/29" });
+  await engine.service.ensure();
+  const first = await start(engine, "a");
+  const again = async (containerId: string) => {
+    const networks = [{ network: "bridge" }];
+    const { endpoints } = await engine.service.attach({ containerId, networks, ports: [] });
+    return endpoints[0]?.link.address;
+  };
+  // Its process lives on, and so does its link: as when another container shares its namespace.
+  await engine.service.release("a");
+  expect(await again("b")).not.toBe(first.address);
+  expect(await again("a")).toBe(first.address);
 });
 
 test("a container has loopback, its address, and a way to neighbours, host and the world", async () => {

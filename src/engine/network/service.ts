@@ -140,6 +140,7 @@ class BridgeNetworkService implements OpenedNetworkService {
       records,
       pending: new Set(),
       reap: () => this.#reap(),
+      vacate: (holder, again) => this.#links.vacate(holder, again),
     };
     this.#forwarding = new Forwarding({ records, netlink: own });
     const { bridge } = this.#default;

@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -63,6 +64,27 @@ function mounted(id: string, stack: readonly Digest[], use: (root: string) => vo
     unmount(root, MNT_DETACH);
   }
 }
+
+test("a container's root has what Docker's have, below what its image and the container have there", async () => {
+  const stack = [await layer({ "etc/hosts": "of the image" })];
+  const { upper, work } = store.create({ id: "init", layers: stack });
+  const root = `${home}/view`;
+  mkdirSync(root, { recursive: true });
+  using overlay = new FileDescriptor(
+    createDetachedOverlay({ lowers: store.rootLowers(stack), upper, work }),
+  );
+  moveMount({ fromFd: overlay.fd, toPath: root });
+  try {
+    expect(readFileSync(`${root}/etc/hosts`, "utf8")).toBe("of the image");
+    expect(readFileSync(`${root}/.dockerenv`, "utf8")).toBe("");
+    expect(readlinkSync(`${root}/etc/mtab`)).toBe("/proc/mounts");
+    expect(readdirSync(`${root}/dev`).toSorted()).toEqual(["console", "pts", "shm"]);
+    expect(readdirSync(upper)).toEqual([]);
+  } finally {
+    unmount(root, MNT_DETACH);
+  }
+  await store.remove("init");
+});
 
 test("a stack of 120 layers is one file tree, the topmost layer winning", async () => {
   const stack: Digest[] = [];
@@ -142,7 +164,7 @@ test("directories nested deeper than a path can say are deleted", async () => {
   spawnSync("bash", ["-c", script], { cwd: upper });
   expect(await store.usageBytes("deep")).toBe(0);
   await store.remove("deep");
-  expect(readdirSync(`${home}/snapshots`)).toEqual([".empty"]);
+  expect(readdirSync(`${home}/snapshots`).toSorted()).toEqual([".empty", ".init"]);
 });
 
 test("a deletion that a crash interrupted is finished by the next start", async () => {

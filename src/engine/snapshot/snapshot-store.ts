@@ -24,6 +24,8 @@ export interface SnapshotStore {
   get(id: string, layers: readonly Digest[]): Snapshot;
   /** Mounted layer directories for overlayfs, topmost first. */
   lowers(layers: readonly Digest[]): string[];
+  /** The same for the root of a container: below them is what it has even where its image has not. */
+  rootLowers(layers: readonly Digest[]): string[];
   list(): string[];
   /** Bytes in upper/: `SizeRw`. */
   usageBytes(id: string): Promise<number>;

@@ -4,6 +4,7 @@
  *   <root>/<id>/upper, work   overlayfs's own
  *   <root>/<id>/chain         a link whose target is the stack's chain id: what the snapshot stands on
  *   <root>/.empty/            the one lower of an image without layers: overlayfs wants at least one
+ *   <root>/.init/             below every container's image: what Docker gives a container that its image lacks
  *   <root>/.trash-…           being deleted
  *
  * Promise: a snapshot is there with its upper and work, or not at all after a crash in remove: a rename takes it
@@ -18,6 +19,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 
 import { conflict, invalid, newId, notFound } from "#base";
@@ -40,6 +42,11 @@ export interface SnapshotStoreOptions {
 
 const TRASH_PREFIX = ".trash-";
 const EMPTY = ".empty";
+const INIT = ".init";
+/** As Docker's layer of that name: programs know a container by the first, the others are mounted on. */
+const INIT_FILES = [".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/console"];
+const INIT_DIRECTORIES = ["etc", "proc", "sys", "dev", "dev/pts", "dev/shm"];
+const MOUNT_TABLE = { path: "etc/mtab", target: "/proc/mounts" };
 
 /** Opens the store and finishes deletions that a crash interrupted. */
 export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore {
@@ -48,6 +55,7 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
   // Its mode becomes the mode of `/` in an image without layers.
   chmodSync(`${root}/${EMPTY}`, 0o755);
   chmodSync(root, 0o700);
+  makeInit(`${root}/${INIT}`);
   const quotas = new Quotas(root);
   if (defaultLimitBytes !== null && !quotas.areSupported) {
     throw invalid(
@@ -59,6 +67,20 @@ export function openSnapshotStore(options: SnapshotStoreOptions): SnapshotStore 
     if (name.startsWith(TRASH_PREFIX)) discard(`${root}/${name}`, quotas).catch(() => undefined);
   }
   return new Store({ root, layers, quotas, defaultLimitBytes });
+}
+
+/** Whatever a crash left of it is completed. */
+function makeInit(init: string): void {
+  for (const path of ["", ...INIT_DIRECTORIES]) {
+    mkdirSync(`${init}/${path}`, { recursive: true });
+    chmodSync(`${init}/${path}`, 0o755);
+  }
+  for (const path of INIT_FILES) {
+    writeFileSync(`${init}/${path}`, "");
+    chmodSync(`${init}/${path}`, 0o755);
+  }
+  const table = `${init}/${MOUNT_TABLE.path}`;
+  if (statPath(table) === null) symlinkSync(MOUNT_TABLE.target, table);
 }
 
 /** Deletes a directory, and gives back its project. */
@@ -160,6 +182,10 @@ class Store implements SnapshotStore {
     // A layer that occurs twice counts where it is topmost: it covers all it brought below. overlayfs refuses a
     // directory given twice.
     return [...new Set(layers.toReversed())].map((diffId) => this.#layers.mount(diffId));
+  }
+
+  rootLowers(layers: readonly Digest[]): string[] {
+    return [...this.lowers(layers), `${this.#root}/${INIT}`];
   }
 
   list(): string[] {

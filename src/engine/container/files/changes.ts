@@ -38,7 +38,7 @@ export async function changesOf(context: Context, nameOrId: string): Promise<Fil
     const { upper } = context.snapshots.get(id, layers);
     const skip = engineMarks(upper, context.snapshots.lowers(layers));
     using image = new FileDescriptor(
-      createDetachedOverlay({ lowers: context.snapshots.lowers(layers), readOnly: true }),
+      createDetachedOverlay({ lowers: context.snapshots.rootLowers(layers), readOnly: true }),
     );
     using top = new FileDescriptor(openPath(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     const changes: FileChange[] = [];

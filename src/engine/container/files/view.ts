@@ -125,7 +125,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
     try {
       // As a start does: a volume that is new gets what the image has there before anything is copied into it.
       if (mounts.length > 0) {
-        const lowers = context.snapshots.lowers(record.layers);
+        const lowers = context.snapshots.rootLowers(record.layers);
         await context.volumes.acquire({ containerId: id, mounts, lowers });
       }
       const still = describeRoot(context, record);
@@ -152,7 +152,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
 function describeRoot(context: Context, record: ContainerRecord): StillRoot {
   const { layers, host } = record;
   const { upper, work } = snapshotOf(context, record);
-  const lowers = context.snapshots.lowers(layers);
+  const lowers = context.snapshots.rootLowers(layers);
   const mounts = mountsOf(context, record);
   return { lowers, upper, work, mounts, readOnly: host.readOnlyRoot };
 }

@@ -1,7 +1,7 @@
-/** The next free address of a network, going round: one just given back is the last to be used again. */
+/** The free addresses of a network: which one is next, and whether one that was asked for is free. */
 import { forbidden, unavailable } from "#base";
 
-import type { NetworkRecords } from "../records.ts";
+import type { AddressHolder, NetworkRecords } from "../records.ts";
 import { formatIpv4, lastOf, type Subnet } from "./ip.ts";
 import { contains6, formatIpv6, lastOf6, type Subnet6 } from "./ipv6.ts";
 
@@ -21,20 +21,28 @@ export interface AddressRange {
 /** One address of one network, of either family. */
 export const pendingKey = (networkId: string, address: string): string => `${networkId}/${address}`;
 
-/** @throws EngineError "unavailable" in Docker's words */
-export function nextAddress(records: NetworkRecords, request: AddressRange): number {
+/**
+ * The lowest free one, as Docker gives: a container that starts again usually has its address again.
+ * @param vacate frees the address of a container that ended, if its link is gone; false: it stays taken
+ * @throws EngineError "unavailable" in Docker's words
+ */
+export function nextAddress(
+  records: NetworkRecords,
+  request: AddressRange,
+  vacate: (holder: AddressHolder) => boolean,
+): number {
   const { networkId, networkName, range, pending, auxiliary } = request;
   const isPending = (address: number) =>
     pending.size > 0 && pending.has(pendingKey(networkId, formatIpv4(address)));
-  const first = range.base;
   const last = lastOf(range);
-  const previous = records.lastAddress(networkId);
-  let address = previous >= first && previous < last ? previous + 1 : first;
-  for (let turn = first; turn <= last; turn += 1) {
-    const isReserved = isReservedIn(request, address);
-    const isFree = !isReserved && !auxiliary.has(address) && !isPending(address);
-    if (isFree && !records.isAddressTaken(networkId, address)) return address;
-    address = address === last ? first : address + 1;
+  const holders = records.holdersFrom(networkId, range.base);
+  let at = 0;
+  for (let address = range.base; address <= last; address += 1) {
+    const holder = holders[at];
+    const isHeld = holder?.address === address;
+    if (isHeld) at += 1;
+    if (isReservedIn(request, address) || auxiliary.has(address) || isPending(address)) continue;
+    if (!isHeld || (holder.leaving && vacate(holder))) return address;
   }
   throw unavailable(
     `no available IPv4 addresses on this network's address pools: ${networkName} (${networkId})`,
