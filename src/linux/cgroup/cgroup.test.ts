@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 
 import { attempt } from "#linux/ffi";
 
@@ -147,6 +147,21 @@ test("joining goes through descriptors that close with their scope", () => {
   const [first] = join.tasks;
   join[Symbol.dispose]();
   if (first !== undefined) expect(attempt("close", first)).toBe(-9);
+});
+
+test("a process that moved below is followed there, in the v2 tree, and nowhere else", async () => {
+  const unified = host.hierarchies.find(({ version }) => version === 2);
+  if (unified === undefined) return;
+  const cgroup = create();
+  const folder = unified.mountPoint + cgroup.path;
+  const deeper = `mkdir ${folder}/below && echo 0 >${folder}/below/cgroup.procs && echo below && sleep 60`;
+  const child = spawnInside(cgroup, deeper);
+  while (!readFileSync(`/proc/${child.pid}/cgroup`, "utf8").includes("/below")) await Bun.sleep(5);
+  const open = cgroup.openBelow(child.pid) ?? -1;
+  expect(readlinkSync(`/proc/self/fd/${open}`)).toBe(`${folder}/below`);
+  attempt("close", open);
+  expect(cgroup.openBelow(process.pid)).toBeNull();
+  expect(create().openBelow(child.pid)).toBeNull();
 });
 
 test("v1 and v2 say the same in their own words", () => {

@@ -19,6 +19,7 @@ const O_RDONLY = 0;
 const O_WRONLY = 1;
 const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
 const O_CLOEXEC = 0o2000000;
+const JOIN_FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 const SIGKILL = 9;
 /** Waiting for the kernel to take zombies and frozen tasks out: first looks come quickly, then every 10 ms. */
 const WAIT_STEPS_MS = [0, 1, 1, 2, 2, 5];
@@ -81,6 +82,20 @@ export class Cgroup {
       throw thrown;
     }
     return { tasks, unified, [Symbol.dispose]: close };
+  }
+
+  /**
+   * Where one of its processes stands in the v2 tree, if that is below: a cgroup that hands controllers down takes no process
+   * itself, and whoever did so has moved.
+   * @returns the folder, open, for CLONE_INTO_CGROUP; null when the process is not below
+   * @throws SyscallError "ENOENT" when it is gone
+   */
+  openBelow(pid: number): number | null {
+    const unified = this.folders.find(({ hierarchy }) => hierarchy.version === 2);
+    const path = unifiedPathOf(readControl(`/proc/${pid}/cgroup`) ?? "");
+    if (unified === undefined || !path?.startsWith(`${this.path}/`)) return null;
+    const folder = unified.hierarchy.mountPoint + path;
+    return checked("openat", folder, AT_FDCWD, cstring(folder), JOIN_FLAGS, 0);
   }
 
   /** The processes in here and below, by number of this pid namespace. */
@@ -241,6 +256,9 @@ export class Cgroup {
     return { version: 2, folder: this.#authority().folder, on: "1", off: "0" };
   }
 }
+
+/** Pure: a process' path in the v2 tree, of its /proc/PID/cgroup; null without one. */
+const unifiedPathOf = (text: string): string | null => /^0::(\/.*)$/m.exec(text)?.[1] ?? null;
 
 function pidsBelow(folder: string): number[] {
   const own = (readControl(`${folder}/cgroup.procs`) ?? "")

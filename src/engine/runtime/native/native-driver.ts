@@ -325,15 +325,16 @@ async function exec(host: Host, request: ExecRequest): Promise<Born> {
   try {
     using pipes = openPipes();
     const child = (() => {
-      using join = cgroups.at(spec.linux.cgroupsPath).openJoin();
+      const cgroup = cgroups.at(spec.linux.cgroupsPath);
+      using join = cgroup.openJoin();
       using exec = borrowForExec(request, { pipes, tasks: join.tasks }, idMapsOf(spec));
       const { shape, process, descriptors } = exec;
       const compiled = { spec, process, facts, shape };
       const compile = () => compileExec(compiled);
       const slots = { ...execSlots(id, process), ...descriptors };
       const encoded = plans.encode({ key: execKey(compiled), compile, slots });
-      const { unified } = join;
-      const child = cloneChild(host, { compile, encoded, flags: 0, pipes, unified });
+      const order = { compile, encoded, flags: 0, pipes, unified: join.unified };
+      const child = cloneBeside(host, order, () => cgroup.openBelow(request.pid));
       giveAdjustment(child.pid, process.oomScoreAdj);
       return child;
     })();
@@ -376,6 +377,22 @@ function cloneChild({ midwife }: Host, request: ChildRequest): Child {
   pipes.closeChildEnds();
   return { ...newborn, compile, registers: encoded.registers };
 }
+
+/** Where a container's cgroup takes nobody, since it hands its controllers down: the child goes where its first process is. */
+function cloneBeside(host: Host, request: ChildRequest, openBelow: () => number | null): Child {
+  try {
+    return cloneChild(host, request);
+  } catch (thrown) {
+    if (!(thrown instanceof SyscallError) || !NO_MEMBERS.has(thrown.code)) throw thrown;
+    const below = openBelow();
+    if (below === null) throw thrown;
+    using folder = new FileDescriptor(below);
+    return cloneChild(host, { ...request, unified: folder.fd });
+  }
+}
+
+/** Of a cgroup with controllers in its subtree_control; of one that became threaded. */
+const NO_MEMBERS: ReadonlySet<string> = new Set(["EBUSY", "EOPNOTSUPP"]);
 
 /** A child is born with the supervisor's own adjustment; the container has one of its own, 0 if nothing is said. */
 function giveAdjustment(pid: number, adjustment: number | undefined): void {
