@@ -407,7 +407,7 @@ describe("commit", () => {
     const failed = await engine.docker(["commit", "nosuch", "x"]);
     expect(failed.stderr).toContain("No such container: nosuch");
     expect((await engine.docker(["commit", "--change", "RUN true", id])).stderr).toContain(
-      "run is not a valid change command",
+      "RUN is not a valid change command",
     );
     await engine.ok(["rm", id]);
     await engine.ok(["rmi", "same"]);
