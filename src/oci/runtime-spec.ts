@@ -165,6 +165,9 @@ export interface SeccompSpec {
   defaultErrnoRet?: number;
   architectures?: string[];
   flags?: string[];
+  /** A Unix socket: who decides about calls with the action SCMP_ACT_NOTIFY. */
+  listenerPath?: string;
+  listenerMetadata?: string;
   syscalls: SeccompRule[];
 }
 

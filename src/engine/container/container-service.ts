@@ -263,6 +263,8 @@ export interface ContainerService {
   unpause(nameOrId: string): Promise<void>;
   rename(nameOrId: string, newName: string): Promise<void>;
   remove(nameOrId: string, request: { force: boolean; volumes: boolean }): Promise<void>;
+  /** @param name `parent/alias`, as inspect shows it. @throws EngineError in Docker's words */
+  removeLink(name: string): Promise<void>;
   /** One network more, now or at the next start. */
   connect(nameOrId: string, request: EndpointRequest): Promise<void>;
   disconnect(nameOrId: string, request: { network: string; force: boolean }): Promise<void>;

@@ -27,22 +27,39 @@ export function followAllLinked(context: Context): void {
   for (const parent of context.records.linking()) follow(context, parent, parent.host.links ?? []);
 }
 
+/** The parent has the link no more: its lines of /etc/hosts go. */
+export function forgetLinked(context: Context, parent: ContainerRecord, alias: string): void {
+  if (!isActive(parent)) return;
+  rewriteHosts(context, parent, (hosts) => withoutAlias(hosts, alias));
+}
+
 type Links = NonNullable<ContainerRecord["host"]["links"]>;
 
 function follow(context: Context, parent: ContainerRecord, links: Links): void {
   const { networkMode } = parent.host;
   if (!isActive(parent) || networkMode.mode !== "network" || networkMode.name !== "bridge") return;
-  const path = etcPaths(context, parent).hosts;
-  try {
-    if ((statSync(path, { throwIfNoEntry: false })?.size ?? Infinity) > HOSTS_LIMIT_BYTES) return;
-    const before = readFileSync(path, "utf8");
-    let after = before;
+  rewriteHosts(context, parent, (hosts) => {
+    let after = hosts;
     for (const { container, alias } of links) {
       const address = context.network
         .endpointsOf(container)
         .find(({ networkName }) => networkName === "bridge")?.link.address;
       if (address !== undefined && address !== "") after = withAddress(after, alias, address);
     }
+    return after;
+  });
+}
+
+function rewriteHosts(
+  context: Context,
+  parent: ContainerRecord,
+  change: (hosts: string) => string,
+): void {
+  const path = etcPaths(context, parent).hosts;
+  try {
+    if ((statSync(path, { throwIfNoEntry: false })?.size ?? Infinity) > HOSTS_LIMIT_BYTES) return;
+    const before = readFileSync(path, "utf8");
+    const after = change(before);
     // It is mounted in the container: changed where it is, and only when something changes.
     if (after !== before) writeFileSync(path, after);
   } catch (thrown) {
@@ -59,4 +76,11 @@ export const withAddress = (hosts: string, alias: string, address: string): stri
       const isLink = rest?.split(" ", 1)[0] === alias && !found.startsWith("#");
       return isLink ? `${address}${line.slice(found.length)}` : line;
     })
+    .join("\n");
+
+/** Without the lines whose first name is `alias`; all else stays as it is. Pure. */
+const withoutAlias = (hosts: string, alias: string): string =>
+  hosts
+    .split("\n")
+    .filter((line) => line.startsWith("#") || line.split("\t")[1]?.split(" ", 1)[0] !== alias)
     .join("\n");

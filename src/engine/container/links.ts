@@ -2,14 +2,46 @@
  * `--link`, the default bridge's old way to find another container: a name in /etc/hosts and variables in the
  * environment as they stand when the container starts; the file follows (linked-hosts.ts). On a user's network names are the network's own work.
  */
-import { conflict, invalid, kindOf, sentenceOf } from "#base";
+import { conflict, invalid, kindOf, noSuch, sentenceOf } from "#base";
 
 import type { HostConfig } from "./config.ts";
-import type { Context } from "./context.ts";
+import { type Context, liveOf } from "./context.ts";
+import { forgetLinked } from "./linked-hosts.ts";
 import type { ContainerRecord, Records } from "./records.ts";
 
 /** Another container, by id so that a rename breaks nothing, and what it is called here. */
 export type Link = NonNullable<HostConfig["links"]>[number];
+
+/**
+ * `docker rm --link parent/alias`: the parent forgets its link; both containers stay.
+ * @throws EngineError "conflict" for a container's own name, "notFound" for no such link
+ */
+export async function removeLink(context: Context, asked: string): Promise<void> {
+  const path = asked.replace(/^\/+/, "");
+  const at = path.lastIndexOf("/");
+  if (at < 1) {
+    context.records.resolve(path);
+    throw conflict("Conflict, cannot remove the default link name of the container");
+  }
+  const [name, alias] = [path.slice(0, at), path.slice(at + 1)];
+  const parentId = findParent(context, { name, alias });
+  if (parentId === null) throw noSuch("container", path);
+  await liveOf(context, parentId).queue.run(async () => {
+    const parent = context.records.must(parentId);
+    const links = (parent.host.links ?? []).filter((link) => link.alias !== alias);
+    context.records.redefine(parentId, { ...parent.host, links });
+    forgetLinked(context, parent, alias);
+  });
+}
+
+function findParent(
+  { records }: Pick<Context, "records">,
+  { name, alias }: { name: string; alias: string },
+): string | null {
+  const id = records.ownerOfName(name);
+  const links = id === undefined ? [] : (records.get(id)?.host.links ?? []);
+  return links.some((link) => link.alias === alias) ? (id ?? null) : null;
+}
 
 /** A link whose container runs. */
 interface Linked {

@@ -45,6 +45,7 @@ import {
   stopContainer,
   unpauseContainer,
 } from "./stop.ts";
+import { removeLink } from "./links.ts";
 import { attachContainer, readLogs } from "./streams.ts";
 import { Sweeper } from "./sweeper.ts";
 import { listProcesses } from "./top.ts";
@@ -160,6 +161,7 @@ const lifecycle = (context: Context) =>
     unpause: async (nameOrId) => await unpauseContainer(context, nameOrId),
     rename: async (nameOrId, newName) => await renameContainer(context, nameOrId, newName),
     remove: (nameOrId, request) => removeContainer(context, nameOrId, request),
+    removeLink: (name) => removeLink(context, name),
     connect: async (nameOrId, request) => await connectContainer(context, nameOrId, request),
     disconnect: async (nameOrId, request) => await disconnectContainer(context, nameOrId, request),
     wait: (nameOrId, request) => waitFor(context, nameOrId, request),

@@ -224,6 +224,7 @@ export class Records {
         .run(JSON.stringify(definitionOf(record)), id);
     }, durabilityOf(record));
     this.#byId.set(id, record);
+    if ((host.links?.length ?? 0) === 0) this.#linking.delete(id);
     return record;
   }
 

@@ -6,7 +6,7 @@
 import { dlopen, FFIType } from "bun:ffi";
 import { closeSync, readSync } from "node:fs";
 
-import { invalid, notImplemented, unavailable } from "#base";
+import { invalid, unavailable } from "#base";
 import { allocate, checked, cstring } from "#linux/ffi";
 
 /** A profile. Field names are the OCI runtime specification's, so its `linux.seccomp` fits as it is. */
@@ -55,6 +55,7 @@ const actions: Readonly<Record<string, number>> = {
   SCMP_ACT_TRAP: 0x0003_0000,
   SCMP_ACT_ERRNO: 0x0005_0000,
   SCMP_ACT_TRACE: 0x7ff0_0000,
+  SCMP_ACT_NOTIFY: 0x7fc0_0000,
   SCMP_ACT_LOG: 0x7ffc_0000,
   SCMP_ACT_ALLOW: 0x7fff_0000,
 };
@@ -67,6 +68,10 @@ const architectures: Readonly<Record<string, number>> = {
   SCMP_ARCH_ARM: 0x4000_0028,
   SCMP_ARCH_AARCH64: 0xc000_00b7,
 };
+
+const TSYNC = 1;
+const NEW_LISTENER = 8;
+const TSYNC_ESRCH = 16;
 
 const flagBits: Readonly<Record<string, number>> = {
   SECCOMP_FILTER_FLAG_TSYNC: 1,
@@ -145,7 +150,6 @@ export function compileSeccomp(profile: SeccompProfile): SeccompFilter {
 
 function actionOf(name: string, errno: number | undefined): number {
   const action = actions[name];
-  if (name === "SCMP_ACT_NOTIFY") throw notImplemented("seccomp action SCMP_ACT_NOTIFY");
   if (action === undefined) throw invalid(`invalid seccomp action: ${name}`);
   const carriesErrno = name === "SCMP_ACT_ERRNO" || name === "SCMP_ACT_TRACE";
   return carriesErrno ? action + ((errno ?? EPERM) & 0xffff) : action;
@@ -166,12 +170,15 @@ function compile(profile: SeccompProfile): SeccompFilter {
   }
 }
 
-function flagsOf({ flags = [] }: SeccompProfile): number {
-  return flags.reduce((sum, name) => {
+function flagsOf({ flags = [], syscalls }: SeccompProfile): number {
+  const asked = flags.reduce((sum, name) => {
     const bit = flagBits[name];
     if (bit === undefined) throw invalid(`invalid seccomp flag: ${name}`);
     return sum | bit;
   }, 0);
+  if (!syscalls.some(({ action }) => action === "SCMP_ACT_NOTIFY")) return asked;
+  // The call answers a descriptor then, and cannot tell of a thread that did not follow but as an error.
+  return asked | NEW_LISTENER | (asked & TSYNC ? TSYNC_ESRCH : 0);
 }
 
 type Library = ReturnType<typeof load>;

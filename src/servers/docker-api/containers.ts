@@ -1,5 +1,5 @@
 /** The life of a container: everything that answers with JSON or with nothing. */
-import { invalid, isId, notImplemented } from "#base";
+import { invalid, isId, noSuch } from "#base";
 import type {
   Container,
   ContainerService,
@@ -94,6 +94,12 @@ export function containerRoutes(services: Services): Routes {
     },
     "POST /containers/:id/wait": (call) => wait(call, containers),
     "DELETE /containers/:id": (call) => remove(call, containers),
+    // A link's name has a slash in it.
+    "DELETE /containers/:parent/:alias": (call) => {
+      const name = `${call.param("parent")}/${call.param("alias")}`;
+      if (call.query.bool("link")) return unlink(call, containers, name);
+      throw noSuch("container", name);
+    },
   };
 }
 
@@ -142,9 +148,16 @@ export function sizeOf(call: Call): { columns: number; rows: number } {
   return { rows: number("h"), columns: number("w") };
 }
 
+async function unlink(call: Call, containers: ContainerService, name: string): Promise<void> {
+  await containers.removeLink(name);
+  call.empty(204);
+}
+
 async function remove(call: Call, containers: ContainerService): Promise<void> {
   const { query } = call;
-  if (query.bool("link")) throw notImplemented("not implemented yet: links between containers");
+  if (query.bool("link")) {
+    return unlink(call, containers, call.param("id"));
+  }
   await containers.remove(call.param("id"), {
     force: query.bool("force"),
     volumes: query.bool("v"),

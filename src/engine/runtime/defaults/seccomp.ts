@@ -122,6 +122,7 @@ interface DockerProfile {
   readonly archMap?: readonly { architecture: string; subArchitectures?: string[] | null }[] | null;
   readonly flags?: string[] | null;
   readonly listenerPath?: string;
+  readonly listenerMetadata?: string;
   readonly syscalls?: readonly DockerRule[] | null;
 }
 
@@ -134,7 +135,6 @@ export function parseSeccomp(text: string, target: SeccompTarget): SeccompSpec {
       "'architectures' and 'archMap' were specified in the seccomp profile, use either 'architectures' or 'archMap'",
     );
   }
-  if (profile.listenerPath) throw invalid("seccomp profiles with a listener are not supported");
   const native = architectures[arch]?.[0];
   const mapped = profile.archMap?.find(({ architecture }) => architecture === native);
   const list =
@@ -145,6 +145,8 @@ export function parseSeccomp(text: string, target: SeccompTarget): SeccompSpec {
     ...(profile.defaultErrnoRet === undefined ? {} : { defaultErrnoRet: profile.defaultErrnoRet }),
     ...(list ? { architectures: [...list] } : {}),
     ...(profile.flags ? { flags: profile.flags } : {}),
+    ...(profile.listenerPath ? { listenerPath: profile.listenerPath } : {}),
+    ...(profile.listenerMetadata ? { listenerMetadata: profile.listenerMetadata } : {}),
     syscalls: (profile.syscalls ?? []).flatMap((rule) => {
       const { includes, excludes } = rule;
       if (excludes?.minKernel && isAtLeast(kernel, excludes.minKernel)) return [];
@@ -187,6 +189,8 @@ function decode(text: string): DockerProfile {
   const wellFormed =
     typeof value === "object" &&
     value !== null &&
+    ["string", "undefined"].includes(typeof profile.listenerPath) &&
+    ["string", "undefined"].includes(typeof profile.listenerMetadata) &&
     typeof profile.defaultAction === "string" &&
     Array.isArray(rules) &&
     rules.every(

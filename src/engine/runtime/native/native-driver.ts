@@ -60,6 +60,12 @@ import {
 } from "./remapped-plan.ts";
 import { hostIdOf, idMapsOf, UserNamespaces, writeIdMaps } from "./user-namespaces.ts";
 import { reap } from "./reap.ts";
+import {
+  asksListener,
+  checkListener,
+  handToListener,
+  type ListenerHandover,
+} from "./seccomp-agent.ts";
 import { type Message, readMessage } from "./report.ts";
 import { MESSAGE_CHILD, MESSAGE_FAILED, openTrampoline } from "./trampoline.ts";
 
@@ -135,9 +141,10 @@ const birthKind = (userNamespaces: UserNamespaces | null) =>
     : { compileWith: compileRemappedBirth, flagsOf: remappedFlagsOf };
 
 async function birth(host: Host, request: BirthRequest): Promise<Born> {
-  const { cgroupsPath, resources } = request.spec.linux;
+  const { cgroupsPath, resources, seccomp } = request.spec.linux;
   let place: Place | undefined;
   try {
+    checkListener(seccomp);
     place = host.expected.take({ id: request.id, cgroupsPath, resources });
     return await birthInside(host, request, place);
   } catch (thrown) {
@@ -182,7 +189,11 @@ async function birthInside(host: Host, request: BirthRequest, place: Place): Pro
   }
   try {
     if (hasHooks(request.spec)) await runBirthHooks(host, { request, child, pipes });
-    const born = await follow({ child, pipes, operation: "birth", terminal: terminalOf(request) });
+    const listener = asksListener(request.spec.linux.seccomp)
+      ? { ...request, status: "creating" as const, containerPid: child.pid }
+      : null;
+    const terminal = terminalOf(request);
+    const born = await follow({ child, pipes, operation: "birth", terminal, listener });
     await runLateHooks("poststart", host, { ...request, pid: born.pid });
     return { ...born, mountNamespace };
   } catch (thrown) {
@@ -315,7 +326,13 @@ function hookStarter(host: Host, spec: RuntimeSpec, child: Child | null): StartH
     const key = JSON.stringify(["hook", where, hook.path, namespaces]);
     const encoded = host.plans.encode({ key, compile, slots });
     const cloned = cloneChild(host, { compile, encoded, flags: 0, pipes, unified: null });
-    return await follow({ child: cloned, pipes, operation: "hook", terminal: false });
+    return await follow({
+      child: cloned,
+      pipes,
+      operation: "hook",
+      terminal: false,
+      listener: null,
+    });
   };
 }
 
@@ -338,7 +355,16 @@ async function exec(host: Host, request: ExecRequest): Promise<Born> {
       giveAdjustment(child.pid, process.oomScoreAdj);
       return child;
     })();
-    return await follow({ child, pipes, operation: "exec", terminal: terminalOf(request) });
+    const listener = asksListener(spec.linux.seccomp)
+      ? { ...request, status: "running" as const, containerPid: request.pid }
+      : null;
+    return await follow({
+      child,
+      pipes,
+      operation: "exec",
+      terminal: terminalOf(request),
+      listener,
+    });
   } catch (thrown) {
     throw asRuntimeError("exec", thrown);
   }
@@ -414,13 +440,18 @@ async function follow(request: {
   readonly pipes: BirthPipes;
   readonly operation: Operation;
   readonly terminal: boolean;
+  /** Whom the profile wants to ask about calls; null: nobody. */
+  readonly listener: Omit<ListenerHandover, "pid" | "pidfd" | "descriptor"> | null;
 }): Promise<Born> {
-  const { child, pipes, operation, terminal } = request;
+  const { child, pipes, operation, terminal, listener } = request;
   let ptyMaster: number | null = null;
   let inner: Pick<Child, "pid" | "pidfd"> | null = null;
+  // The second child may tell of its filter before the first one tells of it.
+  let asked: Message | null = null;
   const go = () => attempt("write", pipes.goWriter, goByte, 1);
   try {
-    if (!terminal) go();
+    // Only births wait for their parent without a terminal: the byte would be taken for another answer.
+    if (!terminal && operation === "birth") go();
     for (;;) {
       const message = await readMessage(pipes.reportReader);
       if (message === null) break;
@@ -428,10 +459,15 @@ async function follow(request: {
       if (message.kind === MESSAGE_CHILD) {
         // Our own child that we have not reaped: the number cannot be anyone else's.
         inner = { pid: message.error, pidfd: pidfdOpen(message.error) };
-      } else {
+      } else if (terminal && ptyMaster === null) {
         ptyMaster = pidfdGetfd(child.pidfd, register(child, message, "ptmx"));
         go();
-      }
+      } else asked = message;
+      if (asked === null || listener === null || (inner === null && hasSecond(child))) continue;
+      const descriptor = register(child, asked, "listener");
+      handToListener({ ...listener, ...(inner ?? child), descriptor });
+      asked = null;
+      go();
     }
   } catch (thrown) {
     if (ptyMaster !== null) attempt("close", ptyMaster);
@@ -444,6 +480,9 @@ async function follow(request: {
   end(child);
   return { ...inner, ptyMaster, mountNamespace };
 }
+
+const hasSecond = ({ compile }: Child): boolean =>
+  compile().steps.some(({ call }) => call === "leaveIfParent");
 
 const goByte = allocate(1);
 

@@ -13,6 +13,7 @@ import type { ProcessSpec, SeccompSpec } from "#oci";
 import type { HostFacts, StdioShape } from "./facts.ts";
 import { openHow, openStep, type Root, targetStep } from "./files.ts";
 import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
+import { asksListener } from "./seccomp-agent.ts";
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
@@ -122,7 +123,19 @@ export function writeTail(writer: PlanWriter, tail: TailSteps): void {
     writeSession(writer, stdio.type === "terminal");
     unblockSignals(writer);
   }
+  if (asksListener(tail.seccomp)) writeListenerBarrier(writer);
   writeProgram(writer, process);
+}
+
+/** From here on calls wait for the listener's word: it has to have the descriptor first. */
+function writeListenerBarrier(writer: PlanWriter): void {
+  writer.control("report", [], "tell the parent which descriptor the listener gets");
+  const byte = { area: "go", sizeBytes: 8 };
+  writer.call("read", [{ slot: "go" }, byte, 1], "wait until the listener has it", {
+    result: "listened",
+  });
+  const wanted = [{ register: "listened" }, 1, errnoOf("ECANCELED")];
+  writer.control("requireEqual", wanted, "the parent wants this to go on");
 }
 
 function unblockSignals(writer: PlanWriter): void {
@@ -285,6 +298,7 @@ function writeConfinement(writer: PlanWriter, { process, seccomp, facts }: TailS
     const compiled = compileSeccomp(seccomp);
     const args = [SECCOMP_SET_MODE_FILTER, compiled.flags, filterArgument(compiled)];
     writer.call("seccomp", args, "load the seccomp filter", {
+      ...(asksListener(seccomp) ? { result: "listener" } : {}),
       context: "unable to init seccomp: error loading seccomp filter into kernel",
     });
   };

@@ -156,6 +156,10 @@ export class FakeContainers implements ContainerService {
     return Promise.resolve();
   }
 
+  async removeLink(name: string): Promise<void> {
+    this.resolve(name);
+  }
+
   remove(name: string): Promise<void> {
     this.#held.delete(this.#find(name).record.id);
     return Promise.resolve();
