@@ -440,7 +440,7 @@ describe("what the engine says of itself", () => {
     expect(Object.keys((await all.json()) as object)).toContain("Images");
     const status = await engine.ok(["info", "-f", "{{range .DriverStatus}}{{index . 0}},{{end}}"]);
     expect(status).toBe(
-      "Backing Filesystem,Supports d_type,Using metacopy,Native Overlay Diff,userxattr,Layers,",
+      "Backing Filesystem,Supports d_type,Using metacopy,Native Overlay Diff,userxattr,driver-type,Layers,",
     );
   });
 });

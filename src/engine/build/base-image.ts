@@ -6,8 +6,11 @@ import {
   digestOf,
   familiarReference,
   formatPlatform,
+  formatReference,
+  normalizePlatform,
   parsePlatform,
   parseReference,
+  repositoryOf,
   type Platform,
   platformRank,
   withDefaultTag,
@@ -121,7 +124,7 @@ export async function findImage(
   const here = request.pull ? null : localImage(scope, name, platform);
   const suits = (image: Image) =>
     platform === null || platformRank(platform, image.config) !== null;
-  if (here !== null && suits(here)) return keep(scope, here);
+  if (here !== null && suits(here)) return keep(scope, name, here);
   const reference = withDefaultTag(parseReference(name));
   const credentials = await request.credentials(reference.domain);
   await context.images.pull({
@@ -132,14 +135,26 @@ export async function findImage(
     onProgress: (message) => void builder.progress(message),
   });
   const image = localImage(scope, name, platform) ?? context.images.resolve(name);
-  if (suits(image)) return keep(scope, image);
+  if (suits(image)) return keep(scope, name, image);
   throw invalid(
     `image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${platform === null ? "" : formatPlatform(platform)})`,
   );
 }
 
-function keep({ lease }: BuildScope, image: Image): Image {
+function keep({ lease, materials }: BuildScope, name: string, image: Image): Image {
   lease.keep({ layers: image.config.rootfs.diff_ids, blobs: [image.id] });
+  const reference = withDefaultTag(parseReference(name));
+  const repository = `${repositoryOf(reference)}@`;
+  const known = image.repoDigests.find((one) => one.startsWith(repository));
+  const { os, architecture, variant = "" } = image.config;
+  const platform = normalizePlatform({ os, architecture, ...(variant && { variant }) });
+  const digest = known === undefined ? null : parseReference(known).digest;
+  const whole = formatReference(reference);
+  materials.set(`${whole} ${formatPlatform(platform)}`, {
+    reference: whole,
+    platform,
+    digest: digest ?? image.indexes[0] ?? image.id,
+  });
   return image;
 }
 

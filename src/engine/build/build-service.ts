@@ -1,12 +1,14 @@
 /** The contract of the build room. */
 import type { NetworkMode, StepRequest } from "#engine/container";
 import type { RegistryCredentials } from "#engine/image";
+import type { LayerCompression } from "#engine/layer";
 import type { SourceNode, SourceTree } from "#engine/build/source";
 import type { Descriptor, Digest, ImageConfig, Platform } from "#oci";
 
 import type { ClientFolders } from "./client-folder.ts";
 import type { OnBuildEvent } from "./events.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
+import type { BuiltImage, DocumentOptions } from "./image-documents.ts";
 import type { DockerfileOutline, DockerfileTarget } from "./outline.ts";
 import type { OnFailedRun } from "./visit.ts";
 
@@ -68,17 +70,34 @@ export interface Asked<T> {
   get(id: string): Promise<T | undefined> | T | undefined;
 }
 
+/** An image that a build stands on or copied from. */
+export interface BuildMaterial {
+  /** Whole. */
+  readonly reference: string;
+  readonly platform: Platform;
+  /** As a registry has it, where that is known: of its index or manifest; else of its config. */
+  readonly digest: Digest;
+}
+
 /** What a build made, kept until it is disposed of. */
 export interface SolvedBuild extends Disposable {
   readonly config: ImageConfig;
+  readonly platform: Platform;
+  readonly materials: readonly BuildMaterial[];
   /** Makes it an image. @param references whole */
   keep(references: readonly string[]): Promise<Digest>;
   /** Its files. */
   readonly tree: SourceTree;
   /** A file's bytes; null for an empty one. */
   read(node: SourceNode): ReadableStream<Uint8Array> | null;
-  /** Its files as a plain archive. */
-  tar(): Iterable<Uint8Array>;
+  /** Its files as a plain archive, or as a part of one: names begin with `prefix`, which is "" or ends with a slash. */
+  tar(options: {
+    readonly prefix: string;
+    /** Files beside its own. */
+    readonly files: ReadonlyMap<string, Uint8Array>;
+    /** The archive ends with it. */
+    readonly isLast: boolean;
+  }): Iterable<Uint8Array>;
 }
 
 /** A Dockerfile that was read, and what it offers. */
@@ -88,6 +107,35 @@ export interface DescribedDockerfile {
   readonly targets: readonly DockerfileTarget[];
   /** Of the target that is asked for. */
   readonly outline: DockerfileOutline;
+}
+
+/** Images of builds that are held, as one image. */
+export interface ImageRequest extends Omit<DocumentOptions, "isOci"> {
+  readonly images: readonly BuiltImage[];
+  /** Whole references. */
+  readonly names: readonly string[];
+}
+
+export interface PackRequest extends ImageRequest, DocumentOptions {
+  readonly images: readonly (BuiltImage & { readonly id: Digest })[];
+  readonly compression: LayerCompression;
+  readonly signal: AbortSignal;
+}
+
+export interface PackedBlob {
+  readonly sizeBytes: number;
+  readonly open: () => ReadableStream<Uint8Array>;
+}
+
+/** An image as blobs that can be sent away. */
+export interface PackedImage extends Disposable {
+  /** The index, or the only manifest. */
+  readonly target: Descriptor;
+  readonly manifests: readonly Descriptor[];
+  /** Layers before documents. */
+  readonly blobs: ReadonlyMap<Digest, PackedBlob>;
+  /** An OCI layout in a tar; with Docker's list in it for Docker. */
+  archive(kind: "oci" | "docker"): ReadableStream<Uint8Array>;
 }
 
 export interface BuildResult {
@@ -182,6 +230,7 @@ export type {
   FolderFilter,
   FolderListing,
 } from "./client-folder.ts";
+export type { BuiltImage, ImageAnnotation, Statement } from "./image-documents.ts";
 export type { AskedParameter, BuildParameter } from "./outline.ts";
 export type { Found, SourceNode, SourceTree } from "#engine/build/source";
 /** One thing of a context that a client offers; names and links are byte strings. */
@@ -204,6 +253,11 @@ export interface BuildService {
   solve(request: BuildRequest): Promise<SolvedBuild | null>;
   /** Builds nothing: what the Dockerfile offers. */
   describe(request: BuildRequest): Promise<DescribedDockerfile>;
+  /** Makes them images here. @returns the index, or the only manifest */
+  keepImage(
+    request: ImageRequest,
+  ): Promise<{ readonly target: Descriptor; readonly manifests: readonly Descriptor[] }>;
+  packImage(request: PackRequest): Promise<PackedImage>;
   cacheUsage(): Promise<BuildCacheItem[]>;
   prune(request: BuildPruneRequest): Promise<{ deleted: string[]; reclaimedBytes: number }>;
 }

@@ -3,6 +3,7 @@ export type * from "./build-service.ts";
 export { buildMigrations } from "./cache.ts";
 export { collectCache } from "./collection.ts";
 export { parseHealthCheck } from "./health-check.ts";
+export { imageIdOf } from "./kept-image.ts";
 export { StepFailed } from "./context.ts";
 export type { BuildEvent, OnBuildEvent, PlannedStep } from "./events.ts";
 export type { Entitlement } from "./entitlements.ts";

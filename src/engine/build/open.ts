@@ -13,7 +13,9 @@ import { cacheUsage, pruneCache } from "./cache-usage.ts";
 import type { BuildLog, BuildPaths, BuildRooms, Context } from "./context.ts";
 import type { Entitlement } from "./entitlements.ts";
 import { describe } from "./describe.ts";
+import { keepImage } from "./kept-image.ts";
 import { KeptContexts } from "./kept-contexts.ts";
+import { packImage } from "./pack.ts";
 import { solve } from "./solver.ts";
 
 export interface OpenBuildRequest extends BuildRooms {
@@ -50,6 +52,8 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
     },
     solve: (asked) => solve(context, asked),
     describe: (asked) => describe(context, asked),
+    keepImage: (asked) => keepImage(context, asked),
+    packImage: (asked) => packImage(context, asked),
     offerContext: (key, entries) => context.kept.offer(key, entries),
     cacheUsage: () => cacheUsage(context),
     prune: (asked) => pruneCache(context, asked),

@@ -1,13 +1,18 @@
 /** What a build made: kept by a lease of its own until somebody has taken it. */
 import type { RootTree } from "#engine/build/source";
 import type { ImageConfig } from "#oci";
+import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
 import type { SolvedBuild } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { bytesIn } from "./file-bytes.ts";
 import { rootOf } from "./run-mounts.ts";
 
-export function solvedBuild(context: Context, config: ImageConfig): SolvedBuild {
+export function solvedBuild(
+  context: Context,
+  config: ImageConfig,
+  { platform, materials }: Pick<SolvedBuild, "platform" | "materials">,
+): SolvedBuild {
   const { images, gc } = context;
   const layers = config.rootfs.diff_ids;
   const lease = gc.lease();
@@ -16,15 +21,39 @@ export function solvedBuild(context: Context, config: ImageConfig): SolvedBuild 
   const opened = () => (root ??= rootOf(context, layers));
   return {
     config,
+    platform,
+    materials,
     keep: (references) => images.addBuilt({ config, references }),
     get tree() {
       return opened();
     },
     read: bytesIn,
-    tar: () => opened().tar(),
+    tar: (options) => partialTar(opened(), options),
     [Symbol.dispose]: () => {
       root?.[Symbol.dispose]();
       lease[Symbol.dispose]();
     },
   };
+}
+
+/** The tree's archive as a part of one: folders around it, more files at its end, and no end of its own. */
+function* partialTar(
+  root: RootTree,
+  { prefix, files, isLast }: Parameters<SolvedBuild["tar"]>[0],
+): Generator<Uint8Array, void, void> {
+  if (prefix !== "") yield encodeTarHeader({ name: prefix, type: "directory", mode: 0o755 });
+  let held: Uint8Array = new Uint8Array(0);
+  for (const chunk of root.tar(prefix)) {
+    // The last bytes may be the end of the archive, which comes after the files.
+    const whole = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+    const cut = Math.max(0, whole.length - TAR_TRAILER.length);
+    if (cut > 0) yield whole.subarray(0, cut);
+    held = whole.slice(cut);
+  }
+  for (const [name, bytes] of files) {
+    yield encodeTarHeader({ name: prefix + name, sizeBytes: bytes.length, mode: 0o644 });
+    yield bytes;
+    yield tarPadding(bytes.length);
+  }
+  if (isLast) yield TAR_TRAILER;
 }

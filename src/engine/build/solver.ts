@@ -7,10 +7,10 @@ import { type Dockerfile, parseDockerfile } from "#engine/build/dockerfile";
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
 import type { OnProgress } from "#engine/image";
-import { type Digest, hostPlatform, type Platform } from "#oci";
+import { type Digest, hostPlatform, normalizePlatform, type Platform } from "#oci";
 
 import { type Arrived, receiveContext } from "./arrival.ts";
-import type { BuildRequest, SolvedBuild } from "./build-service.ts";
+import type { BuildMaterial, BuildRequest, SolvedBuild } from "./build-service.ts";
 import { exportCache, exportedLayers, TakenSteps } from "./cache-export.ts";
 import { ImportedCaches, LayersLost } from "./cache-import.ts";
 import type { Context } from "./context.ts";
@@ -50,6 +50,8 @@ export interface BuildScope extends Disposable {
   readonly imports: ImportedCaches;
   readonly taken: TakenSteps;
   readonly visits: Visits;
+  /** Images that were read, by name and platform. */
+  readonly materials: Map<string, BuildMaterial>;
   readonly granted: ReadonlySet<Entitlement>;
   /** Makes layers be here that so far are only known. @throws LayersLost */
   ensure(layers: readonly Digest[], onProgress: OnProgress): Promise<void>;
@@ -173,6 +175,7 @@ class Run implements BuildScope {
   readonly imports: ImportedCaches;
   readonly taken = new TakenSteps();
   readonly visits = new Visits();
+  readonly materials = new Map<string, BuildMaterial>();
   readonly granted: ReadonlySet<Entitlement>;
   readonly #abort: AbortController;
   readonly #events: OrderedEvents;
@@ -335,9 +338,15 @@ class Run implements BuildScope {
       isTrue(request.buildArgs["BUILDKIT_INLINE_CACHE"]) ||
       request.cacheTo.some(({ kind }) => kind === "inline");
     await this.#shareCache(cache, state.layers);
-    return solvedBuild(this.context, {
+    const config = {
       ...imageConfigOf(state, request.labels),
       ...(isInline ? inlineMember(cache) : {}),
+    };
+    const { os, architecture, variant = "" } = config;
+    const platform = normalizePlatform({ os, architecture, ...(variant && { variant }) });
+    return solvedBuild(this.context, config, {
+      platform,
+      materials: [...this.materials.values()],
     });
   }
 

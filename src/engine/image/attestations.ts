@@ -9,6 +9,7 @@ import type { Repository } from "#engine/registry-client";
 import {
   type Descriptor,
   type Digest,
+  digestOf,
   type Index,
   isDigest,
   type Manifest,
@@ -59,6 +60,54 @@ export function attestationHere(
     if (thrown instanceof EngineError) return null;
     throw thrown;
   }
+}
+
+/** A document of an attestation on its way. */
+interface SentDocument {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly open: () => ReadableStream<Uint8Array>;
+}
+
+const STATEMENT_TYPE = "application/vnd.in-toto+json";
+
+/**
+ * An attestation as it is sent: where its subject has another digest now, since layers had to be packed anew, its
+ * statements name that one. Content is the same: the config with its layers' diff ids is.
+ */
+export function aboutManifest(
+  { content }: Pick<ImageContext, "content">,
+  { subject, now }: { readonly subject: Digest; readonly now: Digest },
+  { bytes, documents }: NonNullable<ReturnType<typeof attestationHere>>,
+): { bytes: Uint8Array<ArrayBuffer>; documents: SentDocument[] } {
+  const asIs = ({ digest, size }: Descriptor): SentDocument => ({
+    digest,
+    size,
+    open: () => Bun.file(content.pathOf(digest)).stream(),
+  });
+  const document = parseManifestDocument(bytes);
+  if (subject === now || document.kind !== "manifest") {
+    return { bytes, documents: documents.map(asIs) };
+  }
+  const { manifest } = document;
+  const [from, to] = [subject.replace("sha256:", ""), now.replace("sha256:", "")];
+  const sent: SentDocument[] = [asIs(manifest.config)];
+  const layers = manifest.layers.map((layer) => {
+    const text = new TextDecoder().decode(
+      content.readDocument(layer.digest, ATTESTATION_LIMIT_BYTES),
+    );
+    const said = layer.mediaType === STATEMENT_TYPE ? text.replaceAll(from, to) : text;
+    const changed = new TextEncoder().encode(said);
+    const digest = said === text ? layer.digest : digestOf(changed);
+    sent.push(
+      said === text
+        ? asIs(layer)
+        : { digest, size: changed.length, open: () => new Blob([changed]).stream() },
+    );
+    return said === text ? layer : { ...layer, digest, size: changed.length };
+  });
+  const written = new TextEncoder().encode(JSON.stringify({ ...manifest, layers }));
+  return { bytes: written, documents: sent };
 }
 
 /**

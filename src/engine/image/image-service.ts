@@ -1,4 +1,5 @@
 /** The contract of the image room: names to images, and how images come and go. */
+import type { LayerCompression } from "#engine/layer";
 import type { Descriptor, Digest, ImageConfig, ImageRunConfig, Manifest, Platform } from "#oci";
 
 /** One image: an image config with its layers present. Its id is the config's digest. */
@@ -123,6 +124,8 @@ export interface ImageService {
   push(request: {
     reference: string;
     platform?: Platform;
+    /** null: layers go as they came or as it is quickest; else as this says, unless a registry has them otherwise. */
+    compression?: (LayerCompression & { readonly isForced: boolean }) | null;
     credentials?: RegistryCredentials;
     signal: AbortSignal;
     onProgress: OnProgress;
@@ -179,6 +182,15 @@ export interface ImageService {
   usageOf(image: Image, name?: string): ImageUsage;
   /** A build's result: all its layers are here, and held. References are whole. */
   addBuilt(request: { config: ImageConfig; references: readonly string[] }): Promise<Digest>;
+  /** The same of an index: images whose layers are here, and what is said about them. */
+  addBuiltIndex(request: {
+    /** The index. */
+    target: Descriptor;
+    images: readonly { readonly config: ImageConfig; readonly manifest: Descriptor }[];
+    /** The index, manifests, configs and attestations. */
+    documents: ReadonlyMap<Digest, Uint8Array<ArrayBuffer>>;
+    references: readonly string[];
+  }): Promise<void>;
   /** What is under a name at a registry, an image or a build's cache; nothing of it is stored. */
   fetchDocuments(
     request: RemoteRequest,

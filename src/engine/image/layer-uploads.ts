@@ -3,19 +3,10 @@
  * that the registry has under a known digest is not sent, one that a neighbour repository has is mounted, others are
  * compressed anew.
  */
-import { createGzip } from "node:zlib";
-import { Duplex } from "node:stream";
-
 import { shortId } from "#base";
+import { compressTar, type LayerCompression, layerTypeOf } from "#engine/layer";
 import type { Repository } from "#engine/registry-client";
-import {
-  type Descriptor,
-  type Digest,
-  digestHex,
-  MEDIA_TYPE,
-  type Reference,
-  repositoryOf,
-} from "#oci";
+import { type Descriptor, type Digest, digestHex, type Reference, repositoryOf } from "#oci";
 
 import type { ImageContext } from "./context.ts";
 import type { OnProgress } from "./image-service.ts";
@@ -24,8 +15,7 @@ import type { LayerBlob } from "./records.ts";
 
 /** Other repositories asked to give a layer. */
 const MOUNT_SOURCES = 3;
-/** Fast enough not to be the network's bottleneck, within a few percent of gzip -6. */
-const GZIP_LEVEL = 4;
+const QUICK: LayerCompression = { type: "gzip", level: null };
 
 export interface UploadRequest {
   readonly repository: Repository;
@@ -33,6 +23,8 @@ export interface UploadRequest {
   readonly diffIds: readonly Digest[];
   /** The blobs of the manifest that is meant: with others of the same layers it would be another manifest. */
   readonly preferred?: ReadonlyMap<Digest, Descriptor>;
+  /** null: as it came, or as it is quickest. */
+  readonly compression?: (LayerCompression & { readonly isForced: boolean }) | null;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
@@ -74,6 +66,10 @@ class LayerUploads {
     this.#signal = AbortSignal.any([request.signal, this.#cancelled.signal]);
   }
 
+  get #packing(): LayerCompression {
+    return this.#request.compression ?? QUICK;
+  }
+
   async run(): Promise<Descriptor[]> {
     const { diffIds } = this.#request;
     // From the top down, as Docker lists and sends them.
@@ -106,12 +102,15 @@ class LayerUploads {
   }
 
   async #layer(diffId: Digest, progress: LayerProgress): Promise<Descriptor> {
-    const { preferred = new Map<Digest, Descriptor>() } = this.#request;
-    const known = this.#context.records.layerBlobs(diffId);
+    const { preferred = new Map<Digest, Descriptor>(), compression = null } = this.#request;
+    const types = [layerTypeOf(this.#packing, true), layerTypeOf(this.#packing, false)];
+    const known = this.#context.records
+      .layerBlobs(diffId)
+      .filter(({ descriptor }) => !compression?.isForced || types.includes(descriptor.mediaType));
     const isPreferred = ({ descriptor }: LayerBlob) => preferred.has(descriptor.digest);
     const meant = await this.#there(known.filter(isPreferred), progress);
     if (meant) return this.#sent(diffId, meant);
-    const plain = preferred.get(diffId);
+    const plain = compression?.isForced ? undefined : preferred.get(diffId);
     if (plain) return await this.#plain(diffId, plain, progress);
     const other = await this.#there(
       known.filter((blob) => !isPreferred(blob)),
@@ -136,8 +135,12 @@ class LayerUploads {
   }
 
   async #packed(diffId: Digest, progress: LayerProgress): Promise<Descriptor> {
-    const { digest, sizeBytes } = await this.#upload(diffId, progress, compressed);
-    return this.#sent(diffId, { digest, size: sizeBytes, mediaType: MEDIA_TYPE.dockerLayerGzip });
+    const packing = this.#packing;
+    const { digest, sizeBytes: size } = await this.#upload(diffId, progress, (tar) =>
+      compressTar(tar, packing),
+    );
+    const mediaType = layerTypeOf(packing, packing.type === "zstd");
+    return this.#sent(diffId, { digest, size, mediaType });
   }
 
   async #upload(
@@ -212,13 +215,4 @@ function counted(
       },
     }),
   );
-}
-
-/** The tar as gzip, compressed off the main thread. */
-function compressed(tar: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  const gzip = Duplex.toWeb(createGzip({ level: GZIP_LEVEL })) as unknown as ReadableWritablePair<
-    Uint8Array,
-    Uint8Array
-  >;
-  return tar.pipeThrough(gzip);
 }

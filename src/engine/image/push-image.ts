@@ -13,13 +13,14 @@ import {
 
 import type { ImageContext } from "./context.ts";
 import type { Image, OnProgress } from "./image-service.ts";
-import { uploadLayers } from "./layer-uploads.ts";
+import { uploadLayers, type UploadRequest } from "./layer-uploads.ts";
 import { readManifest, type StoredManifest } from "./manifests.ts";
 
 export interface ImagePush {
   readonly repository: Repository;
   readonly reference: Reference;
   readonly image: Image;
+  readonly compression: NonNullable<UploadRequest["compression"]> | null;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
@@ -41,7 +42,8 @@ export async function pushImage(
 ): Promise<PushedManifest> {
   const { diff_ids: diffIds } = request.image.config.rootfs;
   const kept = wanted === null ? null : keptManifest(context, wanted);
-  const preferred = new Map(kept?.manifest.layers.map((layer) => [layer.digest, layer]));
+  const meant = kept?.manifest.layers.filter((layer) => !isUnpacked(layer));
+  const preferred = new Map(meant?.map((layer) => [layer.digest, layer]));
   const layers = await uploadLayers(context, { ...request, diffIds, preferred });
   const config = await sendConfig(context, request);
   // It still says the truth unless a layer had to be packed anew.
@@ -49,7 +51,8 @@ export async function pushImage(
   const isTrue =
     named?.length === layers.length &&
     layers.every(({ digest }, index) => digest === named[index]?.digest);
-  const { bytes, mediaType } = kept && isTrue ? kept : newManifest(config, layers);
+  const { bytes, mediaType } =
+    kept === null ? newManifest(config, layers) : isTrue ? kept : withLayers(kept, layers);
   return { bytes, descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length } };
 }
 
@@ -69,6 +72,41 @@ interface Encoded {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly mediaType: string;
 }
+
+/** The manifest as it was, over layers that had to be packed anew; an OCI one names them in OCI's words. */
+function withLayers(
+  { manifest, mediaType }: StoredManifest,
+  layers: readonly Descriptor[],
+): Encoded {
+  const isOci = mediaType === MEDIA_TYPE.ociManifest;
+  const packed = layers.map(({ digest, size, mediaType: type }) => ({
+    mediaType: isOci ? (OCI_LAYERS.get(type) ?? type) : type,
+    digest,
+    size,
+  }));
+  if (!isOci && packed.some((layer) => layer.mediaType.startsWith("application/vnd.oci."))) {
+    return newManifest(manifest.config, layers);
+  }
+  const written = { ...manifest, layers: packed };
+  return { bytes: new TextEncoder().encode(JSON.stringify(written)), mediaType };
+}
+
+/** Of a manifest that was written here over layers as they lie: a push packs them, as it packs those of any image. */
+const UNPACKED = "dev.naru.layer.unpacked";
+
+export const unpackedLayer = (digest: Digest, size: number): Descriptor => ({
+  mediaType: MEDIA_TYPE.ociLayer,
+  digest,
+  size,
+  annotations: { [UNPACKED]: "true" },
+});
+
+const isUnpacked = ({ annotations }: Descriptor): boolean => annotations?.[UNPACKED] === "true";
+
+const OCI_LAYERS: ReadonlyMap<string, string> = new Map([
+  [MEDIA_TYPE.dockerLayerGzip, MEDIA_TYPE.ociLayerGzip],
+  [MEDIA_TYPE.dockerLayer, MEDIA_TYPE.ociLayer],
+]);
 
 /** In Docker's form, as Docker pushes. */
 function newManifest(config: Descriptor, layers: readonly Descriptor[]): Encoded {

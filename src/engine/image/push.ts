@@ -18,7 +18,13 @@ import {
   repositoryOf,
 } from "#oci";
 
-import { attestationHere, attestationsOf, attestedBy, attesting } from "./attestations.ts";
+import {
+  aboutManifest,
+  attestationHere,
+  attestationsOf,
+  attestedBy,
+  attesting,
+} from "./attestations.ts";
 import { announce, type ImageContext } from "./context.ts";
 import type { Image, ImageService, OnProgress } from "./image-service.ts";
 import { mountSources } from "./layer-uploads.ts";
@@ -30,7 +36,7 @@ type PushRequest = Parameters<ImageService["push"]>[0];
 
 export async function push(context: ImageContext, request: PushRequest): Promise<void> {
   const { records, registry } = context;
-  const { credentials, signal, onProgress } = request;
+  const { credentials, signal, onProgress, compression = null } = request;
   const named = parseReference(request.reference);
   if (named.digest !== null) throw invalid("cannot push a digest reference");
   const name = repositoryOf(named);
@@ -53,7 +59,8 @@ export async function push(context: ImageContext, request: PushRequest): Promise
         signal,
         ...(credentials ? { credentials } : {}),
       },
-      (repository) => pushTag(context, { repository, reference, plan, signal, onProgress }),
+      (repository) =>
+        pushTag(context, { repository, reference, plan, compression, signal, onProgress }),
     );
   }
 }
@@ -131,16 +138,17 @@ interface TagPush {
   readonly repository: Repository;
   readonly reference: Reference;
   readonly plan: Plan;
+  readonly compression: NonNullable<PushRequest["compression"]> | null;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
 
 async function pushTag(context: ImageContext, push: TagPush): Promise<void> {
   const { records, clock } = context;
-  const { repository, reference, plan, signal, onProgress } = push;
+  const { repository, reference, plan, compression, signal, onProgress } = push;
   const pushed: PushedManifest[] = [];
   for (const image of plan.images) {
-    const request = { repository, reference, image, signal, onProgress };
+    const request = { repository, reference, image, compression, signal, onProgress };
     pushed.push(await pushImage(context, request, plan.manifests.get(image.id) ?? null));
   }
   const [first] = pushed;
@@ -190,28 +198,32 @@ async function pushIndex(
     const before = image ? plan.manifests.get(image.id) : undefined;
     if (before) replaced.set(before, descriptor);
   }
-  for (const subject of replaced.keys()) {
+  for (const [subject, { digest }] of replaced) {
     for (const descriptor of attestationsOf(stored.index, subject)) {
-      await pushAttestation(context, request, descriptor);
+      const sent = await pushAttestation(context, request, { descriptor, subject, now: digest });
+      replaced.set(descriptor.digest, sent);
     }
   }
   return withDigests(stored, replaced);
 }
 
+/** @returns the attestation, which speaks of the manifest that took its subject's place */
 async function pushAttestation(
   context: ImageContext,
   { repository, signal }: TagPush,
-  descriptor: Descriptor,
-): Promise<void> {
-  const here = attestationHere(context, descriptor);
-  if (!here) throw notFound(`content ${descriptor.digest}: not found`);
-  for (const { digest, size } of here.documents) {
+  about: { readonly descriptor: Descriptor; readonly subject: Digest; readonly now: Digest },
+): Promise<Descriptor> {
+  const here = attestationHere(context, about.descriptor);
+  if (!here) throw notFound(`content ${about.descriptor.digest}: not found`);
+  const said = aboutManifest(context, about, here);
+  for (const { digest, size, open } of said.documents) {
     if ((await repository.blobSize(digest, signal)) === size) continue;
-    const open = () => Bun.file(context.content.pathOf(digest)).stream();
     await repository.upload({ open, signal });
   }
-  const { mediaType, digest: tagOrDigest } = descriptor;
-  await repository.putManifest({ tagOrDigest, bytes: here.bytes, mediaType, signal });
+  const { mediaType } = about.descriptor;
+  const digest = digestOf(said.bytes);
+  await repository.putManifest({ tagOrDigest: digest, bytes: said.bytes, mediaType, signal });
+  return { ...about.descriptor, digest, size: said.bytes.length };
 }
 
 /** An index whose entries name what took their place; the same bytes where nothing changed. */
@@ -224,10 +236,10 @@ function withDigests(
   }
   const manifests = index.manifests.map((entry) => {
     const now = replaced.get(entry.digest);
-    if (now) return { ...entry, ...now };
+    const written = now ? { ...entry, ...now } : entry;
     const subject = attestedBy(entry);
     const attested = subject === null ? undefined : replaced.get(subject);
-    return attested ? attesting(entry, attested.digest) : entry;
+    return attested ? attesting(written, attested.digest) : written;
   });
   const content: Index = { ...index, mediaType: descriptor.mediaType, manifests };
   const written = new TextEncoder().encode(JSON.stringify(content));

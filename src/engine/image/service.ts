@@ -16,7 +16,7 @@ import {
 } from "#oci";
 
 import { commitImage } from "./commit.ts";
-import { addBuilt } from "./add-built.ts";
+import { addBuilt, addBuiltIndex } from "./add-built.ts";
 import { announce, type Concurrency, type ImageContext } from "./context.ts";
 import type {
   DeletedImage,
@@ -183,6 +183,10 @@ class Images implements ImageService {
 
   async addBuilt(request: Parameters<ImageService["addBuilt"]>[0]): Promise<Digest> {
     return await addBuilt(this.#context, request);
+  }
+
+  async addBuiltIndex(request: Parameters<ImageService["addBuiltIndex"]>[0]): Promise<void> {
+    await addBuiltIndex(this.#context, request);
   }
 
   async fetchDocuments(request: Parameters<ImageService["fetchDocuments"]>[0]) {

@@ -1,6 +1,11 @@
 import { expect, test } from "bun:test";
 
-import { decodeAttributes } from "./attributes.ts";
+import { type AskedCache, decodeAttributes as decode, platformsIn } from "./attributes.ts";
+
+const cacheOf = ({ attributes }: AskedCache) =>
+  ({ kind: "registry", reference: attributes["ref"] ?? "" }) as const;
+const decodeAttributes = (attributes: Record<string, string>) =>
+  decode(attributes, platformsIn(attributes).all[0] ?? null, cacheOf);
 
 test("attributes are a build's options", () => {
   const options = decodeAttributes({
@@ -64,17 +69,29 @@ test("everything is built again, or a Dockerfile of the client's goes with a con
 test("what is not done is refused", () => {
   for (const attributes of [
     { unknown: "x" },
-    { "attest:provenance": "mode=max" },
-    { platform: "linux/amd64,linux/arm64" },
-    { "multi-platform": "true" },
+    { platform: "linux/amd64/v8/x" },
     { "image-resolve-mode": "never" },
     { "force-network-mode": "bridge" },
     { "add-hosts": "nothing" },
     { "shm-size": "much" },
     { ulimit: "nofile" },
     { "cache-imports": "{" },
-    { "cache-imports": '[{"Type":"gha"}]' },
   ]) {
     expect(() => decodeAttributes(attributes)).toThrow();
   }
+});
+
+test("several platforms are builds of their own, each with the contexts meant for it", () => {
+  const attributes = {
+    platform: "linux/amd64, linux/arm64/v8,linux/amd64",
+    "context:base::linux/arm64": "input:arm",
+    "context:base": "input:any",
+  };
+  const { all, isMany } = platformsIn(attributes);
+  expect([all.map(({ architecture }) => architecture), isMany]).toEqual([["amd64", "arm64"], true]);
+  const baseOf = (index: number) =>
+    decode(attributes, all[index] ?? null, cacheOf).contexts.get("base");
+  expect([baseOf(0), baseOf(1)]).toEqual(["input:any", "input:arm"]);
+  expect(platformsIn({ "multi-platform": "1", platform: "linux/amd64" }).isMany).toBe(true);
+  expect(platformsIn({})).toEqual({ all: [], isMany: false });
 });

@@ -4,7 +4,7 @@
  */
 import { invalid, notImplemented } from "#base";
 import type { BuildRequest, CacheSource } from "#engine/build";
-import { parsePlatform } from "#oci";
+import { formatPlatform, hostPlatform, parsePlatform, type Platform } from "#oci";
 
 /** What of a request the attributes say. */
 export type FrontendOptions = Pick<
@@ -64,6 +64,8 @@ const KNOWN: ReadonlySet<string> = new Set([
 ]);
 /** `input-metadata:` goes with `context:`; `vcs:` and `local-sessionid:` say where a client's folder comes from. */
 const PREFIXES = [
+  // Said about what is built, when it is exported.
+  "attest:",
   "build-arg:",
   "label:",
   "context:",
@@ -72,8 +74,38 @@ const PREFIXES = [
   "local-sessionid:",
 ];
 
-/** @throws EngineError "invalid" or "notImplemented" */
-export function decodeAttributes(attributes: Attributes): FrontendOptions {
+/** Each is a build of its own. */
+const PLATFORM_LIMIT = 32;
+
+/**
+ * The platforms that are asked for; none: this machine's. `isMany`: the result is a list, even of one.
+ * @throws EngineError "invalid"
+ */
+export function platformsIn(attributes: Attributes): { all: Platform[]; isMany: boolean } {
+  const listed = (attributes["platform"] ?? "").split(",").filter((text) => text.trim() !== "");
+  const named = new Map(listed.map((text) => [formatPlatform(parsePlatform(text.trim())), text]));
+  if (named.size > PLATFORM_LIMIT) throw invalid(`too many platforms: ${named.size}`);
+  const all = [...named.keys()].map((text) => parsePlatform(text));
+  const isForced = /^(?:1|t|true)$/i.test(attributes["multi-platform"] ?? "");
+  return { all, isMany: isForced || all.length > 1 };
+}
+
+/** A cache as a client asks for it. */
+export interface AskedCache {
+  readonly type: unknown;
+  readonly attributes: Attributes;
+}
+
+/**
+ * @param platform null for this machine's
+ * @param sourceOf what a cache that is asked for is
+ * @throws EngineError "invalid" or "notImplemented"
+ */
+export function decodeAttributes(
+  attributes: Attributes,
+  platform: Platform | null,
+  sourceOf: (asked: AskedCache) => CacheSource,
+): FrontendOptions {
   refuse(attributes);
   const { context = "", filename = "", target = "" } = attributes;
   const noCache = attributes["no-cache"];
@@ -86,7 +118,7 @@ export function decodeAttributes(attributes: Attributes): FrontendOptions {
       context: attributes["contextkey"] ?? "context",
     },
     isDockerfileLocal: !isRemote || attributes["dockerfilekey"] !== undefined,
-    contexts: contextsOf(attributes),
+    contexts: contextsOf(attributes, platform),
     dockerfile: filename,
     noCache: noCache === "",
     noCacheStages: noCache === undefined || noCache === "" ? [] : noCache.split(","),
@@ -97,24 +129,19 @@ export function decodeAttributes(attributes: Attributes): FrontendOptions {
     },
     labels: prefixed(attributes, "label:"),
     target,
-    platform: platformOf(attributes["platform"] ?? ""),
+    platform,
     network: networkOf(attributes["force-network-mode"] ?? ""),
     host: hostOf(attributes),
-    cacheFrom: cacheSourcesOf(attributes),
+    cacheFrom: cachesIn(attributes).map(sourceOf),
   };
 }
 
 function refuse(attributes: Attributes): void {
   for (const name of Object.keys(attributes)) {
-    if (name.startsWith("attest:")) {
-      throw invalid("Attestations are not supported by the current BuildKit daemon");
-    }
     if (!KNOWN.has(name) && !PREFIXES.some((prefix) => name.startsWith(prefix))) {
       throw notImplemented(`not implemented yet: the build attribute ${JSON.stringify(name)}`);
     }
   }
-  const isMany = /^(?:1|t|true)$/i.test(attributes["multi-platform"] ?? "");
-  if (isMany) throw invalid("exporting a manifest list is not supported by this image store");
 }
 
 function prefixed(attributes: Attributes, prefix: string): Record<string, string> {
@@ -125,18 +152,23 @@ function prefixed(attributes: Attributes, prefix: string): Record<string, string
   );
 }
 
-/** By the names that a Dockerfile uses; one for another platform than this build's does not count. */
-function contextsOf(attributes: Attributes): ReadonlyMap<string, string> {
+/** By the names that a Dockerfile uses; one of several for a name is that for the platform. */
+function contextsOf(
+  attributes: Attributes,
+  platform: Platform | null,
+): ReadonlyMap<string, string> {
+  const wanted = formatPlatform(platform ?? hostPlatform());
   const found = new Map<string, string>();
   for (const [name, value] of Object.entries(prefixed(attributes, "context:"))) {
-    const [plain = "", platform] = name.split("::");
-    if (platform === undefined || !found.has(plain)) found.set(plain, value);
+    const [plain = "", only] = name.split("::");
+    const isMeant = only === undefined || formatPlatform(parsePlatform(only)) === wanted;
+    if (isMeant && (only !== undefined || !found.has(plain))) found.set(plain, value);
   }
   return found;
 }
 
 /** `cache-imports` is a list in JSON, `cache-from` one of images' names. */
-function cacheSourcesOf(attributes: Attributes): CacheSource[] {
+function cachesIn(attributes: Attributes): AskedCache[] {
   const text = attributes["cache-imports"] ?? "";
   let parsed: unknown = [];
   try {
@@ -144,16 +176,15 @@ function cacheSourcesOf(attributes: Attributes): CacheSource[] {
   } catch {
     throw invalid(`failed to unmarshal cache-imports (${JSON.stringify(text.slice(0, 100))})`);
   }
-  const listed = (Array.isArray(parsed) ? parsed : []).map((one: unknown): CacheSource => {
+  const listed = (Array.isArray(parsed) ? parsed : []).map((one: unknown): AskedCache => {
     const { Type: type, Attrs: attrs } = (one ?? {}) as { Type?: unknown; Attrs?: unknown };
-    const { ref } = (attrs ?? {}) as { ref?: unknown };
-    if (type !== "registry" || typeof ref !== "string") {
-      throw invalid(`unknown cache importer: ${JSON.stringify(type)}`);
-    }
-    return { kind: "registry", reference: ref };
+    const texts = Object.entries(attrs ?? {}).filter(
+      (pair): pair is [string, string] => typeof pair[1] === "string",
+    );
+    return { type, attributes: Object.fromEntries(texts) };
   });
   const named = listOf(attributes["cache-from"] ?? "");
-  return [...listed, ...named.map((reference) => ({ kind: "registry", reference }) as const)];
+  return [...listed, ...named.map((ref) => ({ type: "registry", attributes: { ref } }))];
 }
 
 function pullOf(mode: string): boolean {
@@ -168,14 +199,6 @@ function pullOf(mode: string): boolean {
     default:
       throw invalid(`invalid image-resolve-mode: ${mode}`);
   }
-}
-
-function platformOf(text: string): BuildRequest["platform"] {
-  if (text === "") return null;
-  if (text.includes(",")) {
-    throw invalid("exporting a manifest list is not supported by this image store");
-  }
-  return parsePlatform(text);
 }
 
 function networkOf(mode: string): BuildRequest["network"] {

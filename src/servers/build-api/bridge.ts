@@ -2,7 +2,7 @@
  * What buildx asks while its own part of a build runs: it solves a Dockerfile through us, perhaps several, and returns
  * one of the results. There are no other frontends, and no graphs of its own.
  */
-import { invalid, newId } from "#base";
+import { invalid, newId, notImplemented } from "#base";
 import {
   create,
   type Definition,
@@ -20,13 +20,15 @@ import {
   StatusSchema,
   toBinary,
 } from "#wire/grpc";
-import { digestOf, type ImageConfig } from "#oci";
+import { digestOf, formatPlatform, hostPlatform, type ImageConfig, type Platform } from "#oci";
 
-import { decodeAttributes } from "./attributes.ts";
+import { decodeAttributes, platformsIn } from "./attributes.ts";
 import { type BuildServices, solveForSession } from "./builds.ts";
 import { failureFrom } from "./failures.ts";
+import { cacheSourceOf } from "./caches.ts";
 import type { BuildHistory } from "./history.ts";
-import type { Job, Jobs } from "./jobs.ts";
+import type { Job, Jobs, ReturnedResult } from "./jobs.ts";
+import type { Progress } from "./progress.ts";
 import type { Sessions } from "./sessions.ts";
 import { answerSubrequest } from "./subrequests.ts";
 import { workers } from "./workers.ts";
@@ -44,6 +46,8 @@ const FRONTEND_CAPS = [
   "reference.output",
   "gateway.warnings",
 ];
+/** Of graphs: what exporters do. buildx looks here before it asks for attestations. */
+const LLB_CAPS = ["exporter.image.attestations", "exporter.image.annotations", "exporter.multiple"];
 /** Each holds its layers until its build ends. */
 const RESULTS_LIMIT = 64;
 const RESULT_PREFIX = "naru-result://";
@@ -65,7 +69,7 @@ export function addBridge(router: GrpcRouter, bridge: Bridge): void {
   router
     .unary(method.ping, async () => ({
       frontendCaps: FRONTEND_CAPS.map((id) => ({ id, enabled: true })),
-      llbCaps: [],
+      llbCaps: LLB_CAPS.map((id) => ({ id, enabled: true })),
       workers: workers(bridge.hostGateway()),
     }))
     .unary(method.solve, async (request, call) => {
@@ -79,19 +83,20 @@ export function addBridge(router: GrpcRouter, bridge: Bridge): void {
       const job = jobOf(call);
       const failure = error === undefined ? null : failureIn(toBinary(StatusSchema, error));
       if (failure !== null) job.fail(failure);
-      else job.returned.resolve(refOf(result));
+      else job.returned.resolve(returnedOf(result));
       return {};
     });
 }
 
-function refOf(
+function returnedOf(
   result: { result: { case?: string | undefined; value?: unknown } } | undefined,
-): string {
+): ReturnedResult {
   const { case: kind, value } = result?.result ?? {};
-  if (kind === "ref") return (value as { id: string }).id;
-  if (kind === "refDeprecated") return value as string;
-  if (kind === "refs") throw grpcFailure(GRPC_STATUS.unimplemented, "results of several platforms");
-  return "";
+  if (kind === "ref") return { ids: [(value as { id: string }).id], isMany: false };
+  if (kind === "refDeprecated") return { ids: [value as string], isMany: false };
+  if (kind !== "refs") return { ids: [], isMany: false };
+  const { refs } = value as { refs: Readonly<Record<string, { id: string }>> };
+  return { ids: Object.values(refs).map(({ id }) => id), isMany: true };
 }
 
 interface Asked {
@@ -107,40 +112,111 @@ async function solve(bridge: Bridge, asked: Asked): Promise<MessageInitShape<typ
       throw grpcFailure(GRPC_STATUS.unimplemented, "build graphs of a client");
     }
     checkFrontend(request);
-    if (job.results.size >= RESULTS_LIMIT) throw invalid("too many results of one build");
     bridge.history.describe(job.ref, request.frontendOpt);
-    const build = await sessionBuild(bridge, asked);
     const question = request.frontendOpt["requestid"] ?? "";
-    if (question !== "") return { metadata: await answerSubrequest(bridge, question, build) };
-    const { progress } = job;
-    const solved = await solveForSession(bridge, {
-      ...build,
-      checkOnly: false,
-      onEvent: (event) => progress.tell(event),
-    });
-    if (solved === null) throw invalid("nothing was built");
-    const id = newId();
-    if (job.signal.aborted) {
-      solved[Symbol.dispose]();
-      throw job.signal.reason;
+    const { all, isMany } = platformsIn(request.frontendOpt);
+    const [first = null] = all;
+    if (question !== "") {
+      const build = await sessionBuild(bridge, asked, first);
+      return { metadata: await answerSubrequest(bridge, question, build) };
     }
-    job.results.set(id, solved);
-    const config = new TextEncoder().encode(JSON.stringify(solved.config));
-    return {
-      result: { case: "ref", value: { id, def: definitionOf(id) } },
-      metadata: { "containerimage.config": config },
-    };
+    if (!isMany) return await solveOne(bridge, asked, first);
+    return await solveAll(bridge, asked, all.length === 0 ? [hostPlatform()] : all);
   } catch (cause) {
     await job.progress.end();
     throw failureFrom(cause, job.progress);
   }
 }
 
-async function sessionBuild(bridge: Bridge, { job, request, signal }: Asked) {
-  const options = decodeAttributes(request.frontendOpt);
+const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+
+async function solveOne(bridge: Bridge, asked: Asked, platform: Platform | null) {
+  const id = await solvePlatform(bridge, asked, { platform, progress: asked.job.progress });
+  const config = encode(asked.job.results.get(id)?.solved.config);
+  return {
+    result: { case: "ref" as const, value: { id, def: definitionOf(id) } },
+    metadata: { "containerimage.config": config },
+  };
+}
+
+/** Every platform is a build of its own; when one fails, the others are given up. */
+async function solveAll(bridge: Bridge, asked: Asked, platforms: readonly Platform[]) {
+  const { job, signal } = asked;
+  const { cacheTo } = await job.asked.promise;
+  if (cacheTo.some(({ kind }) => kind !== "inline")) {
+    throw notImplemented("not implemented yet: the cache of several platforms in one place");
+  }
+  const abort = new AbortController();
+  const until = AbortSignal.any([signal, abort.signal]);
+  const work = platforms.map(async (platform): Promise<[string, string]> => {
+    const name = formatPlatform(platform);
+    const progress = job.progress.of(name);
+    try {
+      const one = { platform, progress };
+      return [name, await solvePlatform(bridge, { ...asked, signal: until }, one)];
+    } catch (cause) {
+      if (!abort.signal.aborted) job.progress.blame(progress);
+      abort.abort(cause);
+      await progress.end();
+      throw cause;
+    }
+  });
+  await Promise.allSettled(work);
+  abort.signal.throwIfAborted();
+  const solved = await Promise.all(work);
+  const refs = solved.map(([name, id]) => [name, { id, def: definitionOf(id) }] as const);
+  const listed = platforms.map((platform) => ({
+    ID: formatPlatform(platform),
+    Platform: { architecture: platform.architecture, os: platform.os, variant: platform.variant },
+  }));
+  const configs = solved.map(([name, id]) => [
+    `containerimage.config/${name}`,
+    encode(job.results.get(id)?.solved.config),
+  ]);
+  return {
+    result: { case: "refs" as const, value: { refs: Object.fromEntries(refs) } },
+    metadata: { "refs.platforms": encode({ Platforms: listed }), ...Object.fromEntries(configs) },
+  };
+}
+
+/** @returns the result's id */
+async function solvePlatform(
+  bridge: Bridge,
+  asked: Asked,
+  { platform, progress }: { platform: Platform | null; progress: Progress },
+): Promise<string> {
+  const { job, request } = asked;
+  if (job.results.size >= RESULTS_LIMIT) throw invalid("too many results of one build");
+  const build = await sessionBuild(bridge, asked, platform);
+  const startedAt = new Date();
+  const solved = await solveForSession(bridge, {
+    ...build,
+    progress,
+    checkOnly: false,
+    onEvent: (event) => progress.tell(event),
+  });
+  if (solved === null) throw invalid("nothing was built");
+  if (job.signal.aborted) {
+    solved[Symbol.dispose]();
+    throw job.signal.reason;
+  }
+  const id = newId();
+  const { frontendOpt: attributes } = request;
+  job.results.set(id, { solved, attributes, dockerfile: progress.source, startedAt });
+  return id;
+}
+
+async function sessionBuild(
+  bridge: Bridge,
+  { job, request, signal }: Asked,
+  platform: Platform | null,
+) {
   const { session: id, cacheTo, entitlements } = await job.asked.promise;
   const until = AbortSignal.any([signal, job.signal]);
   const session = await bridge.sessions.get(id, until);
+  const options = decodeAttributes(request.frontendOpt, platform, (cache) =>
+    cacheSourceOf(cache, () => Promise.resolve(session)),
+  );
   const results = inputsOf(bridge, request, options.contexts);
   const { progress } = job;
   return { options, results, cacheTo, entitlements, session, progress, signal: until };

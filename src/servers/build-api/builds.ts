@@ -1,6 +1,7 @@
 /** One build of a client with a session: its attributes and its folders to the solver. */
 import { invalid } from "#base";
 import type { BuildRequest, BuildService, OnBuildEvent, SolvedBuild } from "#engine/build";
+import type { ImageService } from "#engine/image";
 
 import { AgentSockets } from "./agents.ts";
 import type { FrontendOptions } from "./attributes.ts";
@@ -9,7 +10,11 @@ import type { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
 
 export interface BuildServices {
-  readonly builds: Pick<BuildService, "solve" | "describe" | "cacheUsage" | "prune">;
+  readonly builds: Pick<
+    BuildService,
+    "solve" | "describe" | "keepImage" | "packImage" | "cacheUsage" | "prune"
+  >;
+  readonly images: Pick<ImageService, "push">;
   /** For sockets that steps see; cleared at every start. */
   readonly runFolder: string;
 }

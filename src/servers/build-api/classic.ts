@@ -74,8 +74,10 @@ export async function buildClassic(
       if (session === null) throw invalid("no session to send a build's files to");
       return session;
     };
-    const exporting = { solved, progress, signal, session: client };
-    return await exportAll(outputs, exporting);
+    const { builds, images } = bridge;
+    const shared = { builds, images, progress, signal, session: client };
+    const results = [{ solved, statements: () => [] }] as const;
+    return await exportAll(outputs, { ...shared, results, isMany: false, isAttested: false });
   } finally {
     await progress.end();
     log.end();

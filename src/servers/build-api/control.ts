@@ -10,11 +10,16 @@ import {
   type SolveRequest,
   timestampFromDate,
 } from "#wire/grpc";
+import { formatPlatform } from "#oci";
 
+import { platformsIn } from "./attributes.ts";
 import type { Bridge } from "./bridge.ts";
+import { cacheTargetsOf } from "./caches.ts";
+import type { ExportedResult, Exporting } from "./exporting.ts";
 import { cancelled, failureFrom } from "./failures.ts";
-import type { Job } from "./jobs.ts";
+import type { Job, JobResult, ReturnedResult } from "./jobs.ts";
 import { checkOutputs, exportAll, type Output } from "./outputs.ts";
+import { provenanceOf, type ProvenanceOptions, provenanceOptions } from "./provenance.ts";
 import { BUILDKIT, workers } from "./workers.ts";
 
 export function addControl(router: GrpcRouter, bridge: Bridge): void {
@@ -55,21 +60,20 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
     const outputs = outputsOf(request);
     checkOutputs(outputs);
     refuse(request);
-    const cacheTo = (request.cache?.exports ?? []).map(() => ({ kind: "inline" as const }));
+    const attested = attestationsOf(request.frontendAttrs);
     const { session: name, entitlements } = request;
-    job.asked.resolve({ session: name, cacheTo, entitlements });
+    const client = () => sessions.get(name, job.signal);
+    const cacheTo = cacheTargetsOf(request, client);
+    job.asked.resolve({ session: name, cacheTo: cacheTo.targets, entitlements });
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
-    const id = await returned(job);
-    const solved = job.results.get(id);
-    if (solved === undefined) {
+    const returned = await returnedBy(job);
+    const exporting = exportingOf(bridge, job, { returned, attested, session: client });
+    if (exporting === null) {
       if (outputs.length > 0 && !request.internal) throw invalid("nothing was built");
       return {};
     }
-    const { progress } = job;
-    const session = () => sessions.get(request.session, job.signal);
-    const exporting = { solved, session, progress, signal: job.signal };
-    response = await exportAll(outputs, exporting);
+    response = { ...(await exportAll(outputs, exporting)), ...cacheTo.response() };
     return { exporterResponse: response };
   } catch (cause) {
     failure = failureFrom(cause, null);
@@ -81,13 +85,71 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
   }
 }
 
-const returned = (job: Job): Promise<string> =>
+const returnedBy = (job: Job): Promise<ReturnedResult> =>
   new Promise((resolve, reject) => {
     const stop = () => reject(cancelled());
     job.signal.addEventListener("abort", stop, { once: true });
     if (job.signal.aborted) stop();
     job.returned.promise.then(resolve, reject);
   });
+
+/** @returns null when there is nothing to export */
+function exportingOf(
+  { builds, images }: Bridge,
+  job: Job,
+  {
+    returned: { ids, isMany },
+    attested,
+    session,
+  }: {
+    readonly returned: ReturnedResult;
+    readonly attested: ProvenanceOptions | null;
+    readonly session: Exporting["session"];
+  },
+): Exporting | null {
+  const results = inOrder(ids.flatMap((id) => job.results.get(id) ?? []));
+  const finishedAt = new Date();
+  const exported = results.map(({ solved, attributes, dockerfile, startedAt }): ExportedResult => {
+    const { platform, materials, config } = solved;
+    const layers = config.rootfs.diff_ids;
+    const made = { ref: job.ref, attributes, platform, materials, dockerfile, layers };
+    const facts = { ...made, startedAt, finishedAt };
+    return {
+      solved,
+      statements: (subject) => (attested === null ? [] : [provenanceOf(facts, attested, subject)]),
+    };
+  });
+  const [first, ...others] = exported;
+  if (first === undefined || exported.length < ids.length) return null;
+  return {
+    results: [first, ...others],
+    isMany,
+    isAttested: attested !== null && !attested.isInlineOnly,
+    builds,
+    images,
+    session,
+    progress: job.progress,
+    signal: job.signal,
+  };
+}
+
+/** As the platforms were asked for: a client's list of results has no order. */
+function inOrder(results: readonly JobResult[]): readonly JobResult[] {
+  const [first] = results;
+  const asked = platformsIn(first?.attributes ?? {}).all.map(formatPlatform);
+  const placeOf = ({ solved }: JobResult) => asked.indexOf(formatPlatform(solved.platform));
+  return results.toSorted((a, b) => placeOf(a) - placeOf(b));
+}
+
+/** @throws EngineError "invalid" for what nobody here can say about an image */
+function attestationsOf(attributes: Readonly<Record<string, string>>): ProvenanceOptions | null {
+  for (const [key, value] of Object.entries(attributes)) {
+    if (!key.startsWith("attest:") || key === "attest:provenance") continue;
+    if (/(?:^|,)disabled=(?:1|t|true)/i.test(value)) continue;
+    throw invalid(`failed to scan: ${key.slice("attest:".length)} attestations need a scanner`);
+  }
+  return provenanceOptions(attributes["attest:provenance"]);
+}
 
 /** Old clients name one exporter. */
 function outputsOf({ exporters, exporter, exporterAttrs }: SolveRequest): Output[] {
@@ -97,13 +159,9 @@ function outputsOf({ exporters, exporter, exporterAttrs }: SolveRequest): Output
   return exporter === "" ? [] : [{ type: exporter, attributes: exporterAttrs }];
 }
 
-function refuse({ frontend, definition, cache }: SolveRequest): void {
+function refuse({ frontend, definition }: SolveRequest): void {
   const isDirect = frontend !== "" || (definition?.def.length ?? 0) > 0;
   if (isDirect) throw grpcFailure(GRPC_STATUS.unimplemented, "builds without a client's own part");
-  for (const { type } of cache?.exports ?? []) {
-    // Nothing more goes into an image than its layers: who builds on it has them.
-    if (type !== "inline") throw invalid(`unknown cache exporter: ${JSON.stringify(type)}`);
-  }
 }
 
 const recordOf = (item: BuildCacheItem) => ({

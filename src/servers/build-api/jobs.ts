@@ -3,7 +3,7 @@ import { conflict, invalid, notFound, unavailable } from "#base";
 import type { CacheTarget, SolvedBuild } from "#engine/build";
 import type { GrpcFailure } from "#wire/grpc";
 
-import { Progress } from "./progress.ts";
+import { Progress, type SourceText } from "./progress.ts";
 import { StatusLog } from "./status-log.ts";
 
 /** A `bake` of many targets has one for each, and two more to look around. */
@@ -11,6 +11,21 @@ const JOB_LIMIT = 512;
 const REF_LIMIT = 256;
 /** A client may ask how a build goes before it asks for the build, or just after its end. */
 const LINGER_MS = 10_000;
+
+/** What a client's own part of a build came to: results of ours, one for each platform. */
+export interface ReturnedResult {
+  readonly ids: readonly string[];
+  readonly isMany: boolean;
+}
+
+/** One result, and what it was made from. */
+export interface JobResult {
+  readonly solved: SolvedBuild;
+  /** Of the frontend, as the client gave them. */
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly dockerfile: SourceText;
+  readonly startedAt: Date;
+}
 
 export interface AskedBuild {
   readonly session: string;
@@ -23,8 +38,8 @@ export class Job {
   readonly log = new StatusLog();
   readonly progress: Progress;
   /** What the client's own part of the build came to: the result it wants, or what went wrong. */
-  readonly returned = Promise.withResolvers<string>();
-  readonly results = new Map<string, SolvedBuild>();
+  readonly returned = Promise.withResolvers<ReturnedResult>();
+  readonly results = new Map<string, JobResult>();
   readonly #abort = new AbortController();
   /** What the build itself was asked for with. */
   readonly asked = Promise.withResolvers<AskedBuild>();
@@ -72,8 +87,8 @@ export class Jobs {
   /** A result of any build that is under way. */
   result(id: string): SolvedBuild | null {
     for (const { results } of this.#jobs.values()) {
-      const solved = results.get(id);
-      if (solved !== undefined) return solved;
+      const result = results.get(id);
+      if (result !== undefined) return result.solved;
     }
     return null;
   }
@@ -83,7 +98,7 @@ export class Jobs {
     job.abort(new Error("the build has ended"));
     job.asked.reject(notFound(`no such job ${job.ref}`));
     job.log.end();
-    for (const solved of job.results.values()) solved[Symbol.dispose]();
+    for (const { solved } of job.results.values()) solved[Symbol.dispose]();
     job.results.clear();
     this.#removeLater(job);
   }

@@ -30,16 +30,32 @@ export class Progress {
   readonly #log: StatusLog;
   /** Makes digests of one build its own. */
   readonly #ref: string;
+  /** In front of its steps; "" for the only platform of a build. */
+  readonly #platform: string;
   readonly #steps = new Map<number, { name: string; step: PlannedStep }>();
   readonly #open = new Map<number, Vertex & { cached: boolean }>();
   #fault: { startLine: number; endLine: number } | null = null;
   #source: SourceText = { filename: "Dockerfile", text: "" };
   #count = 0;
-  readonly #counts = { total: 0, completed: 0, cached: 0, warnings: 0 };
+  readonly #counts: { total: number; completed: number; cached: number; warnings: number };
 
-  constructor(log: StatusLog, ref: string) {
+  constructor(log: StatusLog, ref: string, of?: { platform: string; whole: Progress }) {
     this.#log = log;
-    this.#ref = ref;
+    this.#ref = of === undefined ? ref : `${ref} ${of.platform}`;
+    this.#platform = of === undefined ? "" : `${of.platform} `;
+    this.#counts =
+      of === undefined ? { total: 0, completed: 0, cached: 0, warnings: 0 } : of.whole.#counts;
+  }
+
+  /** Of one platform of several that are built at once. */
+  of(platform: string): Progress {
+    return new Progress(this.#log, this.#ref, { platform, whole: this });
+  }
+
+  /** What went wrong is told about this Dockerfile. */
+  blame({ source, fault }: Progress): void {
+    this.#source = source;
+    this.#fault = fault;
   }
 
   get counts(): StepCounts {
@@ -160,7 +176,7 @@ export class Progress {
 
   #plan(steps: readonly PlannedStep[]): void {
     const shown = steps.filter(isShown);
-    this.#counts.total = shown.length;
+    this.#counts.total += shown.length;
     const stages = new Set(steps.map(({ stage }) => stage));
     for (const stage of stages) {
       const own = shown.filter((step) => step.stage === stage);
@@ -169,7 +185,10 @@ export class Progress {
       const width = String(own.length).length;
       for (const [at, step] of own.entries()) {
         const place = `${String(at + 1).padStart(width)}/${own.length}`;
-        this.#steps.set(step.step, { name: `[${label}${place}] ${step.text}`, step });
+        this.#steps.set(step.step, {
+          name: `[${this.#platform}${label}${place}] ${step.text}`,
+          step,
+        });
       }
     }
     for (const step of steps) {

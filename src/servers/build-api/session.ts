@@ -104,6 +104,17 @@ export class Session implements Disposable {
     return this.#connection.open(method, { signal, metadata });
   }
 
+  /** A call to one of the client's stores of blobs. */
+  openStore(
+    method: { readonly name: string; readonly parent: { readonly typeName: string } },
+    store: string,
+    signal: AbortSignal,
+  ): GrpcStream {
+    if (!this.#answers(method)) throw invalid(`the client has no store ${JSON.stringify(store)}`);
+    const metadata = { "buildkit-attachable-store-id": store };
+    return this.#connection.open(method, { signal, metadata });
+  }
+
   /** A context that the client reads from its stdin. @param path of the URL that names it */
   async *upload(path: string, host: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const metadata = { urlpath: path, urlhost: host };

@@ -12,6 +12,8 @@ export function workers(hostGateway: string | null) {
       id: "naru",
       labels: {
         "org.mobyproject.buildkit.worker.executor": "containerd",
+        // By this word buildx knows that indexes, attestations and caches can be exported here.
+        "org.mobyproject.buildkit.worker.snapshotter": "overlayfs",
         ...(hostGateway === null
           ? {}
           : { "org.mobyproject.buildkit.worker.moby.host-gateway-ip": hostGateway }),

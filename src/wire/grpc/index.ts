@@ -14,6 +14,13 @@ export {
   type SolveRequest as FrontendRequest,
 } from "./generated/gateway_pb.ts";
 export { Auth, BytesMessageSchema, FileSend, FileSync } from "./generated/filesync_pb.ts";
+export {
+  Content,
+  ReadContentRequestSchema,
+  ReadContentResponseSchema,
+  WriteContentRequestSchema,
+  WriteContentResponseSchema,
+} from "./generated/content_pb.ts";
 export { PacketSchema } from "./generated/fsutil_pb.ts";
 export { decodeFilePacket, type FileStat } from "./packets.ts";
 export { type Definition, OpSchema } from "./generated/ops_pb.ts";

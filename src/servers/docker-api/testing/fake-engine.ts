@@ -39,6 +39,8 @@ export function fakeEngine(): FakeEngine {
       },
       solve: () => Promise.resolve(null),
       describe: () => Promise.reject(notFound("no build in here")),
+      keepImage: () => Promise.reject(notFound("no build in here")),
+      packImage: () => Promise.reject(notFound("no build in here")),
       cacheUsage: () => Promise.resolve([]),
       prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
     },

@@ -89,6 +89,7 @@ const fakeUsage = {
 export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageService {
   return {
     addBuilt: () => Promise.resolve(IMAGE_ID),
+    addBuiltIndex: () => Promise.resolve(),
     resolve: resolveImage,
     isCalled: (id, name) => resolveImage(name).id === id,
     familyOf: (name) => new Set([resolveImage(name).id]),

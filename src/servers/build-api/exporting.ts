@@ -1,0 +1,135 @@
+/** What all exporters work with: the results, what is said about them, and the words of their options. */
+import { invalid } from "#base";
+import type {
+  BuildService,
+  BuiltImage,
+  ImageAnnotation,
+  SolvedBuild,
+  Statement,
+} from "#engine/build";
+import type { ImageService } from "#engine/image";
+import { type Digest, parsePlatform, formatPlatform } from "#oci";
+
+import type { Progress } from "./progress.ts";
+import type { Session } from "./session.ts";
+
+/** One platform's result. */
+export interface ExportedResult {
+  readonly solved: SolvedBuild;
+  /** About a manifest that has these names. */
+  readonly statements: (subject: {
+    readonly names: readonly string[];
+    readonly digest: Digest;
+  }) => readonly Statement[];
+}
+
+export interface Exporting {
+  readonly results: readonly [ExportedResult, ...ExportedResult[]];
+  /** The result is a list of platforms, even of one. */
+  readonly isMany: boolean;
+  /** What is said about it was asked for by name: then it goes into folders too. */
+  readonly isAttested: boolean;
+  readonly builds: Pick<BuildService, "keepImage" | "packImage">;
+  readonly images: Pick<ImageService, "push">;
+  readonly session: () => Promise<Session>;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+type Attributes = Readonly<Record<string, string>>;
+type CompressionType = "gzip" | "zstd" | "uncompressed";
+
+export interface ImageOptions {
+  readonly annotations: readonly ImageAnnotation[];
+  readonly compression: { type: CompressionType; level: number | null; isForced: boolean } | null;
+  readonly isOci: boolean;
+  readonly isPushed: boolean;
+  readonly isArchive: boolean;
+}
+
+const isTrue = (text: string | undefined): boolean => /^(?:1|t|true)$/i.test(text ?? "");
+const isFalse = (text: string | undefined): boolean => /^(?:0|f|false)$/i.test(text ?? "");
+/** What decides about the image, read here; and what is so in any case, or says how it is stored, which is ours to decide. */
+const READ = new Set(
+  "compression compression-level force-compression oci-mediatypes push tar".split(" "),
+);
+const PASSED = new Set(
+  (
+    "name push-by-digest dest unpack store load context lazy use-merge registry.insecure name-canonical" +
+    " dangling-name-prefix danglingname prefer-nondist-layers prefer-image-digest buildinfo" +
+    " buildinfo-attrs inline-buildinfo rewrite-timestamp attestation-inline attestation-prefix nydus-fs-version"
+  ).split(" "),
+);
+const ANNOTATION =
+  /^annotation(?:-(manifest|index|manifest-descriptor|index-descriptor))?(?:\[([^\]]+)\])?\.(.+)$/;
+/** A registry takes no more in a manifest. */
+const ANNOTATION_LIMIT = 200;
+
+/** @throws EngineError "invalid" for what is not known, or makes no sense */
+export function imageOptions(type: string, attributes: Attributes): ImageOptions {
+  for (const name of Object.keys(attributes)) {
+    if (READ.has(name) || PASSED.has(name) || ANNOTATION.test(name)) continue;
+    throw invalid(`exporter option ${JSON.stringify(name)} is not supported here`);
+  }
+  if (isTrue(attributes["push-by-digest"])) {
+    throw invalid("push-by-digest is currently not implemented for docker driver");
+  }
+  const compression = compressionOf(attributes);
+  const asked = attributes["oci-mediatypes"];
+  const isOci = asked === undefined ? type !== "docker" : !isFalse(asked);
+  const isZstd = compression?.type === "zstd";
+  if (isZstd && !isOci) throw invalid("unsupported layer compression type: zstd");
+  return {
+    annotations: annotationsOf(attributes),
+    compression,
+    isOci,
+    isPushed: isTrue(attributes["push"]),
+    isArchive: !isFalse(attributes["tar"]),
+  };
+}
+
+function compressionOf(attributes: Attributes): ImageOptions["compression"] {
+  const { compression: type } = attributes;
+  const isForced = isTrue(attributes["force-compression"]);
+  if (type === undefined || type === "") {
+    return isForced ? { type: "gzip", level: null, isForced } : null;
+  }
+  if (type !== "gzip" && type !== "zstd" && type !== "uncompressed") {
+    throw invalid(`unsupported layer compression type: ${type}`);
+  }
+  const text = attributes["compression-level"] ?? "";
+  const highest = type === "zstd" ? 22 : 9;
+  if (text !== "" && (!/^\d{1,2}$/.test(text) || Number(text) > highest)) {
+    throw invalid(`non-int value ${text} specified for compression-level`);
+  }
+  return { type, level: text === "" ? null : Number(text), isForced };
+}
+
+function annotationsOf(attributes: Attributes): ImageAnnotation[] {
+  const found: ImageAnnotation[] = [];
+  for (const [key, value] of Object.entries(attributes)) {
+    const match = ANNOTATION.exec(key);
+    if (match === null) continue;
+    const [, on = "manifest", platform = "", name = ""] = match;
+    if (!isPlace(on)) throw invalid(`invalid annotation ${key}`);
+    const only = platform === "" ? "" : formatPlatform(parsePlatform(platform));
+    found.push({ on, platform: only, name, value });
+  }
+  if (found.length > ANNOTATION_LIMIT) throw invalid("too many annotations");
+  return found;
+}
+
+const isPlace = (text: string): text is ImageAnnotation["on"] =>
+  ["manifest", "index", "manifest-descriptor", "index-descriptor"].includes(text);
+
+/** The results as an image's platforms, with what is said about them. */
+export const builtImages = (
+  { results }: Exporting,
+  names: readonly string[],
+  isSaid = true,
+): BuiltImage[] =>
+  results.map(({ solved, statements }) => ({
+    config: solved.config,
+    platform: solved.platform,
+    statements: (digest) => (isSaid ? statements({ names, digest }) : []),
+  }));
