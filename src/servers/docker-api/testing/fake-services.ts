@@ -62,6 +62,7 @@ function resolveImage(name: string): Image {
 }
 
 const fakeUsage = {
+  addBuiltIndex: () => Promise.resolve(),
   search: () => Promise.resolve([]),
   prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
   fetchDocuments: () => Promise.reject(new Error("no registry")),
@@ -89,7 +90,6 @@ const fakeUsage = {
 export function fakeImages(signals: AbortSignal[], loaded: number[]): ImageService {
   return {
     addBuilt: () => Promise.resolve(IMAGE_ID),
-    addBuiltIndex: () => Promise.resolve(),
     resolve: resolveImage,
     isCalled: (id, name) => resolveImage(name).id === id,
     familyOf: (name) => new Set([resolveImage(name).id]),
