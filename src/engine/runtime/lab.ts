@@ -16,7 +16,13 @@ import {
 import type { RuntimeSpec } from "#oci";
 
 import type { Born, Identity, ProcessStdio, RuntimeDriver } from "./driver.ts";
-import { defaultSpec, makeBusyboxRoot, temporaryFolder, testId } from "./test-container.ts";
+import {
+  defaultSpec,
+  makeBusyboxRoot,
+  temporaryFolder,
+  testId,
+  TEST_CGROUPS,
+} from "./test-container.ts";
 
 export interface ExecLaunch {
   readonly args: readonly string[];
@@ -75,7 +81,7 @@ export class Lab {
 
   async close(): Promise<void> {
     this.#driver[Symbol.dispose]?.();
-    this.#cgroups.at("/naru-test-runtime").tryRemove();
+    this.#cgroups.at(TEST_CGROUPS).tryRemove();
     this.#top[Symbol.dispose]();
     await Promise.resolve();
   }
@@ -93,7 +99,7 @@ export class Lab {
       .map(({ target }) => target)
       .filter((target) => target.startsWith(this.#top.path));
     const children = readdirSync(join(this.#top.path, "driver"), { recursive: true });
-    return [...mounts, ...this.#cgroups.list("/naru-test-runtime"), ...children.map(String)];
+    return [...mounts, ...this.#cgroups.list(TEST_CGROUPS), ...children.map(String)];
   }
 
   async run(launch: Launch): Promise<Outcome & { readonly oomKills: number }> {

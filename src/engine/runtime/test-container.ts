@@ -5,6 +5,9 @@ import { join } from "node:path";
 import { newId } from "#base";
 import type { RuntimeSpec } from "#oci";
 
+/** Of this process alone: another run of the same tests has others. */
+export const TEST_CGROUPS = `/naru-test-runtime-${process.pid}`;
+
 const CAPABILITIES =
   "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
     .split(" ")
@@ -74,7 +77,7 @@ export function defaultSpec(id: string, args: readonly string[]): RuntimeSpec {
         type,
       })),
       devices: [],
-      cgroupsPath: `/naru-test-runtime/${id}`,
+      cgroupsPath: `${TEST_CGROUPS}/${id}`,
       resources: { devices: [] },
       maskedPaths: ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
       readonlyPaths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
