@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 
 import { kindOf, sentenceOf, unavailable } from "#base";
 import type { EngineMetrics } from "#servers/metrics";
+import { keepListenersAlive, keepSocketAlive } from "#linux/process";
 import { type ApiServer, createApiServer, type TlsIdentity } from "#servers/docker-api";
 
 import { buildKitOf } from "./daemon-buildkit.ts";
@@ -161,13 +162,16 @@ async function listen({ options, tls, engine, log }: ListenRequest): Promise<Api
         giveToGroup(host.path, options.group);
         break;
       case "tcp":
-        await server.listen({ host: host.address, port: host.port, tls });
+        keepListenersAlive(
+          (await server.listen({ host: host.address, port: host.port, tls })) ?? host.port,
+        );
         break;
       case "activation":
         for (const socket of chooseSockets(activated, host.fd)) {
           if (socket.network === "unix") await server.listen({ ...socket, tls: null });
           else {
             warnOfOpenPort(`fd://${socket.fd}`, socket.loopback, { options, log });
+            keepSocketAlive(socket.fd);
             await server.listen({ fd: socket.fd, network: "tcp", tls });
           }
         }

@@ -1,5 +1,6 @@
 /** Processes by pid and pidfd: signals, exits, names that outlive a pid, limits. */
 export * from "./identity.ts";
+export * from "./keep-alive.ts";
 export * from "./limits.ts";
 export * from "./pidfd.ts";
 export * from "./self.ts";

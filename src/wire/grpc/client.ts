@@ -13,6 +13,7 @@ import {
 } from "@bufbuild/protobuf";
 
 import { encodeGrpcFrame, GrpcFrameReader } from "./frames.ts";
+import { type KeepAlive, keepAlive } from "./keep-alive.ts";
 import { failureOf, grpcFailure, type GrpcFailure, GRPC_STATUS } from "./status.ts";
 import { arriving, written } from "./streams.ts";
 
@@ -34,7 +35,7 @@ export class GrpcConnection implements Disposable {
   /** Aborts when the connection has ended. */
   readonly #closed = new AbortController();
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, limits?: KeepAlive) {
     this.#session = connect("http://session", {
       createConnection: () => socket,
       settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
@@ -44,7 +45,10 @@ export class GrpcConnection implements Disposable {
     this.#session.once("close", close);
     socket.once("close", close);
     if (socket.destroyed) close();
-    this.#session.once("connect", () => this.#session.setLocalWindowSize(WINDOW_BYTES));
+    this.#session.once("connect", () => {
+      this.#session.setLocalWindowSize(WINDOW_BYTES);
+      keepAlive(this.#session, socket, limits);
+    });
   }
 
   get closed(): AbortSignal {

@@ -160,3 +160,22 @@ test("more than one message, or none, is no call", async () => {
     expect(await read().catch(tell)).toMatchObject({ code: 13 });
   }
 });
+
+test("a client that answers no ping is given up, one that does is kept", async () => {
+  const limits = { intervalMs: 5, limitMs: 20 };
+  using silent = await pair();
+  // It reads what comes, and says nothing: what a machine that is gone looks like.
+  silent.there.resume();
+  using mute = new GrpcConnection(silent.here, limits);
+  await new Promise((gone) => mute.closed.addEventListener("abort", gone, { once: true }));
+
+  using ends = await pair();
+  const patient = { intervalMs: 5, limitMs: 60_000 };
+  const router = new GrpcRouter().unary(Auth.method.credentials, async () => ({}));
+  serveGrpc(ends.there, router, tell, patient);
+  using client = new GrpcConnection(ends.here, patient);
+  for (let round = 0; round < 20; round += 1) {
+    await client.unary(Auth.method.credentials, {}, { signal: never });
+  }
+  expect(client.closed.aborted).toBe(false);
+});

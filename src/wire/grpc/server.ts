@@ -23,6 +23,7 @@ import {
 } from "@bufbuild/protobuf";
 
 import { encodeGrpcFrame, GrpcFrameReader } from "./frames.ts";
+import { type KeepAlive, keepAlive } from "./keep-alive.ts";
 import { grpcFailure, type GrpcFailure, GRPC_STATUS, trailersOf } from "./status.ts";
 import { arriving, written } from "./streams.ts";
 
@@ -87,12 +88,14 @@ export function serveGrpc(
   socket: Socket,
   router: GrpcRouter,
   tell: (error: unknown) => GrpcFailure,
+  limits?: KeepAlive,
 ): void {
   const server: Http2Server = createServer({
     settings: { maxConcurrentStreams: STREAM_LIMIT },
   });
   server.on("session", (session: ServerHttp2Session) => {
     session.on("error", () => session.destroy());
+    keepAlive(session, socket, limits);
   });
   server.on("sessionError", () => socket.destroy());
   server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
