@@ -54,12 +54,16 @@ test("what would be ignored is refused by name", () => {
   expect(builderOf({ entitlements: { "network-host": true } })).toBeNull();
 });
 
-test("entitlements are the host's network unless the operator says more or less", () => {
+test("entitlements are the host's network and devices unless the operator says more or less", () => {
   const allowed = (entitlements: unknown) => [...entitlementsOf({ entitlements })];
-  expect([...entitlementsOf(undefined)]).toEqual(["network.host"]);
-  expect(allowed({ "security-insecure": true })).toEqual(["network.host", "security.insecure"]);
-  expect(allowed({ "network-host": false, device: true })).toEqual([]);
+  expect([...entitlementsOf(undefined)]).toEqual(["network.host", "device"]);
+  expect(allowed({ "security-insecure": true })).toEqual([
+    "network.host",
+    "device",
+    "security.insecure",
+  ]);
+  expect(allowed({ "network-host": false, device: true })).toEqual(["device"]);
+  expect(allowed({ device: false })).toEqual(["network.host"]);
   expect(() => allowed({ "network-host": "yes" })).toThrow("neither true nor false");
-  expect(() => allowed({ device: false })).toThrow("device cannot be false here");
   expect(() => allowed({ root: true })).toThrow("builder.entitlements.root");
 });

@@ -106,20 +106,25 @@ function filtersOf(value: unknown, where: string): CachePolicy["filters"] {
   return filters;
 }
 
+const ENTITLEMENT_KEYS = new Map<string, Entitlement>([
+  ["network-host", "network.host"],
+  ["security-insecure", "security.insecure"],
+  ["device", "device"],
+]);
+
 /** What builds may ask for with `--allow`. @throws EngineError "invalid" */
 export function entitlementsOf(builder: unknown): ReadonlySet<Entitlement> {
-  const allowed = new Set<Entitlement>(["network.host"]);
+  const allowed = new Set<Entitlement>(["network.host", "device"]);
   const given = builder === undefined ? undefined : fieldsOf(builder, "builder")["entitlements"];
   if (given === undefined) return allowed;
   for (const [name, value] of Object.entries(fieldsOf(given, "builder.entitlements"))) {
     if (typeof value !== "boolean") {
       throw invalid(`builder.entitlements.${name} is neither true nor false`);
     }
-    if (name === "device" && value) continue;
-    if (name !== "network-host" && name !== "security-insecure") {
+    const entitlement = ENTITLEMENT_KEYS.get(name);
+    if (entitlement === undefined) {
       throw invalid(`builder.entitlements.${name} cannot be ${value} here`);
     }
-    const entitlement = name === "network-host" ? "network.host" : "security.insecure";
     if (value) allowed.add(entitlement);
     else allowed.delete(entitlement);
   }

@@ -83,10 +83,10 @@ const CASES: readonly Case[] = [
   {
     name: "stages in a circle",
     dockerfile: "FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nCOPY --from=a / /\n",
-    sentence: "circular dependency detected on stage: b",
-    excerpt: ["   1 |     FROM busybox AS a", "   2 |     COPY --from=b / /"]
-      .concat("   3 | >>> FROM busybox AS b")
-      .concat("   4 |     COPY --from=a / /", "   5 |     "),
+    sentence: "circular dependency detected on stage: a",
+    excerpt: ["   2 |     COPY --from=b / /", "   3 |     FROM busybox AS b"].concat(
+      "   4 | >>> COPY --from=a / /",
+    ),
   },
 ];
 

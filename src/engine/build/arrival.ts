@@ -31,6 +31,8 @@ export interface Arrived extends Disposable {
    * @param sources what is read of them; without it everything has to be there
    */
   readonly tree: (sources?: readonly string[]) => Promise<SourceTree>;
+  /** What of the context is left out; null for nothing. */
+  readonly ignored: () => Promise<PatternMatcher | null>;
   readonly dockerfile: string;
   /** Names the Dockerfile in errors. */
   readonly name: string;
@@ -48,10 +50,12 @@ export async function receiveContext(context: Context, request: BuildRequest): P
       request.folders === null
         ? await readDockerfile(opened.tree, name)
         : { ...(await readDockerfileOf(request, request.folders)), at: name };
-    const tree = await withoutIgnored(opened.tree, at);
+    const matcher = await ignoreMatcherOf(opened.tree, at);
+    const tree = withoutIgnored(opened.tree, matcher);
     const dispose = () => opened[Symbol.dispose]();
     const files = () => Promise.resolve(tree);
-    return { tree: files, dockerfile: text, name, [Symbol.dispose]: dispose };
+    const ignored = () => Promise.resolve(matcher);
+    return { tree: files, ignored, dockerfile: text, name, [Symbol.dispose]: dispose };
   } catch (cause) {
     opened[Symbol.dispose]();
     throw cause;
@@ -150,14 +154,13 @@ async function textOfFile({ path, node }: Found): Promise<string> {
 }
 
 /** What the CLI has not left out already is hidden here. */
-async function withoutIgnored(tree: SourceTree, dockerfile: string): Promise<SourceTree> {
-  const matcher = await ignoreMatcherOf(tree, dockerfile);
+function withoutIgnored(tree: SourceTree, matcher: PatternMatcher | null): SourceTree {
   if (matcher === null || matcher.isEmpty) return tree;
   return new IgnoredTree(tree, (path) => matcher.matches(textOf(path)));
 }
 
 /** `<Dockerfile>.dockerignore` before `.dockerignore`; null for neither. */
-export async function ignoreMatcherOf(
+async function ignoreMatcherOf(
   tree: SourceTree,
   dockerfile: string,
 ): Promise<PatternMatcher | null> {

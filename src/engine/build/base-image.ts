@@ -1,5 +1,5 @@
 /** What a stage stands on: nothing, another stage, or an image that is here or is pulled. */
-import { invalid, kindOf } from "#base";
+import { invalid, kindOf, wrap } from "#base";
 import type { SourceTree } from "#engine/build/source";
 import type { Image } from "#engine/image";
 import {
@@ -13,6 +13,7 @@ import {
   repositoryOf,
   type Platform,
   platformRank,
+  type Reference,
   withDefaultTag,
 } from "#oci";
 
@@ -101,7 +102,7 @@ async function fromTree(
   const plan = new CopyPlan({ root: null, nowSec: builder.nowSec, latestSec: epochSec });
   const found = tree.find("", { follow: true });
   if (found === null) throw invalid("a named context is empty");
-  const item = { tree, found, owner: null, mode: null, isExcluded: null, whole: false };
+  const item = { tree, found, name: "", owner: null, mode: null, isExcluded: null, whole: false };
   plan.add({ ...item, destination: "/" });
   using hold = context.gc.hold();
   void hold;
@@ -125,7 +126,7 @@ export async function findImage(
   const suits = (image: Image) =>
     platform === null || platformRank(platform, image.config) !== null;
   if (here !== null && suits(here)) return keep(scope, name, here);
-  const reference = withDefaultTag(parseReference(name));
+  const reference = referenceOf(name);
   const credentials = await request.credentials(reference.domain);
   await context.images.pull({
     reference: familiarReference(reference),
@@ -139,6 +140,14 @@ export async function findImage(
   throw invalid(
     `image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${platform === null ? "" : formatPlatform(platform)})`,
   );
+}
+
+function referenceOf(name: string): Reference {
+  try {
+    return withDefaultTag(parseReference(name));
+  } catch (cause) {
+    throw wrap(`failed to parse stage name ${JSON.stringify(name)}`, cause);
+  }
 }
 
 function keep({ lease, materials }: BuildScope, name: string, image: Image): Image {

@@ -1,34 +1,47 @@
 /** What is worth a word about a Dockerfile: told as warnings, or an error where somebody wants it so. */
 import {
   type Dockerfile,
-  expandWord,
   FaultyLine,
+  type ImageFacts,
+  type LintFacts,
   lintDockerfile,
   readCheck,
 } from "#engine/build/dockerfile";
+import { formatPlatform, parsePlatform, parseReference, platformRank } from "#oci";
 
-import { type Arrived, ignoreMatcherOf } from "./arrival.ts";
+import type { Arrived } from "./arrival.ts";
 import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { drawFault } from "./fault.ts";
+import type { GlobalArguments } from "./global-arguments.ts";
 
 interface Checked {
   readonly arrived: Arrived;
   readonly file: Dockerfile;
-  readonly globals: Readonly<Record<string, string>>;
+  readonly globals: GlobalArguments;
+  /** What is built, by its place in the file; null: everything is looked at. */
+  readonly stages: ReadonlySet<number> | null;
 }
 
 /** @throws EngineError "invalid" where warnings are to be errors */
 export async function checkDockerfile(
   context: Context,
-  { onEvent, buildArgs }: BuildRequest,
-  { arrived, file, globals }: Checked,
+  request: BuildRequest,
+  { arrived, file, globals, stages }: Checked,
 ): Promise<void> {
+  const { onEvent, buildArgs } = request;
   const asked = buildArgs["BUILDKIT_DOCKERFILE_CHECK"] ?? "";
   const check = asked === "" ? file.check : readCheck(asked);
-  const variablesOf = (base: string) => variablesOfImage(context, file, { base, globals });
-  const isIgnored = check.experimental.length === 0 ? null : await ignoredIn(arrived);
-  const warnings = lintDockerfile(file, { variablesOf, isIgnored }, check);
+  const facts: LintFacts = {
+    ...globals,
+    buildArgs,
+    stages,
+    imageOf: (name, platform) => imageFacts(context, request, { name, platform }),
+    isReference: (name) => attempt(() => parseReference(name)) !== null,
+    platformOf: (text) => attempt(() => parsePlatform(text)),
+    isIgnored: await ignoredIn(arrived, file),
+  };
+  const warnings = lintDockerfile(file, facts, check);
   const drawn = { file: arrived.name, lines: arrived.dockerfile.split(/\r?\n/) };
   for (const { rule, message, location } of warnings) {
     const excerpt = drawFault(drawn, location);
@@ -41,23 +54,46 @@ export async function checkDockerfile(
   throw new FaultyLine(first.location, `lint violation found for rules: ${rules}`);
 }
 
-/** Of an image that is here; what would have to be pulled is not known yet. */
-function variablesOfImage(
-  { images }: Context,
-  { escape }: Dockerfile,
-  { base, globals }: { base: string; globals: Checked["globals"] },
-): readonly string[] | null {
+function attempt<T>(act: () => T): T | null {
   try {
-    const { config } = images.resolve(expandWord(base, globals, escape).text).config;
-    return (config?.Env ?? []).map((entry) => entry.split("=", 1)[0] ?? "");
+    return act();
   } catch {
-    // Not here, or no name: the build itself says what is wrong.
+    // No name, or nothing of that name here: the build itself says what is wrong.
     return null;
   }
 }
 
+/** Of an image that is here; what would have to be pulled is not known yet. */
+function imageFacts(
+  { images }: Context,
+  { checkOnly, platform: wanted }: BuildRequest,
+  { name, platform }: { name: string; platform: string },
+): ImageFacts | null {
+  const asked = platform === "" ? wanted : attempt(() => parsePlatform(platform));
+  const image = attempt(() => images.resolve(name, asked)) ?? attempt(() => images.resolve(name));
+  if (image === null) return null;
+  const { Env: entries, Shell: shell } = image.config.config ?? {};
+  const environment: Record<string, string> = {};
+  for (const entry of entries ?? []) {
+    const at = entry.indexOf("=");
+    environment[at < 0 ? entry : entry.slice(0, at)] = at < 0 ? "" : entry.slice(at + 1);
+  }
+  // A build says it when it has the image that it builds on, which may still have to come.
+  const isOther = checkOnly && asked !== null && platformRank(asked, image.config) === null;
+  const otherPlatform = isOther ? formatPlatform(image.config) : null;
+  return { environment, hasShell: (shell ?? []).length > 0, otherPlatform };
+}
+
 /** Exceptions can bring back what a folder above excludes: then nothing is said. */
-async function ignoredIn(arrived: Arrived): Promise<((path: string) => boolean) | null> {
-  const matcher = await ignoreMatcherOf(await arrived.tree(), arrived.name);
-  return matcher === null || matcher.hasExceptions ? null : (path) => matcher.matches(path);
+async function ignoredIn(
+  arrived: Arrived,
+  { stages }: Dockerfile,
+): Promise<((path: string) => boolean) | null> {
+  const readsContext = stages.some(({ instructions }) =>
+    instructions.some((each) => each.kind === "add" || (each.kind === "copy" && each.from === "")),
+  );
+  const matcher = readsContext ? await arrived.ignored() : null;
+  if (matcher === null || matcher.hasExceptions) return null;
+  const isWhole = (path: string) => path === "." || path === "/";
+  return (path) => (isWhole(path) ? matcher.leavesOutAll : matcher.matches(path));
 }

@@ -5,7 +5,7 @@
 import { invalid } from "#base";
 import { ArchiveTree, type SourceTree } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
-import { readIgnoreFile } from "#wire/ignore";
+import { PatternMatcher, readIgnoreFile } from "#wire/ignore";
 import { textOf } from "#wire/tar";
 
 import type { Arrived } from "./arrival.ts";
@@ -61,8 +61,10 @@ export async function receiveFolder(
 ): Promise<Arrived> {
   const { name, text, ignore } = await readDockerfileOf(request, folders);
   const reads = contextReads(text, request);
-  const folder = new ArrivingFolder((paths) =>
-    openFolder(context, request, folders.context, { ignore, paths }),
+  let asked: Promise<string> | null = null;
+  const ignoreText = () => (asked ??= readIgnore(request, folders, { ignore }));
+  const folder = new ArrivingFolder(async (paths) =>
+    openFolder(context, request, folders.context, { ignore: await ignoreText(), paths }),
   );
   // It comes while the first steps are built; what goes wrong is told by the step that needs it.
   if (!request.checkOnly && reads?.length !== 0) folder.open(reads).catch(() => undefined);
@@ -73,6 +75,7 @@ export async function receiveFolder(
       const isEnough = sources !== undefined && reads !== null && areRead(sources, reads);
       return (await folder.open(isEnough ? reads : null)).tree;
     },
+    ignored: async () => new PatternMatcher(readIgnoreFile(await ignoreText())),
     [Symbol.dispose]: () => folder[Symbol.dispose](),
   };
 }
@@ -186,6 +189,18 @@ export const headerOf = (entry: OfferedEntry) => ({
   sparse: null,
 });
 
+/** The text that says what of a folder is left out. @param options.ignore where that is known already */
+async function readIgnore(
+  { signal }: BuildRequest,
+  folders: ClientFolders,
+  options: { readonly ignore?: string | null; readonly folder?: string },
+): Promise<string> {
+  const { ignore, folder = folders.context } = options;
+  if (typeof ignore === "string") return ignore;
+  const followPaths = [IGNORE_FILE];
+  return (await readTexts(folders, folder, { followPaths, signal })).get(IGNORE_FILE) ?? "";
+}
+
 /**
  * A folder of the client without what its ignore file names.
  * @param options.ignore in place of the folder's own
@@ -199,11 +214,7 @@ export async function openFolder(
 ): Promise<OpenedFolder> {
   const { folders, signal } = request;
   if (folders === null) throw invalid(`no local sources enabled: ${folder}`);
-  const followPaths = [IGNORE_FILE];
-  const text =
-    options.ignore ??
-    (await readTexts(folders, folder, { followPaths, signal })).get(IGNORE_FILE) ??
-    "";
+  const text = await readIgnore(request, folders, { ...options, folder });
   const filter = { followPaths: options.paths ?? [], excludes: [...readIgnoreFile(text)] };
   using listing = await folders.list(folder, filter, signal);
   return await context.kept.receiveListing(listing, signal);

@@ -48,7 +48,7 @@ export function areRead(sources: readonly string[], reads: readonly string[]): b
 function sourcesIn(text: string, request: BuildRequest): string[] {
   try {
     const file = parseDockerfile(text);
-    const globals = globalArguments(file, request, request.platform ?? hostPlatform());
+    const { globals } = globalArguments(file, request, request.platform ?? hostPlatform());
     const { target, contexts } = request;
     const { stages } = planBuild(file, { target, globals, contexts });
     return stages.flatMap(({ stage }) => stage.instructions.flatMap(sourcesOf));

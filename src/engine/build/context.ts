@@ -1,6 +1,6 @@
 /** What every part of the build room works with. */
 import { type Clock, EngineError } from "#base";
-import type { StepRequest, StepResult } from "#engine/container";
+import type { FoundDevice, StepRequest, StepResult } from "#engine/container";
 import type { GarbageCollector } from "#engine/gc";
 import type { ImageService } from "#engine/image";
 import type { LayerStore } from "#engine/layer";
@@ -18,6 +18,7 @@ export interface BuildRooms {
   readonly gc: GarbageCollector;
   readonly containers: {
     runStep(request: StepRequest): Promise<StepResult>;
+    devicesNamed(name: string): readonly FoundDevice[];
     resizeStep(id: string, size: { columns: number; rows: number }): Promise<void>;
   };
 }

@@ -15,8 +15,12 @@ export interface Owner {
   readonly gid: number;
 }
 
-/** The mode a file gets, of the one it has. */
-export type ModeChange = (mode: number, isDirectory: boolean) => number;
+export interface FileMode {
+  /** The mode a file gets, of the one it has. */
+  readonly of: (mode: number, isDirectory: boolean) => number;
+  /** Of folders that are made for the files to be in. */
+  readonly ofNewFolder: number;
+}
 
 export interface CopyTarget {
   /** The stage's root; null for a layer that stands on nothing (`--link`). */
@@ -24,20 +28,28 @@ export interface CopyTarget {
   /** Times of what is made here, and the latest that anything may have. */
   readonly nowSec: number;
   readonly latestSec: number | null;
+  /** COPY or ADD, for errors. */
+  readonly instruction?: string;
 }
 
 export interface CopyItem {
   readonly tree: SourceTree;
   readonly found: Found;
+  /** What it is called, where it is no folder whose contents are copied. */
+  readonly name: string;
   /** Byte string, absolute; a slash at its end asks for a folder. */
   readonly destination: string;
   /** null keeps what the source says. */
   readonly owner: Owner | null;
-  readonly mode: ModeChange | null;
-  /** Left out, by path below the source. */
+  readonly mode: FileMode | null;
+  /** Left out, by path below the source, or below `parents`. */
   readonly isExcluded: ((path: string) => boolean) | null;
   /** A folder itself rather than what is in it (`--parents`). */
   readonly whole: boolean;
+  /** Folders above it that its path begins with, for what is left out. */
+  readonly parents?: string;
+  /** A folder that is copied into keeps its own time; else it gets the source's. */
+  readonly keepsTime?: boolean;
 }
 
 const LINK_LIMIT = 40;
@@ -48,6 +60,8 @@ export class CopyPlan {
   /** Folders that the plan has looked at already, with whether the root has them too. */
   readonly #folders = new Map<string, { isOld: boolean }>();
   readonly #links = new Map<string, string>();
+  /** Places that a destination named as they are. */
+  readonly #named = new Set<string>();
 
   constructor(target: CopyTarget) {
     this.#target = target;
@@ -61,30 +75,67 @@ export class CopyPlan {
 
   /** @throws EngineError "invalid" when it cannot be copied there */
   add(item: CopyItem): void {
-    const { found, destination, whole } = item;
+    const { found, destination, whole, name, parents = "" } = item;
     const isFolder = found.node.type === "directory";
     if (isFolder && !whole) {
       const at = this.folder(destination, item.owner, item.mode);
+      if (item.keepsTime !== true) this.#setTime(at, found.node);
       this.#children(item, at, { from: found.path, relative: "" });
       return;
     }
-    const name = found.path.slice(found.path.lastIndexOf("/") + 1);
+    const path = this.#leaf(destination, name, item);
+    this.#place(item, path, { found, relative: whole ? below(parents, name) : "" });
+  }
+
+  /** Where something goes that is no folder, or a folder itself. The folders above it are made sure of. */
+  #leaf(
+    destination: string,
+    name: string,
+    { owner, mode }: Pick<CopyItem, "owner" | "mode">,
+  ): string {
     const intoFolder = destination.endsWith("/") || this.#isFolder(destination);
-    const path = intoFolder ? `${destination}/${name}` : destination;
-    const cut = path.lastIndexOf("/");
-    const at = this.folder(path.slice(0, cut), item.owner, item.mode);
-    this.#place(item, below(at, path.slice(cut + 1)), { found, relative: name });
+    let path = intoFolder ? `${destination}/${name}` : destination;
+    for (let links = 0; ; links += 1) {
+      const cut = path.lastIndexOf("/");
+      const at = this.folder(path.slice(0, cut), owner, mode);
+      const last = path.slice(cut + 1);
+      const place = below(at, last);
+      const node = this.#entries.get(place) ?? this.#old(place);
+      // What the instruction names is followed; what it names a folder for is replaced.
+      if (intoFolder || node?.type !== "symlink") {
+        if (!intoFolder) this.#refuseSecond(place);
+        return place;
+      }
+      if (links > LINK_LIMIT) throw invalid(`${textOf(path)}: too many levels of symbolic links`);
+      const link = node.link ?? "";
+      path = link.startsWith("/") ? link : `/${at}/${link}`;
+    }
+  }
+
+  /** Several sources and one place: nobody means the last one to be all that is left. */
+  #refuseSecond(place: string): void {
+    if (!this.#named.has(place)) {
+      this.#named.add(place);
+      return;
+    }
+    throw invalid(
+      `When using ${this.#target.instruction} with more than one source file, the destination must be a directory and end with a /`,
+    );
+  }
+
+  #setTime(path: string, { mtimeSec }: SourceNode): void {
+    const entry = this.#entries.get(path);
+    if (entry !== undefined) this.#set({ ...entry, mtimeSec });
   }
 
   /** A new file of the engine's own: a heredoc, what a URL gave. */
   addFile(
-    path: string,
+    { destination, name: called }: { readonly destination: string; readonly name: string },
     file: Pick<SourceNode, "mode" | "mtimeSec" | "data" | "sizeBytes"> & Owner,
+    mode: FileMode | null,
   ): void {
-    const cut = path.lastIndexOf("/");
     const { uid, gid } = file;
-    const at = this.folder(path.slice(0, cut), { uid, gid }, null);
-    const name = below(at, path.slice(cut + 1));
+    const name = this.#leaf(destination, called, { owner: { uid, gid }, mode });
     this.#refuseFolder(name);
     this.#set({
       ...NOTHING,
@@ -103,7 +154,7 @@ export class CopyPlan {
   }
 
   /** Makes sure of a folder, through the root's links. @returns where it really is, no slash in front */
-  folder(path: string, owner: Owner | null, mode: ModeChange | null): string {
+  folder(path: string, owner: Owner | null, mode: FileMode | null): string {
     const pending = cleanParts(path).toReversed();
     let at = "";
     let links = 0;
@@ -132,7 +183,7 @@ export class CopyPlan {
   }
 
   /** One folder whose parent is sure. @returns the target when a link is there instead */
-  #ensure(path: string, owner: Owner | null, mode: ModeChange | null): string | null {
+  #ensure(path: string, owner: Owner | null, mode: FileMode | null): string | null {
     if (this.#folders.has(path)) return null;
     const planned = this.#entries.get(path);
     if (planned !== undefined) {
@@ -147,7 +198,7 @@ export class CopyPlan {
         ...(owner ?? { uid: 0, gid: 0 }),
         name: path,
         type: "directory",
-        mode: mode === null ? 0o755 : mode(0o755, true),
+        mode: mode === null ? 0o755 : mode.ofNewFolder,
         mtimeSec: this.#target.nowSec,
       });
       return null;
@@ -188,7 +239,7 @@ export class CopyPlan {
     const { node } = found;
     const isFolder = node.type === "directory";
     // What is excluded may still have an exception below it.
-    if (item.isExcluded?.(relative) === true) {
+    if (relative !== "" && item.isExcluded?.(relative) === true) {
       if (isFolder) this.#children({ ...item }, path, { from: found.path, relative });
       return;
     }
@@ -256,7 +307,7 @@ export class CopyPlan {
     return {
       ...attributes,
       ...owner,
-      mode: mode === null || isLink ? node.mode : mode(node.mode, type === "directory"),
+      mode: mode === null || isLink ? node.mode : mode.of(node.mode, type === "directory"),
     };
   }
 

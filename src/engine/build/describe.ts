@@ -21,7 +21,7 @@ export async function describe(
   await request.onEvent({ type: "source", name, text });
   try {
     const file = parseDockerfile(text);
-    const globals = globalArguments(file, request, request.platform ?? hostPlatform());
+    const { globals } = globalArguments(file, request, request.platform ?? hostPlatform());
     const { target, contexts, buildArgs } = request;
     const plan = planBuild(file, { target, globals, contexts });
     const outline = outlineOf(file, plan, { globals, buildArgs });

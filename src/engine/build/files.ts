@@ -11,9 +11,10 @@ import type { Digest } from "#oci";
 import { rawOf, textOf } from "#wire/tar";
 
 import { archiveIn } from "./archives.ts";
-import { CopyPlan, type ModeChange, type Owner } from "./copy.ts";
+import { CopyPlan, type FileMode, type Owner } from "./copy.ts";
 import { type Download, fetchSource, isRemote } from "./download.ts";
 import { InputDigest, type Match, matchSources } from "./inputs.ts";
+import { checkSources } from "./sources.ts";
 import { type Inputs, questionOf, recallInputs, rememberInputs } from "./layer-inputs.ts";
 import { parseMode } from "./mode.ts";
 import { findRepositories, openRepository, type Repository } from "./repositories.ts";
@@ -44,6 +45,7 @@ export async function copyFiles(
 ): Promise<LayerStep> {
   const instruction = expanded(builder, state, written);
   const { kind, destination, chmod } = instruction;
+  checkSources(instruction);
   const mode = parseMode(chmod);
   const isExcluded = excluder(instruction.exclude);
   const place = rawOf(absolutePath(destination, state, true));
@@ -59,7 +61,8 @@ export async function copyFiles(
           builder.isCached({ facts: factsOf(digest), files: [] }),
         );
   const gathered = known === null ? await gatherAll() : null;
-  const inputs = known ?? inputsOf(instruction, gathered, isExcluded);
+  const keepsOwner = files.layers !== null;
+  const inputs = known ?? inputsOf(instruction, gathered, { isExcluded, keepsOwner });
   if (known === null && question !== null) rememberInputs(builder, question, inputs);
   const sources = [...instruction.sources, ...instruction.heredocs.map(({ name }) => `<<${name}`)];
   return {
@@ -68,7 +71,8 @@ export async function copyFiles(
     reads: { facts: factsOf(inputs.digest), files: inputs.files },
     make: async (signal) => {
       const all = gathered ?? (await gatherAll());
-      const order = { state, instruction, gathered: all, place, mode, isExcluded, signal };
+      const settings = { place, mode, isExcluded, keepsOwner };
+      const order = { state, instruction, gathered: all, ...settings, signal };
       return await write(builder, order);
     },
   };
@@ -102,21 +106,20 @@ function questionAbout(instruction: Files, { layers }: FromFiles): string | null
   if (layers === null || instruction.kind !== "copy" || instruction.heredocs.length > 0)
     return null;
   const { sources, exclude, parents } = instruction;
-  return questionOf(layers, ["copy", sources, exclude, parents]);
+  return questionOf(layers, ["copy with owners", sources, exclude, parents]);
 }
 
 function inputsOf(
   { kind }: Files,
   gathered: Gathered | null,
-  isExcluded: ((path: string) => boolean) | null,
+  { isExcluded, keepsOwner }: Pick<WriteRequest, "isExcluded" | "keepsOwner">,
 ): Inputs {
   const digest = new InputDigest();
   if (gathered === null) throw new Error(`broken invariant: what ${kind} reads was looked at`);
-  for (const { found, parents } of gathered.matches) {
-    const name = found.path.slice(found.path.lastIndexOf("/") + 1);
+  for (const { found, name, parents } of gathered.matches) {
     const as =
       found.node.type === "directory" ? parents : [parents, name].filter(Boolean).join("/");
-    digest.add(gathered.tree, found, { as, isExcluded, keepOwner: false });
+    digest.add(gathered.tree, found, { as, isExcluded, keepOwner: keepsOwner });
   }
   for (const { name, content } of gathered.heredocs) digest.text(`${name}\n${content}`);
   for (const { fact } of gathered.repositories) digest.text(fact);
@@ -143,14 +146,13 @@ function expanded(builder: StageBuilder, state: StageState, instruction: Files):
     destination: expand(instruction.destination),
     chown: expand(instruction.chown),
     chmod: expand(instruction.chmod),
-    exclude: instruction.exclude.map(expand),
     ...(instruction.kind === "add" ? { checksum: expand(instruction.checksum) } : {}),
   };
 }
 
 function excluder(patterns: readonly string[]): ((path: string) => boolean) | null {
   if (patterns.length === 0) return null;
-  const matcher = new PatternMatcher(patterns.map((pattern) => pattern.replace(/^\/+/, "")));
+  const matcher = new PatternMatcher(patterns);
   return (path) => matcher.matches(textOf(path));
 }
 
@@ -184,20 +186,7 @@ async function gather(
     const checksum = instruction.kind === "add" ? instruction.checksum : "";
     downloads.push(await fetchSource(scope, url, checksum));
   }
-  const gathered = { tree, matches, heredocs, downloads, repositories };
-  checkDestination(instruction, gathered);
-  return gathered;
-}
-
-function checkDestination(
-  { kind, destination, sources, heredocs }: Files,
-  { matches }: Gathered,
-): void {
-  const several = sources.length + heredocs.length > 1 || matches.length > 1;
-  if (!several || /(?:^|\/)\.?$/.test(destination)) return;
-  throw invalid(
-    `When using ${kind.toUpperCase()} with more than one source file, the destination must be a directory and end with a /`,
-  );
+  return { tree, matches, heredocs, downloads, repositories };
 }
 
 interface WriteRequest {
@@ -206,8 +195,10 @@ interface WriteRequest {
   readonly gathered: Gathered;
   /** A byte string. */
   readonly place: string;
-  readonly mode: ModeChange | null;
+  readonly mode: FileMode | null;
   readonly isExcluded: ((path: string) => boolean) | null;
+  /** What another stage has belongs to whom it belongs to there. */
+  readonly keepsOwner: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -222,6 +213,7 @@ async function write(builder: StageBuilder, request: WriteRequest): Promise<Dige
     root: instruction.link ? null : root,
     nowSec: builder.nowSec,
     latestSec: scope.epochSec,
+    instruction: instruction.kind.toUpperCase(),
   });
   const scratch = join(context.paths.data, "scratch", newId());
   using opened = new DisposableStack();
@@ -229,7 +221,7 @@ async function write(builder: StageBuilder, request: WriteRequest): Promise<Dige
     for (const match of gathered.matches) {
       const archive = await unpackable(request, match, scratch);
       if (archive !== null) addArchive(plan, archive, { place, owner: chown, request });
-      else addMatch(plan, match, { tree: gathered.tree, owner, request });
+      else addMatch(plan, match, { owner: request.keepsOwner ? chown : owner, request });
     }
     await addRepositories(plan, builder, { request, owner: chown, opened });
     addMade(plan, builder, { gathered, place, owner, mode });
@@ -262,37 +254,39 @@ function addArchive(
   if (found === null) return;
   const { place: destination, owner, request } = options;
   const { mode, isExcluded } = request;
-  plan.add({ tree, found, destination, owner, mode, isExcluded, whole: false });
+  const item = { tree, found, name: "", destination, owner, mode, isExcluded, whole: false };
+  plan.add({ ...item, keepsTime: true });
 }
 
 function addMatch(
   plan: CopyPlan,
-  { found, parents }: Match,
-  options: { tree: SourceTree; owner: Owner; request: WriteRequest },
+  { found, name, parents }: Match,
+  { owner, request }: { owner: Owner | null; request: WriteRequest },
 ): void {
-  const { tree, owner, request } = options;
-  const { instruction, place, mode, isExcluded } = request;
+  const { instruction, gathered, place, mode, isExcluded } = request;
+  const { tree } = gathered;
   const whole = instruction.kind === "copy" && instruction.parents;
   const destination = whole ? `${place}/${parents}/` : place;
-  plan.add({ tree, found, destination, owner, mode, isExcluded, whole });
+  plan.add({ tree, found, name, destination, owner, mode, isExcluded, whole, parents });
 }
 
 /** Heredocs: files that the Dockerfile itself holds. */
 function addMade(
   plan: CopyPlan,
   builder: StageBuilder,
-  options: { gathered: Gathered; place: string; owner: Owner; mode: ModeChange | null },
+  options: { gathered: Gathered; place: string; owner: Owner; mode: FileMode | null },
 ): void {
   const { gathered, place, owner, mode } = options;
   for (const { name, content } of gathered.heredocs) {
     const bytes = new TextEncoder().encode(content);
-    plan.addFile(place.endsWith("/") ? place + rawOf(name) : place, {
+    const file = {
       ...owner,
-      mode: mode === null ? 0o644 : mode(0o644, false),
+      mode: mode === null ? 0o644 : mode.of(0o644, false),
       mtimeSec: builder.nowSec,
       sizeBytes: bytes.length,
       data: { kind: "bytes", bytes },
-    });
+    } as const;
+    plan.addFile({ destination: place, name: rawOf(name) }, file, mode);
   }
 }
 
@@ -313,13 +307,14 @@ async function addDownloads(
       continue;
     }
     const { found, mtimeSec } = download;
-    plan.addFile(place.endsWith("/") ? place + rawOf(download.name) : place, {
+    const file = {
       ...(owner ?? { uid: 0, gid: 0 }),
-      mode: mode === null ? 0o600 : mode(0o600, false),
+      mode: mode === null ? 0o600 : mode.of(0o600, false),
       mtimeSec: mtimeSec ?? builder.nowSec,
       sizeBytes: found.node.sizeBytes,
       data: found.node.data,
-    });
+    };
+    plan.addFile({ destination: place, name: rawOf(download.name) }, file, mode);
   }
 }
 
@@ -334,8 +329,8 @@ async function addRepositories(
     const { tree } = opened.use(await openRepository(builder.scope, repository, signal));
     const found = tree.find("", { follow: true });
     if (found === null) continue;
-    const item = { tree, found, destination, mode, isExcluded, whole: false };
-    plan.add({ ...item, owner: owner ?? { uid: 0, gid: 0 } });
+    const item = { tree, found, name: "", destination, mode, isExcluded, whole: false };
+    plan.add({ ...item, owner: owner ?? { uid: 0, gid: 0 }, keepsTime: true });
   }
 }
 

@@ -7,6 +7,8 @@ import { rawOf, textOf } from "#wire/tar";
 /** A source with what `--parents` repeats of its path. */
 export interface Match {
   readonly found: Found;
+  /** As it was named, which may be a link to what was found; a byte string. */
+  readonly name: string;
   /** Folders between the pivot and the source, a byte string. */
   readonly parents: string;
 }
@@ -32,13 +34,14 @@ export function matchSources(
     const path = rawOf(segments.join("/"));
     const found = tree.find(path, { follow: !parents });
     if (found === null) throw notThere(name, source);
-    return [{ found, parents: parentsOf(segments.map(rawOf), pivotDepth) }];
+    const names = segments.map(rawOf);
+    return [{ found, name: names.at(-1) ?? "", parents: parentsOf(names, pivotDepth) }];
   }
   const matches: Match[] = [];
   const walk = (at: Found, names: readonly string[], rest: readonly string[]): void => {
     const [segment, ...others] = rest;
     if (segment === undefined) {
-      matches.push({ found: at, parents: parentsOf(names, pivotDepth) });
+      matches.push({ found: at, name: names.at(-1) ?? "", parents: parentsOf(names, pivotDepth) });
       if (matches.length > MATCH_LIMIT) throw invalid(`${name} failed: too many source files`);
       return;
     }

@@ -14,11 +14,11 @@ test.each([
   ["g=u", 0o740, 0o770],
   ["u+s,+t", 0o755, 0o5755],
 ])("%s makes of %o %o", (text, before, after) => {
-  expect(parseMode(text)?.(before, false)).toBe(after);
+  expect(parseMode(text)?.of(before, false)).toBe(after);
 });
 
 test("X is for folders always, and nonsense is refused", () => {
-  expect(parseMode("a+X")?.(0o600, true)).toBe(0o711);
+  expect(parseMode("a+X")?.of(0o600, true)).toBe(0o711);
   expect(parseMode("")).toBeNull();
   for (const bad of ["8", "77777", "u+q", "rwx", "u+x;"]) {
     expect(() => parseMode(bad)).toThrow(`invalid chmod parameter: '${bad}'`);

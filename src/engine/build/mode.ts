@@ -1,27 +1,31 @@
 /** `--chmod`: octal, or symbolic as chmod(1) has it (`u+x,go=rX`). */
 import { invalid } from "#base";
 
-import type { ModeChange } from "./copy.ts";
+import type { FileMode } from "./copy.ts";
 
 const CLAUSE = /^([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)$/;
 const WHO: Readonly<Record<string, number>> = { u: 0o4700, g: 0o2070, o: 0o1007 };
 const WHAT: Readonly<Record<string, number>> = { r: 0o444, w: 0o222, x: 0o111 };
 
+const FOLDER_MODE = 0o755;
+
 /** null for "". @throws EngineError "invalid" */
-export function parseMode(text: string): ModeChange | null {
+export function parseMode(text: string): FileMode | null {
   if (text === "") return null;
   if (/^[0-7]{1,5}$/.test(text)) {
     const mode = Number.parseInt(text, 8);
     if (mode > 0o7777) throw bad(text);
-    return () => mode;
+    return { of: () => mode, ofNewFolder: mode };
   }
   const clauses = text.split(",").map((clause) => {
     const match = CLAUSE.exec(clause);
     if (match === null) throw bad(text);
     return { who: match[1] || "a", changes: match[2] ?? "" };
   });
-  return (mode, isDirectory) =>
+  const of = (mode: number, isDirectory: boolean) =>
     clauses.reduce((now, clause) => applied(now, clause, isDirectory), mode);
+  // What is made on the way has no mode that could be changed.
+  return { of, ofNewFolder: FOLDER_MODE };
 }
 
 const bad = (text: string): Error =>

@@ -12,16 +12,16 @@ const names = (text: string, target = "") =>
 test("only what the target needs is built, each after what it needs", () => {
   const text = [
     "FROM a AS unused",
+    "FROM b AS base",
     "FROM a AS late",
     "COPY --from=base /x /x",
-    "FROM b AS base",
     "FROM base",
     "COPY --from=late /x /y",
     "RUN --mount=from=1,target=/m true",
   ].join("\n");
   expect(names(text)).toEqual(["base", "late", "3"]);
   expect(names(text, "late")).toEqual(["base", "late"]);
-  expect(names(text, "0")).toEqual(["unused"]);
+  expect(names(text, "UNUSED")).toEqual(["unused"]);
   expect(plan(text).total).toBe(6);
 });
 
@@ -36,6 +36,25 @@ test("circles, unknown targets and empty names are told", () => {
   expect(() => plan("FROM x AS a\nCOPY --from=a /x /y")).toThrow(
     "circular dependency detected on stage: a",
   );
+  // Of the whole file, whatever is built of it; told of the stage that comes first.
+  expect(() =>
+    plan("FROM x AS a\nCOPY --from=b / /\nFROM y AS b\nCOPY --from=a / /\nFROM z"),
+  ).toThrow("circular dependency detected on stage: a");
   expect(() => plan("FROM x", "nope")).toThrow('target stage "nope" could not be found');
+  expect(() => plan("FROM x AS build", "biuld")).toThrow("(did you mean build?)");
+  expect(() => plan("FROM x", "0")).toThrow('target stage "0" could not be found');
+  const later = "FROM x AS a\nCOPY --from=b / /\nFROM y AS b";
+  expect(() => plan(later, "a")).toThrow(
+    'cannot copy from stage "b", it needs to be defined before current stage "a"',
+  );
+  expect(plan(later).stages).toHaveLength(1);
+  const mount = "FROM x AS a\nRUN --mount=from=b,target=/m y\nFROM y AS b";
+  expect(() => plan(mount, "a")).toThrow('cannot mount from stage "b" to "/m"');
+  expect(() => plan("FROM x\nCOPY --from=3 / /")).toThrow("invalid stage index 3");
+  expect(() => plan("ARG s=a\nFROM x\nCOPY --from=$s / /")).toThrow(
+    "variable expansion is not supported for --from",
+  );
+  expect(() => plan("FROM --platform=$p x")).toThrow("empty platform value from expression $p");
+  expect(() => plan("FROM --platform=a/b/c/d x")).toThrow("failed to parse platform a/b/c/d: ");
   expect(() => plan("FROM $none")).toThrow("base name ($none) should not be blank");
 });

@@ -2,18 +2,20 @@
  * Which stages a build needs, and in which order: the target and, from there, every stage it is built on or copies
  * from. Names of stages win over names of images; a circle is told before anything is built. Pure.
  */
-import { invalid } from "#base";
+import { EngineError, invalid, sentenceOf } from "#base";
 import {
   type Dockerfile,
   expandWord,
   FaultyLine,
+  fromOf,
   type Instruction,
-  parseMount,
   type Stage,
+  suggestion,
 } from "#engine/build/dockerfile";
-import { formatReference, parseReference, withDefaultTag } from "#oci";
+import { formatReference, parsePlatform, parseReference, withDefaultTag } from "#oci";
 
 import type { PlannedStep } from "./events.ts";
+import { located } from "./global-arguments.ts";
 
 export interface PlannedStage {
   readonly stage: Stage;
@@ -53,20 +55,24 @@ export function planBuild(
   });
   const find = (name: string): number | null =>
     isContext(name) ? null : findStage(file.stages, name);
-  const wanted = target === "" ? file.stages.length - 1 : findStage(file.stages, target);
-  if (wanted === null) throw invalid(`target stage "${target}" could not be found`);
+  const wanted = target === "" ? file.stages.length - 1 : findNamed(file.stages, target);
+  if (wanted < 0) {
+    const names = file.stages.flatMap(({ name }, at) => [name === "" ? `stage-${at}` : name]);
+    const near = suggestion(target, names);
+    throw invalid(`target stage ${JSON.stringify(target)} could not be found${near}`);
+  }
+  const needs = planned.map((one) => needsOf(one, { find, isContext, count: planned.length }));
+  refuseCircles(planned, needs);
   const order: PlannedStage[] = [];
-  const state = new Map<number, "open" | "done">();
+  const done = new Set<number>();
   const visit = (index: number): void => {
     const one = planned[index];
-    if (one === undefined || state.get(index) === "done") return;
-    if (state.get(index) === "open") {
-      const name = one.stage.name === "" ? String(index) : one.stage.name;
-      throw new FaultyLine(one.stage.location, `circular dependency detected on stage: ${name}`);
+    if (one === undefined || done.has(index)) return;
+    done.add(index);
+    for (const need of needs[index] ?? []) {
+      refuseLater(one, planned[need.stage], need);
+      visit(need.stage);
     }
-    state.set(index, "open");
-    for (const needed of needsOf(one, find)) visit(needed);
-    state.set(index, "done");
     order.push(one);
   };
   visit(wanted);
@@ -99,13 +105,65 @@ export function stepsOf({ stages }: BuildPlan, file: Dockerfile): PlannedStep[] 
   return planned.map((one, at) => ({ ...one, step: before + at + 1 }));
 }
 
-/** By name, the last of several; by number where no name is meant. */
+/** By name, the last of several; -1 for none. */
+const findNamed = (stages: readonly Stage[], name: string): number =>
+  stages.findLastIndex((stage) => stage.name !== "" && stage.name === name.toLowerCase());
+
+/** By name, or by number where no name is meant. */
 function findStage(stages: readonly Stage[], name: string): number | null {
-  const wanted = name.toLowerCase();
-  const named = stages.findLastIndex((stage) => stage.name !== "" && stage.name === wanted);
+  const named = findNamed(stages, name);
   if (named >= 0) return named;
   const index = /^\d{1,6}$/.test(name) ? Number(name) : -1;
   return index >= 0 && index < stages.length ? index : null;
+}
+
+/** What a stage needs of another one, and where it says so. */
+interface Need {
+  readonly stage: number;
+  readonly instruction: Instruction | null;
+  /** As it is written. */
+  readonly from: string;
+  /** Of a mount. */
+  readonly target: string | null;
+}
+
+/** Every stage is looked at, whether it is built or not. @throws FaultyLine */
+function refuseCircles(
+  planned: readonly PlannedStage[],
+  needs: readonly (readonly Need[])[],
+): void {
+  const seen = new Set<number>();
+  const path = new Set<number>();
+  const visit = (index: number): Need | null => {
+    if (seen.has(index)) return null;
+    seen.add(index);
+    path.add(index);
+    for (const need of needs[index] ?? []) {
+      const closing = path.has(need.stage) ? need : visit(need.stage);
+      if (closing !== null) return closing;
+    }
+    path.delete(index);
+    return null;
+  };
+  for (const { stage, index } of planned) {
+    const closing = visit(index);
+    if (closing === null) continue;
+    const name = stage.name === "" ? `stage-${index}` : stage.name;
+    const { location } = closing.instruction ?? stage;
+    throw new FaultyLine(location, `circular dependency detected on stage: ${name}`);
+  }
+}
+
+/** Stages are built in the order of the file. @throws FaultyLine */
+function refuseLater(one: PlannedStage, other: PlannedStage | undefined, need: Need): void {
+  const { instruction, from, target } = need;
+  if (other === undefined || instruction === null || other.index < one.index) return;
+  const name = one.stage.name === "" ? `stage-${one.index}` : one.stage.name;
+  const why =
+    target === null
+      ? `cannot copy from stage ${JSON.stringify(from)}, it needs to be defined before current stage ${JSON.stringify(name)}`
+      : `cannot mount from stage ${JSON.stringify(from)} to ${JSON.stringify(target)}, stage needs to be defined before current command`;
+  throw new FaultyLine(instruction.location, why);
 }
 
 function planStage(
@@ -115,16 +173,8 @@ function planStage(
   globals: Readonly<Record<string, string>>,
 ): PlannedStage & { readonly name: string } {
   const { location } = stage;
-  const expand = (text: string): string => {
-    try {
-      return expandWord(text, globals, file.escape).text;
-    } catch (cause) {
-      throw new FaultyLine(
-        location,
-        `dockerfile parse error on line ${location.startLine}: failed to process ${JSON.stringify(text)}: ${(cause as Error).message}`,
-      );
-    }
-  };
+  const expand = (text: string): string =>
+    located(location, () => expandWord(text, globals, file.escape).text);
   const name = expand(stage.base);
   if (name === "") {
     throw new FaultyLine(location, `base name (${stage.base}) should not be blank`);
@@ -133,31 +183,70 @@ function planStage(
   const found = before.findLastIndex(
     (each) => each.name !== "" && each.name === name.toLowerCase(),
   );
-  const platform = expand(stage.platform);
+  const platform = platformOf(stage, { globals, expand });
   return { stage, index, platform, name, base: found < 0 ? { image: name } : { stage: found } };
 }
 
-function needsOf({ stage, base }: PlannedStage, find: (name: string) => number | null): number[] {
-  const needed = "stage" in base ? [base.stage] : [];
+function platformOf(
+  { platform: written, location }: Stage,
+  { globals, expand }: { globals: object; expand: (text: string) => string },
+): string {
+  if (written === "") return "";
+  const platform = expand(written);
+  if (platform === "") {
+    const [, name = ""] = /\$\{?(\w+)/.exec(written) ?? [];
+    const near = suggestion(name, Object.keys(globals));
+    throw new FaultyLine(location, `empty platform value from expression ${written}${near}`);
+  }
+  try {
+    parsePlatform(platform);
+  } catch (cause) {
+    if (!(cause instanceof EngineError)) throw cause;
+    const why = `failed to parse platform ${written}: ${sentenceOf(cause)}`;
+    throw new FaultyLine(location, why);
+  }
+  return platform;
+}
+
+interface Lookup {
+  readonly find: (name: string) => number | null;
+  readonly isContext: (name: string) => boolean;
+  readonly count: number;
+}
+
+/** @throws FaultyLine */
+function needsOf({ stage, base }: PlannedStage, lookup: Lookup): Need[] {
+  const needs: Need[] =
+    "stage" in base ? [{ stage: base.stage, instruction: null, from: "", target: null }] : [];
   for (const instruction of stage.instructions) {
-    for (const from of sourcesOf(instruction)) {
-      const index = from === "" ? null : find(from);
-      if (index !== null) needed.push(index);
+    for (const { from, target } of sourcesOf(instruction)) {
+      if (target === null) checkFrom(instruction, from, lookup);
+      const index = from === "" ? null : lookup.find(from);
+      if (index !== null) needs.push({ stage: index, instruction, from, target });
     }
   }
-  return needed;
+  return needs;
+}
+
+/** `COPY --from`: no variables, and no number of a stage that is not there. */
+function checkFrom({ location }: Instruction, from: string, { isContext, count }: Lookup): void {
+  const value = located(location, () => expandWord(from, {}).text);
+  if (value !== from) {
+    const why =
+      "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround";
+    throw new FaultyLine(location, why);
+  }
+  if (/^\d+$/.test(from) && !isContext(from) && Number(from) >= count) {
+    throw new FaultyLine(location, `invalid stage index ${from}`);
+  }
 }
 
 /** The stages or images that an instruction reads. */
-function sourcesOf(instruction: Instruction): string[] {
-  if (instruction.kind === "copy") return [instruction.from];
+function sourcesOf(instruction: Instruction): { from: string; target: string | null }[] {
+  if (instruction.kind === "copy") return [{ from: instruction.from, target: null }];
   if (instruction.kind !== "run") return [];
-  return instruction.mounts.flatMap((text) => {
-    try {
-      return [parseMount(text).from];
-    } catch {
-      // Told when the step is built: its variables may make sense of it.
-      return [];
-    }
+  return instruction.mounts.map((text) => {
+    const [, target = ""] = /(?:^|,)(?:target|dst|destination)=([^,]*)/i.exec(text) ?? [];
+    return { from: fromOf(text), target };
   });
 }

@@ -188,7 +188,8 @@ export class StepMounts implements AsyncDisposable {
     if (found === null) throw invalid(`failed to mount ${source}: not found`);
     const plan = new CopyPlan({ root: null, nowSec: 0, latestSec: null });
     const destination = found.node.type === "directory" ? "/" : "/file";
-    plan.add({ tree, found, destination, owner: null, mode: null, isExcluded: null, whole: false });
+    const item = { tree, found, name: "", destination, owner: null, mode: null, isExcluded: null };
+    plan.add({ ...item, whole: false });
     const lease = gc.lease();
     using hold = gc.hold();
     void hold;
@@ -304,8 +305,8 @@ export class StepMounts implements AsyncDisposable {
   }
 
   async #secret(mount: RunMountRequest, secrets: Asked<Uint8Array>): Promise<void> {
-    const target = mount.target;
-    const id = mount.id !== "" ? mount.id : ((mount.source || target).split("/").at(-1) ?? "");
+    const { target } = mount;
+    const id = mount.id || mount.source || (target.split("/").at(-1) ?? "");
     const value = await secrets.get(id);
     if (value === undefined) {
       if (mount.required) throw invalid(`secret ${id}: not found`);

@@ -15,12 +15,21 @@ import { findImage } from "./base-image.ts";
 import { StepFailed } from "./context.ts";
 import { requireGranted } from "./entitlements.ts";
 import { InputDigest } from "./inputs.ts";
+import { grantedDevices } from "./run-devices.ts";
 import { mountStubs } from "./mount-stubs.ts";
 import { digestMounts, type MountSource, rootOf, StepMounts } from "./run-mounts.ts";
 import type { StepReads } from "./cache.ts";
 import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.ts";
-import { environmentOf, shellOf, type StageState } from "./stage-state.ts";
+import {
+  environmentOf,
+  programOf,
+  shellOf,
+  type StageState,
+  visibleArguments,
+  withEnvironment,
+} from "./stage-state.ts";
 import { visitFailed } from "./visit.ts";
+import { absolutePath } from "./workdir.ts";
 
 type Run = Extract<Instruction, { kind: "run" }>;
 
@@ -41,10 +50,18 @@ export async function runCommand(
   // Before the cache is asked: what somebody else was allowed is nobody else's.
   if (instruction.network === "host") requireGranted(scope.granted, "network.host");
   if (instruction.security === "insecure") requireGranted(scope.granted, "security.insecure");
+  if (instruction.command.form === "exec" && instruction.command.words.length === 0) {
+    throw invalid("arguments are required");
+  }
+  const { containers } = scope.context;
+  const devices = grantedDevices(instruction.devices, scope.granted, (name) =>
+    containers.devicesNamed(name),
+  );
   const mounts = instruction.mounts.map((text) => mountOf(builder, state, text));
   const sources = await Promise.all(mounts.map((mount) => sourceOf(builder, mount)));
   const command = commandOf(state, instruction);
-  const args = declaredArguments(state);
+  // An ARG that is declared counts, even if it is a proxy's: so one is made to.
+  const args = visibleArguments(state);
   const readsWith = async (useGiven: boolean): Promise<StepReads> => {
     const digest = new InputDigest();
     const mounted = await digestMounts(builder, mounts, sources, { digest, useGiven });
@@ -52,13 +69,14 @@ export async function runCommand(
       parent: parentFact(state),
       command: JSON.stringify([command.argv, command.script?.content ?? null]),
       environment: JSON.stringify([...(state.config.Env ?? [])].toSorted()),
-      arguments: JSON.stringify(args.toSorted()),
+      arguments: JSON.stringify(args.map(({ name, value }) => `${name}=${value}`).toSorted()),
       user: state.config.User ?? "",
       directory: state.config.WorkingDir ?? "/",
       mounts: mounted,
       files: digest.hex(),
       network: `${instruction.network} ${networkText(scope.request.network)}`,
       security: instruction.security,
+      ...(devices.length === 0 ? {} : { devices: devices.join(" ") }),
       platform: formatPlatform(state.platform),
       hosts: scope.request.host.extraHosts.join(" "),
       ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
@@ -75,7 +93,8 @@ export async function runCommand(
     description: instruction.original,
     createdBy: `RUN ${prefix}${command.argv.join(" ")} # buildkit`,
     reads,
-    make: (signal) => make(builder, { state, instruction, mounts, sources, command, args, signal }),
+    make: (signal) =>
+      make(builder, { state, instruction, mounts, devices, sources, command, args, signal }),
   };
 }
 
@@ -87,51 +106,44 @@ function commandOf(state: StageState, { command, heredocs }: Run): Command {
   const [text = ""] = command.words;
   const [only] = heredocs;
   if (only === undefined) {
-    const argv = command.form === "exec" ? command.words : [...shellOf(state), ...command.words];
-    return { argv, script: null };
+    return { argv: programOf(state, command), script: null };
   }
   if (command.form === "exec") throw invalid("parsing produced an invalid run command");
   const chomped = only.chomp ? only.content.replaceAll(/^\t+/gm, "") : only.content;
   const isAlone = heredocs.length === 1 && /^\d*<<-?\s*["']?[^\s<"']+["']?$/.test(text.trim());
   if (isAlone && chomped.startsWith("#!")) {
     const path = `${SCRIPT_FOLDER}/${only.name.replaceAll(/[^\w.-]/g, "_")}`;
-    return { argv: [path], script: { path, content: chomped } };
+    return { argv: [...shellOf(state), path], script: { path, content: chomped } };
   }
   if (isAlone) return { argv: [...shellOf(state), chomped], script: null };
   const files = heredocs.map(({ name, content }) => `\n${content}${name}`).join("");
   return { argv: [...shellOf(state), text + files], script: null };
 }
 
-/** `NAME=value` of every ARG that has one and that no ENV hides. */
-function declaredArguments({ args, config }: StageState): string[] {
-  const hidden = new Set((config.Env ?? []).map((entry) => entry.split("=", 1)[0]));
-  return [...args].flatMap(([name, value]) =>
-    value === null || hidden.has(name) || PROXY.test(name) ? [] : [`${name}=${value}`],
-  );
-}
-
-/** For the history: every ARG as declared, with the value that it has there; proxies are nobody's business. */
+/** For the history: every ARG as declared, with the value that it has there. A proxy is told only so. */
 function toldArguments(state: StageState): string[] {
   const environment = environmentOf(state);
-  return [...state.args.keys()].flatMap((name) =>
-    PROXY.test(name) ? [] : [`${name}=${environment[name] ?? ""}`],
-  );
+  return [...state.args.keys()].map((name) => `${name}=${environment[name] ?? ""}`);
 }
 
 /** Proxies go into the program only: not into keys, and not into the history. */
 function proxies(builder: StageBuilder): string[] {
   const { buildArgs } = builder.scope.request;
   return Object.entries(buildArgs).flatMap(([name, value]) =>
-    PROXY.test(name) && value !== null ? [`${name}=${value}`] : [],
+    PROXY.test(name) && value !== null
+      ? [`${name.toUpperCase()}=${value}`, `${name.toLowerCase()}=${value}`]
+      : [],
   );
 }
 
 function mountOf(builder: StageBuilder, state: StageState, text: string): RunMountRequest {
   const { escape } = builder.scope.file;
-  const mount = parseMount(expandWord(text, environmentOf(state), escape).text);
-  if (mount.target === "" || mount.target.startsWith("/")) return mount;
-  const directory = state.config.WorkingDir ?? "/";
-  return { ...mount, target: `${directory}/${mount.target}` };
+  const environment = environmentOf(state);
+  const mount = parseMount(text, (value) => expandWord(value, environment, escape).text);
+  if (mount.type === "ssh" || (mount.type === "secret" && mount.target === "")) return mount;
+  const target = absolutePath(mount.target, state);
+  if (target === "/") throw invalid(`invalid mount target "/"`);
+  return { ...mount, target };
 }
 
 async function sourceOf(
@@ -186,9 +198,10 @@ interface MakeRequest {
   readonly state: StageState;
   readonly instruction: Run;
   readonly mounts: readonly RunMountRequest[];
+  readonly devices: readonly string[];
   readonly sources: readonly (MountSource | null)[];
   readonly command: Command;
-  readonly args: readonly string[];
+  readonly args: readonly { readonly name: string; readonly value: string }[];
   readonly signal: AbortSignal;
 }
 
@@ -210,9 +223,8 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       layers: state.layers,
       command: command.argv,
       environment: [
-        ...(state.config.Env ?? []),
-        ...request.args,
         ...proxies(builder),
+        ...withEnvironment(state.config.Env ?? [], request.args),
         ...prepared.environment,
       ],
       user: state.config.User ?? "",
@@ -221,6 +233,7 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       network: networkOf(instruction, scope.request.network),
       mounts: prepared.mounts,
       privileged: instruction.security === "insecure",
+      devices: request.devices,
       host: withProcessLimit(scope.request.host),
       onOutput: printer(builder),
       terminal: null,

@@ -2,7 +2,7 @@
  * A build: stages that need nothing of each other go on at once, the steps of one stage one after the other. What a
  * step gives is decided by what it reads (steps.ts); the events come in the order of the plan (events.ts).
  */
-import { EngineError, invalid, kindOf, sentenceOf } from "#base";
+import { invalid } from "#base";
 import { type Dockerfile, parseDockerfile } from "#engine/build/dockerfile";
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
@@ -16,7 +16,7 @@ import { ImportedCaches, LayersLost } from "./cache-import.ts";
 import type { Context } from "./context.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
-import { type Entitlement, grantedTo } from "./entitlements.ts";
+import { type Granted, grantedTo } from "./entitlements.ts";
 import { checkDockerfile } from "./check.ts";
 import { drawFault, type Fault, Faults } from "./fault.ts";
 import { globalArguments } from "./global-arguments.ts";
@@ -52,7 +52,7 @@ export interface BuildScope extends Disposable {
   readonly visits: Visits;
   /** Images that were read, by name and platform. */
   readonly materials: Map<string, BuildMaterial>;
-  readonly granted: ReadonlySet<Entitlement>;
+  readonly granted: Granted;
   /** Makes layers be here that so far are only known. @throws LayersLost */
   ensure(layers: readonly Digest[], onProgress: OnProgress): Promise<void>;
   /** A stage's end, by its place in the file. */
@@ -97,13 +97,16 @@ async function solveFile(
 ): Promise<SolvedBuild | null> {
   const file = parseDockerfile(arrived.dockerfile);
   const platform = request.platform ?? hostPlatform();
-  const globals = globalArguments(file, request, platform);
-  await checkDockerfile(context, request, { arrived, file, globals });
-  const plan = planBuild(file, {
-    target: request.target,
-    globals,
-    contexts: request.contexts,
-  });
+  const known = globalArguments(file, request, platform);
+  const { globals } = known;
+  const { target, contexts } = request;
+  const planned = attempt(() => planBuild(file, { target, globals, contexts }));
+  const isAll = planned.plan === null || (request.checkOnly && target === "");
+  const stages = isAll ? null : new Set(planned.plan?.stages.map(({ index }) => index));
+  // Warnings are told, whatever else is wrong.
+  await checkDockerfile(context, request, { arrived, file, globals: known, stages });
+  if (planned.plan === null) throw planned.cause;
+  const { plan } = planned;
   if (request.checkOnly) return null;
   await request.onEvent({ type: "plan", steps: stepsOf(plan, file) });
   const imports = await ImportedCaches.open(context, request);
@@ -112,6 +115,16 @@ async function solveFile(
     return await runAgain(context, request, parts);
   } finally {
     imports.release();
+  }
+}
+
+type Planned = { readonly plan: BuildPlan } | { readonly plan: null; readonly cause: unknown };
+
+function attempt(plan: () => BuildPlan): Planned {
+  try {
+    return { plan: plan() };
+  } catch (cause) {
+    return { plan: null, cause };
   }
 }
 
@@ -176,7 +189,7 @@ class Run implements BuildScope {
   readonly taken = new TakenSteps();
   readonly visits = new Visits();
   readonly materials = new Map<string, BuildMaterial>();
-  readonly granted: ReadonlySet<Entitlement>;
+  readonly granted: Granted;
   readonly #abort: AbortController;
   readonly #events: OrderedEvents;
   readonly #stages = new Map<number, Promise<StageState>>();
@@ -380,13 +393,4 @@ function epochOf({ buildArgs }: BuildRequest, { globals }: Parts): number | null
   if (text === "") return null;
   if (!/^\d{1,12}$/.test(text)) throw invalid(`invalid SOURCE_DATE_EPOCH: ${text}`);
   return Number(text);
-}
-
-/** Adds the line of the Dockerfile to what went wrong there. */
-export function atLine(cause: unknown, line: number): unknown {
-  if (!(cause instanceof EngineError) || kindOf(cause) !== "invalid") return cause;
-  const said = sentenceOf(cause);
-  return said.startsWith("dockerfile parse error") || said.includes(" failed: ")
-    ? cause
-    : invalid(`dockerfile parse error on line ${line}: ${said}`, { cause });
 }

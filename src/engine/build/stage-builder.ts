@@ -15,7 +15,7 @@ import type { BuildEvent } from "./events.ts";
 import { copyFiles } from "./files.ts";
 import type { PlannedStage } from "./plan.ts";
 import { runCommand } from "./run.ts";
-import { atLine, type BuildScope } from "./solver.ts";
+import type { BuildScope } from "./solver.ts";
 import {
   committed,
   type ConfigInstruction,
@@ -140,10 +140,8 @@ export class StageBuilder {
     try {
       return await this.#dispatch(state, instruction);
     } catch (cause) {
-      const { location } = instruction;
-      const located = atLine(cause, location.startLine);
-      this.blame(located, location);
-      throw located;
+      this.blame(cause, instruction.location);
+      throw cause;
     }
   }
 
@@ -213,19 +211,23 @@ export class StageBuilder {
     instruction: Extract<Instruction, { kind: "arg" }>,
   ): Promise<StageState> {
     const args = new Map(state.args);
+    const hidden = new Set(state.hidden);
     const texts: string[] = [];
     for (const { name, value } of instruction.arguments) {
-      const declared = this.#argument({ ...state, args }, name, value);
+      const declared = this.#argument({ ...state, args, hidden }, name, value);
       this.scope.consumed.add(name);
-      args.set(name, declared);
+      // Declared again without a value it keeps the one that it has.
+      args.set(name, declared ?? args.get(name) ?? null);
+      if (declared !== null) hidden.delete(name);
       texts.push(declared === null ? name : `${name}=${declared}`);
     }
-    return await this.#note(state, `ARG ${texts.join(" ")}`, { args });
+    return await this.#note(state, `ARG ${texts.join(" ")}`, { args, hidden });
   }
 
   #argument(state: StageState, name: string, value: string | null): string | null {
     const { request, globals } = this.scope;
-    const given = request.buildArgs[name];
+    const { buildArgs } = request;
+    const given = Object.hasOwn(buildArgs, name) ? buildArgs[name] : null;
     if (typeof given === "string") return given;
     if (value !== null) return this.expand(state, value);
     return Object.hasOwn(globals, name) ? (globals[name] ?? null) : null;

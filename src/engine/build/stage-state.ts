@@ -4,8 +4,10 @@
  */
 import { invalid } from "#base";
 import type { Instruction } from "#engine/build/dockerfile";
+import { signalNumber } from "#engine/container";
 import type { Digest, HistoryEntry, ImageConfig, ImageRunConfig, Platform } from "#oci";
 
+import { exposedPorts } from "./exposed-ports.ts";
 import { healthText, imageHealthOf } from "./health-check.ts";
 
 export interface StageState {
@@ -17,6 +19,8 @@ export interface StageState {
   readonly platform: Platform;
   /** Declared ARGs with their values; null: declared, and nobody gave one. */
   readonly args: ReadonlyMap<string, string | null>;
+  /** Names that an ENV has set after their ARG: of the two, the last one counts. */
+  readonly hidden: ReadonlySet<string>;
   /** CMD was given in this stage, and not by its base. */
   readonly hasOwnCommand: boolean;
   /** Over everything that led here. */
@@ -40,6 +44,7 @@ export const emptyState = (platform: Platform, created: string): StageState => (
   created,
   platform,
   args: new Map(),
+  hidden: new Set(),
   hasOwnCommand: false,
   key: "scratch",
 });
@@ -49,7 +54,7 @@ export const stateOf = (id: Digest, image: ImageConfig): StageState => {
   const { OnBuild: _, ...config } = image.config ?? {};
   return {
     layers: image.rootfs.diff_ids,
-    config,
+    config: { ...config, Env: withPath(config.Env ?? []) },
     history: image.history ?? [],
     author: image.author ?? "",
     created: image.created ?? new Date(0).toISOString(),
@@ -59,10 +64,17 @@ export const stateOf = (id: Digest, image: ImageConfig): StageState => {
       ...(image.variant === undefined ? {} : { variant: image.variant }),
     },
     args: new Map(),
+    hidden: new Set(),
     hasOwnCommand: false,
     key: id,
   };
 };
+
+/** A stage has a PATH, whatever its image has. */
+const withPath = (environment: readonly string[]): string[] =>
+  environment.some((entry) => nameOf(entry) === "PATH")
+    ? [...environment]
+    : [...environment, DEFAULT_PATH];
 
 /** The document of the image that ends here. */
 export function imageConfigOf(
@@ -92,7 +104,7 @@ export function committed(
   made: { createdBy: string | null; created: string; layer: Digest | null; key: string },
 ): StageState {
   const { createdBy, created, layer, key } = made;
-  const history = createdBy === null ? [] : [entryOf(state, { ...made, createdBy })];
+  const history = createdBy === null ? [] : [entryOf({ ...made, createdBy })];
   return {
     ...state,
     created,
@@ -102,15 +114,19 @@ export function committed(
   };
 }
 
-function entryOf(
-  state: StageState,
-  { createdBy, created, layer }: { createdBy: string; created: string; layer: Digest | null },
-): HistoryEntry {
+function entryOf({
+  createdBy,
+  created,
+  layer,
+}: {
+  createdBy: string;
+  created: string;
+  layer: Digest | null;
+}): HistoryEntry {
   return {
     created,
     created_by: createdBy,
     comment: COMMENT,
-    ...(state.author === "" ? {} : { author: state.author }),
     ...(layer === null ? { empty_layer: true } : {}),
   };
 }
@@ -127,15 +143,22 @@ export function withEnvironment(
   return [...all.values()];
 }
 
-export function environmentOf({ config, args }: StageState): Record<string, string> {
+/** What variables are in words; a name that was declared as ARG after ENV has the ARG's value. */
+export function environmentOf(state: StageState): Record<string, string> {
   const all: Record<string, string> = {};
-  for (const [name, value] of args) if (value !== null) all[name] = value;
-  for (const entry of config.Env ?? []) {
+  for (const entry of state.config.Env ?? []) {
     const name = nameOf(entry);
     all[name] = entry.slice(name.length + 1);
   }
+  for (const { name, value } of visibleArguments(state)) all[name] = value;
   return all;
 }
+
+/** Every ARG that has a value and that no ENV hides. */
+export const visibleArguments = ({ args, hidden }: StageState): { name: string; value: string }[] =>
+  [...args].flatMap(([name, value]) =>
+    value === null || hidden.has(name) ? [] : [{ name, value }],
+  );
 
 export const shellOf = ({ config }: StageState): readonly string[] => config.Shell ?? DEFAULT_SHELL;
 
@@ -163,6 +186,7 @@ export interface Configured {
   readonly config: ImageRunConfig;
   readonly author: string;
   readonly hasOwnCommand: boolean;
+  readonly hidden: ReadonlySet<string>;
   /** For the history. */
   readonly createdBy: string;
 }
@@ -173,8 +197,8 @@ export function configure(
   instruction: ConfigInstruction,
   expand: { one: (text: string) => string; many: (text: string) => string[] },
 ): Configured {
-  const { config, author, hasOwnCommand } = state;
-  const same = { author, hasOwnCommand };
+  const { config, author, hasOwnCommand, hidden } = state;
+  const same = { author, hasOwnCommand, hidden };
   const set = (change: ImageRunConfig, createdBy: string): Configured => ({
     ...same,
     config: { ...config, ...change },
@@ -183,7 +207,8 @@ export function configure(
   switch (instruction.kind) {
     case "env": {
       const pairs = expandedPairs(instruction.pairs, expand.one);
-      return set({ Env: withEnvironment(config.Env ?? [], pairs) }, `ENV ${pairText(pairs)}`);
+      const made = set({ Env: withEnvironment(config.Env ?? [], pairs) }, `ENV ${pairText(pairs)}`);
+      return { ...made, hidden: new Set([...hidden, ...pairs.map(({ name }) => name)]) };
     }
     case "label": {
       const pairs = expandedPairs(instruction.pairs, expand.one);
@@ -204,7 +229,7 @@ export function configure(
       return set({ User: user }, `USER ${user}`);
     }
     case "expose":
-      return withPorts(set, config, instruction.ports.flatMap(expand.many).flatMap(portRange));
+      return withPorts(set, config, exposedPorts(instruction.ports, expand.many));
     case "volume": {
       const paths = instruction.paths.map(expand.one);
       if (paths.some((path) => path === ""))
@@ -214,8 +239,8 @@ export function configure(
     }
     case "stopsignal": {
       const signal = expand.one(instruction.signal);
-      if (!/^(?:SIG)?[A-Z][A-Z0-9+-]*$|^\d{1,2}$/i.test(signal))
-        throw invalid(`Invalid signal: ${signal}`);
+      // Any number is taken, whether a kernel has it or not.
+      if (!/^0*[1-9]\d{0,8}$/.test(signal)) signalNumber(signal);
       return set({ StopSignal: signal }, `STOPSIGNAL ${signal}`);
     }
     case "healthcheck":
@@ -241,17 +266,22 @@ function withPorts(
   ports: readonly string[],
 ): Configured {
   const all = Object.fromEntries(ports.map((port) => [port, {}]));
-  const told = mapText([...new Set(ports)].toSorted());
-  return set({ ExposedPorts: { ...before, ...all } }, `EXPOSE ${told}`);
+  return set({ ExposedPorts: { ...before, ...all } }, `EXPOSE [${ports.join(" ")}]`);
 }
 
 /** An inherited CMD was meant for the program that it stood behind. */
 function withEntrypoint(state: StageState, words: string[]): Configured {
-  const { author, hasOwnCommand } = state;
+  const { author, hasOwnCommand, hidden } = state;
   const { Cmd: command, ...config } = state.config;
   const kept = hasOwnCommand && command !== undefined ? { Cmd: command } : {};
   const createdBy = `ENTRYPOINT ${listText(words)}`;
-  return { author, hasOwnCommand, config: { ...config, ...kept, Entrypoint: words }, createdBy };
+  return {
+    author,
+    hasOwnCommand,
+    hidden,
+    config: { ...config, ...kept, Entrypoint: words },
+    createdBy,
+  };
 }
 
 function expandedPairs(
@@ -265,29 +295,12 @@ const pairText = (pairs: readonly { name: string; value: string }[]): string =>
   pairs.map(({ name, value }) => `${name}=${value}`).join(" ");
 const listText = (words: readonly string[]): string =>
   `[${words.map((word) => JSON.stringify(word)).join(" ")}]`;
-const mapText = (ports: readonly string[]): string =>
-  `map[${ports.map((port) => `${port}:{}`).join(" ")}]`;
 
 /** The words of a program; a shell's text goes behind the stage's shell. */
 export function programOf(
   state: StageState,
   command: { readonly form: "exec" | "shell"; readonly words: readonly string[] },
 ): string[] {
-  if (command.form === "exec" || command.words.length === 0) return [...command.words];
-  return [...shellOf(state), ...command.words];
-}
-
-const PORT_LIMIT = 65535;
-
-/** `8000-8002/udp` is three ports. @throws EngineError "invalid" */
-function portRange(text: string): string[] {
-  const match = /^(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w+))?$/.exec(text);
-  if (match === null) throw invalid(`invalid containerPort: ${text}`);
-  const [, first = "", last = first, protocol = "tcp"] = match;
-  const [from, to] = [Number(first), Number(last)];
-  if (from > PORT_LIMIT || to > PORT_LIMIT || to < from)
-    throw invalid(`invalid containerPort: ${text}`);
-  const kind = protocol.toLowerCase();
-  if (!["tcp", "udp", "sctp"].includes(kind)) throw invalid(`invalid proto: ${protocol}`);
-  return Array.from({ length: to - from + 1 }, (_, index) => `${from + index}/${kind}`);
+  if (command.form === "exec") return [...command.words];
+  return [...shellOf(state), command.words.join(" ")];
 }

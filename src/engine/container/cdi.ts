@@ -55,8 +55,11 @@ interface Edits {
   readonly netDevices?: readonly unknown[];
 }
 
+type Annotations = Readonly<Record<string, unknown>>;
+
 interface Vendor {
   readonly folder: number;
+  readonly annotations: Annotations;
   readonly common: Edits;
   readonly own: Edits;
 }
@@ -96,18 +99,57 @@ export function readVendors(folders: readonly string[]): ReadonlyMap<string, Ven
   const found = new Map<string, Vendor | null>();
   for (const [folder, path] of folders.entries()) {
     for (const document of documentsIn(path)) {
-      const { kind, containerEdits: common = {}, devices = [] } = document;
+      const { kind, containerEdits: common = {}, devices = [], annotations: all } = document;
       if (typeof kind !== "string" || !Array.isArray(devices)) continue;
       for (const device of devices) {
-        const { name, containerEdits: own = {} } = device ?? {};
+        const { name, containerEdits: own = {}, annotations: its } = device ?? {};
         if (typeof name !== "string") continue;
         const whole = `${kind}=${name}`;
         const before = found.get(whole);
-        found.set(whole, before?.folder === folder ? null : { folder, common, own });
+        const annotations = { ...annotationsOf(all), ...annotationsOf(its) };
+        found.set(whole, before?.folder === folder ? null : { folder, annotations, common, own });
       }
     }
   }
   return found;
+}
+
+const annotationsOf = (value: unknown): Annotations =>
+  typeof value === "object" && value !== null ? { ...value } : {};
+
+const CLASS = "org.mobyproject.buildkit.device.class";
+const AUTO_ALLOW = "org.mobyproject.buildkit.device.autoallow";
+
+/** JSON has texts there, YAML what looks like a boolean. */
+const isTrue = (value: unknown): boolean =>
+  value === true || (typeof value === "string" && /^(?:1|t|true)$/i.test(value));
+
+/** A device that a build step asked for. */
+export interface FoundDevice {
+  readonly name: string;
+  /** Its vendor lets every build have it. */
+  readonly isForAll: boolean;
+}
+
+/**
+ * The devices that a name means: one, the first of a kind, all of a kind (`kind=*`), or those of a class that their
+ * vendor gives them. @returns none where there is none
+ */
+export function findDevices(asked: string, folders: readonly string[]): FoundDevice[] {
+  const here = [...readVendors(folders)]
+    .flatMap(([name, vendor]) => (vendor === null ? [] : [{ name, vendor }]))
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const [kind = "", ...rest] = asked.split("=");
+  const name = rest.join("=");
+  const ofKind = kind.includes("/") ? here.filter((each) => each.name.startsWith(`${kind}=`)) : [];
+  const named = ofKind.filter((each) => each.name === asked);
+  const byName = name === "" ? ofKind.slice(0, 1) : name === "*" ? ofKind : named;
+  const isOfClass = ({ vendor }: { vendor: Vendor }) => vendor.annotations[CLASS] === asked;
+  const found = byName.length > 0 ? byName : here.filter(isOfClass);
+  return found.map((each) => ({
+    name: each.name,
+    isForAll: isTrue(each.vendor.annotations[AUTO_ALLOW]),
+  }));
 }
 
 /** `vendor.com/class=name` of each device that a container can have. */
@@ -117,8 +159,10 @@ export const listCdiDevices = (folders: readonly string[]): string[] =>
 interface VendorDocument {
   readonly kind?: string;
   readonly containerEdits?: Edits;
+  readonly annotations?: unknown;
   readonly devices?: readonly ({
     readonly name?: string;
+    readonly annotations?: unknown;
     readonly containerEdits?: Edits;
   } | null)[];
 }

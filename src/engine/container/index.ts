@@ -1,5 +1,5 @@
 /** The life of a container: create, start, exec, stop, restart, remove. */
-export { listCdiDevices } from "./cdi.ts";
+export { type FoundDevice, listCdiDevices } from "./cdi.ts";
 export * from "./config.ts";
 export * from "./container-service.ts";
 export { type ErrandRequest, sendErrand } from "./errand.ts";
@@ -9,5 +9,6 @@ export type { AttachedStreams, SupervisorLink } from "./context.ts";
 export { type HostFacts, readHostFacts } from "./host-facts.ts";
 export { type ContainerRoom, openContainerService } from "./open.ts";
 export { containerMigrations } from "./records.ts";
+export { signalNumber } from "./stop-signal.ts";
 export type { StepRequest, StepResult } from "./step.ts";
 export type { EngineOptions, UserRemap } from "./validate.ts";

@@ -34,7 +34,15 @@ import { Records } from "./records.ts";
 import { removeContainer } from "./remove.ts";
 import { sampledContainer } from "./sampled.ts";
 import { startContainer } from "./start.ts";
-import { handleStepExit, resizeStep, runStep, type StepRequest, type StepResult } from "./step.ts";
+import type { FoundDevice } from "./cdi.ts";
+import {
+  devicesNamed,
+  handleStepExit,
+  resizeStep,
+  runStep,
+  type StepRequest,
+  type StepResult,
+} from "./step.ts";
 import {
   killContainer,
   pauseContainer,
@@ -83,6 +91,8 @@ export interface ContainerRoom extends ContainerService, ImageUsers {
   stopAll(request: { graceSeconds: number }): Promise<boolean>;
   /** A build's RUN, with everything a container has but a record. */
   runStep(request: StepRequest): Promise<StepResult>;
+  /** Devices that a step can be given, by what a RUN calls them. */
+  devicesNamed(name: string): readonly FoundDevice[];
   /** @throws EngineError "conflict" for a step without a terminal */
   resizeStep(id: string, size: { columns: number; rows: number }): Promise<void>;
   /** Resolves when no deletion waits. */
@@ -126,6 +136,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     reconcile: (how) => reconcile(context, how),
     startByPolicy: () => startByPolicy(context),
     runStep: (request) => runStep(context, request),
+    devicesNamed: (name) => devicesNamed(context, name),
     resizeStep: (id, size) => resizeStep(context, id, size),
     onSupervisorEvent: (event) => {
       try {

@@ -9,7 +9,7 @@ import { SIGKILL } from "#linux/process";
 import type { Digest } from "#oci";
 
 import type { ContainerConfig, HostConfig, MountRequest, NetworkMode } from "./config.ts";
-import { requestedEdits } from "./cdi.ts";
+import { type DeviceEdits, findDevices, type FoundDevice, requestedEdits } from "./cdi.ts";
 import type { ProcessStreams } from "./container-service.ts";
 import type { AttachedStreams, Context, LiveStep } from "./context.ts";
 import { dnsOf } from "./dns.ts";
@@ -37,6 +37,8 @@ export interface StepRequest {
   readonly network: NetworkMode;
   readonly mounts: readonly MountRequest[];
   readonly privileged: boolean;
+  /** Whole names of the Container Device Interface. */
+  readonly devices: readonly string[];
   readonly host: Pick<
     HostConfig,
     "extraHosts" | "shmSizeBytes" | "ulimits" | "cgroupParent" | "securityOptions" | "resources"
@@ -65,6 +67,10 @@ export interface StepResult {
   readonly released: Promise<void>;
 }
 
+/** The devices that a name means on this host. */
+export const devicesNamed = ({ options }: Context, name: string): FoundDevice[] =>
+  findDevices(name, options.cdiFolders);
+
 /** Waits for the end of the process and of its output. @throws EngineError when it could not be started */
 export async function runStep(context: Context, request: StepRequest): Promise<StepResult> {
   const { id, signal, layers, terminal } = request;
@@ -91,7 +97,7 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
       stderr: true,
       beforeBirth: true,
     });
-    const spec = composeSpec(context, record, requestedEdits([], []));
+    const spec = composeSpec(context, record, editsOf(request, context));
     try {
       await context.supervisor.request({
         type: "birth",
@@ -125,6 +131,12 @@ export async function runStep(context: Context, request: StepRequest): Promise<S
     signal.removeEventListener("abort", kill);
     context.steps.delete(id);
   }
+}
+
+/** Nothing is read where no device was asked for. */
+function editsOf({ devices }: StepRequest, { options }: Context): DeviceEdits {
+  const cdi = { driver: "cdi", count: 0, capabilities: [], options: {} };
+  return requestedEdits(devices.length === 0 ? [] : [{ ...cdi, ids: devices }], options.cdiFolders);
 }
 
 const stdioOf = (terminal: StepTerminal | null) =>
@@ -240,7 +252,8 @@ function recordOf(context: Context, request: StepRequest): ContainerRecord {
 const configOf = (request: StepRequest): ContainerConfig => ({
   ...PLAIN_CONFIG,
   command: request.command,
-  environment: request.environment,
+  // A step does not learn its host's name by a variable, which would be in what it makes.
+  environment: ["HOSTNAME", ...request.environment],
   user: request.user,
   workingDirectory: cleanPath(request.workingDirectory),
   hostname: request.hostname,

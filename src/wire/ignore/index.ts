@@ -39,6 +39,7 @@ function cleanPath(path: string): string {
 }
 
 interface Pattern {
+  readonly text: string;
   readonly negated: boolean;
   readonly expression: RegExp;
   /** A literal path: compared without the expression. */
@@ -55,6 +56,13 @@ export class PatternMatcher {
 
   get hasExceptions(): boolean {
     return this.#patterns.some(({ negated }) => negated);
+  }
+
+  /** Nothing at the top is left, unless an exception brings it back. */
+  get leavesOutAll(): boolean {
+    return this.#patterns.some(
+      ({ negated, text }) => !negated && /^(?:\*|\*\*|\*\*\/\*)$/.test(text),
+    );
   }
 
   get isEmpty(): boolean {
@@ -94,7 +102,7 @@ function compile(text: string): Pattern[] {
   if (bare === "") throw invalid('illegal exclusion pattern: "!"');
   const path = cleanPath(bare);
   const literal = /[*?[\\]/.test(path) ? null : path;
-  return [{ negated, literal, expression: expressionOf(path) }];
+  return [{ text: path, negated, literal, expression: expressionOf(path) }];
 }
 
 /** @throws EngineError "invalid": `syntax error in pattern` */

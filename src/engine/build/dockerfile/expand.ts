@@ -1,47 +1,119 @@
 /**
  * Variables in a Dockerfile's words: quotes taken off, escapes resolved, `$x` and `${x…}` replaced.
- * Source: the Dockerfile reference, "Environment replacement"; POSIX shell, 2.6.2 for the forms it borrows.
+ * Source: the Dockerfile reference, "Environment replacement"; POSIX shell, 2.6.2 for the forms it borrows. Where
+ * the two leave room, what BuildKit does is in expand.test.ts.
  */
-import { invalid } from "#base";
+import { EngineError, invalid, sentenceOf } from "#base";
+
+import { replaceMatches, trimPrefix, trimSuffix } from "./glob.ts";
 
 export type Environment = Readonly<Record<string, string>>;
 
 export interface Expansion {
   readonly text: string;
-  /** Variables that were asked for and have no value. */
+  /** Variables that were asked for and have a value. */
+  readonly defined: readonly string[];
+  /** Variables that were asked for and have no value, in whatever form. */
   readonly undefined: readonly string[];
 }
 
 /** A form nested deeper is nobody's. */
 const DEPTH_LIMIT = 32;
 
-/** One word. @throws EngineError "invalid" */
+const PLAIN: Omit<Settings, "environment"> = {
+  escape: "\\",
+  quotes: "taken",
+  rawEscapes: false,
+  keepUnset: false,
+};
+
+/** One word. @throws EngineError "invalid": `failed to process "${x": …` */
 export function expandWord(text: string, environment: Environment, escape = "\\"): Expansion {
-  const expander = new Expander(text, { environment, escape, quotes: true });
-  return { text: expander.whole(), undefined: expander.missing };
+  return expansionOf(text, { ...PLAIN, environment, escape });
 }
 
 /** What is in a heredoc: quotes mean nothing there. @throws EngineError "invalid" */
 export function expandHeredoc(text: string, environment: Environment): Expansion {
-  const expander = new Expander(text, { environment, escape: "\\", quotes: false });
-  return { text: expander.whole(), undefined: expander.missing };
+  return expansionOf(text, { ...PLAIN, environment, quotes: "ordinary" });
 }
 
-/** A word that may become several: what a variable holds is split at its spaces. @throws EngineError "invalid" */
+/**
+ * A word that may become several: what a variable holds is split at its spaces, unless that stood in quotes.
+ * @throws EngineError "invalid"
+ */
 export function expandWords(text: string, environment: Environment, escape = "\\"): string[] {
-  return expandWord(text, environment, escape)
-    .text.split(/\s+/)
-    .filter((word) => word !== "");
+  return lexed(text, { ...PLAIN, environment, escape }).words;
+}
+
+/** A line as words that keep their quotes, escapes and variables; none where a quote is never closed. */
+export function wordsOfLine(line: string): string[] {
+  try {
+    const raw = { quotes: "kept", rawEscapes: true, keepUnset: true } as const;
+    return lexed(line, { ...PLAIN, ...raw, environment: {} }).words;
+  } catch {
+    return [];
+  }
+}
+
+/** The words that a heredoc's name is, with its quotes or without. @throws EngineError "invalid" */
+export function wordsOfName(text: string, quotes: "taken" | "kept"): string[] {
+  return lexed(text, { ...PLAIN, quotes, keepUnset: true, environment: {} }).words;
+}
+
+function expansionOf(text: string, settings: Settings): Expansion {
+  const { result, lexer } = lexed(text, settings);
+  return { text: result, defined: [...lexer.defined], undefined: [...lexer.missing] };
+}
+
+function lexed(text: string, settings: Settings) {
+  const lexer = new Lexer(text, settings);
+  try {
+    return { ...lexer.whole(), lexer };
+  } catch (cause) {
+    if (!(cause instanceof EngineError)) throw cause;
+    throw invalid(`failed to process ${JSON.stringify(text)}: ${sentenceOf(cause)}`);
+  }
 }
 
 interface Settings {
   readonly environment: Environment;
   readonly escape: string;
-  readonly quotes: boolean;
+  readonly quotes: "taken" | "kept" | "ordinary";
+  readonly rawEscapes: boolean;
+  /** A variable without a value stays as it is written. */
+  readonly keepUnset: boolean;
 }
 
-class Expander {
-  readonly missing: string[] = [];
+/** Words that grow character by character: what was quoted or escaped is never split. */
+class Words {
+  readonly #words: string[] = [];
+  #word = "";
+
+  add(text: string): void {
+    for (const char of text) {
+      if (!/\s/.test(char)) this.#word += char;
+      else this.#end();
+    }
+  }
+
+  addRaw(text: string): void {
+    this.#word += text;
+  }
+
+  all(): string[] {
+    this.#end();
+    return this.#words;
+  }
+
+  #end(): void {
+    if (this.#word !== "") this.#words.push(this.#word);
+    this.#word = "";
+  }
+}
+
+class Lexer {
+  readonly defined = new Set<string>();
+  readonly missing = new Set<string>();
   readonly #text: string;
   readonly #settings: Settings;
   #at = 0;
@@ -52,8 +124,12 @@ class Expander {
     this.#settings = settings;
   }
 
-  whole(): string {
-    return this.#until("");
+  whole(): { result: string; words: string[] } {
+    return this.#until("", this.#settings.rawEscapes);
+  }
+
+  get #isAtEnd(): boolean {
+    return this.#at >= this.#text.length;
   }
 
   #peek(): string {
@@ -67,57 +143,67 @@ class Expander {
   }
 
   /** Up to a closing character (taken, not answered), or the end for "". `raw` keeps escapes, for patterns. */
-  #until(stop: string, raw = false): string {
+  #until(stop: string, raw: boolean): { result: string; words: string[] } {
     const { escape, quotes } = this.#settings;
+    const words = new Words();
     let result = "";
-    while (this.#at < this.#text.length) {
+    while (!this.#isAtEnd) {
       const char = this.#peek();
       if (stop !== "" && char === stop) {
         this.#at += 1;
-        return result;
+        return { result, words: words.all() };
       }
-      if (quotes && char === "'") result += this.#single();
-      else if (quotes && char === '"') result += this.#double();
-      else if (char === "$") result += this.#dollar();
-      else if (char === escape) result += this.#escaped(raw);
-      else result += this.#take();
+      let piece = "";
+      if (char === "$") words.add((piece = this.#dollar()));
+      else if (char === "<") words.addRaw((piece = this.#opening()));
+      else if (quotes !== "ordinary" && char === "'") words.addRaw((piece = this.#single()));
+      else if (quotes !== "ordinary" && char === '"') words.addRaw((piece = this.#double(raw)));
+      else if (char === escape) words.addRaw((piece = this.#escaped(raw)));
+      else words.add((piece = this.#take()));
+      result += piece;
     }
     if (stop !== "")
       throw invalid(`unexpected end of statement while looking for matching ${stop}`);
-    return result;
+    return { result, words: words.all() };
   }
 
   #escaped(raw: boolean): string {
-    const { escape, quotes } = this.#settings;
     this.#at += 1;
-    if (this.#at >= this.#text.length) return quotes ? "" : escape;
-    const char = this.#take();
-    if (raw) return escape + char;
-    // In a heredoc only what would mean something else needs escaping.
-    if (!quotes && char !== "$" && char !== escape) return escape + char;
-    return char;
+    return (raw ? this.#settings.escape : "") + this.#take();
+  }
+
+  /** `<< EOF` is one word. */
+  #opening(): string {
+    const [text = "<"] = /^<(?:<[ \t\r]*)?/.exec(this.#text.slice(this.#at)) ?? [];
+    this.#at += text.length;
+    return text;
+  }
+
+  #quoted(text: string, quote: string): string {
+    return this.#settings.quotes === "kept" ? quote + text + quote : text;
   }
 
   #single(): string {
     this.#at += 1;
     const end = this.#text.indexOf("'", this.#at);
     if (end < 0) {
+      this.#at = this.#text.length;
       throw invalid("unexpected end of statement while looking for matching single-quote");
     }
     const text = this.#text.slice(this.#at, end);
     this.#at = end + 1;
-    return text;
+    return this.#quoted(text, "'");
   }
 
-  #double(): string {
+  #double(raw: boolean): string {
     const { escape } = this.#settings;
     this.#at += 1;
     let result = "";
-    while (this.#at < this.#text.length) {
+    while (!this.#isAtEnd) {
       const char = this.#peek();
       if (char === '"') {
         this.#at += 1;
-        return result;
+        return this.#quoted(result, '"');
       }
       if (char === "$") {
         result += this.#dollar();
@@ -125,9 +211,12 @@ class Expander {
       }
       this.#at += 1;
       const next = this.#peek();
-      if (char === escape && (next === '"' || next === "$" || next === escape)) {
-        result += this.#take();
-      } else result += char;
+      const isEscape = char === escape;
+      if (isEscape && raw) result += char;
+      // One at the very end is no character.
+      if (isEscape && next === "") continue;
+      if (isEscape && (next === '"' || next === "$" || next === escape)) result += this.#take();
+      else result += char;
     }
     throw invalid("unexpected end of statement while looking for matching double-quote");
   }
@@ -136,14 +225,14 @@ class Expander {
     this.#at += 1;
     if (this.#peek() !== "{") {
       const name = this.#name();
-      return name === "" ? "$" : this.#valueOf(name);
+      return name === "" ? "$" : this.#valueOf(name, `$${name}`);
     }
     this.#at += 1;
     this.#depth += 1;
     if (this.#depth > DEPTH_LIMIT) throw invalid("substitutions are nested too deeply");
-    const name = this.#name();
-    if (name === "") throw invalid("syntax error: bad substitution");
-    const value = this.#braced(name);
+    if (this.#isAtEnd) throw invalid("syntax error: missing '}'");
+    if ("{}:".includes(this.#peek())) throw invalid("syntax error: bad substitution");
+    const value = this.#braced(this.#name());
     this.#depth -= 1;
     return value;
   }
@@ -152,13 +241,13 @@ class Expander {
     const operator = this.#take();
     switch (operator) {
       case "}":
-        return this.#valueOf(name);
+        return this.#valueOf(name, `\${${name}}`);
       case ":":
-        return this.#default(name, this.#take(), true);
+        return this.#default(name, `:${this.#take()}`);
       case "-":
       case "+":
       case "?":
-        return this.#default(name, operator, false);
+        return this.#default(name, operator);
       case "#":
       case "%":
         return this.#trimmed(name, operator);
@@ -171,94 +260,77 @@ class Expander {
     }
   }
 
-  #default(name: string, operator: string, emptyCounts: boolean): string {
+  /** A part of a form; one that the text ends in is said to be that of the whole form. */
+  #part(stop: string, raw: boolean, missing: string): string {
+    try {
+      return this.#until(stop, raw).result;
+    } catch (cause) {
+      throw this.#isAtEnd ? invalid(`syntax error: missing '${missing}`) : cause;
+    }
+  }
+
+  #default(name: string, operator: string): string {
+    const kind = operator.at(-1) ?? "";
+    if (operator === ":#" || operator === ":%") {
+      throw invalid(`unsupported modifier (${operator}) in substitution`);
+    }
+    const word = this.#part("}", false, "}'");
     const value = this.#lookUp(name);
-    const has = value !== undefined && !(emptyCounts && value === "");
-    const before = this.missing.length;
-    const word = this.#until("}");
-    // What is not used is not missed.
-    if (operator === "-" ? has : !has) this.missing.length = before;
-    switch (operator) {
+    if (value === undefined && this.#settings.keepUnset) return `\${${name}${operator}${word}}`;
+    const has = value !== undefined && !(operator.length > 1 && value === "");
+    switch (kind) {
       case "-":
-        return has ? (value ?? "") : word;
+        return has ? value : word;
       case "+":
         return has ? word : "";
       case "?": {
-        if (has) return value ?? "";
+        if (has) return value;
         const why =
           value === undefined ? "is not allowed to be unset" : "is not allowed to be empty";
         throw invalid(`${name}: ${word === "" ? why : word}`);
       }
       default:
-        throw invalid(`unsupported modifier (:${operator}) in substitution`);
+        throw invalid(`unsupported modifier (${operator}) in substitution`);
     }
   }
 
   #trimmed(name: string, operator: "#" | "%"): string {
-    const greedy = this.#peek() === operator;
-    if (greedy) this.#at += 1;
-    const pattern = this.#until("}", true);
-    const value = this.#valueOf(name);
-    const matches = globPattern(pattern, this.#settings.escape);
-    // Each possible cut is tried: an expression with a lazy star would not try them from the end.
-    const cuts = Array.from({ length: value.length + 1 }, (_, index) => index);
-    const shortestFirst = operator === "#" ? cuts : cuts.toReversed();
-    for (const cut of greedy ? shortestFirst.toReversed() : shortestFirst) {
-      const piece = operator === "#" ? value.slice(0, cut) : value.slice(cut);
-      if (!matches.test(piece)) continue;
-      return operator === "#" ? value.slice(cut) : value.slice(0, cut);
-    }
-    return value;
+    const word = this.#part("}", true, "}'");
+    const value = this.#lookUp(name);
+    if (value === undefined && this.#settings.keepUnset) return `\${${name}${operator}${word}}`;
+    const greedy = word.startsWith(operator);
+    const trim = operator === "#" ? trimPrefix : trimSuffix;
+    return trim(value ?? "", greedy ? word.slice(1) : word, greedy);
   }
 
   #replaced(name: string): string {
     const all = this.#peek() === "/";
     if (all) this.#at += 1;
-    const pattern = this.#until("/", true);
-    const replacement = this.#until("}");
-    const value = this.#valueOf(name);
-    if (pattern === "") return value;
-    const source = globSource(pattern, this.#settings.escape);
-    return value.replace(new RegExp(source, all ? "gs" : "s"), () => replacement);
+    const pattern = this.#part("/", true, "/' in ${}");
+    const replacement = this.#part("}", true, "}'");
+    const value = this.#lookUp(name);
+    if (value === undefined && this.#settings.keepUnset) {
+      return `\${${name}/${pattern}/${replacement}}`;
+    }
+    return replaceMatches(value ?? "", pattern, { replacement, all });
   }
 
-  /** A name, or one digit or special parameter; "" for none. */
+  /** A name, a number, or one special parameter; "" for none. */
   #name(): string {
     const rest = this.#text.slice(this.#at, this.#at + 4096);
-    const [name = ""] = /^(?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?!$-](?=\}))/.exec(rest) ?? [];
+    const [name = ""] = /^(?:\p{Nd}+|[@*#?!$-]|[\p{L}_][\p{L}\p{Nd}_]*)/u.exec(rest) ?? [];
     this.#at += name.length;
     return name;
   }
 
   #lookUp(name: string): string | undefined {
     const { environment } = this.#settings;
-    return Object.hasOwn(environment, name) ? environment[name] : undefined;
+    const value = Object.hasOwn(environment, name) ? environment[name] : undefined;
+    (value === undefined ? this.missing : this.defined).add(name);
+    return value;
   }
 
-  #valueOf(name: string): string {
-    const value = this.#lookUp(name);
-    if (value === undefined) this.missing.push(name);
-    return value ?? "";
+  #valueOf(name: string, written: string): string {
+    return this.#lookUp(name) ?? (this.#settings.keepUnset ? written : "");
   }
 }
-
-/** `*` and `?` of a shell pattern as an expression's source; both match anything, `/` too. */
-function globSource(pattern: string, escape: string): string {
-  let source = "";
-  for (let at = 0; at < pattern.length; at += 1) {
-    let char = pattern[at] ?? "";
-    if (char === "*") source += source.endsWith(".*") ? "" : ".*";
-    else if (char === "?") source += ".";
-    else {
-      if (char === escape) {
-        at += 1;
-        char = pattern[at] ?? escape;
-      }
-      source += char.replace(/[\\^$.*+?()[\]{}|/]/, "\\$&");
-    }
-  }
-  return source;
-}
-
-const globPattern = (pattern: string, escape: string): RegExp =>
-  new RegExp(`^(?:${globSource(pattern, escape)})$`, "s");

@@ -12,3 +12,7 @@ export class FaultyLine extends EngineError {
     this.location = location;
   }
 }
+
+/** An error of the instruction itself, as BuildKit says it: one of its line's form comes without these words. */
+export const parseError = (location: Location, why: string): FaultyLine =>
+  new FaultyLine(location, `dockerfile parse error on line ${location.startLine}: ${why}`);

@@ -9,6 +9,7 @@ export {
 export { FaultyLine } from "./faulty-line.ts";
 export type * from "./instruction.ts";
 export { readCheck } from "./lines.ts";
-export { type LintFacts, type LintWarning, lintDockerfile } from "./lint.ts";
+export { type ImageFacts, type LintFacts, lintDockerfile } from "./lint.ts";
 export { parseDockerfile, parseTrigger } from "./parse.ts";
-export { parseMount } from "./mount.ts";
+export { fromOf, parseMount } from "./mount.ts";
+export { suggestion } from "./suggest.ts";

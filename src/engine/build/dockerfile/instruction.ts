@@ -65,6 +65,7 @@ export interface RunMountRequest {
   readonly type: "bind" | "cache" | "tmpfs" | "secret" | "ssh";
   readonly from: string;
   readonly source: string;
+  /** "" is the working directory, or nowhere for a secret that is a variable. */
   readonly target: string;
   readonly readOnly: boolean;
   readonly id: string;
@@ -78,6 +79,13 @@ export interface RunMountRequest {
   readonly env: string | null;
 }
 
+/** A device by the name that the Container Device Interface gives it. */
+export interface RunDevice {
+  readonly name: string;
+  /** Without it the step cannot run; else it runs without the device. */
+  readonly required: boolean;
+}
+
 export type InstructionBody =
   | { readonly kind: "arg"; readonly arguments: readonly { name: string; value: string | null }[] }
   | { readonly kind: "env"; readonly pairs: readonly Pair[]; readonly legacy: boolean }
@@ -88,6 +96,7 @@ export type InstructionBody =
       readonly heredocs: readonly Heredoc[];
       /** Texts of `--mount`, expanded and read when the step is built. */
       readonly mounts: readonly string[];
+      readonly devices: readonly RunDevice[];
       readonly network: "default" | "none" | "host";
       readonly security: "sandbox" | "insecure";
     }

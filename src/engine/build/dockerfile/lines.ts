@@ -6,7 +6,8 @@ import { invalid, sentenceOf } from "#base";
 
 import { FaultyLine } from "./faulty-line.ts";
 import type { CheckDirective, Heredoc, Location } from "./instruction.ts";
-import { splitQuoted } from "./words.ts";
+import { wordsOfLine, wordsOfName } from "./expand.ts";
+import { jsonWords } from "./words.ts";
 
 /** More than any Dockerfile that a person wrote. */
 const LINE_LIMIT = 200_000;
@@ -31,13 +32,10 @@ export interface Lines {
   readonly physical: readonly string[];
 }
 
-/** An error that points at its lines. */
-export const errorAt = (location: Location, why: string): FaultyLine =>
-  new FaultyLine(location, `dockerfile parse error on line ${location.startLine}: ${why}`);
 const errorOnLine = (line: number, why: string): FaultyLine =>
-  errorAt({ startLine: line, endLine: line }, why);
+  new FaultyLine({ startLine: line, endLine: line }, why);
 
-const DIRECTIVE = /^#[ \t]*([a-zA-Z][a-zA-Z0-9]*)[ \t]*=[ \t]*(.+?)[ \t]*$/;
+const DIRECTIVE = /^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$/;
 const COMMENT = /^[ \t\v\f\r]*#/;
 
 interface Directives {
@@ -48,24 +46,22 @@ interface Directives {
 
 /** @throws EngineError "invalid" with the line */
 export function readLines(text: string): Lines {
-  const physical = text
-    .replace(/^\uFEFF/, "")
-    .split("\n")
-    .map((line) => line.replace(/\r$/, ""));
-  if (physical.length > LINE_LIMIT) throw invalid(`dockerfile has more than ${LINE_LIMIT} lines`);
-  const directives = readDirectives(physical);
-  return { ...directives, ...new LineReader(physical, directives.escape).read(), physical };
+  const raw = text.replace(/^\uFEFF/, "").split("\n");
+  if (raw.length > LINE_LIMIT) throw invalid(`dockerfile has more than ${LINE_LIMIT} lines`);
+  const physical = raw.map((line) => line.replace(/\r+$/, ""));
+  const { count, ...directives } = readDirectives(physical);
+  const reader = new LineReader({ physical, raw, directives: count }, directives.escape);
+  return { ...directives, ...reader.read(), physical };
 }
 
-function readDirectives(physical: readonly string[]): Directives {
-  const found: Directives = {
-    escape: "\\",
-    syntax: null,
-    check: readCheck(""),
-  };
+function readDirectives(physical: readonly string[]): Directives & { readonly count: number } {
+  const found = { escape: "\\" as Directives["escape"], syntax: null as string | null };
+  let check = readCheck("");
+  let count = 0;
   const seen = new Set<string>();
   for (const [index, text] of physical.entries()) {
     if (index === 0 && text.startsWith("#!")) continue;
+    count = index;
     const slashes = /^\/\/[ \t]*(syntax)[ \t]*=[ \t]*(.+?)[ \t]*$/.exec(text);
     const [, given = "", value = ""] = DIRECTIVE.exec(text) ?? slashes ?? [];
     const name = given.toLowerCase();
@@ -75,13 +71,13 @@ function readDirectives(physical: readonly string[]): Directives {
     }
     seen.add(name);
     if (name === "syntax") found.syntax = value;
-    else if (name === "check") found.check = checkOn(index + 1, value);
+    else if (name === "check") check = checkOn(index + 1, value);
     else if (value === "\\" || value === "`") found.escape = value;
     else {
       throw errorOnLine(index + 1, `invalid escape token '${value}' does not match \` or \\`);
     }
   }
-  return found;
+  return { ...found, check, count };
 }
 
 function checkOn(line: number, text: string): CheckDirective {
@@ -92,33 +88,67 @@ function checkOn(line: number, text: string): CheckDirective {
   }
 }
 
+/** The rules that a comment right above an instruction skips for it alone; null: it says nothing of rules. */
+export function readCheckComment(comment: string): CheckDirective | null {
+  const [, name = "", value = ""] = DIRECTIVE.exec(`#${comment}`) ?? [];
+  if (name.toLowerCase() !== "check") return null;
+  try {
+    return readCheck(value.split(" ", 1)[0] ?? "");
+  } catch {
+    // Somebody's words, and no directive.
+    return null;
+  }
+}
+
+const NO_CHECK: CheckDirective = { skip: [], skipAll: false, experimental: [], error: false };
+
 /** @throws EngineError "invalid" */
 export function readCheck(text: string): CheckDirective {
-  let skip: string[] = [];
-  let experimental: string[] = [];
-  let error = false;
-  for (const part of text.split(";").filter((option) => option.trim() !== "")) {
+  let check = NO_CHECK;
+  if (text.trim() === "") return check;
+  const parts = text.trim().split(";");
+  for (const part of [
+    ...parts.slice(0, 2),
+    ...(parts.length > 2 ? [parts.slice(2).join(";")] : []),
+  ]) {
     const at = part.indexOf("=");
-    const name = part.slice(0, Math.max(at, 0)).trim();
+    if (at < 0) throw invalid(`invalid check option ${JSON.stringify(part)}`);
+    const name = part.slice(0, at).trim();
     const value = part.slice(at + 1).trim();
     const rules = value.split(",").map((rule) => rule.trim());
-    if (name === "skip") skip = rules;
-    else if (name === "experimental") experimental = rules;
-    else if (name === "error" && /^(?:1|t|true|0|f|false)$/i.test(value)) {
-      error = /^[1t]/i.test(value);
-    } else throw invalid(`invalid check option ${JSON.stringify(part.trim())}`);
+    if (name === "skip" && value === "all") check = { ...check, skipAll: true };
+    else if (name === "skip") check = { ...check, skip: rules };
+    else if (name === "experimental") check = { ...check, experimental: rules };
+    else if (name === "error") check = { ...check, error: isError(part, value) };
+    else throw invalid(`invalid check option ${JSON.stringify(name)}`);
   }
-  return { skip, skipAll: skip.includes("all"), experimental, error };
+  return check;
+}
+
+function isError(part: string, value: string): boolean {
+  if (/^(?:1|t|true|T|TRUE|True|0|f|false|F|FALSE|False)$/.test(value)) return /^[1tT]/.test(value);
+  throw invalid(
+    `failed to parse check option ${JSON.stringify(part)}: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`,
+  );
 }
 
 class LineReader {
   readonly #physical: readonly string[];
+  /** With what ends a line in them, as a heredoc keeps it. */
+  readonly #raw: readonly string[];
+  /** So many lines at the top are directives, and no comments. */
+  readonly #directives: number;
   readonly #continued: RegExp;
   readonly #escape: string;
   #next = 0;
 
-  constructor(physical: readonly string[], escape: string) {
-    this.#physical = physical;
+  constructor(
+    text: { physical: readonly string[]; raw: readonly string[]; directives: number },
+    escape: string,
+  ) {
+    this.#physical = text.physical;
+    this.#raw = text.raw;
+    this.#directives = text.directives;
     this.#escape = escape;
     const token = escape === "`" ? "`" : "\\\\";
     this.#continued = new RegExp(`(?<!${token})${token}[ \\t]*$`);
@@ -133,19 +163,18 @@ class LineReader {
       if (text === undefined) break;
       this.#next += 1;
       if (COMMENT.test(text) || this.#isDirectiveSlash(text)) {
-        const comment = text.replace(/^[\s#]*/, "").trim();
-        comments = comment === "" ? [] : [...comments, comment];
+        const comment = text.slice(1).trim();
+        const isDirective = this.#next <= this.#directives;
+        if (!isDirective) comments = comment === "" ? [] : [...comments, comment];
         continue;
       }
-      if (text.trim() === "") {
-        comments = [];
-        continue;
-      }
+      if (text.trim() === "") continue;
       const startLine = this.#next;
       const { line, emptyInside } = this.#join(text.trimStart());
       if (line.trim() === "") continue;
+      // BuildKit says it of the instruction's last line.
+      if (emptyInside) emptyContinuations.push({ startLine: this.#next, endLine: this.#next });
       const read = this.#instruction(line, startLine, comments);
-      if (emptyInside) emptyContinuations.push(read.location);
       logical.push(read);
       comments = [];
     }
@@ -188,7 +217,7 @@ class LineReader {
     const text = line.trim();
     const [, keyword = "", tail = ""] = /^(\S+)\s*([^]*)$/.exec(text) ?? [];
     const { flags, rest } = this.#flags(tail);
-    const heredocs = this.#heredocs(keyword, rest, startLine);
+    const heredocs = this.#heredocs(keyword, rest, { text, startLine });
     const location = { startLine, endLine: this.#next };
     return { keyword, flags, rest, original: text, location, comments, heredocs };
   }
@@ -212,7 +241,7 @@ class LineReader {
     let at = 0;
     for (; at < text.length; at += 1) {
       const char = text[at] ?? "";
-      if (char === this.#escape && quote !== "'" && at + 1 < text.length) {
+      if (char === this.#escape) {
         at += 1;
         word += text[at] ?? "";
       } else if (quote !== "") {
@@ -226,16 +255,23 @@ class LineReader {
   }
 
   /** Which heredocs a line opens, with what the following lines put into them. */
-  #heredocs(keyword: string, rest: string, startLine: number): Heredoc[] {
+  #heredocs(
+    keyword: string,
+    rest: string,
+    { text, startLine }: { text: string; startLine: number },
+  ): Heredoc[] {
     const instruction = keyword.toUpperCase();
     const inner = instruction === "ONBUILD" ? (rest.split(/\s/, 1)[0] ?? "").toUpperCase() : "";
     const holder = instruction === "ONBUILD" ? inner : instruction;
-    if (!["RUN", "COPY", "ADD"].includes(holder) || !rest.includes("<<")) return [];
-    if (rest.trimStart().startsWith("[") && isJsonList(rest)) return [];
-    return heredocsOpened(rest, this.#escape).map((opened) => {
+    if (!["RUN", "COPY", "ADD"].includes(holder) || !text.includes("<<")) return [];
+    if (jsonWords(rest).kind !== "notJson") return [];
+    const location = { startLine, endLine: this.#next };
+    return wordsOfLine(text).flatMap((word) => {
+      const opened = openedOn(location, word);
+      if (opened === null) return [];
       const content = this.#heredocContent(opened);
-      if (content === null) throw errorOnLine(startLine, "unterminated heredoc");
-      return { ...opened, content };
+      if (content !== null) return [{ ...opened, content }];
+      throw new FaultyLine({ startLine, endLine: this.#physical.length }, "unterminated heredoc");
     });
   }
 
@@ -244,49 +280,30 @@ class LineReader {
     for (;;) {
       const text = this.#physical[this.#next];
       if (text === undefined) return null;
+      const raw = this.#raw[this.#next] ?? "";
       this.#next += 1;
       if ((chomp ? text.replace(/^\t+/, "") : text) === name) return content;
-      content += `${text}\n`;
+      content += `${raw}\n`;
     }
   }
 }
 
-function isJsonList(text: string): boolean {
+function openedOn(location: Location, word: string): Omit<Heredoc, "content"> | null {
   try {
-    return Array.isArray(JSON.parse(text));
-  } catch {
-    return false;
+    return openedBy(word);
+  } catch (cause) {
+    throw new FaultyLine(location, sentenceOf(cause));
   }
 }
 
-/** The heredocs that the words of a line open, in order. */
-function heredocsOpened(rest: string, escape: string): Omit<Heredoc, "content">[] {
-  const words = splitQuoted(rest, escape) ?? [];
-  const opened: Omit<Heredoc, "content">[] = [];
-  for (let index = 0; index < words.length; index += 1) {
-    let word = words[index] ?? "";
-    // `<< EOF` is one opening in two words.
-    if (/^\d*<<-?$/.test(word)) {
-      index += 1;
-      word += words[index] ?? "";
-    }
-    const heredoc = openedBy(word);
-    if (heredoc !== null) opened.push(heredoc);
-  }
-  return opened;
-}
-
-/** `<<EOF`, `3<<-"EOF"`; null for any other word. */
+/** `<<EOF`, `3<<-"EOF"`, `<< EOF`; null for any other word. @throws EngineError "invalid" for an open quote */
 export function openedBy(word: string): Omit<Heredoc, "content"> | null {
-  const match = /^(\d*)<<(-?)([^<]+)$/.exec(word);
-  if (match === null) return null;
-  const [, descriptor = "", dash = "", quoted = ""] = match;
-  const name = quoted.replaceAll(/["']|\\(?=.)/g, "");
-  if (name === "") return null;
-  return {
-    name,
-    chomp: dash === "-",
-    expand: name === quoted,
-    descriptor: descriptor === "" ? 0 : Number(descriptor),
-  };
+  const [, descriptor = "", dash = "", written = ""] = /^(\d*)<<(-?)\s*([^<]*)$/.exec(word) ?? [];
+  if (written === "") return null;
+  const [name, ...others] = wordsOfName(written, "taken");
+  if (name === undefined || others.length > 0) return null;
+  const quotes = (text = ""): number => text.replaceAll(/[^'"]/g, "").length;
+  const [raw] = wordsOfName(written, "kept");
+  const expand = quotes(name) === quotes(raw);
+  return { name, chomp: dash === "-", expand, descriptor: Number(descriptor || "0") };
 }

@@ -1,11 +1,12 @@
 /**
- * What is allowed and still worth a word: BuildKit's lint rules, by their names, with its sentences.
+ * What is allowed and still worth a word: BuildKit's lint rules, by their names, with its sentences. Here those of
+ * the text itself; those that ask what a word's value is: lint-values.ts.
  * Source: docs.docker.com/reference/build-checks.
  */
-import { lintDefinitions, lintSources, lintWorkingDirectory } from "./lint-context.ts";
-import { AUTOMATIC_NAMES, isAutomatic, lintVariables, variablesIn } from "./lint-variables.ts";
+import type { Environment } from "./expand.ts";
 import type { CheckDirective, Dockerfile, Instruction, Location, Stage } from "./instruction.ts";
-import { suggestion } from "./suggest.ts";
+import { lintValues } from "./lint-values.ts";
+import { readCheckComment } from "./lines.ts";
 
 export interface LintWarning {
   readonly rule: string;
@@ -15,227 +16,139 @@ export interface LintWarning {
 
 export type Report = (rule: string, message: string, location: Location) => void;
 
-/** What is known beside the text. */
-export interface LintFacts {
-  /** Names of the variables that a base image brings; null where that is not known. */
-  readonly variablesOf: (base: string) => readonly string[] | null;
-  /** Whether the ignore file names a path of the context; null where nothing can be said. */
-  readonly isIgnored: ((path: string) => boolean) | null;
+/** What a base image brings. */
+export interface ImageFacts {
+  readonly environment: Environment;
+  readonly hasShell: boolean;
+  /** As `linux/amd64`, where it is not the one that was asked for. */
+  readonly otherPlatform: string | null;
 }
 
-const NO_FACTS: LintFacts = { variablesOf: () => null, isIgnored: null };
+/** What is known beside the text. */
+export interface LintFacts {
+  /** What every build knows of its platforms. */
+  readonly automatic: Environment;
+  /** The same, and what ARG before the first FROM has set. */
+  readonly globals: Environment;
+  readonly buildArgs: Readonly<Record<string, string | null>>;
+  /** null where it is not known: then nothing is said of variables. */
+  readonly imageOf: (base: string, platform: string) => ImageFacts | null;
+  readonly isReference: (name: string) => boolean;
+  readonly platformOf: (text: string) => { os: string; architecture: string } | null;
+  /** Whether the ignore file leaves a path of the context out; null where nothing can be said. */
+  readonly isIgnored: ((path: string) => boolean) | null;
+  /** The stages that are built, by their place in the file; null: every one. */
+  readonly stages: ReadonlySet<number> | null;
+}
+
 /** Only for who asks for them. */
-const EXPERIMENTAL = new Set(["CopyIgnoredFile", "InvalidDefinitionDescription"]);
+const EXPERIMENTAL = new Set(["InvalidDefinitionDescription"]);
 
 /** Every warning that `check` does not skip, in the order of lines. */
 export function lintDockerfile(
   file: Dockerfile,
-  facts: LintFacts = NO_FACTS,
+  facts: LintFacts,
   check: CheckDirective = file.check,
 ): LintWarning[] {
   const found: LintWarning[] = [];
-  const { skip, skipAll, experimental } = check;
-  const skipped = new Set(skip.map((rule) => rule.toLowerCase()));
-  const wanted = new Set(experimental.map((rule) => rule.toLowerCase()));
-  if (skipAll) return found;
-  const report: Report = (rule, message, location) => {
-    const name = rule.toLowerCase();
-    const isOff = EXPERIMENTAL.has(rule) && !wanted.has("all") && !wanted.has(name);
-    if (!isOff && !skipped.has(name)) found.push({ rule, message, location });
-  };
+  const reporter =
+    (own: CheckDirective | null): Report =>
+    (rule, message, location) => {
+      const isOn = EXPERIMENTAL.has(rule)
+        ? asksFor(check, rule) || (own !== null && asksFor(own, rule))
+        : !skips(check, rule) && (own === null || !skips(own, rule));
+      if (isOn) found.push({ rule, message, location });
+    };
+  const report = reporter(null);
+  /** What a comment right above it says holds for one instruction alone. */
+  const reportOf = ({ comments }: { comments: readonly string[] }): Report =>
+    reporter(comments.map(readCheckComment).find((each) => each !== null) ?? null);
   for (const location of file.emptyContinuations) {
     report("NoEmptyContinuation", "Empty continuation line", location);
   }
-  lintStages(file, report);
-  lintCasing(file, report);
-  lintGlobalArguments(file, report);
+  for (const argument of file.globalArguments) lintDefinition(argument, reportOf(argument));
   for (const stage of file.stages) {
-    lintStage(stage, report);
-    for (const instruction of stage.instructions) lintInstruction(instruction, report);
-    lintVariables(file, stage, { report, variablesOf: facts.variablesOf });
-    lintWorkingDirectory(file, stage, report);
-    if (facts.isIgnored !== null) lintSources(stage, facts.isIgnored, report);
+    lintFrom(stage, reportOf(stage));
+    for (const each of stage.instructions) lintDefinition(each, reportOf(each));
   }
-  lintDefinitions(file, report);
+  lintNames(file, report);
+  lintCasing(file, report);
+  lintValues(file, facts, { report, reportOf });
   return found.toSorted((a, b) => a.location.startLine - b.location.startLine);
+}
+
+const skips = ({ skip, skipAll }: CheckDirective, rule: string): boolean =>
+  skipAll || skip.includes(rule);
+const asksFor = ({ experimental }: CheckDirective, rule: string): boolean =>
+  experimental.includes("all") || experimental.includes(rule);
+
+function lintFrom(stage: Stage, report: Report): void {
+  const { name, asWritten, keyword, asKeyword, location } = stage;
+  if (asWritten !== name) {
+    report("StageNameCasing", `Stage name '${asWritten}' should be lowercase`, location);
+  }
+  const isLower = keyword === keyword.toLowerCase();
+  const isUpper = keyword === keyword.toUpperCase();
+  const wanted = isLower ? asKeyword.toLowerCase() : asKeyword.toUpperCase();
+  if ((isLower || isUpper) && asKeyword !== wanted) {
+    const message = `'${asKeyword}' and '${keyword}' keywords' casing do not match`;
+    report("FromAsCasing", message, location);
+  }
+  if (name !== "") lintDescription("FROM", [name], stage, report);
+}
+
+function lintDefinition(instruction: Instruction, report: Report): void {
+  if (instruction.kind === "maintainer") {
+    const message = "Maintainer instruction is deprecated in favor of using label";
+    report("MaintainerDeprecated", message, instruction.location);
+  }
+  if (instruction.kind !== "arg") return;
+  const names = instruction.arguments.map(({ name }) => name);
+  lintDescription("ARG", names, instruction, report);
+}
+
+/** A comment right above a stage or an ARG is taken for its description, which begins with its name. */
+function lintDescription(
+  kind: string,
+  names: readonly string[],
+  { comments, location }: { comments: readonly string[]; location: Location },
+  report: Report,
+): void {
+  const [first, ...others] = names;
+  const word = comments.at(-1)?.split(" ", 1)[0];
+  if (first === undefined || word === undefined || names.includes(word)) return;
+  const example = others.length > 0 ? "<arg_key>" : first;
+  const message = `Comment for ${kind} should follow the format: \`# ${example} <description>\``;
+  report("InvalidDefinitionDescription", message, location);
 }
 
 const RESERVED = new Set(["context", "scratch"]);
 
-function lintStages({ stages }: Dockerfile, report: Report): void {
+function lintNames({ stages }: Dockerfile, report: Report): void {
   const names = new Set<string>();
-  for (const { name, asWritten, keyword, asKeyword, location, platform, base } of stages) {
-    if (asWritten !== name) {
-      report("StageNameCasing", `Stage name '${asWritten}' should be lowercase`, location);
-    }
-    if (asKeyword !== "" && isUpper(asKeyword) !== isUpper(keyword)) {
-      report(
-        "FromAsCasing",
-        `'${asKeyword}' and '${keyword}' keywords' casing do not match`,
-        location,
-      );
-    }
-    if (name !== "" && names.has(name)) {
-      report(
-        "DuplicateStageName",
-        `Duplicate stage name "${name}", stage names should be unique`,
-        location,
-      );
-    }
+  for (const { name, location } of stages) {
+    if (name === "") continue;
     if (RESERVED.has(name)) {
-      report(
-        "ReservedStageName",
-        `Stage name should not use the same name as reserved stage "${name}"`,
-        location,
-      );
+      const message = `Stage name should not use the same name as reserved stage "${name}"`;
+      report("ReservedStageName", message, location);
+    }
+    if (names.has(name)) {
+      const message = `Duplicate stage name "${name}", stage names should be unique`;
+      report("DuplicateStageName", message, location);
     }
     names.add(name);
-    lintPlatform({ platform, base, names }, location, report);
   }
 }
 
-function lintPlatform(
-  { platform, base, names }: { platform: string; base: string; names: ReadonlySet<string> },
-  location: Location,
-  report: Report,
-): void {
-  if (platform === "" || names.has(base)) return;
-  if (/^\$\{?TARGETPLATFORM\}?$/.test(platform)) {
-    report(
-      "RedundantTargetPlatform",
-      `Setting platform to predefined ${platform} in FROM is redundant as this is the default behavior`,
-      location,
-    );
-  } else if (!platform.includes("$")) {
-    report(
-      "FromPlatformFlagConstDisallowed",
-      `FROM --platform flag should not use constant value "${platform}"`,
-      location,
-    );
-  }
-}
-
-const isUpper = (word: string): boolean => word === word.toUpperCase();
-
-function lintCasing({ stages, globalArguments }: Dockerfile, report: Report): void {
-  const all = [...globalArguments, ...stages.flatMap((stage) => [stage, ...stage.instructions])];
-  const upper = all.filter(({ keyword }) => isUpper(keyword)).length;
+function lintCasing({ stages }: Dockerfile, report: Report): void {
+  const all = stages.flatMap((stage) => [stage, ...stage.instructions]);
   const lower = all.filter(({ keyword }) => keyword === keyword.toLowerCase()).length;
-  if (upper === all.length || lower === all.length) return;
-  const wanted = upper >= lower ? "uppercase" : "lowercase";
+  const upper = all.filter(({ keyword }) => keyword === keyword.toUpperCase()).length;
+  const wanted = lower > upper ? "lowercase" : "uppercase";
   for (const { keyword, location } of all) {
     const right = wanted === "uppercase" ? keyword.toUpperCase() : keyword.toLowerCase();
     if (keyword === right) continue;
-    report(
-      "ConsistentInstructionCasing",
-      `Command '${keyword}' should match the case of the command majority (${wanted})`,
-      location,
-    );
-  }
-}
-
-function lintGlobalArguments({ stages, globalArguments }: Dockerfile, report: Report): void {
-  const declared = new Map(
-    globalArguments.flatMap((each) => each.arguments).map(({ name, value }) => [name, value]),
-  );
-  for (const { base, platform, location } of stages) {
-    for (const name of [...variablesIn(base), ...variablesIn(platform)]) {
-      if (declared.has(name) || isAutomatic(name)) continue;
-      const near = suggestion(name, [...declared.keys(), ...AUTOMATIC_NAMES]);
-      report("UndefinedArgInFrom", `FROM argument '${name}' is not declared${near}`, location);
-    }
-    const resolved = base.replaceAll(
-      /\$\{?(\w+)\}?/g,
-      (_, name: string) => declared.get(name) ?? "",
-    );
-    if (base.includes("$") && !base.includes(":-") && !/^[a-z0-9]/i.test(resolved)) {
-      report(
-        "InvalidDefaultArgInFrom",
-        `Default value for ARG ${base} results in empty or invalid base image name`,
-        location,
-      );
-    }
-  }
-}
-
-const SINGLE = ["cmd", "entrypoint", "healthcheck"] as const;
-
-function lintStage({ instructions }: Stage, report: Report): void {
-  for (const kind of SINGLE) {
-    const all = instructions.filter((instruction) => instruction.kind === kind);
-    for (const { location } of all.slice(0, -1)) {
-      report(
-        "MultipleInstructionsDisallowed",
-        `Multiple ${kind.toUpperCase()} instructions should not be used in the same stage because only the last one will be used`,
-        location,
-      );
-    }
-  }
-  const shellSet = instructions.some(({ kind }) => kind === "shell");
-  if (shellSet) return;
-  for (const instruction of instructions) {
-    if (instruction.kind !== "cmd" && instruction.kind !== "entrypoint") continue;
-    if (instruction.command.form === "exec" || instruction.command.words.length === 0) continue;
-    const name = instruction.kind.toUpperCase();
-    report(
-      "JSONArgsRecommended",
-      `JSON arguments recommended for ${name} to prevent unintended behavior related to OS signals`,
-      instruction.location,
-    );
-  }
-}
-
-const SECRET_WORDS =
-  /(?:^|_)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)/i;
-const PUBLIC_WORDS = /public/i;
-
-function lintInstruction(instruction: Instruction, report: Report): void {
-  const { location, kind } = instruction;
-  if (kind === "maintainer") {
-    const message = "Maintainer instruction is deprecated in favor of using label";
-    report("MaintainerDeprecated", message, location);
-  } else if (kind === "env" || kind === "label") {
-    const name = kind.toUpperCase();
-    if (instruction.legacy) {
-      report(
-        "LegacyKeyValueFormat",
-        `"${name} key=value" should be used instead of legacy "${name} key value" format`,
-        location,
-      );
-    }
-    if (kind === "env") {
-      for (const pair of instruction.pairs) lintSecret("ENV", pair.name, location, report);
-    }
-  } else if (kind === "arg") {
-    for (const { name } of instruction.arguments) lintSecret("ARG", name, location, report);
-  } else if (kind === "expose") {
-    for (const port of instruction.ports) lintPort(port, location, report);
-  }
-}
-
-function lintSecret(kind: string, name: string, location: Location, report: Report): void {
-  if (!SECRET_WORDS.test(name) || PUBLIC_WORDS.test(name)) return;
-  report(
-    "SecretsUsedInArgOrEnv",
-    `Do not use ARG or ENV instructions for sensitive data (${kind} "${name}")`,
-    location,
-  );
-}
-
-function lintPort(port: string, location: Location, report: Report): void {
-  const [, protocol = ""] = port.split("/");
-  if (protocol !== protocol.toLowerCase() && !protocol.includes("$")) {
-    report(
-      "ExposeProtoCasing",
-      `Defined protocol '${protocol}' in EXPOSE instruction should be lowercase`,
-      location,
-    );
-  }
-  if (port.includes(":") && !port.includes("$")) {
-    report(
-      "ExposeInvalidFormat",
-      `EXPOSE instruction should not define an IP address or host-port mapping, found '${port}'`,
-      location,
-    );
+    const message = `Command '${keyword}' should match the case of the command majority (${wanted})`;
+    report("ConsistentInstructionCasing", message, location);
   }
 }

@@ -16,14 +16,21 @@ import type {
   Pair,
   Stage,
 } from "./instruction.ts";
-import { errorAt, type LogicalLine, openedBy, readLines } from "./lines.ts";
+import { type LogicalLine, openedBy, readLines } from "./lines.ts";
+import { parseDevice } from "./device.ts";
+import { FaultyLine, parseError } from "./faulty-line.ts";
+import { checkMountText } from "./mount.ts";
 import { suggestion } from "./suggest.ts";
 import { jsonWords, splitQuoted } from "./words.ts";
 
-/** @throws EngineError "invalid": `dockerfile parse error on line 3: unknown instruction: FRMO (did you mean FROM?)` */
+/** @throws FaultyLine: `dockerfile parse error on line 3: unknown instruction: FRMO (did you mean FROM?)` */
 export function parseDockerfile(text: string): Dockerfile {
   const { escape, syntax, check, logical, emptyContinuations, physical } = readLines(text);
-  if (logical.length === 0) throw invalid("file with no instructions");
+  if (text === "") throw invalid("the Dockerfile cannot be empty");
+  if (logical.length === 0) {
+    const last = physical.findLastIndex((line) => line !== "") + 1;
+    throw new FaultyLine({ startLine: last, endLine: last }, "file with no instructions");
+  }
   const globalArguments: Extract<Instruction, { kind: "arg" }>[] = [];
   const stages: (Stage & { instructions: Instruction[] })[] = [];
   for (const line of logical) {
@@ -35,7 +42,7 @@ export function parseDockerfile(text: string): Dockerfile {
     const instruction = onLine(line, () => parseInstruction(line, escape));
     if (stage !== undefined) stage.instructions.push(instruction);
     else if (instruction.kind === "arg") globalArguments.push(instruction);
-    else throw errorAt(line.location, "no build stage in current context");
+    else throw new FaultyLine(line.location, "no build stage in current context");
   }
   if (stages.length === 0) throw invalid("dockerfile contains no stages to build");
   return { escape, syntax, check, globalArguments, stages, emptyContinuations, lines: physical };
@@ -57,10 +64,14 @@ function onLine<T>(line: LogicalLine, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
-    if (!(cause instanceof EngineError)) throw cause;
-    throw errorAt(line.location, sentenceOf(cause));
+    // What is wrong with a line's form is said as it is.
+    if (!(cause instanceof EngineError) || cause instanceof FaultyLine) throw cause;
+    throw parseError(line.location, sentenceOf(cause));
   }
 }
+
+const malformed = ({ location }: Pick<Line, "location">, why: string): FaultyLine =>
+  new FaultyLine(location, why);
 
 const STAGE_NAME = /^[a-z][a-z0-9-_.]*$/;
 
@@ -111,7 +122,8 @@ const PARSERS: Readonly<Record<string, Parser>> = {
   ONBUILD: (line) => parseOnBuild(line),
   RUN: (line) => parseRun(line),
   SHELL: (line) => parseShell(flagless(line)),
-  STOPSIGNAL: (line) => ({ kind: "stopsignal", signal: exactlyOne(line, "STOPSIGNAL") }),
+  // Its flags, and those of ARG, nobody reads.
+  STOPSIGNAL: (line) => ({ kind: "stopsignal", signal: argument(line, "STOPSIGNAL") }),
   USER: (line) => ({ kind: "user", user: exactlyOne(line, "USER") }),
   VOLUME: (line) => parseVolume(flagless(line)),
   WORKDIR: (line) => ({ kind: "workdir", path: exactlyOne(line, "WORKDIR") }),
@@ -122,10 +134,12 @@ function flagless(line: Line): Line {
   return line;
 }
 
-function exactlyOne(line: Line, name: string): string {
-  if (flagless(line).rest === "") throw invalid(`${name} requires exactly one argument`);
-  return line.rest;
+function argument({ rest }: Line, name: string): string {
+  if (rest === "") throw invalid(`${name} requires exactly one argument`);
+  return rest;
 }
+
+const exactlyOne = (line: Line, name: string): string => argument(flagless(line), name);
 
 function atLeastOne({ rest }: Line, name: string): string[] {
   const words = rest.split(/\s+/).filter((word) => word !== "");
@@ -133,65 +147,64 @@ function atLeastOne({ rest }: Line, name: string): string[] {
   return words;
 }
 
-function commandOf({ rest }: Pick<Line, "rest">): CommandLine {
+const NOT_STRINGS = "when using JSON array syntax, arrays must be comprised of strings only";
+
+function commandOf(line: Pick<Line, "rest" | "location">): CommandLine {
+  const { rest } = line;
   const json = jsonWords(rest);
   switch (json.kind) {
     case "words":
       return { form: "exec", words: json.words };
     case "notStrings":
-      throw invalid("when using JSON array syntax, arrays must be comprised of strings only");
+      throw malformed(line, NOT_STRINGS);
     case "notJson":
       return { form: "shell", words: rest === "" ? [] : [rest] };
   }
 }
 
 /** Words of COPY, ADD and VOLUME: a JSON list, or words with their quotes. */
-function listOf({ rest }: Pick<Line, "rest">): string[] {
-  const json = jsonWords(rest);
+function listOf(line: Pick<Line, "rest" | "location">): string[] {
+  const json = jsonWords(line.rest);
   if (json.kind === "words") return json.words;
-  if (json.kind === "notStrings") {
-    throw invalid("when using JSON array syntax, arrays must be comprised of strings only");
-  }
-  return rest.split(/\s+/).filter((word) => word !== "");
+  if (json.kind === "notStrings") throw malformed(line, NOT_STRINGS);
+  return line.rest.split(/\s+/).filter((word) => word !== "");
 }
 
-function parsePairs(
-  { rest, escape }: Line,
-  name: "ENV" | "LABEL",
-): { pairs: Pair[]; legacy: boolean } {
+function parsePairs(line: Line, name: "ENV" | "LABEL"): { pairs: Pair[]; legacy: boolean } {
+  const { rest, escape } = line;
   if (rest === "") throw invalid(`${name} requires at least one argument`);
-  const words = splitQuoted(rest, escape) ?? rest.split(/\s+/);
+  const words = splitQuoted(rest, escape);
   const [first = ""] = words;
   if (!first.includes("=")) {
     const [, key = "", value = ""] = /^(\S+)\s+([^]+)$/.exec(rest) ?? [];
-    if (key === "") throw invalid(`${name} must have two arguments`);
+    if (key === "") throw malformed(line, `${name} must have two arguments`);
     return { pairs: [{ name: key, value }], legacy: true };
+  }
+  const strange = words.find((word) => !word.includes("="));
+  if (strange !== undefined) {
+    const word = JSON.stringify(strange);
+    throw malformed(
+      line,
+      `Syntax error - can't find = in ${word}. Must be of the form: name=value`,
+    );
   }
   return { pairs: words.map((word) => pairOf(word, name)), legacy: false };
 }
 
 function pairOf(word: string, name: string): Pair {
   const at = word.indexOf("=");
-  if (at < 0) {
-    throw invalid(
-      `Syntax error - can't find = in ${JSON.stringify(word)}. Must be of the form: name=value`,
-    );
-  }
   if (at === 0) throw invalid(`${name} names can not be blank`);
   return { name: word.slice(0, at), value: word.slice(at + 1) };
 }
 
 function parseArg(line: Line): InstructionBody {
-  const words = splitQuoted(flagless(line).rest, line.escape) ?? line.rest.split(/\s+/);
+  const words = splitQuoted(line.rest, line.escape);
   if (words.length === 0) throw invalid("ARG requires at least one argument");
   return {
     kind: "arg",
-    arguments: words.map((word) => {
-      const at = word.indexOf("=");
-      if (at === 0) throw invalid("ARG names can not be blank");
-      if (at < 0) return { name: word, value: null };
-      return { name: word.slice(0, at), value: word.slice(at + 1) };
-    }),
+    arguments: words.map((word) =>
+      word.includes("=") ? pairOf(word, "ARG") : { name: word, value: null },
+    ),
   };
 }
 
@@ -222,36 +235,40 @@ function parseOnBuild(line: Line): InstructionBody {
   }
   const files = line.heredocs.map(({ name, content }) => `\n${content}${name}`).join("");
   const text = `${line.rest}${files}`;
-  const { logical, escape } = readLines(text);
-  // What could not be built later is not written into an image now.
-  for (const inner of logical) parseInstruction(inner, escape);
+  for (const inner of readLines(text).logical) checkForm(inner, line);
   return { kind: "onbuild", trigger: text };
+}
+
+/** What ONBUILD leaves is only looked at as a line: whether anybody can build it is said where it is built. */
+function checkForm(inner: LogicalLine, { location, escape }: Line): void {
+  try {
+    parseInstruction({ ...inner, location }, escape);
+  } catch (cause) {
+    if (cause instanceof FaultyLine || !(cause instanceof EngineError)) throw cause;
+  }
 }
 
 const RUN_FLAGS: Readonly<Record<string, FlagType>> = {
   mount: "texts",
+  device: "texts",
   network: "text",
   security: "text",
 };
 
 function parseRun(line: Line): InstructionBody {
   const flags = new Flags(line.flags, RUN_FLAGS);
-  const network = flags.has("network") ? flags.text("network").toLowerCase() : "default";
+  const network = flags.has("network") ? flags.text("network") : "default";
   if (network !== "default" && network !== "none" && network !== "host") {
-    throw invalid(
-      `unsupported network mode "${network}"${suggestion(network, ["default", "none", "host"])}`,
-    );
+    throw invalid(`invalid network mode ${JSON.stringify(network)}`);
   }
-  const security = flags.has("security") ? flags.text("security").toLowerCase() : "sandbox";
+  const security = flags.has("security") ? flags.text("security") : "sandbox";
   if (security !== "sandbox" && security !== "insecure") {
-    throw invalid(
-      `security "${security}" is not valid${suggestion(security, ["sandbox", "insecure"])}`,
-    );
+    throw invalid(`security ${JSON.stringify(security)} is not valid`);
   }
-  const command = commandOf(line);
-  if (command.words.length === 0) throw invalid("RUN requires at least one argument");
+  const [mounts, devices] = [flags.texts("mount"), flags.texts("device").map(parseDevice)];
+  for (const mount of mounts) checkMountText(mount);
   const { heredocs } = line;
-  return { kind: "run", command, heredocs, mounts: flags.texts("mount"), network, security };
+  return { kind: "run", command: commandOf(line), heredocs, mounts, devices, network, security };
 }
 
 const FILE_FLAGS: Readonly<Record<string, FlagType>> = {
@@ -284,23 +301,24 @@ function parseAdd(line: Line): InstructionBody {
 }
 
 function fileSources(line: Line, flags: Flags, name: string): FileSources {
-  const words = joinOpenings(listOf(line));
+  const words = listOf(line);
   const destination = words.at(-1);
   if (words.length < 2 || destination === undefined) {
     throw invalid(
       `${name} requires at least two arguments, but only one was provided. Destination could not be determined`,
     );
   }
-  if (line.heredocs.length > 0 && openedBy(destination) !== null) {
+  if (opening(destination) !== null) {
     throw invalid(`${name} cannot accept a heredoc as a destination`);
   }
   const sources: string[] = [];
   const heredocs: Heredoc[] = [];
   for (const word of words.slice(0, -1)) {
-    const opened = line.heredocs.length > 0 ? openedBy(word) : null;
-    const heredoc = line.heredocs.find(({ name: known }) => known === opened?.name);
-    if (heredoc === undefined) sources.push(word);
-    else heredocs.push(heredoc);
+    const opened = opening(word);
+    // Of several with one name the last one counts.
+    const heredoc = line.heredocs.findLast(({ name: known }) => known === opened?.name);
+    if (opened === null) sources.push(word);
+    else heredocs.push({ ...opened, content: heredoc?.content ?? "" });
   }
   return {
     sources,
@@ -313,15 +331,13 @@ function fileSources(line: Line, flags: Flags, name: string): FileSources {
   };
 }
 
-/** `<< EOF` is one word in two pieces. */
-function joinOpenings(words: readonly string[]): string[] {
-  const joined: string[] = [];
-  for (const word of words) {
-    const last = joined.at(-1) ?? "";
-    if (/^\d*<<-?$/.test(last)) joined[joined.length - 1] = last + word;
-    else joined.push(word);
+/** What opens a heredoc; anything odd is a name. */
+function opening(word: string): ReturnType<typeof openedBy> {
+  try {
+    return openedBy(word);
+  } catch {
+    return null;
   }
-  return joined;
 }
 
 const HEALTH_FLAGS: Readonly<Record<string, FlagType>> = {
@@ -339,11 +355,11 @@ function parseHealthCheck(line: Line): HealthCheck {
   if (type === "") throw invalid("HEALTHCHECK requires at least one argument");
   if (type === "NONE") {
     if (rest !== "") throw invalid("HEALTHCHECK NONE takes no arguments");
-    return { test: ["NONE"], ...timesOf(new Flags(flagless(line).flags, {})) };
+    return { test: ["NONE"], ...timesOf(new Flags([], {})) };
   }
   const flags = new Flags(line.flags, HEALTH_FLAGS);
   if (type !== "CMD") throw invalid(`Unknown type "${type}" in HEALTHCHECK (try CMD)`);
-  const command = commandOf({ rest });
+  const command = commandOf({ rest, location: line.location });
   if (command.words.length === 0) throw invalid("Missing command after HEALTHCHECK CMD");
   const kind = command.form === "exec" ? "CMD" : "CMD-SHELL";
   return { test: [kind, ...command.words], ...timesOf(flags) };

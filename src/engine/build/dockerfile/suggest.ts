@@ -6,9 +6,11 @@ const NEAR = 2;
 export function suggestion(given: string, known: readonly string[]): string {
   let best = "";
   let bestDistance = NEAR + 1;
+  // What is there was not misspelt.
+  if (known.includes(given)) return "";
   for (const word of known) {
-    const away = distance(given.toLowerCase().slice(0, 64), word.toLowerCase());
-    if (away < bestDistance && away < word.length) [best, bestDistance] = [word, away];
+    const away = distance(given.slice(0, 64), word);
+    if (away < bestDistance) [best, bestDistance] = [word, away];
   }
   return best === "" ? "" : ` (did you mean ${best}?)`;
 }

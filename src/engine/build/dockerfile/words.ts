@@ -1,28 +1,42 @@
 /** The words of an instruction: split at white space, with quotes and escapes respected and kept. */
+import { invalid } from "#base";
 
-/** Words as they are written; null when a quote is never closed. */
-export function splitQuoted(text: string, escape: string): string[] | null {
+/** Words as they are written. A quote that is never closed goes on to the end: expansion says what is wrong. */
+export function splitQuoted(text: string, escape: string): string[] {
   const words: string[] = [];
-  let word: string | null = null;
+  let word = "";
   let quote = "";
   for (let at = 0; at < text.length; at += 1) {
     const char = text[at] ?? "";
-    if (char === escape && quote !== "'" && at + 1 < text.length) {
-      word = (word ?? "") + char + (text[at + 1] ?? "");
+    if (char === escape && quote !== "'") {
+      const next = text[at + 1];
+      // At the end of the line there is nothing to escape.
+      if (next !== undefined) word += char + next;
       at += 1;
     } else if (quote !== "") {
-      word = (word ?? "") + char;
+      word += char;
       if (char === quote) quote = "";
     } else if (/\s/.test(char)) {
-      if (word !== null) words.push(word);
-      word = null;
+      if (word !== "") words.push(word);
+      word = "";
     } else {
       if (char === '"' || char === "'") quote = char;
-      word = (word ?? "") + char;
+      word += char;
     }
   }
-  if (word !== null) words.push(word);
-  return quote === "" ? words : null;
+  if (word !== "") words.push(word);
+  return words;
+}
+
+/** A line of CSV. @throws EngineError "invalid" */
+export function csvFields(text: string, what: string): string[] {
+  const fields: string[] = [];
+  const pattern = /(?:"((?:[^"]|"")*)"|([^,]*))(,|$)/gy;
+  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+    fields.push(match[1]?.replaceAll('""', '"') ?? match[2] ?? "");
+    if (match[3] === "") return fields;
+  }
+  throw invalid(`failed to parse csv ${what}`);
 }
 
 export type JsonWords =
