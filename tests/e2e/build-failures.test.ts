@@ -86,6 +86,7 @@ const CASES: readonly Case[] = [
     sentence: "circular dependency detected on stage: a",
     excerpt: ["   2 |     COPY --from=b / /", "   3 |     FROM busybox AS b"].concat(
       "   4 | >>> COPY --from=a / /",
+      "   5 |     ",
     ),
   },
 ];
