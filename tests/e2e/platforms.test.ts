@@ -352,6 +352,35 @@ describe("push", () => {
   });
 });
 
+describe("push of what nobody would choose from", () => {
+  test("is whole where the registry has the rest, and refused in Docker's words where it has not", async () => {
+    const source = `${registry.host}/far`;
+    const far = await layoutOf({ platforms: [here, "linux/s390x", other], attested: true });
+    await upload(far, { host: registry.host, name: "far" });
+    for (const platform of [other, "linux/s390x"]) {
+      await engine.ok(["pull", "-q", "--platform", platform, source]);
+    }
+    await using elsewhere = await startRegistry(engine.root);
+    await engine.ok(["tag", source, `${elsewhere.host}/far`]);
+    const refused = await engine.docker(["push", `${elsewhere.host}/far`]);
+    expect(refused.stderr).toContain(
+      "multiple matching manifests found but no specific platform requested",
+    );
+    const tags = await fetch(`http://${elsewhere.host}/v2/_catalog`);
+    expect(await tags.json()).toEqual({ repositories: [] });
+    // The same repository has all of it; another one takes it from there.
+    for (const target of [`${source}:again`, `${registry.host}/taken`]) {
+      await engine.ok(["tag", source, target]);
+      expect(await engine.ok(["push", target])).toContain(`digest: ${far.index.digest}`);
+    }
+    await engine.ok(["rmi", `${registry.host}/taken`]);
+    await engine.ok(["pull", "-q", `${registry.host}/taken`]);
+    expect(await engine.ok(["run", "--rm", `${registry.host}/taken`])).toBe(here);
+    await engine.ok(["rmi", `${registry.host}/taken`]);
+    await engine.ok(["rmi", `${elsewhere.host}/far`, `${source}:again`, source]);
+  });
+});
+
 describe("what a registry has, asked through the engine", () => {
   interface Remote {
     Descriptor: { mediaType: string; digest: string; size: number };

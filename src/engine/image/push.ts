@@ -1,6 +1,6 @@
 /**
  * `docker push`: an image by its manifest; an index whole if all of it is here, else, as Docker does, the one
- * platform that is meant. What had to be compressed anew has another digest, so an index may be written anew too.
+ * platform that is meant; where Docker would not choose, whole if the registry has the rest. What had to be compressed anew has another digest, so an index may be written anew too.
  */
 import { conflict, invalid, notFound } from "#base";
 import type { Repository } from "#engine/registry-client";
@@ -18,25 +18,21 @@ import {
   repositoryOf,
 } from "#oci";
 
-import {
-  aboutManifest,
-  attestationHere,
-  attestationsOf,
-  attestedBy,
-  attesting,
-} from "./attestations.ts";
+import { aboutManifest, attestationHere, attestedBy, attesting } from "./attestations.ts";
 import { announce, type ImageContext } from "./context.ts";
-import type { Image, ImageService, OnProgress } from "./image-service.ts";
+import type { Image, ImageService, OnProgress, RegistryCredentials } from "./image-service.ts";
 import { mountSources } from "./layer-uploads.ts";
 import { readIndex, type StoredIndex } from "./manifests.ts";
 import { bestFor, imageFor, imagesOf, isExactly, isMissing } from "./platforms.ts";
 import { pushImage, type PushedManifest } from "./push-image.ts";
+import { areThere, sourcesOf } from "./push-missing.ts";
 
 type PushRequest = Parameters<ImageService["push"]>[0];
 
 export async function push(context: ImageContext, request: PushRequest): Promise<void> {
   const { records, registry } = context;
   const { credentials, signal, onProgress, compression = null } = request;
+  const known = credentials ? { credentials } : {};
   const named = parseReference(request.reference);
   if (named.digest !== null) throw invalid("cannot push a digest reference");
   const name = repositoryOf(named);
@@ -55,14 +51,33 @@ export async function push(context: ImageContext, request: PushRequest): Promise
         domain,
         path,
         actions: "pull,push",
-        alsoRead: mountSources(context, diffIds, named),
+        alsoRead: sourcesFor(context, { plan, diffIds, named }),
         signal,
-        ...(credentials ? { credentials } : {}),
+        ...known,
       },
       (repository) =>
-        pushTag(context, { repository, reference, plan, compression, signal, onProgress }),
+        pushTag(context, {
+          repository,
+          reference,
+          plan,
+          compression,
+          signal,
+          onProgress,
+          ...known,
+        }),
     );
   }
+}
+
+/** Paths of the repositories that blobs may be mounted from. */
+function sourcesFor(
+  context: ImageContext,
+  { plan, diffIds, named }: { plan: Plan; diffIds: readonly Digest[]; named: Reference },
+): string[] {
+  const ofLayers = mountSources(context, diffIds, named);
+  if (plan.index === null || plan.missing.length === 0) return ofLayers;
+  const ofIndex = sourcesOf(context, plan.index.descriptor.digest, named);
+  return [...new Set([...ofLayers, ...ofIndex])];
 }
 
 /** All tags of a repository, or the one that is named. */
@@ -87,6 +102,8 @@ interface Plan {
   readonly manifests: ReadonlyMap<Digest, Digest>;
   /** The index that one image of it is sent instead of. */
   readonly insteadOf: StoredIndex | null;
+  /** What of the index only the registry may have. */
+  readonly missing: readonly Descriptor[];
 }
 
 /** @throws EngineError "notFound" for a platform that is not here; "conflict" where Docker will not choose */
@@ -98,7 +115,7 @@ function planOf(context: ImageContext, tag: string, platform: Platform | null): 
     const image = imageFor(context, familiarReference(parseReference(tag)), platform);
     const manifest = records.factsOf(image.id).manifest;
     const manifests = new Map(manifest === null ? [] : [[image.id, manifest] as const]);
-    return { images: [image], index: null, insteadOf: null, manifests };
+    return { images: [image], index: null, insteadOf: null, manifests, missing: [] };
   }
   const members = records.indexes.members(stored.descriptor.digest);
   const manifests = new Map(members.map(({ manifest, imageId }) => [imageId, manifest] as const));
@@ -110,35 +127,37 @@ function planOf(context: ImageContext, tag: string, platform: Platform | null): 
     index: null,
     manifests,
     insteadOf,
+    missing: [],
   });
   if (platform !== null) {
     const exact = images.find(({ config }) => isExactly(platform, config));
     if (!exact) throw isMissing(familiarReference(parseReference(tag)), platform);
     return one(exact, null);
   }
-  if (isWhole(context, stored, new Set(members.map(({ manifest }) => manifest)))) {
-    return { images, index: stored, manifests, insteadOf: null };
-  }
+  const here = new Set(members.map(({ manifest }) => manifest));
+  const missing = stored.index.manifests.filter(
+    (descriptor) => !here.has(descriptor.digest) && attestationHere(context, descriptor) === null,
+  );
   const chosen = others.length === 0 ? first : bestFor(hostPlatform(), images);
-  if (chosen) return one(chosen, stored);
-  throw conflict("multiple matching manifests found but no specific platform requested");
+  if (missing.length > 0 && chosen) return one(chosen, stored);
+  return { images, index: stored, manifests, insteadOf: null, missing };
 }
 
-/** True when everything that an index lists is here. */
-const isWhole = (
-  context: ImageContext,
-  { index }: StoredIndex,
-  here: ReadonlySet<Digest>,
-): boolean =>
-  index.manifests.every(
-    (descriptor) => here.has(descriptor.digest) || attestationHere(context, descriptor) !== null,
-  );
+/** @throws EngineError "conflict" in Docker's words when the registry has not what is not here either */
+async function requireMissing(context: ImageContext, push: TagPush): Promise<void> {
+  const { index, missing } = push.plan;
+  if (index === null || missing.length === 0) return;
+  const sources = sourcesOf(context, index.descriptor.digest, push.reference);
+  if (await areThere(context, { ...push, missing, sources })) return;
+  throw conflict("multiple matching manifests found but no specific platform requested");
+}
 
 interface TagPush {
   readonly repository: Repository;
   readonly reference: Reference;
   readonly plan: Plan;
   readonly compression: NonNullable<PushRequest["compression"]> | null;
+  readonly credentials?: RegistryCredentials;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
@@ -147,6 +166,7 @@ async function pushTag(context: ImageContext, push: TagPush): Promise<void> {
   const { records, clock } = context;
   const { repository, reference, plan, compression, signal, onProgress } = push;
   const pushed: PushedManifest[] = [];
+  await requireMissing(context, push);
   for (const image of plan.images) {
     const request = { repository, reference, image, compression, signal, onProgress };
     pushed.push(await pushImage(context, request, plan.manifests.get(image.id) ?? null));
@@ -198,11 +218,13 @@ async function pushIndex(
     const before = image ? plan.manifests.get(image.id) : undefined;
     if (before) replaced.set(before, descriptor);
   }
-  for (const [subject, { digest }] of replaced) {
-    for (const descriptor of attestationsOf(stored.index, subject)) {
-      const sent = await pushAttestation(context, request, { descriptor, subject, now: digest });
-      replaced.set(descriptor.digest, sent);
-    }
+  const missing = new Set(plan.missing.map(({ digest }) => digest));
+  for (const descriptor of stored.index.manifests) {
+    const subject = attestedBy(descriptor);
+    if (subject === null || missing.has(descriptor.digest)) continue;
+    const now = replaced.get(subject)?.digest ?? subject;
+    const sent = await pushAttestation(context, request, { descriptor, subject, now });
+    replaced.set(descriptor.digest, sent);
   }
   return withDigests(stored, replaced);
 }

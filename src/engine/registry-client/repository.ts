@@ -146,6 +146,16 @@ export class Repository {
     return Number(response.headers.get("content-length") ?? 0);
   }
 
+  /** True when a manifest is there. */
+  async hasManifest(digest: Digest, signal: AbortSignal): Promise<boolean> {
+    const headers = { Accept: ACCEPT };
+    const to = `manifests/${digest}`;
+    const { response } = await this.#answered({ method: "HEAD", to, headers, signal });
+    if (response.status === 404) return false;
+    if (!response.ok) throw await answerError(response);
+    return true;
+  }
+
   /** Has a blob mounted from another repository of the same registry; false when it must be sent. */
   async mount(request: { digest: Digest; from: string; signal: AbortSignal }): Promise<boolean> {
     return await mount({ ...request, send: (exchange) => this.#answered(exchange) });
