@@ -185,6 +185,40 @@ describe("what brings images in", () => {
   });
 });
 
+describe("events", () => {
+  const eventsOf = async (work: () => Promise<unknown>): Promise<string[]> => {
+    const since = String(Date.now() / 1000);
+    await work();
+    const until = String(Date.now() / 1000);
+    const format = "{{.Action}} {{json .Actor.Attributes}}";
+    const window = ["--since", since, "--until", until];
+    const told = await engine.ok([
+      "events",
+      "--filter",
+      "type=image",
+      ...window,
+      "--format",
+      format,
+    ]);
+    return told.replaceAll(/sha256:[a-f0-9]{64}/g, "ID").split("\n");
+  };
+
+  test("an import tells its name, and a removal the last tag and what is gone", async () => {
+    const name = `${registry.host}/told:1`;
+    const imported = ["import", "-c", "LABEL a=b", "-", name];
+    expect(await eventsOf(() => engine.ok(imported, { stdin: fileTar("x", "y") }))).toEqual([
+      `tag {"a":"b","name":"${name}"}`,
+      'import {"a":"b","name":"ID"}',
+    ]);
+    await engine.ok(["push", "-q", name]);
+    // Of its digest, which goes with the tag, nothing is told.
+    expect(await eventsOf(() => engine.ok(["rmi", name]))).toEqual([
+      'untag {"a":"b","name":"ID"}',
+      'delete {"name":"ID"}',
+    ]);
+  });
+});
+
 describe("push", () => {
   test("says where it goes before it says what is wrong", async () => {
     const name = `${registry.host}/app`;

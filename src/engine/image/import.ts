@@ -3,6 +3,7 @@ import { invalid } from "#base";
 import {
   type Digest,
   digestOf,
+  familiarReference,
   formatReference,
   hostPlatform,
   type ImageConfig,
@@ -37,6 +38,10 @@ export async function importTar(context: ImageContext, request: ImportRequest): 
       records.add({ id, diffIds: [diffId], sizeBytes, parent: null, manifest: null });
       if (name !== null) records.setName(name, id, clock.now());
     });
+    if (name !== null) {
+      const shown = familiarReference(parseReference(name));
+      announce(context, { action: "tag", actorId: id, name: shown, imageId: id });
+    }
     announce(context, { action: "import", actorId: id, name: id, imageId: id });
     return id;
   } finally {

@@ -99,14 +99,14 @@ class Removal {
     this.#untag(id, name);
     const repository = repositoryPart(name);
     const ofRepository = this.#names(id).filter((other) => repositoryPart(other) === repository);
-    // Digests of a repository whose last tag went would keep the image for nobody.
+    // Digests of a repository whose last tag went would keep the image for nobody; Docker has no event for them.
     if (!name.includes("@") && ofRepository.every((other) => other.includes("@"))) {
-      for (const other of ofRepository) this.#untag(id, other);
+      for (const other of ofRepository) this.#forgetName(other);
     }
     for (const orphan of this.#orphans) {
       const own = this.#names(orphan);
       const isOfRepository = own.every((other) => other.startsWith(`${repository}@`));
-      if (isOfRepository) for (const other of own) this.#untag(orphan, other);
+      if (isOfRepository) for (const other of own) this.#forgetName(other);
     }
     if (this.#isFree(id)) this.#delete(id, { prune, quiet: true, force: this.#force });
     this.#deleteOrphans(id);
@@ -199,12 +199,16 @@ class Removal {
   }
 
   #untag(id: Digest, name: string): void {
+    this.#forgetName(name);
+    this.#tell("untag", id);
+  }
+
+  #forgetName(name: string): void {
     const { records } = this.#context;
     const index = records.indexes.indexOfName(name);
     records.removeName(name);
     if (index !== null) this.#forgetIndex(index);
     this.deleted.push({ untagged: familiarReference(parseReference(name)) });
-    this.#tell("untag", id);
   }
 
   /** If no other name stands for it. */
@@ -229,8 +233,9 @@ class Removal {
     const facts = records.factsOf(id);
     for (const name of this.#names(id)) this.#untag(id, name);
     for (const index of indexes) this.#forgetIndex(index);
-    this.#tell("delete", id);
     records.delete(id);
+    // As Docker: without its labels, which are gone.
+    this.#tell("delete", id);
     records.forgetLayerBlobs(facts.diffIds);
     this.deleted.push({ deleted: id });
     for (const { chainId } of chainOf(facts.diffIds).reverse()) {

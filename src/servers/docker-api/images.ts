@@ -172,6 +172,9 @@ function parseAskedPlatform(text: string): Platform {
 }
 
 function platformOption(call: Call): { platform?: Platform } {
+  if (call.query.all("platform").length > 1) {
+    throw invalid("multiple platform parameters not supported");
+  }
   const platform = askedPlatform(call);
   return platform === undefined ? {} : { platform };
 }
