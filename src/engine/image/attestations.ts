@@ -69,6 +69,8 @@ interface SentDocument {
   readonly open: () => ReadableStream<Uint8Array>;
 }
 
+/** A statement that is written anew; a larger one goes as it is. */
+const STATEMENT_LIMIT_BYTES = 64 * 1024 * 1024;
 const STATEMENT_TYPE = "application/vnd.in-toto+json";
 
 /**
@@ -93,10 +95,14 @@ export function aboutManifest(
   const [from, to] = [subject.replace("sha256:", ""), now.replace("sha256:", "")];
   const sent: SentDocument[] = [asIs(manifest.config)];
   const layers = manifest.layers.map((layer) => {
+    if (layer.mediaType !== STATEMENT_TYPE || layer.size > STATEMENT_LIMIT_BYTES) {
+      sent.push(asIs(layer));
+      return layer;
+    }
     const text = new TextDecoder().decode(
-      content.readDocument(layer.digest, ATTESTATION_LIMIT_BYTES),
+      content.readDocument(layer.digest, STATEMENT_LIMIT_BYTES),
     );
-    const said = layer.mediaType === STATEMENT_TYPE ? text.replaceAll(from, to) : text;
+    const said = text.replaceAll(from, to);
     const changed = new TextEncoder().encode(said);
     const digest = said === text ? layer.digest : digestOf(changed);
     sent.push(
