@@ -7,7 +7,7 @@ import type { Engine } from "./engine.ts";
 import { tracesOf } from "./traces.ts";
 
 /** Far beyond what a busy machine needs. */
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 50_000;
 const LOOK_MS = 20;
 
 const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
@@ -39,7 +39,7 @@ async function leftBy(engine: Engine): Promise<Record<string, string[]>> {
     mounts: traces.mounts.filter((mount) =>
       ["/containers/", "/snapshots/", "/engine-"].some((part) => mount.includes(part)),
     ),
-    snapshots: namesIn(join(engine.dataRoot, "snapshots")).filter((name) => name !== ".empty"),
+    snapshots: namesIn(join(engine.dataRoot, "snapshots")).filter((name) => !name.startsWith(".")),
     folders: namesIn(join(engine.dataRoot, "containers")),
     volumes: namesIn(join(engine.dataRoot, "volumes")),
     births: namesIn(join(engine.execRoot, "containers")),
