@@ -123,6 +123,11 @@ class SshWire implements Wire {
     }
   }
 
+  /** ssh has buffers of its own. */
+  widen(): Promise<void> {
+    return Promise.resolve();
+  }
+
   finish(): void {
     void this.#child.stdin.end();
   }

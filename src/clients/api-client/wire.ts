@@ -16,6 +16,8 @@ export interface Wire {
   unread(bytes: Uint8Array): void;
   /** Resolves when the kernel has taken all bytes. */
   write(bytes: Uint8Array | string): Promise<void>;
+  /** A stream follows: lets more of it wait in the kernel, so that sender and reader do not wait for each other. */
+  widen(): Promise<void>;
   /** Says that nothing more will be written (a TCP FIN); reading goes on. */
   finish(): void;
   close(): void;
@@ -165,6 +167,12 @@ function wireOf(socket: Bun.Socket, state: State): Wire {
         rest = rest.subarray(written);
         if (rest.length > 0) await new Promise<void>((resolve) => (state.writer = resolve));
       }
+    },
+    async widen() {
+      if (closed) return;
+      const { growSendBuffer } = await import("./send-buffer.ts");
+      // Bun has it; its types do not.
+      growSendBuffer((socket as Bun.Socket & { readonly fd: number }).fd);
     },
     finish() {
       if (!closed) socket.shutdown();
