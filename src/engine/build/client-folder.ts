@@ -3,7 +3,7 @@
  * (kept-contexts.ts), so that of a folder that has not changed nothing is sent twice.
  */
 import { invalid } from "#base";
-import { ArchiveTree, type SourceTree } from "#engine/build/source";
+import { ArchiveTree, OffsetDigests, type SourceTree } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
 import { PatternMatcher, readIgnoreFile } from "#wire/ignore";
 import { textOf } from "#wire/tar";
@@ -159,7 +159,7 @@ function followed(
 ): Map<string, string> {
   const tree = new LayerTree();
   for (const entry of entries) tree.add({ ...headerOf(entry), sizeBytes: 0 });
-  const shape = new ArchiveTree("", tree.root, new Map());
+  const shape = new ArchiveTree("", tree.root, new OffsetDigests());
   for (const { path, type, sameAs } of entries) {
     if (type !== "symlink" && sameAs === null) continue;
     const target =

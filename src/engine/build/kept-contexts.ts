@@ -3,7 +3,7 @@
  *
  *   <data>/kept/<key>/data    contents of files, one behind the other; only ever appended to
  *   <data>/kept/<key>/uses    as many bytes as builds have used it
- *   <data>/kept/<key>/index   where each path's content lies, under which stamp it came, and its digest
+ *   <data>/kept/<key>/index   where each path's content lies, under which stamp it came, and its digest (kept-index.ts)
  *
  * A stamp is the client's own sign that a file is the same (inode, size, times). Digests are the engine's: taken of the
  * bytes that arrived, so that a stamp can be wrong about its own client's folder only. Nothing is synced: an index of
@@ -17,21 +17,20 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   utimesSync,
-  writeFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 
 import { conflict, invalid, newId } from "#base";
-import { ArchiveTree } from "#engine/build/source";
+import { ArchiveTree, OffsetDigests } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
 import { type TarEntryType, type TarHeader, TarParser } from "#wire/tar";
 
 import { ContentWriter } from "./content-writer.ts";
+import { type Kept, readKeptIndex, writeKeptIndex } from "./kept-index.ts";
 
 /** One thing of an offered context; names and links are byte strings. */
 export interface OfferedEntry {
@@ -54,20 +53,6 @@ interface Listing {
     readonly sameAs: number | null;
   })[];
   read(needed: readonly number[]): AsyncIterable<{ index: number; bytes: Uint8Array }>;
-}
-
-interface Kept {
-  readonly stamp: string;
-  readonly offset: number;
-  readonly sizeBytes: number;
-  readonly digest: string;
-  /** Names as byte strings, values in base64; null for none. */
-  readonly xattrs: readonly (readonly [string, string])[] | null;
-}
-
-interface Index {
-  readonly boot: string;
-  readonly files: Readonly<Record<string, Kept>>;
 }
 
 interface Offer {
@@ -132,7 +117,7 @@ export class KeptContexts {
     const needed: number[] = [];
     for (const [index, { path, type, stamp, sizeBytes: size }] of entries.entries()) {
       if (type !== "file") continue;
-      const kept = known[path];
+      const kept = known.get(path);
       if (kept?.stamp === stamp && kept.sizeBytes === size) files.set(path, kept);
       else needed.push(index);
     }
@@ -143,20 +128,18 @@ export class KeptContexts {
   }
 
   /** What is kept under a key; nothing after too much of it has died. */
-  #known(key: string, liveBytes: number): Index["files"] {
+  #known(key: string, liveBytes: number): Map<string, Kept> {
     const folder = join(this.#folder, key);
     try {
-      const index = JSON.parse(readFileSync(join(folder, "index"), "utf8")) as Index;
       const { size } = statSync(join(folder, "data"));
       const isWasteful = size - liveBytes > Math.max(liveBytes, DEAD_LIMIT_BYTES);
-      if (index.boot === this.#boot && !(isWasteful && this.#isIdle(key))) {
-        return Object.assign(Object.create(null) as object, index.files);
-      }
+      const known = readKeptIndex(join(folder, "index"), this.#boot);
+      if (known.size > 0 && !(isWasteful && this.#isIdle(key))) return known;
     } catch {
       // Never made, or not to be read: it is sent again.
     }
     if (this.#isIdle(key)) rmSync(folder, { recursive: true, force: true });
-    return {};
+    return new Map();
   }
 
   #isIdle(key: string): boolean {
@@ -236,7 +219,7 @@ export class KeptContexts {
       await Promise.race([other, abortOf(signal)]);
       signal.throwIfAborted();
     }
-    const known = isKept ? this.#known(key, sizeBytes) : {};
+    const known = isKept ? this.#known(key, sizeBytes) : new Map<string, Kept>();
     const received = this.#begin(key);
     const dispose = this.#use(key);
     try {
@@ -259,10 +242,7 @@ export class KeptContexts {
   }
 
   #save(folder: string, files: ReadonlyMap<string, Kept>): void {
-    const index: Index = { boot: this.#boot, files: Object.fromEntries(files) };
-    const path = join(folder, "index");
-    writeFileSync(`${path}.new`, JSON.stringify(index), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
+    writeKeptIndex(join(folder, "index"), { boot: this.#boot, files });
   }
 
   /** Last used first, as many as the limits let stay. */
@@ -318,7 +298,7 @@ export class KeptContexts {
 
 interface Taking {
   readonly listing: Listing;
-  readonly known: Readonly<Record<string, Kept>>;
+  readonly known: ReadonlyMap<string, Kept>;
   readonly limitBytes: number;
   readonly signal: AbortSignal;
 }
@@ -333,7 +313,7 @@ async function take(
   const needed: number[] = [];
   for (const [index, { path: name, type, stamp, sizeBytes, sameAs }] of entries.entries()) {
     if (type !== "file" || sameAs !== null) continue;
-    const kept = known[name];
+    const kept = known.get(name);
     if (kept?.stamp === stamp && kept.sizeBytes === sizeBytes) files.set(name, kept);
     else needed.push(index);
   }
@@ -358,7 +338,7 @@ async function take(
     const first = sameAs === null ? undefined : files.get(entries[sameAs]?.path ?? "");
     if (first !== undefined) files.set(name, first);
   }
-  const isChanged = needed.length > 0 || files.size !== Object.keys(known).length;
+  const isChanged = needed.length > 0 || files.size !== known.size;
   return { files, isChanged };
 }
 
@@ -383,7 +363,10 @@ interface ArrivingFile {
 
 /** Writes the files of an archive behind what is there. */
 async function append(path: string, { archive, files, offer, signal }: Arriving): Promise<void> {
-  const stamps = new Map(offer.entries.map(({ path: name, stamp }) => [name, stamp]));
+  const stamps = new Map<string, string>();
+  for (const { path: name, stamp } of offer.entries) {
+    if (offer.needed.has(name)) stamps.set(name, stamp);
+  }
   const fd = openSync(path, "a", 0o600);
   let end = statSync(path).size;
   const arriving: { file: ArrivingFile | null } = { file: null };
@@ -434,7 +417,7 @@ function treeOf(
   files: ReadonlyMap<string, Kept>,
 ): ArchiveTree {
   const tree = new LayerTree();
-  const digests = new Map<number, string>();
+  const digests = new OffsetDigests();
   for (const entry of entries) {
     const kept = files.get(entry.path);
     if (entry.type === "file" && kept === undefined) continue;

@@ -8,6 +8,7 @@ import { LayerTree, type LayerNode } from "#engine/layer";
 import { isType, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG } from "#linux/path";
 import { TarParser } from "#wire/tar";
 
+import { OffsetDigests } from "./digests.ts";
 import { type Found, type SourceNode, type SourceTree } from "./tree.ts";
 
 const LINK_LIMIT = 40;
@@ -17,7 +18,7 @@ export class ArchiveWriter {
   readonly #path: string;
   readonly #fd: number;
   readonly #tree = new LayerTree();
-  readonly #digests = new Map<number, string>();
+  readonly #digests = new OffsetDigests();
   readonly #parser: TarParser;
   #hasher: Bun.CryptoHasher | null = null;
   #offset = -1;
@@ -71,10 +72,11 @@ const EMPTY_DIGEST = new Bun.CryptoHasher("sha256").digest("hex");
 export class ArchiveTree implements SourceTree {
   readonly path: string;
   readonly #root: LayerNode;
-  readonly #digests: ReadonlyMap<number, string>;
+  readonly #digests: OffsetDigests;
   readonly #identities = new Map<LayerNode, string>();
+  #last: { readonly path: string; readonly node: LayerNode } | null = null;
 
-  constructor(path: string, root: LayerNode, digests: ReadonlyMap<number, string>) {
+  constructor(path: string, root: LayerNode, digests: OffsetDigests) {
     this.path = path;
     this.#root = root;
     this.#digests = digests;
@@ -124,9 +126,21 @@ export class ArchiveTree implements SourceTree {
   }
 
   #node(path: string): LayerNode | null {
+    if (path === "") return this.#root;
+    const cut = path.lastIndexOf("/");
+    const node = this.#directory(cut < 0 ? "" : path.slice(0, cut))?.children?.get(
+      path.slice(cut + 1),
+    );
+    return node === undefined || isWhiteout(node) ? null : node;
+  }
+
+  /** Whoever walks the tree asks for one neighbour after the other. */
+  #directory(path: string): LayerNode | undefined {
+    if (this.#last?.path === path) return this.#last.node;
     let node: LayerNode | undefined = this.#root;
     for (const name of path === "" ? [] : path.split("/")) node = node?.children?.get(name);
-    return node === undefined || isWhiteout(node) ? null : node;
+    if (node !== undefined) this.#last = { path, node };
+    return node;
   }
 
   #described(node: LayerNode): SourceNode {
@@ -160,7 +174,11 @@ export class ArchiveTree implements SourceTree {
 }
 
 /** Nothing at all. */
-export const EMPTY_TREE: SourceTree = new ArchiveTree("", new LayerTree().root, new Map());
+export const EMPTY_TREE: SourceTree = new ArchiveTree(
+  "",
+  new LayerTree().root,
+  new OffsetDigests(),
+);
 
 const isWhiteout = (node: LayerNode): boolean => isType(node.mode, S_IFCHR) && node.rdev === 0;
 

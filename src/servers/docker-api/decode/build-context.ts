@@ -17,7 +17,10 @@ const isCount = (value: unknown): value is number =>
 /** @throws EngineError "invalid" */
 export function decodeOffer(body: unknown): OfferedEntry[] {
   if (!Array.isArray(body)) throw invalid("invalid context: no list");
-  return body.map(decodeEntry);
+  // In its place: a list of a large folder is not held twice.
+  const entries: unknown[] = body;
+  for (const [index, value] of entries.entries()) entries[index] = decodeEntry(value);
+  return entries as OfferedEntry[];
 }
 
 function decodeEntry(value: unknown): OfferedEntry {
