@@ -267,7 +267,9 @@ function addMatch(
   const { tree } = gathered;
   const whole = instruction.kind === "copy" && instruction.parents;
   const destination = whole ? `${place}/${parents}/` : place;
-  plan.add({ tree, found, name, destination, owner, mode, isExcluded, whole, parents });
+  const item = { tree, found, name, destination, owner, mode, isExcluded, whole, parents };
+  // The top of a context is nobody's folder: it has no time.
+  plan.add({ ...item, keepsTime: found.path === "" && !request.keepsOwner });
 }
 
 /** Heredocs: files that the Dockerfile itself holds. */

@@ -52,6 +52,7 @@ export const buildFlags: readonly FlagSpec[] = [
     kind: "int64",
     usage: "Limit the CPU CFS (Completely Fair Scheduler) quota",
   },
+  { name: "compress", kind: "bool", usage: "Compress the build context using gzip" },
   { name: "cpu-shares", shorthand: "c", kind: "int64", usage: "CPU shares (relative weight)" },
   CPUSET_CPUS_FLAG,
   CPUSET_MEMS_FLAG,
@@ -68,6 +69,7 @@ export const buildFlags: readonly FlagSpec[] = [
     values: "files",
   },
   { name: "iidfile", kind: "string", usage: "Write the image ID to a file", values: "files" },
+  { name: "isolation", kind: "string", usage: "Container isolation technology" },
   { name: "label", kind: "list", usage: "Set metadata for an image", check: checkLabel },
   MEMORY_FLAG,
   MEMORY_SWAP_FLAG,
@@ -144,12 +146,10 @@ export const buildFlags: readonly FlagSpec[] = [
     kind: "bool",
     usage: "Remove intermediate containers after a successful build",
     fallback: true,
-    hidden: true,
   },
   {
     name: "force-rm",
     kind: "bool",
     usage: "Always remove intermediate containers",
-    hidden: true,
   },
 ];

@@ -67,6 +67,8 @@ const TEXTS = [
   ["cgroup-parent", "cgroupparent"],
   ["cpuset-cpus", "cpusetcpus"],
   ["cpuset-mems", "cpusetmems"],
+  // The engine says which there are.
+  ["isolation", "isolation"],
 ] as const;
 const NUMBERS = [
   ["memory", "memory"],

@@ -81,6 +81,21 @@ const namesOf = (output: Output): readonly string[] =>
 const isQuiet = (flags: Flags): boolean =>
   flags.bool("quiet") || flags.string("progress") === "quiet";
 
+/** What the engine asked for, on the way through gzip. */
+function gzipped({ archive }: { archive: AsyncIterable<Uint8Array> | undefined }) {
+  if (archive === undefined) return undefined;
+  const pieces = archive[Symbol.asyncIterator]();
+  const plain = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    async pull(controller) {
+      const { done, value } = await pieces.next();
+      if (done === true) controller.close();
+      else controller.enqueue(new Uint8Array(value));
+    },
+    cancel: async () => void (await pieces.return?.()),
+  });
+  return plain.pipeThrough(new CompressionStream("gzip"));
+}
+
 interface Work {
   readonly client: ApiClient;
   readonly session: Session;
@@ -103,7 +118,7 @@ async function runBuild(work: Work): Promise<{ id: string | null; findings: numb
   const upload = await contextOf(client, source);
   const messages = buildImage(client, {
     query: queryOf(work, upload.offer),
-    context: upload.archive,
+    context: source.kind === "folder" && flags.bool("compress") ? gzipped(upload) : upload.archive,
     auths: await authsOf(session),
     secrets: readSecrets(flags.list("secret"), session.environment),
     agents: agents.sockets,

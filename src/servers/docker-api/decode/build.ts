@@ -64,6 +64,10 @@ export function decodeBuild(call: Call, caches: ClientCaches | null): BuildOptio
 }
 
 function refuse({ query }: Call): void {
+  const isolation = query.text("isolation");
+  if (isolation !== "" && isolation.toLowerCase() !== "default") {
+    throw invalid(`Unsupported isolation: ${JSON.stringify(isolation)}`);
+  }
   for (const { Type: type } of decodeOutputs(query.text("outputs"))) {
     if (type !== "image" && type !== "docker") {
       throw notImplemented(`not implemented yet: the build output "${type}" here`);
