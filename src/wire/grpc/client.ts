@@ -44,6 +44,8 @@ export class GrpcConnection implements Disposable {
     this.#session.on("error", () => socket.destroy());
     this.#session.once("close", close);
     socket.once("close", close);
+    // Half a connection carries no calls: who has said his last is gone.
+    socket.once("end", () => socket.destroy());
     if (socket.destroyed) close();
     this.#session.once("connect", () => {
       this.#session.setLocalWindowSize(WINDOW_BYTES);

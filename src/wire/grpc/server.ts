@@ -40,6 +40,12 @@ type Handler = (message: Uint8Array, call: GrpcCall) => AsyncIterable<Uint8Array
 const MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
 /** A build has five or so at once; `bake` has them for every target. */
 const STREAM_LIMIT = 256;
+/** What requests of one connection that have not arrived whole may hold together. */
+const ARRIVING_LIMIT_BYTES = 64 * 1024 * 1024;
+/** A request is one message, sent at once. */
+const REQUEST_TIMEOUT_MS = 60_000;
+/** Names and values of a call's metadata, with what HTTP/2 counts for each. */
+const METADATA_LIMIT_BYTES = 256 * 1024;
 
 export class GrpcRouter {
   readonly #handlers = new Map<string, Handler>();
@@ -91,30 +97,35 @@ export function serveGrpc(
   limits?: KeepAlive,
 ): void {
   const server: Http2Server = createServer({
-    settings: { maxConcurrentStreams: STREAM_LIMIT },
+    settings: { maxConcurrentStreams: STREAM_LIMIT, maxHeaderListSize: METADATA_LIMIT_BYTES },
   });
   server.on("session", (session: ServerHttp2Session) => {
     session.on("error", () => session.destroy());
     keepAlive(session, socket, limits);
   });
   server.on("sessionError", () => socket.destroy());
+  const arrivals = { bytes: 0 };
   server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
     // A client that breaks a call off is no error of ours: its signal tells whoever works for it.
     stream.on("error", () => {});
-    void answer(stream, headers, { router, tell });
+    void answer(stream, headers, { router, tell, arrivals });
   });
+  // Half a connection carries no calls: who has said his last is gone.
+  socket.once("end", () => socket.destroy());
   server.emit("connection", socket);
 }
 
 interface Serving {
   readonly router: GrpcRouter;
+  /** Of all calls of the connection whose requests are on their way. */
+  readonly arrivals: { bytes: number };
   readonly tell: (error: unknown) => GrpcFailure;
 }
 
 async function answer(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
-  { router, tell }: Serving,
+  { router, tell, arrivals }: Serving,
 ): Promise<void> {
   const abort = new AbortController();
   stream.once("close", () => abort.abort(new Error("the call was given up")));
@@ -122,7 +133,7 @@ async function answer(
   try {
     const path = headers[":path"] ?? "";
     const handle = router.find(path);
-    const message = await onlyMessage(stream);
+    const message = await onlyMessage(stream, arrivals);
     if (handle === null) {
       throw grpcFailure(GRPC_STATUS.unimplemented, `unknown method ${path}`);
     }
@@ -154,12 +165,27 @@ function end(stream: ServerHttp2Stream, failure: GrpcFailure | null): void {
 }
 
 /** The request, which is one message. */
-async function onlyMessage(stream: ServerHttp2Stream): Promise<Uint8Array> {
+async function onlyMessage(
+  stream: ServerHttp2Stream,
+  arrivals: Serving["arrivals"],
+): Promise<Uint8Array> {
   const reader = new GrpcFrameReader(MESSAGE_LIMIT_BYTES);
   const messages: Uint8Array[] = [];
-  for await (const chunk of arriving(stream)) {
-    messages.push(...reader.push(chunk));
-    if (messages.length > 1) break;
+  let held = 0;
+  const late = setTimeout(() => stream.destroy(), REQUEST_TIMEOUT_MS).unref();
+  try {
+    for await (const chunk of arriving(stream)) {
+      held += chunk.length;
+      arrivals.bytes += chunk.length;
+      if (arrivals.bytes > ARRIVING_LIMIT_BYTES) {
+        throw grpcFailure(GRPC_STATUS.resourceExhausted, "too many requests at once");
+      }
+      messages.push(...reader.push(chunk));
+      if (messages.length > 1) break;
+    }
+  } finally {
+    clearTimeout(late);
+    arrivals.bytes -= held;
   }
   const [message] = messages;
   if (message === undefined || messages.length > 1 || reader.isInside) {
