@@ -109,3 +109,20 @@ test("of a large folder only what the target's stages read is sent", async () =>
   });
   expect(missing.stderr).toContain("   2 | >>> COPY missing /\n");
 }, 60_000);
+
+test("what was built is remembered with what it said, through a crash of the engine too", async () => {
+  await built(engine, [contextOf({ Dockerfile: "FROM busybox\nRUN echo said once\n" })]);
+  const failing = contextOf({ Dockerfile: "FROM busybox\nRUN echo oops; exit 3\n" });
+  expect((await buildx(engine, [failing])).code).toBe(1);
+  const list = ["buildx", "history", "ls", "--format={{.Ref}} {{.Status}}"];
+  const [failed = "", fine = ""] = (await engine.ok(list)).split("\n");
+  expect([failed, fine].map((line) => line.split(" ")[1])).toEqual(["Error", "Completed"]);
+  await engine.restartDaemon();
+  expect((await engine.ok(list)).split("\n").slice(0, 2)).toEqual([failed, fine]);
+  const ref = (line: string) => line.split(" ")[0] ?? "";
+  const logs = await engine.docker(["buildx", "history", "logs", ref(fine)]);
+  expect(logs.stdout + logs.stderr).toContain("said once");
+  expect(await engine.ok(["buildx", "history", "inspect", ref(failed)])).toContain("exit code: 3");
+  await engine.ok(["buildx", "history", "rm", ref(failed)]);
+  expect(await engine.ok(list)).not.toContain(ref(failed));
+}, 60_000);

@@ -236,7 +236,22 @@ export type { Found, SourceNode, SourceTree } from "#engine/build/source";
 /** One thing of a context that a client offers; names and links are byte strings. */
 export type { OfferedEntry } from "./kept-contexts.ts";
 
+/** What is remembered of builds, by the names that clients gave them. The bytes are the server's. */
+export interface BuildHistoryStore {
+  /** Oldest first. */
+  all(): { readonly ref: string; readonly record: Uint8Array }[];
+  log(ref: string): Uint8Array | null;
+  /** @param build.log null: as it was */
+  save(build: {
+    readonly ref: string;
+    readonly record: Uint8Array;
+    readonly log: Uint8Array | null;
+  }): void;
+  remove(ref: string): void;
+}
+
 export interface BuildService {
+  readonly history: BuildHistoryStore;
   /**
    * A client that has sent a folder before says what is in it now. The archive of the build that names the offer
    * holds only the files that are needed.

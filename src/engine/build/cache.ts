@@ -50,6 +50,17 @@ export const buildMigrations: readonly Migration[] = [
       ) STRICT, WITHOUT ROWID;
       CREATE INDEX build_inputs_by_age ON build_inputs (created_ms);`,
   },
+  {
+    id: "build/3",
+    sql: `
+      -- The last builds of clients; both documents are the server's.
+      CREATE TABLE build_history (
+        place INTEGER PRIMARY KEY,
+        ref TEXT NOT NULL UNIQUE,
+        record BLOB NOT NULL,
+        log BLOB NOT NULL
+      ) STRICT;`,
+  },
 ];
 
 /** Digests of inputs that are remembered: each saves reading files, none is needed. */

@@ -17,6 +17,7 @@ import { keepImage } from "./kept-image.ts";
 import { KeptContexts } from "./kept-contexts.ts";
 import { packImage } from "./pack.ts";
 import { solve } from "./solver.ts";
+import { openHistory } from "./stored-history.ts";
 
 export interface OpenBuildRequest extends BuildRooms {
   /** Opened with `buildMigrations`. */
@@ -46,6 +47,7 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
     locks: new Map(),
   };
   return {
+    history: openHistory(store),
     build: async (asked) => {
       using solved = await solve(context, asked);
       return { id: (await solved?.keep(asked.tags)) ?? null };

@@ -12,7 +12,7 @@ import type { Session } from "./session.ts";
 export interface BuildServices {
   readonly builds: Pick<
     BuildService,
-    "solve" | "describe" | "keepImage" | "packImage" | "cacheUsage" | "prune"
+    "solve" | "describe" | "keepImage" | "packImage" | "cacheUsage" | "prune" | "history"
   >;
   readonly images: Pick<ImageService, "push">;
   /** For sockets that steps see; cleared at every start. */

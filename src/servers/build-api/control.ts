@@ -18,6 +18,7 @@ import { cacheTargetsOf } from "./caches.ts";
 import type { ExportedResult, Exporting } from "./exporting.ts";
 import { cancelled, failureFrom } from "./failures.ts";
 import type { Job, JobResult, ReturnedResult } from "./jobs.ts";
+import { LOG_LIMIT_BYTES } from "./history.ts";
 import { checkOutputs, exportAll, type Output } from "./outputs.ts";
 import { provenanceOf, type ProvenanceOptions, provenanceOptions } from "./provenance.ts";
 import { BUILDKIT, workers } from "./workers.ts";
@@ -29,7 +30,11 @@ export function addControl(router: GrpcRouter, bridge: Bridge): void {
     .unary(method.listWorkers, async () => ({ record: workers(bridge.hostGateway()) }))
     .unary(method.info, async () => ({ buildkitVersion: BUILDKIT }))
     .unary(method.solve, (request, { signal }) => solve(bridge, request, signal))
-    .stream(method.status, ({ ref }, { signal }) => jobs.watch(ref).log.listen(signal))
+    .stream(method.status, async function* ({ ref }, { signal }) {
+      const said = bridge.history.log(ref);
+      if (said === null) yield* jobs.watch(ref).log.listen(signal);
+      else yield said;
+    })
     .unary(method.diskUsage, async ({ filter }) => ({
       record: (await builds.cacheUsage()).filter(matcherOf(filter)).map(recordOf),
     }))
@@ -79,7 +84,8 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
     failure = failureFrom(cause, null);
     throw failure;
   } finally {
-    history.end(request.ref, { counts: job.progress.counts, failure, response });
+    const log = job.log.encoded(LOG_LIMIT_BYTES);
+    history.end(request.ref, { counts: job.progress.counts, failure, response, log });
     signal.removeEventListener("abort", stop);
     jobs.end(job);
   }

@@ -1,9 +1,32 @@
 import { expect, test } from "bun:test";
 
-import { create, grpcFailure, SolveRequestSchema } from "#wire/grpc";
+import type { BuildHistoryStore } from "#engine/build";
+import {
+  create,
+  grpcFailure,
+  SolveRequestSchema,
+  StatusResponseSchema,
+  toBinary,
+} from "#wire/grpc";
 
 import { BuildHistory } from "./history.ts";
 
+/** What a store of the engine's does, in memory. */
+function fakeStore(): BuildHistoryStore {
+  const kept = new Map<string, { record: Uint8Array; log: Uint8Array }>();
+  return {
+    all: () => [...kept].map(([ref, { record }]) => ({ ref, record })),
+    log: (ref) => kept.get(ref)?.log ?? null,
+    save: ({ ref, record, log }) =>
+      void kept.set(ref, { record, log: log ?? kept.get(ref)?.log ?? new Uint8Array() }),
+    remove: (ref) => void kept.delete(ref),
+  };
+}
+
+const log = toBinary(
+  StatusResponseSchema,
+  create(StatusResponseSchema, { vertexes: [{ name: "said" }] }),
+);
 const counts = { total: 3, completed: 3, cached: 1, warnings: 0 };
 const never = new AbortController().signal;
 const all = { ref: "", activeOnly: false, earlyExit: true };
@@ -19,12 +42,12 @@ async function listed(history: BuildHistory, asked = all): Promise<string[]> {
 }
 
 test("builds are told with how they went, and are forgotten when that is asked", async () => {
-  const history = new BuildHistory();
+  const history = new BuildHistory(fakeStore());
   begin(history, "one");
   begin(history, "two");
   history.describe("one", { target: "app" });
-  history.end("one", { counts, failure: null, response: { "image.name": "x" } });
-  history.end("two", { counts, failure: grpcFailure(2, "bad"), response: {} });
+  history.end("one", { counts, failure: null, response: { "image.name": "x" }, log });
+  history.end("two", { counts, failure: grpcFailure(2, "bad"), response: {}, log });
   begin(history, "three");
   expect(await listed(history)).toEqual(["1 one", "1 two bad", "0 three"]);
   expect(await listed(history, { ...all, activeOnly: true })).toEqual(["0 three"]);
@@ -35,14 +58,14 @@ test("builds are told with how they went, and are forgotten when that is asked",
 });
 
 test("what happens is told to who listens, until they go", async () => {
-  const history = new BuildHistory();
+  const history = new BuildHistory(fakeStore());
   const abort = new AbortController();
   const events = history.listen({ ...all, earlyExit: false }, abort.signal);
   const first = events.next();
   begin(history, "one");
   expect((await first).value).toMatchObject({ type: 0, record: { ref: "one" } });
   const second = events.next();
-  history.end("one", { counts, failure: null, response: {} });
+  history.end("one", { counts, failure: null, response: {}, log });
   expect((await second).value).toMatchObject({ type: 1, record: { numCachedSteps: 1 } });
   const third = events.next();
   abort.abort();
@@ -50,16 +73,32 @@ test("what happens is told to who listens, until they go", async () => {
 });
 
 test("only the last builds are remembered, and those that were pinned", async () => {
-  const history = new BuildHistory();
+  const history = new BuildHistory(fakeStore());
   begin(history, "pinned");
   history.update("pinned", { pinned: true, isGone: false });
-  history.end("pinned", { counts, failure: null, response: {} });
+  history.end("pinned", { counts, failure: null, response: {}, log });
   for (let at = 0; at < 100; at += 1) {
     begin(history, String(at));
-    history.end(String(at), { counts, failure: null, response: {} });
+    history.end(String(at), { counts, failure: null, response: {}, log });
   }
   const refs = await listed(history);
   expect(refs).toHaveLength(50);
   expect(refs[0]).toBe("1 pinned");
   expect(refs.at(-1)).toBe("1 99");
+});
+
+test("what is over is known after a start, with what it said; what was under way is not", async () => {
+  const store = fakeStore();
+  const history = new BuildHistory(store);
+  begin(history, "over");
+  history.end("over", { counts, failure: null, response: {}, log });
+  history.update("over", { pinned: true, isGone: false });
+  begin(history, "cut off");
+  expect(history.log("cut off")).toBe(null);
+  store.save({ ref: "damaged", record: new Uint8Array([0xff]), log: null });
+  const next = new BuildHistory(store);
+  expect(await listed(next)).toEqual(["1 over"]);
+  expect(next.log("over")?.vertexes?.[0]?.name).toBe("said");
+  next.update("over", { pinned: false, isGone: true });
+  expect(store.all()).toEqual([]);
 });

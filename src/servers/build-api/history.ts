@@ -1,9 +1,21 @@
 /**
- * What has been built since the engine's start, for `buildx history`: the last builds, with what was asked and how it
- * went. Logs and traces are not kept.
+ * What has been built, for `buildx history`: the last builds, with what was asked, how it went and what was said. What
+ * is over is stored, so that it is known after a start of the engine; what was under way when it died is not. Traces
+ * are not kept.
  */
+import type { BuildHistoryStore } from "#engine/build";
 import type { Control, GrpcFailure, MessageInitShape, SolveRequest } from "#wire/grpc";
-import { create, StatusSchema, timestampFromDate } from "#wire/grpc";
+import {
+  BuildHistoryRecordSchema,
+  create,
+  fromBinary,
+  StatusResponseSchema,
+  StatusSchema,
+  timestampFromDate,
+  toBinary,
+} from "#wire/grpc";
+
+import type { StatusUpdate } from "./status-log.ts";
 
 type Event = MessageInitShape<typeof Control.method.listenBuildHistory.output>;
 type BuildRecord = NonNullable<Event["record"]>;
@@ -13,6 +25,8 @@ const RECORD_LIMIT = 50;
 const LISTENER_LIMIT = 64;
 /** Of one build's attributes, in characters: those of a larger one are not kept. */
 const ATTRIBUTES_LIMIT = 64 * 1024;
+/** Of what one build said. */
+export const LOG_LIMIT_BYTES = 512 * 1024;
 
 const statusOf = ({ code, message }: GrpcFailure) => ({ code, message });
 
@@ -27,6 +41,22 @@ export interface StepCounts {
 export class BuildHistory {
   readonly #records = new Map<string, { record: BuildRecord; isOver: boolean }>();
   readonly #listeners = new Set<(event: Event) => void>();
+  readonly #store: BuildHistoryStore;
+
+  constructor(store: BuildHistoryStore) {
+    this.#store = store;
+    for (const { ref, record: bytes } of store.all()) {
+      const record = decoded(bytes);
+      if (record === null) store.remove(ref);
+      else this.#records.set(ref, { record, isOver: true });
+    }
+  }
+
+  /** What a build said that is over; null when it is not known. */
+  log(ref: string): StatusUpdate | null {
+    const bytes = this.#records.get(ref)?.isOver === true ? this.#store.log(ref) : null;
+    return bytes === null ? null : fromBinary(StatusResponseSchema, bytes);
+  }
 
   begin({ ref, exporters }: SolveRequest): void {
     const record = { ref, frontend: "dockerfile.v0", exporters };
@@ -34,7 +64,7 @@ export class BuildHistory {
     this.#records.set(ref, { record: { ...record, createdAt }, isOver: false });
     for (const [oldest, { isOver, record: old }] of this.#records) {
       if (this.#records.size <= RECORD_LIMIT) break;
-      if (isOver && old.pinned !== true) this.#records.delete(oldest);
+      if (isOver && old.pinned !== true) this.#forget(oldest);
     }
     this.#tell(ref, EVENT.started);
   }
@@ -56,6 +86,8 @@ export class BuildHistory {
       readonly counts: StepCounts;
       readonly failure: GrpcFailure | null;
       readonly response: Readonly<{ [name: string]: string }>;
+      /** What it said, as one message. */
+      readonly log: Uint8Array;
     },
   ): void {
     const known = this.#records.get(ref);
@@ -72,6 +104,7 @@ export class BuildHistory {
       numWarnings: counts.warnings,
       ...(failure === null ? {} : { error: create(StatusSchema, statusOf(failure)) }),
     };
+    this.#save(ref, ended.log);
     this.#tell(ref, EVENT.complete);
   }
 
@@ -81,9 +114,24 @@ export class BuildHistory {
     if (known === undefined) return false;
     if (isGone && known.isOver) {
       this.#tell(ref, EVENT.deleted);
-      this.#records.delete(ref);
-    } else known.record = { ...known.record, pinned };
+      this.#forget(ref);
+    } else {
+      known.record = { ...known.record, pinned };
+      if (known.isOver) this.#save(ref, null);
+    }
     return true;
+  }
+
+  #forget(ref: string): void {
+    this.#records.delete(ref);
+    this.#store.remove(ref);
+  }
+
+  #save(ref: string, log: Uint8Array | null): void {
+    const record = this.#records.get(ref)?.record;
+    if (record === undefined) return;
+    const bytes = toBinary(BuildHistoryRecordSchema, create(BuildHistoryRecordSchema, record));
+    this.#store.save({ ref, record: bytes, log });
   }
 
   /** What there is, and then, unless that is enough, what happens. */
@@ -124,5 +172,14 @@ export class BuildHistory {
     const record = this.#records.get(ref)?.record;
     if (record === undefined) return;
     for (const listener of this.#listeners) listener({ type, record });
+  }
+}
+
+/** null for what another version of the engine has written otherwise. */
+function decoded(bytes: Uint8Array): BuildRecord | null {
+  try {
+    return fromBinary(BuildHistoryRecordSchema, bytes);
+  } catch {
+    return null;
   }
 }

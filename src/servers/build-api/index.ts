@@ -34,7 +34,12 @@ export interface BuildApi {
 
 export function openBuildApi(services: BuildApiServices): BuildApi {
   const sessions = new Sessions();
-  const bridge = { ...services, sessions, jobs: new Jobs(), history: new BuildHistory() };
+  const bridge = {
+    ...services,
+    sessions,
+    jobs: new Jobs(),
+    history: new BuildHistory(services.builds.history),
+  };
   const router = new GrpcRouter();
   addControl(router, bridge);
   addBridge(router, bridge);

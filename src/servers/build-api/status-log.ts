@@ -1,6 +1,5 @@
 /** What a build tells while it goes on: to whoever listens, no faster than they read, and from its beginning on. */
-import type { MessageInitShape } from "#wire/grpc";
-import type { StatusResponseSchema } from "#wire/grpc";
+import { create, type MessageInitShape, StatusResponseSchema, toBinary } from "#wire/grpc";
 
 export type StatusUpdate = MessageInitShape<typeof StatusResponseSchema>;
 
@@ -41,6 +40,20 @@ export class StatusLog {
     while ([...this.#listeners].some(({ sizeBytes }) => sizeBytes > WAITING_LIMIT_BYTES)) {
       await this.#room.promise;
     }
+  }
+
+  /** Everything so far as one message, to be told again later; the end of what would be too much is left out. */
+  encoded(limitBytes: number): Uint8Array {
+    const parts: Uint8Array[] = [];
+    let sizeBytes = 0;
+    for (const update of this.#kept) {
+      // Lists of one message after the other are lists of one message.
+      const part = toBinary(StatusResponseSchema, create(StatusResponseSchema, update));
+      sizeBytes += part.length;
+      if (sizeBytes > limitBytes) break;
+      parts.push(part);
+    }
+    return Buffer.concat(parts);
   }
 
   /** Nothing more is said. */

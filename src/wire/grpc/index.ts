@@ -3,6 +3,7 @@ export { GrpcConnection, type GrpcMetadata, type GrpcStream } from "./client.ts"
 export { type GrpcCall, GrpcRouter, serveGrpc } from "./server.ts";
 export { failureIn, type GrpcDetail, grpcFailure, GrpcFailure, GRPC_STATUS } from "./status.ts";
 export {
+  BuildHistoryRecordSchema,
   Control,
   type SolveRequest,
   SolveRequestSchema,

@@ -32,6 +32,12 @@ export function fakeEngine(): FakeEngine {
     logger: { error: (message) => void errors.push(message) },
     images: fakeImages(containers.signals, loaded),
     builds: {
+      history: {
+        all: () => [],
+        log: () => null,
+        save: () => undefined,
+        remove: () => undefined,
+      },
       offerContext: () => ({ id: "", needed: [] }),
       build: async ({ context }) => {
         await context?.cancel();
