@@ -101,6 +101,12 @@ export const flags: readonly Flag[] = [
     "flag",
     "What the default bridge's containers send out is masqueraded (default true)",
   ),
+  flag("ip6tables", "flag", "Firewall rules for IPv6 (default true)"),
+  flag(
+    "iptables",
+    "flag",
+    "Firewall rules for IPv4 (default true); without them ports are relayed, nothing is masqueraded or kept apart",
+  ),
   flag("ipv6", "flag", "IPv6 on the default bridge"),
   flag("label", "list", "Label of the engine: key=value", { key: "labels" }),
   flag(
@@ -189,8 +195,6 @@ export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly 
   "default-init": { value: "docker-init", why: "init-path names the init program" },
   "ip-forward": { value: true, why: "publishing ports needs it" },
   "ip-forward-no-drop": { value: true, why: "the host's FORWARD policy is never touched" },
-  ip6tables: { value: true, why: "containers' IPv6 addresses would be open to everyone" },
-  iptables: { value: true, why: "published ports are elements of the engine's firewall table" },
   "min-api-version": { value: "1.24", why: "every version from 1.24 is served" },
   "network-control-plane-mtu": { value: 1500, why: "there is no swarm" },
   "network-diagnostic-port": { value: 0, why: "there is no swarm" },

@@ -23,6 +23,10 @@ export function networkOptionsOf(values: FlagValues, pools: readonly string[]): 
     if (text(name) === null || ipv6) continue;
     throw invalid(`${name} needs ipv6: the default bridge has no IPv6 without it`);
   }
+  const unruled = [
+    ...(values.get("iptables") === false ? (["ipv4"] as const) : []),
+    ...(values.get("ip6tables") === false ? (["ipv6"] as const) : []),
+  ];
   const mtu = mtuOf(values.get("mtu"));
   const mode = text("bridge");
   const [bip, bip6] = [cidr("bip", 4), cidr("bip6", 6)];
@@ -36,6 +40,7 @@ export function networkOptionsOf(values: FlagValues, pools: readonly string[]): 
     masquerade: values.get("ip-masq") !== false,
     relay: values.get("userland-proxy") !== false,
     defaultAddressPools: pools,
+    ...(unruled.length > 0 && { unruled }),
     ...(mode && { bridge: mode }),
     ...(mtu && { mtu }),
     ...(bip && { bip }),

@@ -121,6 +121,8 @@ export interface PortHolder {
     id: string;
     ports: readonly PortRequest[];
     target: string | null;
+    /** Families that no rule leads: all of their ports are relayed. */
+    unruled?: readonly AddressPool["family"][];
   }): Promise<PortBinding[]>;
   release(id: string): Promise<void>;
   /** Who holds what, for start-up; without it nothing is compared. */

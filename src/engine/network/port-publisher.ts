@@ -1,6 +1,6 @@
 /** Host ports of containers: held by the supervisor, recorded, and led to the container by the firewall. */
-import { sentenceOf, shortId, wrap } from "#base";
-import { deleteConnections, IPPROTO_UDP } from "#linux/netlink";
+import { invalid, sentenceOf, shortId, wrap } from "#base";
+import { deleteConnections, type Family, IPPROTO_UDP } from "#linux/netlink";
 
 import type { PortBinding } from "./endpoint.ts";
 import type { Firewall } from "./firewall/firewall.ts";
@@ -13,13 +13,16 @@ export class PortPublisher {
   readonly #firewall: Firewall;
   readonly #portHolder: PortHolder;
   readonly #warn: (message: string) => void;
+  readonly #unruled: readonly Family[];
 
   constructor(request: {
     records: NetworkRecords;
     firewall: Firewall;
     portHolder: PortHolder;
     warn: (message: string) => void;
+    unruled: readonly Family[];
   }) {
+    this.#unruled = request.unruled;
     this.#records = request.records;
     this.#firewall = request.firewall;
     this.#portHolder = request.portHolder;
@@ -39,11 +42,15 @@ export class PortPublisher {
     const asked = target.wanted(ports);
     const direct = directPorts(ports, target);
     if (asked.length === 0) return direct;
+    if (this.#unruled.length > 0 && asked.some(({ protocol }) => protocol === "sctp")) {
+      throw invalid("ports of SCTP need the firewall: they cannot be relayed");
+    }
     try {
       const bound = await this.#portHolder.reserve({
         id: containerId,
         ports: asked,
         target: target.relay ? (target.ipv4 ?? target.ipv6) : null,
+        ...this.#relayed(),
       });
       return [...bound, ...direct];
     } catch (cause) {
@@ -96,10 +103,14 @@ export class PortPublisher {
     }
   }
 
+  #relayed() {
+    return this.#unruled.length === 0 ? {} : { unruled: this.#unruled };
+  }
+
   async #reserveAgain(id: string, ports: readonly PublishedPort[]): Promise<void> {
     const target = ports[0]?.target ?? null;
     try {
-      await this.#portHolder.reserve({ id, ports, target });
+      await this.#portHolder.reserve({ id, ports, target, ...this.#relayed() });
     } catch (thrown) {
       // The container runs and is reachable by the firewall: tell, but keep it.
       this.#warn(`the ports of ${shortId(id)} are no longer reserved: ${sentenceOf(thrown)}`);

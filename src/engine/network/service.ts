@@ -5,7 +5,7 @@
 import { conflict, forbidden, invalid, notFound, sentenceOf, shortId, wrap } from "#base";
 import type { EventBus } from "#engine/events";
 import type { Store } from "#engine/store";
-import { type Netlink, openNetlink } from "#linux/netlink";
+import { type Family, type Netlink, openNetlink } from "#linux/netlink";
 import { type Nftables, openNftables } from "#linux/nftables";
 
 import { pendingKey } from "./addresses/allocation.ts";
@@ -60,6 +60,8 @@ export interface NetworkOptions extends DefaultBridgeOptions {
   readonly defaultAddress?: string;
   /** Relays published ports that the kernel cannot lead, those of [::1] among them; true. */
   readonly relay?: boolean;
+  /** Families without rules of ours: `iptables=false`, `ip6tables=false`. Their ports are relayed. */
+  readonly unruled?: readonly Family[];
   /** `base=10.10.0.0/16,size=24`: where subnets come from that nobody named. Docker's if not given. */
   readonly defaultAddressPools?: readonly string[];
 }
@@ -133,7 +135,9 @@ class BridgeNetworkService implements OpenedNetworkService {
       ? asked
       : [...asked, ...DOCKER_POOLS];
     const [records, own] = [this.#records, this.#netlink];
-    this.#default = new DefaultBridge({ records, netlink: own, options, pools });
+    const { unruled = [] } = options;
+    const localhost = !unruled.includes("ipv4");
+    this.#default = new DefaultBridge({ records, netlink: own, options, pools, localhost });
     const { defaultAddress = "", relay = true } = options;
     this.#publishing = { defaultAddress, relay };
     this.#tools = {
@@ -154,13 +158,14 @@ class BridgeNetworkService implements OpenedNetworkService {
         guard: this.#forwarding.guard("ipv4"),
         guard6: this.#forwarding.guard("ipv6"),
       }),
+      unruled,
     });
     const { firewall, forwarding } = { firewall: this.#firewall, forwarding: this.#forwarding };
     const parts = { records, netlink: own, firewall, forwarding };
     this.#guards = new Guards({ records, firewall, netlink: own });
     this.#links = new HostLinks({ records, netlink: own, bridge });
-    this.#ports = new PortPublisher({ records, firewall, portHolder, warn });
-    this.#users = new UserNetworks({ ...parts, bridge, pools, warn });
+    this.#ports = new PortPublisher({ records, firewall, portHolder, warn, unruled });
+    this.#users = new UserNetworks({ ...parts, bridge, pools, warn, localhost });
   }
 
   ensure(): Promise<void> {

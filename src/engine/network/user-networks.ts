@@ -31,6 +31,8 @@ export interface UserNetworksRequest {
   readonly bridge: string;
   readonly pools: readonly DefaultPool[];
   readonly warn: (message: string) => void;
+  /** Whether the host's 127.0.0.1 may lead into bridges. */
+  readonly localhost: boolean;
 }
 
 export class UserNetworks {
@@ -40,6 +42,10 @@ export class UserNetworks {
   constructor(request: UserNetworksRequest) {
     this.#parts = request;
     this.#prefix = linkPrefixOfEngine(request.bridge);
+  }
+
+  #linking() {
+    return { prefix: this.#prefix, localhost: this.#parts.localhost };
   }
 
   create(request: NetworkRequest): Network {
@@ -57,7 +63,7 @@ export class UserNetworks {
       const rules = rulesOf(network);
       // The rules first: a bridge must never be without them.
       if (rules) firewall.addBridge(rules);
-      ensureUserLink(netlink, network, this.#prefix);
+      ensureUserLink(netlink, network, this.#linking());
     } catch (thrown) {
       this.#unmake(network);
       throw thrown;
@@ -90,7 +96,7 @@ export class UserNetworks {
       if (network.custom === null) continue;
       try {
         this.#forward(network);
-        ensureUserLink(netlink, network, this.#prefix);
+        ensureUserLink(netlink, network, this.#linking());
       } catch (thrown) {
         // One that lost its parent link must not keep the others from working.
         warn(`the network ${network.name} cannot be used: ${sentenceOf(thrown)}`);

@@ -166,6 +166,8 @@ export interface Requests {
       ports: readonly (PortBinding & { readonly hostPortEnd?: number })[];
       /** Where relays connect to: the container's address. */
       target: string | null;
+      /** Families whose ports are all relayed. */
+      unruled?: readonly ("ipv4" | "ipv6")[];
     };
     answer: { ports: PortBinding[] };
   };

@@ -73,9 +73,9 @@ export function ensurePorts(netlink: Netlink, endpoints: readonly Endpoint[]): v
   }
 }
 
-/** Lets 127.0.0.1 of the host reach published ports. Only when the firewall guards it (table.ts, raw). */
-export const routeLocalhost = (bridge: string): void =>
-  writeSetting(`ipv4/conf/${bridge}/route_localnet`, "1");
+/** Lets 127.0.0.1 of the host reach published ports, or not. Only when the firewall guards it (table.ts, raw). */
+export const routeLocalhost = (bridge: string, on: boolean): void =>
+  writeSetting(`ipv4/conf/${bridge}/route_localnet`, on ? "1" : "0");
 
 /** Kernel's forwarding of IPv4 between links, for the whole host. */
 export const isForwarding = (): boolean => readSetting("ipv4/ip_forward") === "1";

@@ -25,8 +25,14 @@ export class DefaultBridge {
   readonly #parts: SubnetSources;
   readonly #options: DefaultBridgeOptions;
   readonly #mtu: number;
+  readonly #localhost: boolean;
 
-  constructor(request: SubnetSources & { readonly options: DefaultBridgeOptions }) {
+  constructor(
+    request: SubnetSources & {
+      readonly options: DefaultBridgeOptions;
+      readonly localhost: boolean;
+    },
+  ) {
     const { bridge = DEFAULT_BRIDGE, mtu = DEFAULT_MTU } = request.options;
     if (!LINK_NAME.test(bridge)) throw invalid(`invalid bridge name: ${bridge}`);
     if (!(mtu >= SMALLEST_MTU && mtu <= LARGEST_MTU)) throw invalid(`invalid MTU: ${mtu}`);
@@ -34,6 +40,7 @@ export class DefaultBridge {
     this.#parts = request;
     this.#options = request.options;
     this.#mtu = mtu;
+    this.#localhost = request.localhost;
   }
 
   network(): Network {
@@ -91,7 +98,7 @@ export class DefaultBridge {
 
   /** After the firewall's table is there. */
   ensure(): void {
-    ensureNetworkBridge(this.#parts.netlink, this.network());
+    ensureNetworkBridge(this.#parts.netlink, this.network(), this.#localhost);
   }
 
   #design(recorded: Network | null): Wanted {

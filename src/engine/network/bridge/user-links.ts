@@ -30,17 +30,17 @@ export const userLinkName = (prefix: string, id: string): string =>
 export function ensureUserLink(
   netlink: Netlink,
   network: Network,
-  prefix: string,
+  { prefix, localhost }: { readonly prefix: string; readonly localhost: boolean },
 ): { existed: boolean } {
   const link = network.bridge ?? "";
   const existed = netlink.getLink(link) !== null;
-  if (network.driver === "bridge") ensureNetworkBridge(netlink, network);
+  if (network.driver === "bridge") ensureNetworkBridge(netlink, network, localhost);
   else ensureParent(netlink, network, { existed, prefix });
   return { existed };
 }
 
-/** A bridge network's link with its addresses. */
-export function ensureNetworkBridge(netlink: Netlink, network: Network): void {
+/** A bridge network's link with its addresses. @param localhost whether the host's 127.0.0.1 may lead into it */
+export function ensureNetworkBridge(netlink: Netlink, network: Network, localhost: boolean): void {
   const { custom, mtu, gateway, subnet } = network;
   const bridge = network.bridge ?? "";
   const options = bridgeOptions(optionsOf(network));
@@ -66,7 +66,7 @@ export function ensureNetworkBridge(netlink: Netlink, network: Network): void {
       keepAddresses: custom?.foreignLink === true,
     });
   }
-  routeLocalhost(bridge);
+  routeLocalhost(bridge, localhost);
 }
 
 const VLAN = /^(.{1,13})\.(\d{1,4})$/;

@@ -1,7 +1,7 @@
 /** Our table in the kernel: written whole from the records, changed by elements, restored when it is gone. */
 import { wrap } from "#base";
 import { trimHeap } from "#linux/ffi";
-import { rulesetGeneration } from "#linux/netlink";
+import { type Family, rulesetGeneration } from "#linux/netlink";
 import { type Nftables, NftablesError } from "#linux/nftables";
 
 import type { PublishedPort } from "../records.ts";
@@ -24,19 +24,26 @@ import {
 export class Firewall implements Disposable {
   readonly #nftables: Nftables;
   readonly #table: string;
-  readonly #facts: () => Omit<TableFacts, "table">;
+  readonly #facts: () => Omit<TableFacts, "table" | "unruled">;
+  readonly #unruled: readonly Family[];
+  /** No family has rules. */
+  readonly #isOff: boolean;
   /** The rules' generation at the last look: while it stays nobody has changed anything. */
   #verified: number | null = null;
 
   /**
    * @param request.bridge the default one, which names the table
+   * @param request.unruled families that nothing is written for
    * @param request.facts what the whole table must hold now, all recorded ports among it
    */
   constructor(request: {
     nftables: Nftables;
     bridge: string;
-    facts: () => Omit<TableFacts, "table">;
+    facts: () => Omit<TableFacts, "table" | "unruled">;
+    unruled?: readonly Family[];
   }) {
+    this.#unruled = request.unruled ?? [];
+    this.#isOff = this.#unruled.length === 2;
     this.#nftables = request.nftables;
     this.#table = tableName(request.bridge);
     this.#facts = request.facts;
@@ -46,11 +53,10 @@ export class Firewall implements Disposable {
   ensure(): void {
     try {
       const facts = this.#facts();
-      this.#nftables.apply(replaceTable({ table: this.#table, ...facts }));
-      for (const { bridge } of facts.bridges) {
-        ensureAccepted(this.#nftables, bridge);
-        ensureAcceptedByLegacy(bridge);
-      }
+      // What an engine with rules has left here.
+      if (this.#isOff) return this.remove();
+      this.#nftables.apply(replaceTable({ table: this.#table, ...facts, unruled: this.#unruled }));
+      for (const { bridge } of facts.bridges) this.#accept(bridge);
     } catch (cause) {
       throw wrap("failed to program the firewall", cause);
     }
@@ -58,13 +64,16 @@ export class Firewall implements Disposable {
 
   /** Restores the table when another program has wiped it. @returns whether it was gone */
   verify(): boolean {
+    if (this.#isOff) return false;
     const generation = rulesetGeneration();
     if (generation === this.#verified) return false;
     const facts = this.#facts();
     const { bridges } = facts;
     const isThere = this.#isWhole(facts);
-    if (isThere) for (const { bridge } of bridges) ensureAccepted(this.#nftables, bridge);
-    else this.ensure();
+    if (!isThere) this.ensure();
+    else if (!this.#unruled.includes("ipv4")) {
+      for (const { bridge } of bridges) ensureAccepted(this.#nftables, bridge);
+    }
     // The library reads the whole ruleset, of every program on the host, to answer.
     trimHeap();
     // Not before: what could not be restored is tried again.
@@ -73,9 +82,9 @@ export class Firewall implements Disposable {
   }
 
   /** Whether tables are there, and the chains that every packet passes have their rules. */
-  #isWhole(facts: Omit<TableFacts, "table">): boolean {
+  #isWhole(facts: Omit<TableFacts, "table" | "unruled">): boolean {
     const inet = this.#rulesByChain("inet");
-    const whole = Object.entries(rulesOf(facts)).every(
+    const whole = Object.entries(rulesOf({ ...facts, unruled: this.#unruled })).every(
       ([chain, rules]) => inet.get(chain) === rules.length,
     );
     if (!whole || (facts.guarded ?? []).length === 0) return whole;
@@ -101,8 +110,14 @@ export class Firewall implements Disposable {
   /** A network that is recorded already. */
   addBridge(rules: BridgeRules): void {
     this.#applyOrEnsure(addBridge(this.#table, rules));
-    ensureAccepted(this.#nftables, rules.bridge);
-    ensureAcceptedByLegacy(rules.bridge);
+    this.#accept(rules.bridge);
+  }
+
+  /** Another program's chains are of IPv4. */
+  #accept(bridge: string): void {
+    if (this.#unruled.includes("ipv4")) return;
+    ensureAccepted(this.#nftables, bridge);
+    ensureAcceptedByLegacy(bridge);
   }
 
   /** A network whose record is gone already. */
@@ -145,7 +160,7 @@ export class Firewall implements Disposable {
 
   /** The records hold what changes already: where it does not fit, all is written anew. */
   #applyOrEnsure(commands: readonly string[]): void {
-    if (commands.length === 0) return;
+    if (commands.length === 0 || this.#isOff) return;
     try {
       this.#nftables.apply(commands);
     } catch (thrown) {

@@ -29,6 +29,8 @@ export interface TableFacts {
   readonly guard: { readonly bridges: readonly string[] } | null;
   /** The same of IPv6. */
   readonly guard6?: { readonly bridges: readonly string[] } | null;
+  /** Families that nothing of this table is for. */
+  readonly unruled?: readonly ("ipv4" | "ipv6")[];
 }
 
 /** One bridge network, as far as packets are concerned. */
@@ -72,7 +74,10 @@ export const tableName = (bridge: string): string =>
   bridge === "naru0" ? "naru" : `naru_${bridge.replaceAll(/[^A-Za-z0-9_]/g, "_")}`;
 
 /** The rules of the chains that every packet passes, by chain. */
-export function rulesOf(facts: Pick<TableFacts, "guard" | "guard6">): Record<string, string[]> {
+export function rulesOf(
+  facts: Pick<TableFacts, "guard" | "guard6" | "unruled">,
+): Record<string, string[]> {
+  const pass = (facts.unruled ?? []).map((family) => `meta nfproto ${family} accept`);
   const dnat = [
     `fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @${ONE}`,
     `fib daddr type local dnat ip to meta l4proto . th dport map @${ANY}`,
@@ -82,12 +87,14 @@ export function rulesOf(facts: Pick<TableFacts, "guard" | "guard6">): Record<str
   ];
   return {
     before_all: [
+      ...pass,
       'iifname != "lo" ip daddr 127.0.0.0/8 drop',
       'iifname != "lo" ip saddr 127.0.0.0/8 drop',
     ],
-    arriving: dnat,
-    sent_by_host: dnat,
+    arriving: [...pass, ...dnat],
+    sent_by_host: [...pass, ...dnat],
     leaving: [
+      ...pass,
       `oifname vmap @${LEAVING_INTO}`,
       `ip saddr @${MASQUERADED} masquerade`,
       `ip6 saddr @${MASQUERADED6} masquerade`,
@@ -95,6 +102,7 @@ export function rulesOf(facts: Pick<TableFacts, "guard" | "guard6">): Record<str
       `snat ip6 to ip6 saddr map @${SOURCE6}`,
     ],
     forwarded: [
+      ...pass,
       `oifname vmap @${INTO}`,
       `iifname vmap @${FROM}`,
       ...guardRules("ipv4", facts.guard),

@@ -28,8 +28,14 @@ interface Held extends PortBinding {
 }
 
 /** The firewall translates no family into the other, and nothing that came for ::1. */
-const needsRelay = (address: Uint8Array, target: string | null): boolean =>
-  address.length === 16 || target?.includes(":") === true;
+const needsRelay = (address: Uint8Array, { target, unruled }: Leading): boolean =>
+  address.length === 16 || target?.includes(":") === true || unruled.includes("ipv4");
+
+/** Where ports lead to, and the families that no rule of the firewall leads there. */
+interface Leading {
+  readonly target: string | null;
+  readonly unruled: readonly ("ipv4" | "ipv6")[];
+}
 
 /** Why one host port could not be had; the next port of a range may be free all the same. */
 class PortTaken extends EngineError {}
@@ -48,15 +54,16 @@ export class PortReservations {
     id: string;
     ports: readonly PortRequest[];
     target: string | null;
+    unruled?: readonly ("ipv4" | "ipv6")[];
   }): Promise<PortBinding[]> {
-    const { id, ports, target } = request;
+    const { id, ports, target, unruled = [] } = request;
     if (ports.length > PORTS_LIMIT) throw invalid(`more than ${PORTS_LIMIT} published ports`);
     this.release(id);
     const held: Held[] = [];
     // In the map from the start: a second reservation must see the first while it waits.
     this.#held.set(id, held);
     try {
-      for (const port of ports) await this.#reservePort(held, port, target);
+      for (const port of ports) await this.#reservePort(held, port, { target, unruled });
       // A release, or a newer reservation of the id, came in between.
       if (this.#held.get(id) !== held) throw internal(`the ports of ${id} were released`);
     } catch (thrown) {
@@ -80,12 +87,12 @@ export class PortReservations {
     return Array.from(this.#held, ([id, held]) => ({ id, ports: held.map(bindingOf) }));
   }
 
-  async #reservePort(held: Held[], port: PortRequest, target: string | null): Promise<void> {
+  async #reservePort(held: Held[], port: PortRequest, leading: Leading): Promise<void> {
     const addresses = this.#addressesOf(port.hostAddress);
     let refusal: PortTaken | null = null;
     for (const hostPort of this.#candidates(port)) {
       try {
-        held.push(...(await this.#holdAll({ ...port, hostPort }, addresses, target)));
+        held.push(...(await this.#holdAll({ ...port, hostPort }, addresses, leading)));
         if (port.hostPort === 0) this.#nextEphemeral = after(hostPort);
         return;
       } catch (thrown) {
@@ -101,14 +108,14 @@ export class PortReservations {
   async #holdAll(
     port: PortRequest,
     addresses: readonly string[],
-    target: string | null,
+    leading: Leading,
   ): Promise<Held[]> {
     const got: Held[] = [];
     try {
       for (const hostAddress of addresses) {
         const binding = { ...bindingOf(port), hostAddress };
         if (this.#isHeld(binding)) throw allocated(binding);
-        const release = await this.#hold(binding, target);
+        const release = await this.#hold(binding, leading);
         if (release) got.push({ ...binding, release });
       }
       return got;
@@ -119,10 +126,11 @@ export class PortReservations {
   }
 
   /** @returns how to let go; null where the host has no such family */
-  async #hold(binding: PortBinding, target: string | null): Promise<(() => void) | null> {
+  async #hold(binding: PortBinding, leading: Leading): Promise<(() => void) | null> {
+    const { target } = leading;
     const { protocol, hostAddress, hostPort } = binding;
     const address = parsed(hostAddress);
-    if (needsRelay(address, target) && target !== null && protocol !== "sctp") {
+    if (needsRelay(address, leading) && target !== null && protocol !== "sctp") {
       const relay = await openRelay(binding, target);
       return () => relay.close();
     }
