@@ -78,7 +78,7 @@ test("what it cannot do is refused with a sentence", () => {
   refused("-H", "npipe://x").toThrow("invalid bind address (npipe://x): unsupported proto 'npipe'");
   refused("-H", "tcp://h:1/x").toThrow("should not contain a path element");
   refused("-H", "tcp://h:70000").toThrow("invalid port: 70000");
-  refused("--iptables=false").toThrow("iptables cannot be false with this engine");
+  refused("--ip-forward=false").toThrow("ip-forward cannot be false with this engine");
   refused("--storage-driver", "zfs").toThrow("driver not supported: zfs");
   refused("--exec-opt", "native.cgroupdriver=systemd").toThrow("invalid exec-opt");
   refused("--default-ipc-mode", "host").toThrow("is not supported as default value");
@@ -119,7 +119,7 @@ test("a configuration with unknown keys, wrong types or no JSON is refused", () 
   refused('{"turbo": false}').toThrow(
     "the following directives don't match any configuration option: turbo",
   );
-  refused('{"iptables": false}').toThrow("iptables cannot be false with this engine");
+  refused(`{"rootless": true}`).toThrow("rootless cannot be true with this engine");
   refused('{"features": {"nonsense": false}}').toThrow("features: nonsense is not known");
   refused('{"ip": "nowhere"}').toThrow("nowhere is not an ip address");
   refused('{"host-gateway-ips": ["10.0.0.1", "10.0.0.2"]}').toThrow("only one IPv4 host gateway");
@@ -207,7 +207,7 @@ test("what is not of its family, or says nothing without IPv6, is refused", () =
   refused("--fixed-cidr", "nonsense").toThrow("parse fixed-cidr failed");
   refused("--default-gateway", "fd00::1").toThrow("is not an IPv4 address");
   refused("--default-network-opt", "x=y").toThrow("use driver=name=value");
-  for (const fixed of ["--ip6tables=false", "--containerd=/x", "--node-generic-resource=a=1"]) {
+  for (const fixed of ["--ip-forward=false", "--containerd=/x", "--node-generic-resource=a=1"]) {
     refused(fixed).toThrow("with this engine");
   }
 });

@@ -155,8 +155,8 @@ test("options that mean nothing here are refused by their names", async () => {
   writeFileSync(join(engine.root, "daemon.json"), "{}");
   for (const [flag, why] of [
     ["--fixed-cidr-v6=fd00::/64", "fixed-cidr-v6 needs ipv6"],
-    ["--ip6tables=false", "ip6tables cannot be false"],
-    ["--metrics-addr=127.0.0.1:1", "metrics-addr cannot be"],
+    ["--ip-forward=false", "ip-forward cannot be false"],
+    ["--metrics-addr=nowhere", "invalid metrics-addr"],
     ["--containerd=/run/c.sock", "containerd cannot be"],
     ["--default-gateway=fd00::1", "is not an IPv4 address"],
     ["--default-network-opt=nonsense", "use driver=name=value"],
