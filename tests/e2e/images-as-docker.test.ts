@@ -185,6 +185,35 @@ describe("what brings images in", () => {
   });
 });
 
+describe("rmi", () => {
+  test("takes a name from an image that others stand on, which stays for them and goes with them", async () => {
+    await engine.ok(["import", "-", "base:1"], { stdin: fileTar("x", "base") });
+    const id = await engine.ok(["image", "inspect", "-f", "{{.Id}}", "base:1"]);
+    await engine.ok(["create", "--name", "made", "base:1", "true"]);
+    await engine.ok(["commit", "made", "kid:1"]);
+    await engine.ok(["rm", "made"]);
+    expect(await refusal("rmi", "-f", id)).toContain("image has dependent child images");
+    expect(await engine.ok(["rmi", "base:1"])).toBe("Untagged: base:1");
+    expect(await engine.ok(["image", "inspect", "-f", "{{.Parent}}", "kid:1"])).toBe(id);
+    const gone = await engine.ok(["rmi", "kid:1"]);
+    expect(gone).toStartWith("Untagged: kid:1\nDeleted: sha256:");
+    expect(gone).toContain(`Deleted: ${id}`);
+  });
+});
+
+describe("a registry that wants a password", () => {
+  test("is told without one being asked for", async () => {
+    const hash = await Bun.password.hash("secret", { algorithm: "bcrypt", cost: 4 });
+    await using locked = await startRegistry(engine.root, { htpasswd: `captain:${hash}\n` });
+    for (const cli of ["docker", "naru"] as const) {
+      const pulled = await engine[cli](["pull", `${locked.host}/x`], { timeoutMs: 20_000 });
+      expect(pulled.code).toBe(1);
+      expect(pulled.stderr).toContain(`/v2/x/manifests/latest": no basic auth credentials`);
+      expect(pulled.stdout).not.toContain("Username");
+    }
+  });
+});
+
 describe("events", () => {
   const eventsOf = async (work: () => Promise<unknown>): Promise<string[]> => {
     const since = String(Date.now() / 1000);

@@ -227,7 +227,9 @@ class Removal {
       .map((one) => this.#conflictOf(one, { force, ignoreNames: one !== id }))
       .find((conflict) => conflict !== null);
     if (found) {
-      if (quiet && (this.#names(id).length > 0 || found.isUse)) return;
+      // As Docker: whoever only took a name away is told of nothing but what nobody else would ever take away.
+      const isDangling = this.#names(id).length === 0 && records.children(id).length === 0;
+      if (quiet && (!isDangling || found.isUse)) return;
       throw conflictError(id, found);
     }
     const facts = records.factsOf(id);
