@@ -2,7 +2,7 @@
  * Answers a registry's challenge: nothing, Basic, or a token from the realm it states.
  * Spec: the distribution project's token authentication; OAuth2 for identity tokens.
  */
-import { readAll, sentenceOf, unauthorized, unavailable, wrap } from "#base";
+import { internal, readAll, sentenceOf, unavailable, wrap } from "#base";
 
 import type { Challenge } from "./challenge.ts";
 import { answerError } from "./errors.ts";
@@ -75,7 +75,8 @@ export class Authorizer {
     const basic = basicHeader(this.#credentials);
     if (basic) return basic;
     const verb = `${about.method.slice(0, 1)}${about.method.slice(1).toLowerCase()}`;
-    throw unauthorized(`${verb} "${about.url.href}": no basic auth credentials`);
+    // As Docker not "unauthorized": its CLI would ask for a password, and wait for ever where nobody answers.
+    throw internal(`${verb} "${about.url.href}": no basic auth credentials`);
   }
 
   async #token({ parameters }: Challenge, signal: AbortSignal): Promise<string> {
