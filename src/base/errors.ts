@@ -47,6 +47,10 @@ export const internal = (message: string, options?: ErrorOptions): EngineError =
 /** The things Docker names in "No such …" answers. */
 export type Thing = "container" | "image" | "network" | "volume" | "exec instance";
 
+/** As Docker lists what is wrong with one request: several have a star each. */
+export const joinErrors = (errors: readonly string[]): string =>
+  errors.length === 1 ? errors.join("") : errors.map((error) => `* ${error}`).join("\n");
+
 /** Docker's sentence for a thing that is not there: `No such container: web`. */
 export const noSuch = (thing: Thing, name: string): EngineError =>
   new EngineError("notFound", `No such ${thing}: ${name}`);

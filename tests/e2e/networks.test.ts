@@ -113,7 +113,9 @@ test("what makes no sense is refused in Docker's words, and nothing is left", as
   const clash = ["run", "--rm", "--network", "taken", "--ip", "10.232.0.9", "busybox", "true"];
   expect(await refused(clash)).toContain("Address already in use");
   const outside = ["run", "--rm", "--network", "taken", "--ip", "10.9.0.9", "busybox", "true"];
-  expect(await refused(outside)).toContain("no configured subnet contains IP address 10.9.0.9");
+  expect(await refused(outside)).toContain(
+    "no configured subnet or ip-range contain the IP address 10.9.0.9",
+  );
   expect(await refused(["run", "--rm", "--network", "nope", "busybox", "true"])).toContain(
     "network nope not found",
   );

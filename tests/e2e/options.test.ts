@@ -158,7 +158,7 @@ test("the user's own groups and --group-add are an exec's too, by number and nam
   expect(await engine.ok(["exec", "-u", "1000", "groups", "id", "-G"])).toContain("4242");
   await engine.ok(["rm", "-f", "groups"]);
   expect(await refused("--group-add", "nosuch", "busybox", "true")).toContain(
-    "Unable to find group nosuch",
+    "unable to find group nosuch",
   );
 });
 

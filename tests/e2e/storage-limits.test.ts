@@ -23,7 +23,7 @@ describe("where the file system cannot", () => {
       ["size=10m", UNSUPPORTED],
       ["size=much", "invalid size: 'much'"],
       ["size=-1", "invalid size: '-1'"],
-      ["colour=red", "unknown option colour"],
+      ["colour=red", "Unknown option colour"],
     ];
     for (const [option, sentence] of refusals) {
       const command = ["create", "--storage-opt", option, "busybox"];

@@ -173,7 +173,7 @@ test("a running container is only removed by force", async () => {
   const { room } = fixture;
   const id = await running(fixture, { name: "web" });
   expect(room.remove("web", { force: false, volumes: false })).rejects.toThrow(
-    'cannot remove container "/web": container is running: stop the container before removing or force remove',
+    'cannot remove container "web": container is running: stop the container before removing or force remove',
   );
   await room.remove("web", { force: true, volumes: true });
   expect(() => room.resolve(id)).toThrow("No such container");
@@ -399,6 +399,8 @@ test("execs run only in running containers, once, and their end is known", async
   expect(await room.startExec(execId, start)).toBeNull();
   // Before the process: clients are to have the answer's head before anything is printed.
   expect(accepted).toEqual([0]);
+  const plain = await room.createExec(id, request);
+  expect(room.resolve(id).execIds).toEqual([execId, plain]);
   expect(room.resolveExec(execId).state.status).toBe("running");
   expect(supervisor.execs[0]?.process.env).toContain("A=b");
   expect(supervisor.execs[0]?.identity.user).toBe("nobody");
@@ -408,5 +410,7 @@ test("execs run only in running containers, once, and their end is known", async
   const exit = { key, pid: 1, exitCode: 2, oomKilled: false, finishedAt: "", error: null };
   room.onSupervisorEvent({ type: "exit", exit });
   expect(room.resolveExec(execId).state).toMatchObject({ status: "exited", exitCode: 2 });
+  // As in Docker, one that ended is no longer among those of its container.
+  expect(room.resolve(id).execIds).toEqual([plain]);
   expect(() => room.resolveExec("nope")).toThrow("No such exec instance: nope");
 });

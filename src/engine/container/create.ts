@@ -4,8 +4,9 @@
  */
 import { statSync } from "node:fs";
 
-import { invalid, kindOf, newId, sentenceOf, shortId } from "#base";
+import { invalid, kindOf, newId, sentenceOf, shortId, wrap } from "#base";
 import { checkHealth } from "#engine/health";
+import type { EndpointRequest } from "#engine/network";
 import type { VolumeChange } from "#engine/volume";
 import { formatPlatform, hostPlatform, type ImageConfig, parsePlatform, platformRank } from "#oci";
 
@@ -59,6 +60,7 @@ export function createContainer(
     inherited: volumesFrom(context, host.volumesFrom ?? []),
   });
   checkSources(context, mounts);
+  checkAddresses(context, request.networks ?? []);
   const record: ContainerRecord = {
     id,
     name,
@@ -80,6 +82,22 @@ export function createContainer(
   records.insert(record, planVolumes(context, record));
   publishEvent(context, record, "create");
   return { id, warnings };
+}
+
+/** Of networks that are there; others may be made before the start. @throws EngineError "invalid" in Docker's words */
+function checkAddresses(
+  { network }: Pick<Context, "network">,
+  requests: readonly EndpointRequest[],
+): void {
+  for (const request of requests) {
+    if (request.ipv4 === undefined && request.ipv6 === undefined) continue;
+    try {
+      network.check(request);
+    } catch (cause) {
+      if (kindOf(cause) === "notFound") continue;
+      throw wrap(`invalid config for network ${request.network}`, cause);
+    }
+  }
 }
 
 const HOST = hostPlatform();

@@ -42,6 +42,11 @@ export class ExecTable {
     return [...(this.#idsOf.get(containerId) ?? [])];
   }
 
+  /** Those that have not ended. */
+  openIdsOf(containerId: string): string[] {
+    return this.idsOf(containerId).filter((id) => this.#statusOf(id) !== "exited");
+  }
+
   /** Written with the next transaction: a start makes one, and what never started needs none. */
   put(exec: ExecInstance): void {
     this.#remember(exec);
@@ -65,7 +70,7 @@ export class ExecTable {
    * @returns false when all that are open run, or are about to
    */
   makeRoom(containerId: string, starting: Pick<ReadonlySet<string>, "has">): boolean {
-    const open = this.idsOf(containerId).filter((id) => this.#statusOf(id) !== "exited");
+    const open = this.openIdsOf(containerId);
     if (open.length < OPEN_LIMIT) return true;
     const oldest = open.find((id) => this.#statusOf(id) === "created" && !starting.has(id));
     if (oldest === undefined) return false;

@@ -26,7 +26,7 @@ export function createExec(
   request: ExecCreateRequest,
   kind: { readonly isProbe?: true } = {},
 ): string {
-  const record = runningContainer(context, context.records.resolve(nameOrId).id);
+  const record = runningContainer(context, context.records.resolve(nameOrId).id, nameOrId);
   if (request.command.length === 0) throw invalid("no exec command specified");
   parseDetachKeys(request.detachKeys);
   if (request.workingDirectory !== "" && !request.workingDirectory.startsWith("/")) {
@@ -45,18 +45,23 @@ export function createExec(
     state: { status: "created" },
   };
   context.execs.put(exec);
-  publishEvent(context, record, `exec_create: ${request.command.join(" ")}`, { execID: exec.id });
+  publishEvent(context, record, `exec_create: ${wordsOf(request.command)}`, { execID: exec.id });
   return exec.id;
 }
 
-function runningContainer(context: Context, id: string): ContainerRecord {
+/** As Docker's events tell it: behind the program is a space, also where no argument follows. */
+const wordsOf = ([program = "", ...words]: readonly string[]): string =>
+  `${program} ${words.join(" ")}`;
+
+/** @param name what the client called it. */
+function runningContainer(context: Context, id: string, name = id): ContainerRecord {
   const record = context.records.must(id);
   const { state } = record;
   switch (state.status) {
     case "running":
       return record;
     case "paused":
-      throw conflict(`Container ${id} is paused, unpause the container before exec`);
+      throw conflict(`Container ${name} is paused, unpause the container before exec`);
     case "restarting":
       throw conflict(`Container ${id} is restarting, wait until the container is running`);
     case "created":
@@ -135,7 +140,7 @@ async function runExec(
 ): Promise<void> {
   const { id, containerId, request } = exec;
   const [rows, columns] = start.consoleSize ?? request.consoleSize ?? [0, 0];
-  publishEvent(context, record, `exec_start: ${request.command.join(" ")}`, { execID: id });
+  publishEvent(context, record, `exec_start: ${wordsOf(request.command)}`, { execID: id });
   try {
     const report = await context.supervisor.request({
       type: "exec",

@@ -63,11 +63,11 @@ export function finishRun(context: Context, exit: ExitReport): void {
   const { ended, written } = isLeaving
     ? { ended: context.records.note(id, change), written: true }
     : writeOrNote(context, id, change);
+  publishNetworkEvents(context, id, "disconnect");
   publishEvent(context, ended, "die", {
     exitCode: String(run.exitCode),
     execDuration: String(Math.floor(ranForMs(run) / 1000)),
   });
-  publishNetworkEvents(context, id, "disconnect");
   // Whoever waits for the end may want the ports at once; without ports nobody can tell the difference, and the
   // answers go out first.
   const hasPorts = record.ports.length > 0;

@@ -110,7 +110,7 @@ function resolveOne(
     case "tmpfs":
       for (const option of mount.options) {
         const [key = ""] = option.split("=", 1);
-        if (!TMPFS_FLAGS.has(key)) throw invalid(`invalid tmpfs option ["${option}"]`);
+        if (!TMPFS_FLAGS.has(key)) throw invalid(`invalid tmpfs option ${JSON.stringify(option)}`);
       }
       if ((mount.sizeBytes ?? 0) < 0) throw badConfig("tmpfs", "the size can not be negative");
       return mount;

@@ -98,7 +98,7 @@ test("limits that make no sense are refused, those the host lacks are dropped wi
   );
   expect(() => check({ cpusetCpus: "x" })).toThrow("Invalid value x for cpuset cpus");
   expect(() => check({ nanoCpus: 3e9 })).toThrow(
-    "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+    "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
   );
   expect(check({ memoryBytes: 1e8 }).resources.memorySwapBytes).toBe(2e8);
   const noSwap = check({ memoryBytes: 1e8 }, { ...facts, swapLimit: false });

@@ -46,7 +46,7 @@ export async function removeContainer(
       deleteContainer(context, ended, { volumes, result: lastResult(ended) });
     });
   } catch (cause) {
-    throw wrap(`cannot remove container "/${name}"`, cause);
+    throw wrap(`cannot remove container "${name}"`, cause);
   } finally {
     live.removing = false;
     if (context.records.get(id) === undefined) context.lives.delete(id);
@@ -67,6 +67,7 @@ async function endRun(context: Context, record: ContainerRecord, force: boolean)
     return;
   }
   const exited = waitForExit(context, id, AbortSignal.timeout(KILL_TIMEOUT_MS));
+  publishEvent(context, record, "kill", { signal: String(SIGKILL) });
   await Promise.all([exited, signalAndThaw(context, record, SIGKILL)]);
 }
 

@@ -131,7 +131,7 @@ function checkCpu(draft: Draft, facts: HostFacts, warnings: string[]): void {
   }
   if (draft.nanoCpus < 0 || draft.nanoCpus > facts.cpus * NANO) {
     throw invalid(
-      `Range of CPUs is from 0.01 to ${facts.cpus}.00, as there are only ${facts.cpus} CPUs available`,
+      `range of CPUs is from 0.01 to ${facts.cpus}.00, as there are only ${facts.cpus} CPUs available`,
     );
   }
   if (draft.cpuShares > 0 && !facts.cpuShares) {
@@ -176,14 +176,20 @@ function checkCpuset(draft: Draft, facts: HostFacts, warnings: string[]): void {
     draft.cpusetMems = "";
   }
   const cpus = isAvailable(draft.cpusetCpus, facts.cpusetCpus);
-  if (cpus === null) throw invalid(`Invalid value ${draft.cpusetCpus} for cpuset cpus`);
+  if (cpus === null)
+    throw invalid(
+      `Invalid value ${draft.cpusetCpus} for cpuset cpus: invalid format: ${draft.cpusetCpus}`,
+    );
   if (!cpus) {
     throw invalid(
       `Requested CPUs are not available - requested ${draft.cpusetCpus}, available: ${facts.cpusetCpus}`,
     );
   }
   const mems = isAvailable(draft.cpusetMems, facts.cpusetMems);
-  if (mems === null) throw invalid(`Invalid value ${draft.cpusetMems} for cpuset mems`);
+  if (mems === null)
+    throw invalid(
+      `Invalid value ${draft.cpusetMems} for cpuset mems: invalid format: ${draft.cpusetMems}`,
+    );
   if (!mems) {
     throw invalid(
       `Requested memory nodes are not available - requested ${draft.cpusetMems}, available: ${facts.cpusetMems}`,

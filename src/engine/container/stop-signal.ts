@@ -7,8 +7,12 @@ import type { ContainerConfig } from "./config.ts";
 /** @throws EngineError "invalid" */
 export function signalNumber(text: string): number {
   const number = parseSignal(text);
-  if (number === null) throw invalid(`invalid signal: ${text}`);
-  return number;
+  if (number !== null) return number;
+  throw invalid(
+    /^-?\d+$/.test(text) && Number(text) !== 0
+      ? `the linux daemon does not support signal ${Number(text)}`
+      : `invalid signal: ${text}`,
+  );
 }
 
 /** What `docker stop` sends first. @throws EngineError "invalid" */

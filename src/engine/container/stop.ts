@@ -33,13 +33,13 @@ export async function stopContainer(
   request: StopRequest,
 ): Promise<void> {
   const record = context.records.resolve(nameOrId);
-  if (request.signal !== null && request.signal !== "") signalNumber(request.signal);
   giveUpStart(context, record.id);
   // A start that is under way comes first, as if the two had been typed in order.
   await liveOf(context, record.id).queue.run(async () => undefined);
   if (!isActive(context.records.must(record.id))) {
     throw notModified(`container ${record.id} is already stopped`);
   }
+  checkSignal(request);
   try {
     await endGently(context, record.id, request);
   } catch (cause) {
@@ -47,6 +47,11 @@ export async function stopContainer(
   }
   const ended = context.records.get(record.id) ?? record;
   publishEvent(context, ended, "stop");
+}
+
+/** Of a container that runs: what another would get does not matter. @throws EngineError "invalid" */
+function checkSignal({ signal }: StopRequest): void {
+  if (signal !== null && signal !== "") signalNumber(signal);
 }
 
 /** Signal, patience, SIGKILL. Resolves when the run has ended and what it used is given back. */
@@ -137,14 +142,27 @@ function rememberStop(context: Context, id: string): ContainerRecord {
     : context.records.update(id, { manuallyStopped: true });
 }
 
+/** @throws EngineError "invalid" or "notFound" in the words of Docker's kill */
+function killOf(
+  context: Context,
+  nameOrId: string,
+  signal: string,
+): { number: number; record: ContainerRecord } {
+  try {
+    const number = signal === "" ? SIGKILL : signalNumber(signal);
+    return { number, record: context.records.resolve(nameOrId) };
+  } catch (cause) {
+    throw wrap(`cannot kill container: ${nameOrId}`, cause);
+  }
+}
+
 /** @param signal "" is SIGKILL, which also waits for the end. @throws EngineError "conflict" when it does not run */
 export async function killContainer(
   context: Context,
   nameOrId: string,
   signal: string,
 ): Promise<void> {
-  const number = signal === "" ? SIGKILL : signalNumber(signal);
-  const record = context.records.resolve(nameOrId);
+  const { number, record } = killOf(context, nameOrId, signal);
   const { id } = record;
   if (!isActive(record)) {
     if (endsProcess(number, record) && giveUpStart(context, id)) return;
@@ -189,7 +207,6 @@ export async function restartContainer(
   request: StopRequest,
 ): Promise<void> {
   const { id } = context.records.resolve(nameOrId);
-  if (request.signal !== null && request.signal !== "") signalNumber(request.signal);
   const before = await liveOf(context, id).queue.run(async () => {
     const record = context.records.must(id);
     if (liveOf(context, id).removing)
@@ -207,10 +224,12 @@ async function endForRestart(
   record: ContainerRecord,
   request: StopRequest,
 ): Promise<void> {
+  checkSignal(request);
   const live = liveOf(context, record.id);
   live.restarting = true;
   try {
     await endGently(context, record.id, request);
+    publishEvent(context, context.records.get(record.id) ?? record, "stop");
   } catch (cause) {
     throw wrap(`cannot restart container ${record.id}`, cause);
   } finally {

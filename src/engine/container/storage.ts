@@ -13,7 +13,7 @@ type StorageOptions = NonNullable<HostConfig["storageOptions"]>;
 export function storageLimit(options: StorageOptions | undefined): number | null {
   let limit: number | null = null;
   for (const [key, value] of Object.entries(options ?? {})) {
-    if (key.toLowerCase() !== "size") throw invalid(`unknown option ${key.toLowerCase()}`);
+    if (key.toLowerCase() !== "size") throw invalid(`Unknown option ${key.toLowerCase()}`);
     limit = parseSize(value, 1024);
   }
   return limit;

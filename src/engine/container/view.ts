@@ -42,7 +42,7 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
     resolvConfPath: etc.resolv,
     hostnamePath: etc.hostname,
     hostsPath: etc.hosts,
-    execIds: context.execs.idsOf(id),
+    execIds: context.execs.openIdsOf(id),
   };
 }
 

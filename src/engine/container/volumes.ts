@@ -51,6 +51,7 @@ export function volumesFrom(
 ): ResolvedMount[] {
   const byTarget = new Map<string, ResolvedMount>();
   for (const source of sources) {
+    if (source === "") throw invalid("volumes-from specification cannot be an empty string");
     const [name = "", mode = "rw", ...rest] = source.split(":");
     if (name === "") throw invalid(`malformed volumesFrom specification: ${source}`);
     if (rest.length > 0 || !["ro", "rw", "z", "Z"].includes(mode)) {

@@ -40,7 +40,14 @@ test("a network that asks for nothing gets a subnet, its first address as gatewa
   expect(network).toMatchObject({ subnet: "10.1.0.0/16", gateway: "10.1.0.1", mtu: 1500 });
   expect(network.bridge).toBe(`naru-${network.id.slice(0, 10)}`);
   expect(design(request({ ipv4: false, ipv6: true })).custom?.pools).toEqual([
-    { family: "ipv6", subnet: "fd00::/64", gateway: "fd00::1", ipRange: null, auxiliary: {} },
+    {
+      family: "ipv6",
+      subnet: "fd00::/64",
+      gateway: "fd00::1",
+      ipRange: null,
+      auxiliary: {},
+      chosen: "subnet",
+    },
   ]);
 });
 

@@ -192,9 +192,15 @@ function designPools(
       gateway: pool.gateway === "" ? firstOf(subnet, pool) : pool.gateway,
       ipRange: pool.ipRange === "" ? null : pool.ipRange,
       auxiliary: pool.auxiliary,
+      ...chosenOf(pool),
     });
   }
   return pools;
+}
+
+function chosenOf({ subnet, gateway }: AskedPool): Pick<AddressPool, "chosen"> {
+  if (subnet === "") return { chosen: "subnet" };
+  return gateway === "" ? { chosen: "gateway" } : {};
 }
 
 const EMPTY: AskedPool = { subnet: "", gateway: "", ipRange: "", auxiliary: {} };

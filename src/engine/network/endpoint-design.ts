@@ -2,7 +2,7 @@
  * What a container gets in each of its networks: addresses, link names, routes and names, decided before anything is
  * recorded or made. Sentences are Docker's.
  */
-import { invalid, newId, shortId } from "#base";
+import { invalid, joinErrors, newId, shortId } from "#base";
 
 import {
   type AddressRange,
@@ -115,14 +115,19 @@ function designEndpoint(
   };
 }
 
+const NO_SUBNET =
+  "user specified IP address is supported only when connecting to networks with user configured subnets";
+const PREDEFINED_ERRORS = [
+  "user specified IP address is supported on user defined networks only",
+  NO_SUBNET,
+];
+
 /** @returns the hardware address in Docker's form, "" when none was asked for. @throws EngineError "invalid" */
 export function checkRequest(network: Network, request: EndpointRequest): string {
   const { aliases = [], links = [], macAddress = "", ipv4, ipv6, linkLocal = [] } = request;
   const errors: string[] = [];
   if (network.custom === null) {
-    if (ipv4 !== undefined || ipv6 !== undefined) {
-      errors.push("user-specified IP address is supported on user-defined networks only");
-    }
+    if (ipv4 !== undefined || ipv6 !== undefined) errors.push(...PREDEFINED_ERRORS);
     if (aliases.length > 0) {
       errors.push("network-scoped aliases are only supported for user-defined networks");
     }
@@ -133,7 +138,7 @@ export function checkRequest(network: Network, request: EndpointRequest): string
     }
   }
   if (aliases.length + links.length > NAMES_LIMIT) errors.push("too many aliases");
-  if (errors.length > 0) throw invalid(`invalid endpoint settings:\n${errors.join("\n")}`);
+  if (errors.length > 0) throw invalid(`invalid endpoint settings:\n${joinErrors(errors)}`);
   if (macAddress !== "" && !/^([0-9a-f]{2}[:-]){5}[0-9a-f]{2}$/i.test(macAddress)) {
     throw invalid(`invalid MAC address: ${macAddress}`);
   }
@@ -153,20 +158,24 @@ function checkDriverOptions({ driver, custom }: Network, { driverOptions }: Endp
 
 function addressErrors({ custom }: Network, { ipv4, ipv6 }: EndpointRequest): string[] {
   const errors: string[] = [];
-  const outside = (address: string) => `no configured subnet contains IP address ${address}`;
-  const subnet4 = custom?.pools.find(({ family }) => family === "ipv4")?.subnet;
-  const subnet6 = custom?.pools.find(({ family }) => family === "ipv6")?.subnet;
+  const outside = (address: string) =>
+    `no configured subnet or ip-range contain the IP address ${address}`;
+  const chosen = (custom?.pools ?? []).filter((pool) => pool.chosen !== "subnet");
+  const subnet4 = chosen.find(({ family }) => family === "ipv4")?.subnet;
+  const subnet6 = chosen.find(({ family }) => family === "ipv6")?.subnet;
   if (ipv4 !== undefined) {
     const address = parseIpv4(ipv4);
     if (address === null || address === 0) errors.push(`invalid IPv4 address: ${ipv4}`);
-    else if (subnet4 === undefined || !contains(parseCidr(subnet4).subnet, address)) {
+    else if (subnet4 === undefined) errors.push(NO_SUBNET);
+    else if (!contains(parseCidr(subnet4).subnet, address)) {
       errors.push(outside(ipv4));
     }
   }
   if (ipv6 !== undefined) {
     const address = parseIpv6(ipv6);
     if (address === null || address === 0n) errors.push(`invalid IPv6 address: ${ipv6}`);
-    else if (subnet6 === undefined || !contains6(parseCidr6(subnet6).subnet, address)) {
+    else if (subnet6 === undefined) errors.push(NO_SUBNET);
+    else if (!contains6(parseCidr6(subnet6).subnet, address)) {
       errors.push(outside(ipv6));
     }
   }

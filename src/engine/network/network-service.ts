@@ -20,6 +20,8 @@ export interface AddressPool {
   readonly gateway: string | null;
   readonly ipRange: string | null;
   readonly auxiliary: Readonly<Record<string, string>>;
+  /** What nobody asked for: the gateway, or the subnet and with it the gateway. Networks of old do not say. */
+  readonly chosen?: "gateway" | "subnet";
 }
 
 export interface Network {

@@ -48,7 +48,7 @@ test("what is unknown is refused in Docker's words", () => {
     "unable to find group nosuch: no matching entries in group file",
   );
   expect(() => resolve("web", "nosuch")).toThrow(
-    "Unable to find group nosuch: no matching entries in group file",
+    "unable to find group nosuch: no matching entries in group file",
   );
 });
 

@@ -79,7 +79,7 @@ function additionalGid(name: string, groups: readonly GroupEntry[]): number {
   const wanted = numberOf(name);
   const found = groups.find((group) => group.name === name || group.gid === wanted);
   const gid = found?.gid ?? wanted;
-  if (gid === null) throw failed(`Unable to find group ${name}: no matching entries in group file`);
+  if (gid === null) throw failed(`unable to find group ${name}: no matching entries in group file`);
   return inRange(gid);
 }
 

@@ -244,8 +244,9 @@ class Server {
         if (table.living(checkKey(request.key)).signal(request.signal)) return null;
         throw conflict(`container ${request.key.id} is not running`);
       case "resize":
-        if (table.living(checkKey(request.key)).resize(request)) return null;
-        throw conflict(`container ${request.key.id} has no terminal`);
+        // What has no terminal has no size either: no error, as in Docker.
+        table.living(checkKey(request.key)).resize(request);
+        return null;
       case "list":
         await this.#adoption?.finished;
         return { processes: table.list() };

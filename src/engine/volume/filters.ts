@@ -41,9 +41,9 @@ function danglingOf(values: readonly string[]): boolean | null {
   const wanted = values.map((value) => {
     if (/^(1|true)$/i.test(value)) return true;
     if (/^(0|false)$/i.test(value)) return false;
-    throw invalid(`invalid filter 'dangling=${value}'`);
+    throw invalid(`invalid filter 'dangling=[${values.join(" ")}]'`);
   });
-  if (new Set(wanted).size > 1) throw invalid(`invalid filter 'dangling=${values.join(" ")}'`);
+  if (new Set(wanted).size > 1) throw invalid(`invalid filter 'dangling=[${values.join(" ")}]'`);
   return wanted[0] ?? null;
 }
 

@@ -194,8 +194,12 @@ class LocalVolumes implements VolumeRoom {
     filters,
   }: Parameters<VolumeRoom["prune"]>[0]): ReturnType<VolumeRoom["prune"]> {
     const matches = pruneMatcher(filters);
+    // One with options may stand for a disk or a server's folder: Docker leaves it alone, even with --all.
     const candidates = this.list({ dangling: ["true"] }).filter(
-      (volume) => (all || Object.hasOwn(volume.labels, ANONYMOUS_LABEL)) && matches(volume),
+      (volume) =>
+        Object.keys(volume.options).length === 0 &&
+        (all || Object.hasOwn(volume.labels, ANONYMOUS_LABEL)) &&
+        matches(volume),
     );
     const deleted: string[] = [];
     let reclaimedBytes = 0;

@@ -19,7 +19,6 @@ const HEADER_BYTES = 12;
 const CLASS_IN = 1;
 const NAME_LIMIT_BYTES = 255;
 const FLAG_ANSWER = 0x8000;
-const FLAG_AUTHORITATIVE = 0x0400;
 const FLAG_TRUNCATED = 0x0200;
 const FLAG_RECURSION_DESIRED = 0x0100;
 const FLAG_RECURSION = 0x0080;
@@ -137,7 +136,7 @@ export function encodeAnswers(
   const bytes = new Uint8Array(total);
   const view = new DataView(bytes.buffer);
   view.setUint16(0, query.id);
-  view.setUint16(2, answerFlags(query, isCut ? FLAG_TRUNCATED : 0) | FLAG_AUTHORITATIVE);
+  view.setUint16(2, answerFlags(query, isCut ? FLAG_TRUNCATED : 0));
   view.setUint16(4, 1);
   view.setUint16(6, fitting.length);
   bytes.set(query.question, HEADER_BYTES);

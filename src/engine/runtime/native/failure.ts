@@ -30,8 +30,12 @@ export function failureOf(operation: Operation, step: Step, failed: number): Run
   // move_mount says EINVAL where mount(2), and so Docker, says ENOTDIR: a file over a directory.
   const errno = step.call === "move_mount" && failed === EINVAL ? ENOTDIR : failed;
   const sentence = sentenceOf(step, errno);
-  const kind = step.failure === "program" ? programFailure(errno) : "failed";
-  const hint = errno === ENOTDIR && step.context?.startsWith("error mounting") ? TRY_FILE : "";
+  // Of an exec alone: the directory of a container is made where it is missing.
+  const isExecDirectory = operation === "exec" && step.context?.startsWith("chdir to cwd") === true;
+  const isProgram = step.failure === "program" || isExecDirectory;
+  const kind = isProgram ? programFailure(errno) : "failed";
+  const isMount = step.context?.startsWith("error mounting") === true;
+  const hint = errno === ENOTDIR && (isMount || isExecDirectory) ? TRY_FILE : "";
   return new RuntimeError(kind, `${frame(operation, sentence)}${hint}`);
 }
 

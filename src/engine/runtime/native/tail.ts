@@ -384,7 +384,10 @@ function writeProgram(writer: PlanWriter, process: ProcessSpec): void {
   const mode = { ...area, offset: STATX_MODE_WORD };
   const type = [BigInt(S_IFMT) << 32n, BigInt(S_IFDIR) << 32n, errnoOf("EACCES")];
   writer.control("requireWord", [mode, ...type], `${name} is a directory`, options);
-  writer.control("fail", [errnoOf("EISDIR")], `${name} is a directory`, options);
+  writer.control("fail", [errnoOf("EACCES")], `${name} is a directory`, {
+    failure: "program",
+    context: `exec: ${JSON.stringify(name)}: is a directory`,
+  });
 }
 
 /** Writes a kernel parameter of the container through its own bare /proc. */

@@ -1,5 +1,5 @@
 /** Networks in requests: those of a new container, one to connect to, and one to make. */
-import { invalid } from "#base";
+import { invalid, joinErrors } from "#base";
 import type { HostConfig } from "#engine/container";
 import type { EndpointRequest, NetworkRequest } from "#engine/network";
 import type { ContainerCreateRequest, EndpointSettings } from "#wire/docker";
@@ -68,14 +68,17 @@ function checkPredefined({ network, ipv4, ipv6, aliases = [] }: EndpointRequest)
   if (!["bridge", "host", "none"].includes(network) && !network.startsWith("container:")) return;
   const errors: string[] = [];
   if (ipv4 !== undefined || ipv6 !== undefined) {
-    errors.push("user-specified IP address is supported on user-defined networks only");
+    errors.push(
+      "user specified IP address is supported on user defined networks only",
+      "user specified IP address is supported only when connecting to networks with user configured subnets",
+    );
   }
   if (aliases.length > 0) {
     errors.push("network-scoped aliases are only supported for user-defined networks");
   }
   if (errors.length > 0) {
     throw invalid(
-      `invalid config for network ${network}: invalid endpoint settings:\n${errors.join("\n")}`,
+      `invalid config for network ${network}: invalid endpoint settings:\n${joinErrors(errors)}`,
     );
   }
 }

@@ -38,12 +38,16 @@ export function encodeNetwork(
   };
 }
 
-const encodePool = ({ subnet, ipRange, gateway, auxiliary }: AddressPool): IpamPool => ({
-  Subnet: subnet,
-  ...(ipRange === null ? {} : { IPRange: ipRange }),
-  ...(gateway === null ? {} : { Gateway: gateway }),
-  ...(Object.keys(auxiliary).length === 0 ? {} : { AuxiliaryAddresses: { ...auxiliary } }),
-});
+/** As in Docker, a subnet that somebody asked for shows a gateway only if they asked for that, too. */
+const encodePool = (pool: AddressPool): IpamPool => {
+  const { subnet, ipRange, gateway, auxiliary, chosen } = pool;
+  return {
+    Subnet: subnet,
+    ...(ipRange === null ? {} : { IPRange: ipRange }),
+    ...(gateway === null || chosen === "gateway" ? {} : { Gateway: gateway }),
+    ...(Object.keys(auxiliary).length === 0 ? {} : { AuxiliaryAddresses: { ...auxiliary } }),
+  };
+};
 
 const encodeContainer = ({ endpoint, name }: NamedEndpoint) => {
   const { id, containerId, link } = endpoint;
@@ -64,6 +68,7 @@ function predefinedOptions({ bridge, mtu, predefined }: Network): Record<string,
   if (bridge === null) return {};
   return {
     "com.docker.network.bridge.default_bridge": "true",
+    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
     ...predefined?.options,
     "com.docker.network.bridge.name": bridge,
     "com.docker.network.driver.mtu": String(mtu),
