@@ -8,7 +8,7 @@ import { internal } from "#base";
 import { FileDescriptor, O_NONBLOCK, O_RDONLY, openPath, openWithoutLinks } from "#linux/path";
 import {
   bytesOf,
-  encodeTarHeader,
+  encodeRawTarHeader,
   paddingOf,
   type SparseSegment,
   tarPadding,
@@ -59,11 +59,7 @@ export class EntriesTar implements Disposable {
   *of(entries: Iterable<LayerEntry>): Pieces {
     for (const entry of entries) {
       const { data, link, name, ...attributes } = entry;
-      yield encodeTarHeader({
-        ...attributes,
-        name: bytesOf(name),
-        ...(link === null ? {} : { link: bytesOf(link) }),
-      });
+      yield encodeRawTarHeader({ ...attributes, rawName: name, rawLink: link ?? "" });
       if (data === null || entry.sizeBytes === 0) continue;
       yield* contentOf(this.#files, data, entry.sizeBytes);
       if (paddingOf(entry.sizeBytes) > 0) yield tarPadding(entry.sizeBytes);
