@@ -34,5 +34,9 @@ test("--change reads the instructions that set an image's config", () => {
   expect(() => decodeChanges(["RUN true"])).toThrow("RUN is not a valid change command");
   expect(() => decodeChanges(["NONSENSE x"])).toThrow("NONSENSE is not a valid change command");
   expect(() => decodeChanges(['ENV A="1'])).toThrow("matching quote");
-  expect(() => decodeChanges(["CMD"])).toThrow("requires at least one argument");
+  expect(() => decodeChanges(["CMD"])).toThrow("CMD requires at least one argument");
+  expect(() => decodeChanges(["USER"])).toThrow("USER requires exactly one argument");
+  expect(() => decodeChanges(["EXPOSE x"])).toThrow("Invalid containerPort: x");
+  expect(() => decodeChanges(["ONBUILD onbuild RUN x"])).toThrow("Chaining ONBUILD");
+  expect(() => decodeChanges(["ONBUILD FROM x"])).toThrow("FROM isn't allowed as an ONBUILD");
 });

@@ -39,9 +39,22 @@ const INSTRUCTIONS: Readonly<Record<string, Instruction>> = {
     draft.WorkingDir = path.startsWith("/") ? path : `${draft.WorkingDir ?? ""}/${path}`;
   },
   STOPSIGNAL: (draft, rest) => void (draft.StopSignal = expand(rest, draft)),
-  ONBUILD: (draft, rest) => void (draft.OnBuild = [...(draft.OnBuild ?? []), rest]),
+  ONBUILD(draft, rest) {
+    checkTrigger(rest);
+    draft.OnBuild = [...(draft.OnBuild ?? []), rest];
+  },
   HEALTHCHECK: (draft, _, line) => void (draft.Healthcheck = parseHealthCheck(line)),
 };
+
+const ONE_ARGUMENT = new Set(["USER", "WORKDIR", "STOPSIGNAL"]);
+
+function checkTrigger(text: string): void {
+  const trigger = (text.split(/\s/, 1)[0] ?? "").toUpperCase();
+  if (trigger === "ONBUILD") throw invalid("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
+  if (trigger === "FROM" || trigger === "MAINTAINER") {
+    throw invalid(`${trigger} isn't allowed as an ONBUILD trigger`);
+  }
+}
 
 /** @throws EngineError "invalid" in the words of Docker's Dockerfile reader */
 export function decodeChanges(
@@ -62,7 +75,8 @@ export function decodeChanges(
       throw invalid(`${name} is not a valid change command`);
     }
     if (rest === "") {
-      throw invalid(`${name.toUpperCase()} requires at least one argument`);
+      const count = ONE_ARGUMENT.has(name.toUpperCase()) ? "exactly" : "at least";
+      throw invalid(`${name.toUpperCase()} requires ${count} one argument`);
     }
     instruction(draft, rest, line);
   }
@@ -140,6 +154,7 @@ function pairs(text: string, line: string): [string, string][] {
 function portRange(text: string): string[] {
   const [, first = "", last = first, protocol = "tcp"] =
     /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w+))?$/.exec(text) ?? [];
+  if (first === "") throw invalid(`Invalid containerPort: ${text}`);
   const start = parsePort(`${first}/${protocol}`).containerPort;
   const end = parsePort(`${last}/${protocol}`).containerPort;
   if (end < start) throw invalid(`invalid port range: "${text}"`);

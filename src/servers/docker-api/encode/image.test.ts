@@ -22,7 +22,10 @@ const imageOf = (config: Partial<ImageConfig>): Image => ({
 });
 
 test("what an image does not set is null, as clients expect who never ask whether it is there", () => {
-  const { Config, ContainerConfig } = encodeImage(imageOf({ config: { Env: ["A=1"] } }), "1.51");
+  const { Config, ContainerConfig } = encodeImage(
+    imageOf({ config: { Env: ["A=1"], Cmd: [] } }),
+    "1.51",
+  );
   expect(Config).toEqual({
     Cmd: null,
     Entrypoint: null,

@@ -185,7 +185,7 @@ const OF_CONTAINERS = {
 function encodeRunConfig(config: ImageRunConfig, apiVersion: string): ImageInspectConfig {
   const given = RUN_FIELDS.flatMap((field) => {
     const value: unknown = config[field];
-    return value === undefined || value === null ? [] : [[field, value] as const];
+    return isEmpty(value) ? [] : [[field, value] as const];
   });
   return {
     ...(atLeast(apiVersion, "1.50") ? {} : OF_CONTAINERS),
@@ -193,6 +193,12 @@ function encodeRunConfig(config: ImageRunConfig, apiVersion: string): ImageInspe
     ...Object.fromEntries(given),
   };
 }
+
+/** Not set, or nothing in it: Docker does not tell these apart. */
+const isEmpty = (value: unknown): boolean =>
+  value === undefined ||
+  value === null ||
+  (typeof value === "object" && Object.keys(value).length === 0);
 
 /** As Go writes an instant: no zeros at the end of a fraction. null: not known, and not told since API 1.44. */
 function createdOf(created: string | undefined, apiVersion: string): string | null {
