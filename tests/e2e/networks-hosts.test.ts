@@ -30,8 +30,9 @@ test("a linked container is found where it is after each of its starts", async (
   await engine.ok(["exec", "app", "sh", "-c", "echo '192.0.2.1\tmine' >> /etc/hosts"]);
   expect(await hostsOf("app", "store")).toBe(await addressOf("db"));
   const before = await addressOf("db");
-  // Addresses go round: it gets another one.
+  // Somebody else has its address meanwhile: it gets another one.
   await engine.ok(["stop", "-t", "0", "db"]);
+  await engine.ok(["run", "-d", "--name", "heir", ...SLEEP]);
   await engine.ok(["start", "db"]);
   const after = await addressOf("db");
   expect(after).not.toBe(before);
@@ -49,7 +50,7 @@ test("a linked container is found where it is after each of its starts", async (
   expect(await hostsOf("app", "store")).toBe("192.0.2.7");
   await engine.restartDaemon();
   expect(await hostsOf("app", "store")).toBe(after);
-  await engine.ok(["rm", "-f", "db", "app"]);
+  await engine.ok(["rm", "-f", "db", "app", "heir"]);
 });
 
 test("host-gateway is the default bridge's address, and reaches the host from every network", async () => {
