@@ -10,7 +10,8 @@ let engine: Engine;
 let registry: Registry;
 const here = `linux/${HERE}`;
 const other = `linux/${OTHER}`;
-const SCHEMA2 = "application/vnd.docker.distribution.manifest.v2+json";
+/** It came in an OCI layout, and goes as it came. */
+const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 
 beforeAll(async () => {
   engine = await startEngine();
@@ -56,7 +57,7 @@ async function runBoth(name: string): Promise<void> {
 test("inspect tells of an image that was pushed what the engine tells of it", async () => {
   const name = `${registry.host}/one:${HERE}`;
   const told = await inspect(name);
-  expect(told.mediaType).toBe(SCHEMA2);
+  expect(told.mediaType).toBe(OCI_MANIFEST);
   const raw = JSON.parse(await imagetools("inspect", "--raw", name)) as Manifest;
   expect(raw.config?.digest).toBe(
     await engine.ok(["image", "inspect", "-f", "{{.Id}}", `one:${HERE}`]),
@@ -106,7 +107,7 @@ test("manifest create, annotate, inspect and push do the same; imagetools copies
   await imagetools("create", "-t", copy, list);
   const copied = await inspect(copy);
   expect(copied.digest).toBe(pushed.split("\n").at(-1) ?? "");
-  expect(copied.mediaType).toBe("application/vnd.docker.distribution.manifest.list.v2+json");
+  expect(copied.mediaType).toBe("application/vnd.oci.image.index.v1+json");
   await runBoth(list);
 });
 

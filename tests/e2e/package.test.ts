@@ -100,8 +100,8 @@ beforeAll(async () => {
     packages.push(join(REPOSITORY, made.stdout.trim()));
   }
   const words = ["unshare", "--mount", "sh", "-c", enter, "sh", ...packages];
-  result = await run([...words, await baseImage("busybox")], { timeoutMs: 120_000 });
-}, 400_000);
+  result = await run([...words, await baseImage("busybox")], { timeoutMs: 240_000 });
+}, 500_000);
 
 afterAll(async () => {
   await removeTraces({ tag });
