@@ -40,9 +40,9 @@ describe("docker update", () => {
     const id = await sleeper("limits", "-m", "64m", "--pids-limit", "50", "--cpus", "0.5");
     await engine.ok(["update", "-m", "128m", "--memory-swap", "256m", "limits"]);
     expect(limitOf(id, "memory/memory.limit_in_bytes", "memory.max")).toBe(String(128 * MEBI));
-    await engine.ok(["update", "--pids-limit", "7", "--cpus", "1.5", "limits"]);
+    await engine.ok(["update", "--pids-limit", "7", "--cpus", "0.75", "limits"]);
     expect(limitOf(id, "pids/pids.max", "pids.max")).toBe("7");
-    expect(limitOf(id, "cpu/cpu.cfs_quota_us", "cpu.max")).toMatch(/^150000\b/);
+    expect(limitOf(id, "cpu/cpu.cfs_quota_us", "cpu.max")).toMatch(/^75000\b/);
     await engine.ok(["update", "--cpuset-cpus", "0", "--cpu-shares", "512", "limits"]);
     expect(limitOf(id, "cpuset/cpuset.cpus", "cpuset.cpus")).toBe("0");
     await engine.ok(["update", "--memory-reservation", "32m", "limits"]);
@@ -56,7 +56,7 @@ describe("docker update", () => {
       "limits",
       "{{with .HostConfig}}{{.Memory}} {{.MemorySwap}} {{.MemoryReservation}} {{.NanoCpus}} {{.CpusetCpus}} {{.CpuShares}} {{.PidsLimit}}{{end}}",
     );
-    expect(shown).toBe(`${128 * MEBI} ${256 * MEBI} ${32 * MEBI} 1500000000 0 512 <no value>`);
+    expect(shown).toBe(`${128 * MEBI} ${256 * MEBI} ${32 * MEBI} 750000000 0 512 <no value>`);
     expect(await engine.ok(["exec", "limits", "echo", "alive"])).toBe("alive");
   });
 

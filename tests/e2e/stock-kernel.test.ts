@@ -51,6 +51,22 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
     ]);
   });
 
+  test("what cgroup v2 has not is discarded or refused in Docker's words", async () => {
+    const discarded: [string[], string][] = [
+      [["-m", "64m", "--memory-swappiness", "7"], "Memory swappiness discarded."],
+      [["-m", "64m", "--oom-kill-disable"], "OomKillDisable discarded."],
+    ];
+    for (const [flags, warning] of discarded) {
+      const run = await engine.docker(["run", "--rm", ...flags, "busybox", "echo", "ran"]);
+      expect(run.stdout).toBe("ran\n");
+      expect(run.stderr).toContain(warning);
+    }
+    const realtime = ["--cpu-rt-runtime", "1000", "--cpu-rt-period", "500000"];
+    const refused = await engine.docker(["run", "--rm", ...realtime, "busybox", "true"]);
+    expect(refused.code).toBe(125);
+    expect(refused.stderr).toContain("kernel does not support CPU real-time scheduler");
+  });
+
   test("throttles and weights of block devices", async () => {
     const disk = "/dev/vda";
     const flags = `--device-read-bps ${disk}:1mb --device-write-bps ${disk}:2mb --device-read-iops ${disk}:100 --device-write-iops ${disk}:200`;
