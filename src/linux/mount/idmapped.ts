@@ -4,10 +4,11 @@
  * one of the ids that the upper layer can store, since overlayfs makes its own files in that name.
  */
 import { attempt, checked } from "#linux/ffi";
-import { FileDescriptor, O_DIRECTORY, O_PATH, openBeneath, openPath } from "#linux/path";
+import { FileDescriptor, O_DIRECTORY, O_PATH, openPath } from "#linux/path";
 
 import { MOUNT_ATTR_IDMAP, OPEN_TREE_CLONE } from "./constants.ts";
 import { mountSetattr, openTree } from "./mount.ts";
+import { clonePart } from "./overlay-by-path.ts";
 import { createDetachedOverlay } from "./overlay.ts";
 
 const PR_SET_SECUREBITS = 28;
@@ -95,6 +96,5 @@ export function createShiftedView(request: {
   const { lowers, subpath, identities } = request;
   using tree = new FileDescriptor(createShiftedOverlay({ lowers, identities }));
   if (subpath === undefined) return tree.release();
-  using place = new FileDescriptor(openBeneath({ rootFd: tree.fd, path: subpath, flags: O_PATH }));
-  return openTree({ dirFd: place.fd, path: "", flags: OPEN_TREE_CLONE });
+  return clonePart(tree, subpath);
 }

@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
 
 import { FileDescriptor } from "#linux/path";
 
@@ -14,7 +23,9 @@ import {
   readMountInfo,
   unmount,
 } from "./index.ts";
-import { takesLowersOneByOne } from "./overlay-by-path.ts";
+import { OPEN_TREE_CLONE } from "./constants.ts";
+import { openTree } from "./mount.ts";
+import { cloneAttached, clonePart, takesLowersOneByOne } from "./overlay-by-path.ts";
 
 const folder = () => {
   const path = mkdtempSync("/tmp/naru-test-mount-");
@@ -97,4 +108,21 @@ test("mountinfo with escaped names, tags and several devices is read", () => {
       superOptions: ["rw", "errors=continue"],
     },
   ]);
+});
+
+test("a part of a detached tree is a tree of its own, also where only attached ones are cloned", () => {
+  using disk = folder();
+  const root = disk.path;
+  mkdirSync(join(root, "deep/er"), { recursive: true });
+  writeFileSync(join(root, "deep/er/file"), "part");
+  symlinkSync("../../..", join(root, "deep/out"));
+  using from = new FileDescriptor(createDetachedOverlay({ lowers: [root], readOnly: true }));
+  expect(() => clonePart(from, "deep/out")).toThrow("invalid cross-device link");
+  expect(() => clonePart(from, "nosuch")).toThrow("no such file");
+  const deeper = () => openTree({ dirFd: from.fd, path: "deep/er", flags: OPEN_TREE_CLONE });
+  for (const clone of [() => clonePart(from, "deep/er"), () => cloneAttached(from, deeper)]) {
+    using part = new FileDescriptor(clone());
+    expect(readFileSync(`/proc/self/fd/${part.fd}/file`, "utf8")).toBe("part");
+    expect(existsSync(`/run/naru-overlay-${process.pid}`)).toBe(false);
+  }
 });

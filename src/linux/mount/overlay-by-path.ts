@@ -3,7 +3,7 @@
  * text, so layers are named through descriptors, some 200 of them; and it mounts on a path only, so the overlay is mounted
  * on a place of its own, cloned from there and taken away again:
  *
- *   /run/naru-overlay-<pid>/top   where the overlay is for an instant
+ *   /run/naru-overlay-<pid>/top   where the overlay, or a tree of which a part is wanted, is for an instant
  *   /run/naru-overlay-<pid>/<n>   likewise the detached mounts that layers are part of: overlayfs takes attached ones only
  *
  * A place that a killed process left is taken away by the next one that comes here.
@@ -11,7 +11,7 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 
 import { errnoNumbers, SyscallError } from "#linux/ffi";
-import { FileDescriptor, O_PATH, openPath } from "#linux/path";
+import { FileDescriptor, O_PATH, openBeneath, openPath } from "#linux/path";
 
 import { MNT_DETACH, MOUNT_ATTR_RDONLY, MS_PRIVATE, OPEN_TREE_CLONE } from "./constants.ts";
 import { fsconfig, fsopen, mount, mountSetattr, moveMount, openTree, unmount } from "./mount.ts";
@@ -73,6 +73,39 @@ export function createOverlayByPath(request: OverlayRequest): number {
   } finally {
     for (const fd of open) fd[Symbol.dispose]();
     for (const at of attached) removePlace(at);
+    removePlace(top);
+    removePlace(place);
+  }
+}
+
+/**
+ * A part of a detached tree as a tree of its own; links are followed inside. Before Linux 6.15 only what is attached can
+ * be cloned, so there the tree is, for an instant.
+ * @throws SyscallError "EXDEV" when a link would leave
+ */
+export function clonePart(tree: FileDescriptor, subpath: string): number {
+  using part = new FileDescriptor(openBeneath({ rootFd: tree.fd, path: subpath, flags: O_PATH }));
+  const clone = () => openTree({ dirFd: part.fd, path: "", flags: OPEN_TREE_CLONE });
+  try {
+    return clone();
+  } catch (thrown) {
+    if (!(thrown instanceof SyscallError) || thrown.code !== "EINVAL") throw thrown;
+  }
+  return cloneAttached(tree, clone);
+}
+
+/** Clones while the tree is attached. */
+export function cloneAttached(tree: FileDescriptor, clone: () => number): number {
+  sweep();
+  const place = `${PLACES}/${PREFIX}${process.pid}`;
+  const top = `${place}/top`;
+  mkdirSync(top, { recursive: true, mode: 0o700 });
+  try {
+    moveMount({ fromFd: tree.fd, toPath: top });
+    using cloned = new FileDescriptor(clone());
+    mountSetattr({ fd: cloned.fd, propagation: MS_PRIVATE });
+    return cloned.release();
+  } finally {
     removePlace(top);
     removePlace(place);
   }

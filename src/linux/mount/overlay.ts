@@ -3,7 +3,7 @@
  * descriptor. Lowers go in one by one (`lowerdir+`, Linux 6.8), so a stack is not limited by the one page that
  * mount(2) gives to options. Older kernels: overlay-by-path.ts.
  */
-import { FileDescriptor, O_PATH, openBeneath } from "#linux/path";
+import { FileDescriptor } from "#linux/path";
 
 import {
   MOUNT_ATTR_NODEV,
@@ -13,7 +13,7 @@ import {
   OPEN_TREE_CLONE,
 } from "./constants.ts";
 import { fsconfig, fsmount, fsopen, mountSetattr, openTree } from "./mount.ts";
-import { createOverlayByPath, takesLowersOneByOne } from "./overlay-by-path.ts";
+import { clonePart, createOverlayByPath, takesLowersOneByOne } from "./overlay-by-path.ts";
 
 export interface OverlayRequest {
   /** Topmost first: paths, or descriptors (of idmapped mounts for example; Linux 6.13). */
@@ -79,8 +79,7 @@ export function createDetachedView(request: {
   const { lowers, subpath } = request;
   using tree = new FileDescriptor(createDetachedOverlay({ lowers, readOnly: true }));
   if (subpath === undefined) return tree.release();
-  using place = new FileDescriptor(openBeneath({ rootFd: tree.fd, path: subpath, flags: O_PATH }));
-  return openTree({ dirFd: place.fd, path: "", flags: OPEN_TREE_CLONE });
+  return clonePart(tree, subpath);
 }
 
 function cloneOf(lower: string | number): number {

@@ -6,7 +6,7 @@ import { writeBarrier, writeTerminal } from "./birth-plan.ts";
 import { type HostFacts, type JoinShape, namespaceFlags } from "./facts.ts";
 import { writeMappedRoot } from "./mapped-root.ts";
 import { type Plan, PlanWriter, type SlotValues } from "./plan.ts";
-import { filterNumber, writeCgroupJoin, writeHead, writeTail } from "./tail.ts";
+import { filterNumber, writeCgroupJoin, writeHead, writeProfile, writeTail } from "./tail.ts";
 
 export interface ExecPlanRequest {
   /** The container's own. */
@@ -39,6 +39,10 @@ export function compileExec({ spec, process, facts, shape }: ExecPlanRequest): P
     (sum, { type }) => (joined.includes(type) ? sum | namespaceFlags[type] : sum),
     0,
   );
+  // In a user namespace nobody mounts a procfs while the container's own is masked; and what is asked for here stays asked for.
+  const { apparmorProfile, ...unprofiled } = process;
+  const early = (flags & namespaceFlags.user) !== 0 ? apparmorProfile : undefined;
+  if (early) writeProfile(writer, early);
   writer.call("setns", [{ slot: "pidfd" }, flags], "join the container's namespaces", {
     context: "unable to join the namespaces of the container",
   });
@@ -53,7 +57,7 @@ export function compileExec({ spec, process, facts, shape }: ExecPlanRequest): P
   }
   writeTail(writer, {
     facts,
-    process,
+    process: early ? unprofiled : process,
     seccomp: spec.linux.seccomp,
     root,
     stdio: shape.stdio,

@@ -219,7 +219,7 @@ function writeStdio(writer: PlanWriter, { stdio, process }: TailSteps): void {
  * /proc something else could be mounted (CVE-2023-28642, CVE-2025-52881). The answer outlives the second clone of a
  * joined pid namespace, as every task's does.
  */
-function writeProfile(writer: PlanWriter, profile: string): void {
+export function writeProfile(writer: PlanWriter, profile: string): void {
   const text = `exec ${profile}`;
   writer.within(`unable to apply apparmor profile: apparmor failed to apply profile`, () => {
     writer.call("fsopen", [{ text: "proc" }, FSOPEN_CLOEXEC], "configure a procfs", {
