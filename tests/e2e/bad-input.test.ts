@@ -90,7 +90,7 @@ test("unknown containers, paths, methods and versions are refused", async () => 
     expect({ path, ...answer }).toEqual({
       path,
       status: 404,
-      message: "No such container: nosuch",
+      message: `${path === "kill" ? "cannot kill container: nosuch: " : ""}No such container: nosuch`,
     });
   }
   expect((await engine.fetch("/v1.51/nosuch")).status).toBe(404);
