@@ -58,14 +58,14 @@ static void default_signals(void) {
   for (n = 1; n <= 64; n++) if (n != 9 && n != 19) sc(NR_SIGACTION, n, (i64)action, 0, 8, 0, 0);
 }
 #ifdef CAN_FORGET
-/* Keeps this code, the plan, more (if any), the top of this stack and the thread's control block (rseq is there). */
+/* Keeps this code, the plan, more (if any), the top of this stack and the thread's control block (rseq is there; since glibc 2.41 below the static TLS). */
 static void forget(i64 code, i64 plan, i64 length, i64 stack, i64 more, i64 more_length) {
   i64 from[5], to[5], i, j, t, at = 65536, thread = 0;
   sc(158, 0x1003, (i64)&thread, 0, 0, 0, 0);
   from[0] = code - 65536; to[0] = code + 131072;
   from[1] = plan; to[1] = plan + length;
   from[2] = stack - 16384; to[2] = stack + 16384;
-  from[3] = thread - 8192; to[3] = thread + 8192;
+  from[3] = thread - 65536; to[3] = thread + 8192;
   from[4] = more ? more : plan; to[4] = more ? more + more_length : plan;
   for (i = 0; i < 5; i++) { from[i] &= ~4095L; to[i] = (to[i] + 4095) & ~4095L; }
   for (i = 0; i < 5; i++) for (j = i + 1; j < 5; j++) if (from[j] < from[i]) {
