@@ -58,7 +58,8 @@ static void default_signals(void) {
   for (n = 1; n <= 64; n++) if (n != 9 && n != 19) sc(NR_SIGACTION, n, (i64)action, 0, 8, 0, 0);
 }
 #ifdef CAN_FORGET
-/* Keeps this code, the plan, more (if any), the top of this stack and the thread's control block (rseq is there; since glibc 2.41 below the static TLS). */
+/* Keeps this code, the plan, more (if any), the top of this stack and the thread's control block: rseq is there, since
+   glibc 2.41 below the static TLS. */
 static void forget(i64 code, i64 plan, i64 length, i64 stack, i64 more, i64 more_length) {
   i64 from[5], to[5], i, j, t, at = 65536, thread = 0;
   sc(158, 0x1003, (i64)&thread, 0, 0, 0, 0);
