@@ -157,7 +157,7 @@ test.each(brNetfilter)(
       const flags = ["--network", "apart", "--cap-add", "NET_ADMIN"];
       await engine.ok(["run", "-d", "--name", "a2", ...flags, ...SLEEP]);
       const address = await inspect("a1", "{{.NetworkSettings.Networks.apart.IPAddress}}");
-      const gateway = await inspect("apart", "{{(index .IPAM.Config 0).Gateway}}");
+      const gateway = await inspect("a1", "{{.NetworkSettings.Networks.apart.Gateway}}");
       const address6 = await inspect("a1", "{{.NetworkSettings.Networks.apart.GlobalIPv6Address}}");
       expect(await pings("a2", "fd00:a9a7::1")).toBe(true);
       expect(await pingsInVain("a2", address6)).toBe(true);
