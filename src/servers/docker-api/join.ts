@@ -15,7 +15,7 @@ export interface Connection {
 /**
  * Resolves when the process's output has ended or the client went away; then the process is left alone.
  * The client's half-close is end of file for the process; its output goes on.
- * @param farewell what is sent after the output
+ * @param farewell what is sent after the output, to a client that is still there by then
  */
 export async function joinStreams(
   { sink, source }: Connection,
@@ -27,7 +27,11 @@ export async function joinStreams(
   else pumpFromSource(source, streams.input).catch(() => streams.detach());
   try {
     if (await pumpToSink(streams.output, sink)) {
-      if (farewell !== null) sink.write(await farewell());
+      if (farewell !== null) {
+        const gone = new Promise<null>((resolve) => sink.once("close", () => resolve(null)));
+        const last = await Promise.race([farewell(), gone]);
+        if (last !== null) sink.write(last);
+      }
       endGently(sink);
     }
   } finally {
