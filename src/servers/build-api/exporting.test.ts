@@ -24,6 +24,7 @@ test("an exporter's options are read in BuildKit's words", () => {
       { on: "manifest", platform: "linux/arm64", name: "c.d", value: "3" },
     ],
   });
+  expect(() => imageOptions("image", { store: "true", unpack: "true" })).not.toThrow();
   expect(imageOptions("docker", {}).isOci).toBe(false);
   expect(imageOptions("oci", { tar: "false" }).isArchive).toBe(false);
 });
@@ -35,6 +36,11 @@ test("what is not known, or cannot be, is refused", () => {
     { compression: "gzip", "compression-level": "12" },
     { "annotation-nothing.a": "b" },
     { "push-by-digest": "true" },
+    // Known, but asking for what this engine does not do.
+    { store: "false" },
+    { "name-canonical": "true" },
+    { "registry.insecure": "true" },
+    { "dangling-name-prefix": "x" },
   ];
   for (const attributes of refused) expect(() => imageOptions("image", attributes)).toThrow();
   expect(() => imageOptions("docker", { compression: "zstd" })).toThrow("zstd");

@@ -60,6 +60,16 @@ const PASSED = new Set(
     " buildinfo-attrs inline-buildinfo rewrite-timestamp attestation-inline attestation-prefix nydus-fs-version"
   ).split(" "),
 );
+/** Of those that are passed over: what would ask for something else than is so in any case. */
+const ASKS_OTHERWISE: Readonly<Record<string, (value: string) => boolean>> = {
+  store: isFalse,
+  "name-canonical": isTrue,
+  "prefer-nondist-layers": isTrue,
+  "dangling-name-prefix": (value) => value !== "",
+  danglingname: (value) => value !== "",
+  "registry.insecure": isTrue,
+  "nydus-fs-version": (value) => value !== "",
+};
 const ANNOTATION =
   /^annotation(?:-(manifest|index|manifest-descriptor|index-descriptor))?(?:\[([^\]]+)\])?\.(.+)$/;
 /** A registry takes no more in a manifest. */
@@ -67,7 +77,10 @@ const ANNOTATION_LIMIT = 200;
 
 /** @throws EngineError "invalid" for what is not known, or makes no sense */
 export function imageOptions(type: string, attributes: Attributes): ImageOptions {
-  for (const name of Object.keys(attributes)) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (ASKS_OTHERWISE[name]?.(value) === true) {
+      throw invalid(`exporter option ${JSON.stringify(`${name}=${value}`)} is not supported here`);
+    }
     if (READ.has(name) || PASSED.has(name) || ANNOTATION.test(name)) continue;
     throw invalid(`exporter option ${JSON.stringify(name)} is not supported here`);
   }
