@@ -364,6 +364,21 @@ export function describeLayerStore(form: "file" | "directory"): void {
       await nothingIsLeft();
     });
 
+    test("writes whose sources send nothing keep no other waiting", async () => {
+      const stop = new AbortController();
+      const silent = Array.from({ length: 20 }, () =>
+        failureOf(store.write({ source: new ReadableStream(), signal: stop.signal })),
+      );
+      const tar = await tarOf([[{ name: "beside the silent" }, "x"]]);
+      await store.write({ source: streamOf(tar) });
+      expect(store.has(digestOf(tar))).toBe(true);
+      stop.abort(new Error("enough"));
+      expect((await Promise.all(silent)).map(({ message }) => message)).toEqual(
+        silent.map(() => "enough"),
+      );
+      await nothingIsLeft();
+    });
+
     test("the same layer written many times at once is there once", async () => {
       const tar = await tarOf([[{ name: "concurrent" }, "x".repeat(300_000)]]);
       const written = await Promise.all(

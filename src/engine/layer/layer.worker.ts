@@ -2,8 +2,8 @@
 import { EngineError, kindOf, sentenceOf } from "#base";
 
 import type { LayerEntry } from "./entries-tar.ts";
-import { type JobContext, runLayerJob } from "./layer-job.ts";
-import type { FromWorker, ToWorker } from "./worker-messages.ts";
+import { type JobContext, type LayerJob, runLayerJob } from "./layer-job.ts";
+import type { FromJob, FromWorker, ToWorker } from "./worker-messages.ts";
 
 declare const self: Worker;
 
@@ -11,16 +11,25 @@ declare const self: Worker;
 // oxlint-disable-next-line unicorn/require-post-message-target-origin
 const tell = (message: FromWorker): void => self.postMessage(message);
 
-/** The pieces of the running job: what has arrived and is not consumed yet. */
+/** The pieces of one running job: what has arrived and is not consumed yet. */
 interface Inbox {
+  readonly tell: (message: FromJob) => void;
   readonly arrived: (Uint8Array | readonly LayerEntry[])[];
   end: { readonly failure: string | null } | null;
   aborted: boolean;
   wake: () => void;
 }
 
-const emptyInbox = (): Inbox => ({ arrived: [], end: null, aborted: false, wake: () => undefined });
-let inbox = emptyInbox();
+const emptyInbox = (number: number): Inbox => ({
+  tell: (message) => tell({ number, ...message }),
+  arrived: [],
+  end: null,
+  aborted: false,
+  wake: () => undefined,
+});
+
+/** By the jobs' numbers; what still comes for one that is over is dropped. */
+const inboxes = new Map<number, Inbox>();
 
 const gaveUp = (): EngineError => new EngineError("unavailable", "the write was cancelled");
 
@@ -32,7 +41,7 @@ async function* arriving<T extends Uint8Array | readonly LayerEntry[]>(
     if (from.aborted) throw gaveUp();
     const piece = from.arrived.shift();
     if (piece && isWanted(piece)) {
-      tell({ kind: "consumed" });
+      from.tell({ kind: "consumed" });
       yield piece;
     } else if (from.end) {
       if (from.end.failure !== null) throw new EngineError("unavailable", from.end.failure);
@@ -63,36 +72,40 @@ function contextOf(from: Inbox): JobContext {
     progress: (doneBytes) => {
       if (doneBytes - told < PROGRESS_STEP_BYTES) return;
       told = doneBytes;
-      tell({ kind: "progress", doneBytes });
+      from.tell({ kind: "progress", doneBytes });
     },
   };
 }
 
+async function run(number: number, job: LayerJob): Promise<void> {
+  const inbox = emptyInbox(number);
+  inboxes.set(number, inbox);
+  try {
+    inbox.tell({ kind: "done", result: await runLayerJob(job, contextOf(inbox)) });
+  } catch (error) {
+    inbox.tell({ kind: "failed", errorKind: kindOf(error), message: sentenceOf(error) });
+  } finally {
+    inboxes.delete(number);
+  }
+}
+
 self.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
+  if (data.kind === "job") return void run(data.number, data.job);
+  const inbox = inboxes.get(data.number);
+  if (inbox === undefined) return;
   switch (data.kind) {
-    case "job":
-      inbox = emptyInbox();
-      runLayerJob(data.job, contextOf(inbox)).then(
-        (result) => tell({ kind: "done", result }),
-        (error: unknown) =>
-          tell({ kind: "failed", errorKind: kindOf(error), message: sentenceOf(error) }),
-      );
-      break;
     case "piece":
       inbox.arrived.push(data.bytes);
-      inbox.wake();
       break;
     case "entries":
       inbox.arrived.push(data.entries);
-      inbox.wake();
       break;
     case "end":
       inbox.end = { failure: data.failure };
-      inbox.wake();
       break;
     case "abort":
       inbox.aborted = true;
-      inbox.wake();
       break;
   }
+  inbox.wake();
 });

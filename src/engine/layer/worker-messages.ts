@@ -1,10 +1,15 @@
-/** What the store and its Workers say to each other. One job a Worker at a time. */
+/**
+ * What the store and its Workers say to each other. A Worker has several jobs at a time, told apart by number: most
+ * of a job's life may be waiting for a client or a registry that sends slowly, or nothing.
+ */
 import type { ErrorKind } from "#base";
 
 import type { LayerEntry } from "./entries-tar.ts";
 import type { JobResult, LayerJob } from "./layer-job.ts";
 
-export type ToWorker =
+export type ToWorker = { readonly number: number } & AboutJob;
+
+export type AboutJob =
   | { readonly kind: "job"; readonly job: LayerJob }
   /** The next arriving bytes of a source of "messages"; its buffer is handed over. */
   | { readonly kind: "piece"; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -14,7 +19,9 @@ export type ToWorker =
   | { readonly kind: "end"; readonly failure: string | null }
   | { readonly kind: "abort" };
 
-export type FromWorker =
+export type FromWorker = { readonly number: number } & FromJob;
+
+export type FromJob =
   /** A piece or some entries were consumed: more may come. */
   | { readonly kind: "consumed" }
   | { readonly kind: "progress"; readonly doneBytes: number }

@@ -1,19 +1,24 @@
 /**
  * A few Workers that write layers. They start when there is work and end when there has been none for a while: an
- * idle daemon has none. A Worker that dies fails its job; what it left is an ingest file, deleted here.
+ * idle daemon has none. Each has several jobs at a time: a `docker load` whose client sends nothing, or a registry
+ * that stalls, keeps nobody else waiting. A Worker that dies fails its jobs; what it left are ingest files.
  */
 import { EngineError, sentenceOf } from "#base";
 
 import type { LayerEntry } from "./entries-tar.ts";
 import type { JobResult, LayerJob } from "./layer-job.ts";
 import {
+  type AboutJob,
   ENTRIES_AT_ONCE,
+  type FromJob,
   type FromWorker,
   PIECES_IN_FLIGHT,
   type ToWorker,
 } from "./worker-messages.ts";
 
 const POOL_SIZE = 2;
+/** A job that waits for its source holds a few megabytes: this many of them on each Worker. */
+const JOBS_PER_WORKER = 64;
 const IDLE_MS = 5000;
 /** Small pieces of a stream are put together up to this size before they go over. */
 const PIECE_BYTES = 256 * 1024;
@@ -30,6 +35,9 @@ export interface PoolRequest {
 
 interface Slot {
   readonly worker: Worker;
+  jobs: number;
+  /** It died: no more jobs. */
+  isDead: boolean;
   idle: ReturnType<typeof setTimeout> | null;
 }
 
@@ -40,75 +48,77 @@ const workerUrl = (): string =>
     : new URL("./layer.worker.ts", import.meta.url).href;
 
 export class WorkerPool {
-  readonly #free: Slot[] = [];
-  readonly #waiting: ((slot: Slot) => void)[] = [];
-  #running = 0;
+  readonly #slots = new Set<Slot>();
+  readonly #waiting: (() => void)[] = [];
+  #lastNumber = 0;
   #closed = false;
 
-  /** Runs a job on the next free Worker. @throws EngineError of the job; the signal's reason when it aborts */
+  /** Runs a job on the Worker with the fewest. @throws EngineError of the job; the signal's reason when it aborts */
   async run(request: PoolRequest): Promise<JobResult> {
     const { signal } = request;
     signal?.throwIfAborted();
     const slot = await this.#take();
-    let healthy = true;
     try {
       signal?.throwIfAborted();
-      return await new Conversation(slot.worker, request).result();
+      this.#lastNumber += 1;
+      return await new Conversation(slot.worker, this.#lastNumber, request).result();
     } catch (error) {
-      healthy = !(error instanceof WorkerDied);
+      slot.isDead ||= error instanceof WorkerDied;
       signal?.throwIfAborted();
       throw error;
     } finally {
-      this.#give(slot, healthy);
+      this.#give(slot);
     }
   }
 
   /** Ends the Workers; jobs that wait or run fail or finish first by themselves. */
   close(): void {
     this.#closed = true;
-    for (const slot of this.#free.splice(0)) this.#end(slot);
+    for (const slot of this.#slots) if (slot.jobs === 0) this.#end(slot);
+    for (const resume of this.#waiting.splice(0)) resume();
   }
 
   async #take(): Promise<Slot> {
-    if (this.#closed) throw new EngineError("unavailable", "the layer store is closed");
-    const free = this.#free.pop();
-    if (free) {
-      if (free.idle) clearTimeout(free.idle);
-      free.worker.ref();
-      return free;
+    for (;;) {
+      if (this.#closed) throw new EngineError("unavailable", "the layer store is closed");
+      const slot = this.#leastBusy();
+      if (slot.jobs < JOBS_PER_WORKER) {
+        if (slot.idle) clearTimeout(slot.idle);
+        slot.idle = null;
+        if (slot.jobs === 0) slot.worker.ref();
+        slot.jobs += 1;
+        return slot;
+      }
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
-    if (this.#running < POOL_SIZE) return this.#start();
-    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  #start(): Slot {
-    this.#running += 1;
-    return { worker: new Worker(workerUrl()), idle: null };
+  /** A new one where all have work and there may be more. */
+  #leastBusy(): Slot {
+    let least: Slot | null = null;
+    for (const slot of this.#slots) {
+      if (!slot.isDead && (least === null || slot.jobs < least.jobs)) least = slot;
+    }
+    if (least !== null && (least.jobs === 0 || this.#slots.size >= POOL_SIZE)) return least;
+    const slot = { worker: new Worker(workerUrl()), jobs: 0, isDead: false, idle: null };
+    this.#slots.add(slot);
+    return slot;
   }
 
-  #give(slot: Slot, healthy: boolean): void {
-    const next = this.#waiting.shift();
-    if (!healthy || this.#closed) this.#end(slot);
-    else if (next === undefined) {
-      slot.worker.unref();
-      slot.idle = setTimeout(() => this.#expire(slot), IDLE_MS);
-      slot.idle.unref();
-      this.#free.push(slot);
-    } else return next(slot);
-    if (next) next(this.#start());
+  #give(slot: Slot): void {
+    slot.jobs -= 1;
+    this.#waiting.shift()?.();
+    if (slot.isDead || (this.#closed && slot.jobs === 0)) return this.#end(slot);
+    if (slot.jobs > 0) return;
+    slot.worker.unref();
+    slot.idle = setTimeout(() => this.#end(slot), IDLE_MS);
+    slot.idle.unref();
   }
 
-  #expire(slot: Slot): void {
-    const index = this.#free.indexOf(slot);
-    if (index < 0) return;
-    this.#free.splice(index, 1);
-    this.#end(slot);
-  }
-
+  /** May run twice: every job of a Worker that died comes here. */
   #end(slot: Slot): void {
     if (slot.idle) clearTimeout(slot.idle);
-    this.#running -= 1;
-    slot.worker.terminate();
+    if (this.#slots.delete(slot)) slot.worker.terminate();
   }
 }
 
@@ -122,6 +132,7 @@ class WorkerDied extends EngineError {
 /** One job and its Worker. */
 class Conversation {
   readonly #worker: Worker;
+  readonly #number: number;
   readonly #request: PoolRequest;
   readonly #outcome = Promise.withResolvers<JobResult>();
   #credit = PIECES_IN_FLIGHT;
@@ -129,14 +140,17 @@ class Conversation {
   #over = false;
   #cancel: () => void = () => undefined;
 
-  constructor(worker: Worker, request: PoolRequest) {
+  constructor(worker: Worker, number: number, request: PoolRequest) {
     this.#worker = worker;
+    this.#number = number;
     this.#request = request;
   }
 
   async result(): Promise<JobResult> {
     const { job, stream, entries, signal } = this.#request;
-    const hear = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
+    const hear = ({ data }: MessageEvent<FromWorker>) => {
+      if (data.number === this.#number) this.#hear(data);
+    };
     const died = ({ message }: ErrorEvent) => this.#outcome.reject(new WorkerDied(message));
     const closed = () => this.#outcome.reject(new WorkerDied("the worker ended"));
     const abort = () => this.#tell({ kind: "abort" });
@@ -162,11 +176,12 @@ class Conversation {
     }
   }
 
-  #tell(message: ToWorker): void {
+  #tell(about: AboutJob): void {
+    const message: ToWorker = { number: this.#number, ...about };
     this.#worker.postMessage(message, message.kind === "piece" ? [message.bytes.buffer] : []);
   }
 
-  #hear(message: FromWorker): void {
+  #hear(message: FromJob): void {
     switch (message.kind) {
       case "consumed":
         this.#credit += 1;
@@ -215,7 +230,7 @@ class Conversation {
     if (!this.#over) this.#tell({ kind: "end", failure: null });
   }
 
-  async #send(message: ToWorker): Promise<void> {
+  async #send(message: AboutJob): Promise<void> {
     while (this.#credit === 0 && !this.#over) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

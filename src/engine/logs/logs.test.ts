@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setSystemTime, test } from "bun:test";
 import {
   appendFileSync,
   closeSync,
@@ -157,6 +157,27 @@ test("times within a log only grow, in whole nine digits", () => {
   expect(fullTime("2026-01-02T03:04:05+09:00")).toBe("2026-01-01T18:04:05.000000000Z");
   expect(fullTime("yesterday")).toBeNull();
   expect(timeText(1_700_000_000_123_456_789n)).toBe("2023-11-14T22:13:20.123456789Z");
+});
+
+test("a small step back of the clock keeps the order, a large one is believed", () => {
+  const clock = new EntryClock();
+  const at = (date: string): string => {
+    setSystemTime(new Date(date));
+    clock.read();
+    clock.next();
+    return text(clock.bytes);
+  };
+  try {
+    const first = at("2038-01-19T03:14:07.500Z");
+    expect(first).toStartWith("2038-01-19T03:14:07.5");
+    const second = at("2038-01-19T03:14:05Z");
+    expect(second > first).toBe(true);
+    expect(second).toStartWith("2038-01-19T03:14:07.5");
+    expect(at("2026-11-23T05:00:00Z")).toStartWith("2026-11-23T05:00:00.0");
+    expect(at("2026-11-23T05:00:01Z")).toStartWith("2026-11-23T05:00:01.0");
+  } finally {
+    setSystemTime();
+  }
 });
 
 test("a log rotates before it grows beyond its size, and no line is lost or out of order", async () => {

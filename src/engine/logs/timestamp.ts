@@ -3,11 +3,14 @@
  *
  * Within one writer every entry has a later time than the one before, and the last digit is never 0: so Go's
  * RFC3339Nano, which drops trailing zeros, prints the same text, and a reader that lost its place in a rotated file
- * finds it again by time.
+ * finds it again by time. Only a clock that was wrong by more than a correction is followed back: a machine that
+ * booted in the future must not tell that time until its containers end.
  */
 
 const NANOS_PER_SECOND = 1_000_000_000;
 const DRIFT_LIMIT_NANOS = 2_000_000;
+/** What NTP sets a running clock back by is less. */
+const BACK_LIMIT_SECONDS = 10;
 
 /** The time of day of `Bun.nanoseconds() === 0`, corrected whenever the wall clock moves. */
 let originMs = Date.now() - Bun.nanoseconds() / 1e6;
@@ -35,7 +38,9 @@ export class EntryClock {
   /** Looks at the clock: once a batch is enough. */
   read(): void {
     const { seconds, nanos } = now();
-    if (seconds < this.#seconds || (seconds === this.#seconds && nanos <= this.#nanos)) return;
+    const wasWrong = seconds < this.#seconds - BACK_LIMIT_SECONDS;
+    const isBehind = seconds < this.#seconds || (seconds === this.#seconds && nanos <= this.#nanos);
+    if (isBehind && !wasWrong) return;
     if (seconds !== this.#seconds) this.#setSeconds(seconds);
     this.#nanos = nanos;
   }

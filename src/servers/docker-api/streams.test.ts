@@ -359,6 +359,23 @@ test("a websocket carries plain output and stdin, answers pings and closes prope
   one.socket.destroy();
 });
 
+test("a websocket whose client asks without reading the answers is not read any further", async () => {
+  const id = await container({ Cmd: ["cat"], OpenStdin: true });
+  await call("POST", `/containers/${id}/start`);
+  const one = await client(
+    `GET /containers/${id}/attach/ws?${ATTACH} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+  );
+  await one.until("\r\n\r\n");
+  one.socket.pause();
+  const ping = Buffer.concat([Buffer.from([0x89, 0x80 | 125, 0, 0, 0, 0]), Buffer.alloc(125)]);
+  const pings = Buffer.concat(Array.from({ length: 128 * 1024 }, () => ping));
+  one.socket.write(pings);
+  await settle(() => one.socket.bytesWritten - one.socket.writableLength);
+  expect(one.socket.writableLength).toBeGreaterThan(0);
+  one.socket.destroy();
+});
+
 test("a page that wants a websocket refuses a client that is none", async () => {
   const id = await container({ Cmd: ["cat"] });
   expect((await call("GET", `/containers/${id}/attach/ws`)).status).toBe(400);

@@ -122,8 +122,10 @@ function readMessages(
   let writing: Promise<void> = Promise.resolve();
   const decoder = new WebSocketDecoder((opcode, payload) => {
     if (opcode === CLOSE) closeWebSocket({ sink, source }, payload);
-    else if (opcode === PING) sink.write(webSocketFrame(PONG, payload));
-    else if (opcode !== PONG && writer !== null)
+    else if (opcode === PING) {
+      // Who asks without reading the answers is not read any further.
+      writing = writing.then(async () => void (await writeChunk(sink, webSocketFrame(PONG, payload))));
+    } else if (opcode !== PONG && writer !== null)
       writing = writing.then(() => writer.write(payload));
   });
   source.on("data", (chunk: Uint8Array) => {

@@ -23,12 +23,14 @@ export function parseTimestamp(text: string, nowMs: number): string {
   }
   const [, year, month, day, hours = "00", minutes = "00", seconds = "00", fraction = "", zone] =
     match;
-  // Without a zone the time is this machine's.
-  const date = new Date(`${year}-${month}-${day}T${hours}:${minutes}:${seconds}${zone ?? ""}`);
-  if (Number.isNaN(date.getTime())) {
+  // Without a zone the time is this machine's: as in docker with today's offset, whatever the season it tells of.
+  const offsetMs = zone === undefined ? new Date(nowMs).getTimezoneOffset() * 60_000 : 0;
+  const atMs =
+    Date.parse(`${year}-${month}-${day}T${hours}:${minutes}:${seconds}${zone ?? "Z"}`) + offsetMs;
+  if (Number.isNaN(atMs)) {
     throw invalid(`failed to parse value as time or duration: ${JSON.stringify(text)}`);
   }
-  return secondsText(date.getTime() / 1000, Number(fraction.padEnd(9, "0")));
+  return secondsText(atMs / 1000, Number(fraction.padEnd(9, "0")));
 }
 
 const secondsText = (seconds: number, nanoseconds: number): string =>
