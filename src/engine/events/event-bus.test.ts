@@ -65,6 +65,23 @@ test("the past is told oldest first, with times that never repeat, across a rest
   ]);
 });
 
+test("a corrected clock keeps the order of times, one that was wrong by far is believed when it is right", () => {
+  const { store } = temporaryStore();
+  let nowMs = Date.UTC(2038, 0, 19);
+  const clock = { now: () => new Date(nowMs), sleep: () => Promise.resolve() };
+  using bus = openEventBus({ store, clock });
+  bus.publish(happening("create"));
+  nowMs -= 5000;
+  bus.publish(happening("start"));
+  nowMs = Date.UTC(2026, 10, 23);
+  bus.publish(happening("die"));
+  expect([...bus.past(ALL)].map(({ action, timeNano }) => [action, timeNano])).toEqual([
+    ["create", BigInt(Date.UTC(2038, 0, 19)) * 1_000_000n],
+    ["start", BigInt(Date.UTC(2038, 0, 19)) * 1_000_000n + 1n],
+    ["die", BigInt(nowMs) * 1_000_000n],
+  ]);
+});
+
 test("an event shares the transaction of the next record instead of making its own", () => {
   const { store } = temporaryStore();
   const bus = openEventBus({ store });

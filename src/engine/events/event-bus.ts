@@ -21,6 +21,8 @@ const TRIM_EVERY_BYTES = 16 * 1024 * 1024;
 /** Events a live reader may lag behind before it is cut off. */
 const READER_LAG_LIMIT = 8192;
 const READER_LAG_BYTES = 16 * 1024 * 1024;
+/** A clock further back than this was wrong before: otherwise a machine that booted in the future would tell it for ever. */
+const BACK_LIMIT_NANO = 10n * 1_000_000_000n;
 /** Rows read at a time by `past`. */
 const PAGE_ROWS = 500;
 
@@ -154,10 +156,11 @@ class StoredEventBus implements OpenEventBus {
     this.#timer = null;
   }
 
-  /** Never the same twice and never backwards, also when the wall clock is set back. */
+  /** Never the same twice and never backwards, also when the wall clock is corrected. */
   #nextNano(): bigint {
     const now = BigInt(this.#clock.now().getTime()) * 1_000_000n;
-    this.#lastNano = now > this.#lastNano ? now : this.#lastNano + 1n;
+    const wasWrong = this.#lastNano - now > BACK_LIMIT_NANO;
+    this.#lastNano = now > this.#lastNano || wasWrong ? now : this.#lastNano + 1n;
     return this.#lastNano;
   }
 }
