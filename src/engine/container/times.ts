@@ -1,11 +1,12 @@
 /** Times as the records hold them: ISO 8601 with nanoseconds, all of one length, so as text they sort by age. */
 
+import { nextNano } from "#base";
+
 let lastNano = 0n;
 
 /** Now, never the same twice: containers made in one millisecond keep their order. */
 export function nowText(date: Date): string {
-  const now = BigInt(date.getTime()) * 1_000_000n;
-  lastNano = now > lastNano ? now : lastNano + 1n;
+  lastNano = nextNano(lastNano, date);
   const seconds = new Date(Number(lastNano / 1_000_000n)).toISOString().slice(0, 19);
   return `${seconds}.${String(lastNano % 1_000_000_000n).padStart(9, "0")}Z`;
 }

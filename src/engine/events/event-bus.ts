@@ -3,7 +3,7 @@
  * next transaction anyone makes, or after a short delay, so that an event never costs a sync of its own.
  * A crash may lose events of the last moment, never records.
  */
-import { type Clock, systemClock, unavailable } from "#base";
+import { type Clock, nextNano, systemClock, unavailable } from "#base";
 import type { Store } from "#engine/store";
 
 import type { EngineEvent, EventBus, EventType } from "./event.ts";
@@ -21,8 +21,6 @@ const TRIM_EVERY_BYTES = 16 * 1024 * 1024;
 /** Events a live reader may lag behind before it is cut off. */
 const READER_LAG_LIMIT = 8192;
 const READER_LAG_BYTES = 16 * 1024 * 1024;
-/** A clock further back than this was wrong before: otherwise a machine that booted in the future would tell it for ever. */
-const BACK_LIMIT_NANO = 10n * 1_000_000_000n;
 /** Rows read at a time by `past`. */
 const PAGE_ROWS = 500;
 
@@ -66,7 +64,8 @@ class StoredEventBus implements OpenEventBus {
   }
 
   publish(event: Omit<EngineEvent, "timeNano">): void {
-    const stamped: EngineEvent = { ...event, timeNano: this.#nextNano() };
+    this.#lastNano = nextNano(this.#lastNano, this.#clock.now());
+    const stamped: EngineEvent = { ...event, timeNano: this.#lastNano };
     this.#waiting.push(stamped);
     if (this.#readers.size > 0) {
       const bytes = sizeOf(stamped);
@@ -154,14 +153,6 @@ class StoredEventBus implements OpenEventBus {
   #stopTimer(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
-  }
-
-  /** Never the same twice and never backwards, also when the wall clock is corrected. */
-  #nextNano(): bigint {
-    const now = BigInt(this.#clock.now().getTime()) * 1_000_000n;
-    const wasWrong = this.#lastNano - now > BACK_LIMIT_NANO;
-    this.#lastNano = now > this.#lastNano || wasWrong ? now : this.#lastNano + 1n;
-    return this.#lastNano;
   }
 }
 

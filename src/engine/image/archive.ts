@@ -57,8 +57,8 @@ export interface ReadRequest {
   readonly signal: AbortSignal;
   /** A layer begins to arrive. */
   readonly onLayer: (name: string, sizeBytes: number) => (doneBytes: number) => void;
-  /** A layer is in the store, whether some image of the archive refers to it or not. */
-  readonly onWritten: (diffId: Digest) => void;
+  /** A layer of the archive is in the store, whether some image of the archive refers to it or not. */
+  readonly onLayerHere: (diffId: Digest) => void;
   /** The same of a document in the content store. */
   readonly onStored: (digest: Digest) => void;
 }
@@ -126,6 +126,7 @@ class ArchiveReader {
     if (present && this.#request.layers.has(present)) {
       // A plain layer under its own digest: what the archive says of its bytes is of no interest.
       const layer = { diffId: present, digest: present };
+      this.#request.onLayerHere(present);
       return { kind: "layer", written: Promise.resolve(layer) };
     }
     const { kind, stream } = await peek(entry.body);
@@ -171,7 +172,7 @@ class ArchiveReader {
   }
 
   #written({ diffId, arrived }: LayerWritten): ArchivedLayer {
-    this.#request.onWritten(diffId);
+    this.#request.onLayerHere(diffId);
     return { diffId, digest: arrived.digest };
   }
 }

@@ -1,5 +1,5 @@
 /** What the files of the image room work with. */
-import type { Clock } from "#base";
+import { type Clock, conflict } from "#base";
 import type { ContentStore } from "#engine/content";
 import type { EngineEvent, EventBus } from "#engine/events";
 import type { GarbageCollector } from "#engine/gc";
@@ -54,6 +54,12 @@ function labelsOf({ records }: ImageContext, id: Digest): Readonly<Record<string
     // A damaged config, or one that is gone, must not keep an image from being removed.
     return {};
   }
+}
+
+/** @throws EngineError "conflict" for one that somebody removed between its arrival and the lease on it */
+export function requireLayers({ layers }: ImageContext, diffIds: readonly Digest[]): void {
+  const lost = diffIds.find((diffId) => !layers.has(diffId));
+  if (lost !== undefined) throw conflict(`layer ${lost} was removed while its image arrived`);
 }
 
 /** The sum of what an image's layers hold. */

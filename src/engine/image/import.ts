@@ -12,7 +12,7 @@ import {
   withDefaultTag,
 } from "#oci";
 
-import { announce, type ImageContext, sizeOfLayers } from "./context.ts";
+import { announce, type ImageContext, requireLayers, sizeOfLayers } from "./context.ts";
 import type { ImageService } from "./image-service.ts";
 import { plainArchive } from "#wire/tar";
 
@@ -21,7 +21,8 @@ type ImportRequest = Parameters<ImageService["importTar"]>[0];
 export async function importTar(context: ImageContext, request: ImportRequest): Promise<Digest> {
   const { layers, content, records, clock } = context;
   const name = request.reference === undefined ? null : nameOf(request.reference);
-  const hold = context.gc.hold();
+  // Not a hold: a client may take days to send, and what others remove meanwhile is to go.
+  const lease = context.gc.lease();
   const arrived: Digest[] = [];
   try {
     const { diffId } = await layers.write({
@@ -29,9 +30,12 @@ export async function importTar(context: ImageContext, request: ImportRequest): 
       signal: request.signal,
     });
     arrived.push(diffId);
+    lease.keep({ layers: arrived });
+    requireLayers(context, arrived);
     const config = configOf({ ...request, diffId, now: clock.now() });
     const bytes = new TextEncoder().encode(JSON.stringify(config));
     const id = digestOf(bytes);
+    lease.keep({ blobs: [id] });
     await content.writeDocument(bytes);
     records.transact(() => {
       const sizeBytes = sizeOfLayers(context, [diffId]);
@@ -46,8 +50,8 @@ export async function importTar(context: ImageContext, request: ImportRequest): 
     return id;
   } finally {
     // Kept if the image was made, gone if it was not.
+    lease[Symbol.dispose]();
     context.gc.release({ layers: arrived });
-    hold[Symbol.dispose]();
   }
 }
 

@@ -1,10 +1,11 @@
 /** `docker load`. */
 import { notFound, shortId } from "#base";
+import type { Lease } from "#engine/gc";
 import { type Digest, digestOf, familiarReference, parseReference } from "#oci";
 
 import { type ArchivedEntry, entriesIn } from "./archive-images.ts";
 import { type ArchivedBlob, readArchive } from "./archive.ts";
-import { announce, type ImageContext, sizeOfLayers } from "./context.ts";
+import { announce, type ImageContext, requireLayers, sizeOfLayers } from "./context.ts";
 import type { ImageService, OnProgress } from "./image-service.ts";
 import type { IndexMember } from "./index-records.ts";
 import { layerProgress } from "./progress.ts";
@@ -16,8 +17,8 @@ export async function load(
   request: LoadRequest,
 ): Promise<readonly Digest[]> {
   const { signal, quiet, onProgress } = request;
-  // Layers come before the documents that name them: no sweep may run in between.
-  const hold = context.gc.hold();
+  // Layers come before the documents that name them. Not a hold: a client may take days to send.
+  const lease = context.gc.lease();
   const arrived: Digest[] = [];
   const stored: Digest[] = [];
   try {
@@ -31,18 +32,24 @@ export async function load(
         const progress = layerProgress(onProgress, layerLabel(name));
         return (doneBytes) => progress.bar("Loading layer", doneBytes, sizeBytes);
       },
-      onWritten: (diffId) => arrived.push(diffId),
-      onStored: (digest) => stored.push(digest),
+      onLayerHere: (diffId) => {
+        lease.keep({ layers: [diffId] });
+        arrived.push(diffId);
+      },
+      onStored: (digest) => {
+        lease.keep({ blobs: [digest] });
+        stored.push(digest);
+      },
     });
     const entries = await entriesIn(archive, request.platform ?? null);
     if (entries.length === 0) throw notFound("no image in the archive");
     const ids: Digest[] = [];
-    for (const entry of entries) ids.push(...(await keep(context, entry, onProgress)));
+    for (const entry of entries) ids.push(...(await keep(context, { entry, lease, onProgress })));
     return ids;
   } finally {
-    // What no image came to need goes when the hold ends.
+    // What no image came to need goes.
+    lease[Symbol.dispose]();
     context.gc.release({ layers: arrived, blobs: stored });
-    hold[Symbol.dispose]();
   }
 }
 
@@ -52,10 +59,13 @@ const layerLabel = (name: string): string =>
 
 async function keep(
   context: ImageContext,
-  { names, images, index }: ArchivedEntry,
-  onProgress: OnProgress,
+  request: { entry: ArchivedEntry; lease: Lease; onProgress: OnProgress },
 ): Promise<readonly Digest[]> {
   const { records, content, clock } = context;
+  const { lease, onProgress } = request;
+  const { names, images, index } = request.entry;
+  for (const { config } of images) requireLayers(context, config.rootfs.diff_ids);
+  lease.keep({ blobs: documentsOf(request.entry) });
   const members: IndexMember[] = [];
   for (const { configBytes, manifest } of images) {
     const imageId = (await content.writeDocument(configBytes)).digest;
@@ -103,6 +113,14 @@ async function keep(
   }
   return ids;
 }
+
+/** Everything of an entry that is written as a document. */
+const documentsOf = ({ images, index }: ArchivedEntry): Digest[] =>
+  [
+    ...images.flatMap(({ configBytes, manifest }) => [configBytes, ...(manifest ? [manifest] : [])]),
+    ...(index ? [index.bytes] : []),
+    ...(index?.documents.flatMap((one) => (one.kind === "document" ? [one.bytes] : [])) ?? []),
+  ].map((bytes) => digestOf(bytes));
 
 const isOf = ({ records }: ImageContext, name: string, index: Digest | null): boolean =>
   index !== null && records.indexes.indexOfName(name) === index;

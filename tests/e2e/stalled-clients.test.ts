@@ -1,0 +1,81 @@
+/** Clients that begin to send and then stand still: nobody else waits for them, and nothing is kept because of them. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+
+import { type Engine, startEngine } from "./engine.ts";
+import { until } from "./until.ts";
+
+let engine: Engine;
+let archive: string;
+
+beforeAll(async () => {
+  engine = await startEngine();
+  const tree = join(engine.root, "tree");
+  mkdirSync(tree);
+  writeFileSync(join(tree, "file"), crypto.getRandomValues(new Uint8Array(60_000)));
+  archive = join(engine.root, "tree.tar");
+  Bun.spawnSync(["tar", "-C", tree, "-cf", archive, "file"]);
+}, 120_000);
+
+afterAll(async () => {
+  await engine[Symbol.asyncDispose]();
+});
+
+/** An import whose client has sent the first half of its archive. */
+async function stalledImport(): Promise<Socket> {
+  const half = (await Bun.file(archive).bytes()).subarray(0, 30_000);
+  const socket = connect({ path: engine.daemonSocket });
+  socket.on("error", () => {});
+  socket.write(
+    "POST /images/create?fromSrc=-&repo=stalled HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+  );
+  socket.write(`${half.length.toString(16)}\r\n`);
+  socket.write(half);
+  socket.write("\r\n");
+  return socket;
+}
+
+const layersOf = async (image: string): Promise<string[]> => {
+  const digests = await engine.ok(["image", "inspect", "-f", "{{json .RootFS.Layers}}", image]);
+  return (JSON.parse(digests) as string[]).map((digest) =>
+    join(engine.dataRoot, "layers", `${digest.slice("sha256:".length)}.layer`),
+  );
+};
+
+test("archives that never come to their end keep nobody waiting, and no disk that others give back", async () => {
+  const arriving = () => readdirSync(join(engine.dataRoot, "layers/ingest"));
+  const stalled = await Promise.all(Array.from({ length: 6 }, stalledImport));
+  await until(() => arriving().length === stalled.length);
+
+  await engine.ok(["import", archive, "beside"]);
+  const [layer = ""] = await layersOf("beside");
+  expect(existsSync(layer)).toBe(true);
+  await engine.ok(["save", "-o", join(engine.root, "saved.tar"), "beside"]);
+  await engine.ok(["rmi", "beside"]);
+  await until(() => !existsSync(layer));
+  expect(await engine.ok(["load", "-i", join(engine.root, "saved.tar")])).toContain(
+    "Loaded image: beside:latest",
+  );
+  await engine.ok(["run", "--name", "writer", "busybox", "sh", "-c", "echo text > /text"]);
+  await engine.ok(["commit", "writer", "committed"]);
+  const dockerfile = join(engine.root, "Dockerfile");
+  writeFileSync(dockerfile, "FROM committed\nRUN cat /text > /copy\n");
+  await engine.ok(["build", "-t", "built", "-f", dockerfile, engine.root], {
+    env: { DOCKER_BUILDKIT: "0" },
+  });
+  expect(await engine.ok(["run", "--rm", "built", "cat", "/copy"])).toBe("text");
+  await engine.ok(["rm", "writer"]);
+  await engine.ok(["rmi", "built", "committed", "beside"]);
+  await until(() => !existsSync(layer));
+
+  expect(arriving().length).toBe(stalled.length);
+  for (const socket of stalled) socket.destroy();
+  await until(() => arriving().length === 0);
+  expect(await engine.ok(["images", "-q", "stalled"])).toBe("");
+});
+
+test("every answer agreed with the API definition", () => {
+  expect(engine.violations()).toEqual([]);
+});
