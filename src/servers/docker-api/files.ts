@@ -54,9 +54,14 @@ async function extract(call: Call, containers: ContainerService): Promise<void> 
   call.empty(200);
 }
 
+/** The years 1 to 9999: others are no time in JSON. A container may give its files any. */
+const EARLIEST_SEC = -62_135_596_800;
+const LATEST_SEC = 253_402_300_799;
+
 /** In base64, since names are not HTTP's to read. */
 function statHeader(stat: PathStat): Readonly<Record<string, string>> {
-  const time = new Date(stat.mtimeSec * 1000).toISOString().replace(/\.\d+Z$/, "");
+  const seconds = Math.min(Math.max(stat.mtimeSec, EARLIEST_SEC), LATEST_SEC);
+  const time = new Date(seconds * 1000).toISOString().replace(/\.\d+Z$/, "");
   const fraction = String(stat.mtimeNsec).padStart(9, "0").replace(/0+$/, "");
   const told: ContainerPathStat = {
     name: stat.name,
