@@ -100,7 +100,7 @@ export class WorkerPool {
       if (!slot.isDead && (least === null || slot.jobs < least.jobs)) least = slot;
     }
     if (least !== null && (least.jobs === 0 || this.#slots.size >= POOL_SIZE)) return least;
-    const slot = { worker: new Worker(workerUrl()), jobs: 0, isDead: false, idle: null };
+    const slot: Slot = { worker: new Worker(workerUrl()), jobs: 0, isDead: false, idle: null };
     this.#slots.add(slot);
     return slot;
   }
