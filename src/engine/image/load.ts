@@ -117,7 +117,10 @@ async function keep(
 /** Everything of an entry that is written as a document. */
 const documentsOf = ({ images, index }: ArchivedEntry): Digest[] =>
   [
-    ...images.flatMap(({ configBytes, manifest }) => [configBytes, ...(manifest ? [manifest] : [])]),
+    ...images.flatMap(({ configBytes, manifest }) => [
+      configBytes,
+      ...(manifest ? [manifest] : []),
+    ]),
     ...(index ? [index.bytes] : []),
     ...(index?.documents.flatMap((one) => (one.kind === "document" ? [one.bytes] : [])) ?? []),
   ].map((bytes) => digestOf(bytes));

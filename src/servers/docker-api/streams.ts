@@ -124,7 +124,9 @@ function readMessages(
     if (opcode === CLOSE) closeWebSocket({ sink, source }, payload);
     else if (opcode === PING) {
       // Who asks without reading the answers is not read any further.
-      writing = writing.then(async () => void (await writeChunk(sink, webSocketFrame(PONG, payload))));
+      writing = writing.then(
+        async () => void (await writeChunk(sink, webSocketFrame(PONG, payload))),
+      );
     } else if (opcode !== PONG && writer !== null)
       writing = writing.then(() => writer.write(payload));
   });
