@@ -88,8 +88,8 @@ export interface SolvedBuild extends Disposable {
   keep(references: readonly string[]): Promise<Digest>;
   /** Its files. */
   readonly tree: SourceTree;
-  /** A file's bytes; null for an empty one. */
-  read(node: SourceNode): ReadableStream<Uint8Array> | null;
+  /** A file's bytes; a piece belongs to whoever took it. */
+  read(node: SourceNode): Iterable<Uint8Array>;
   /** Its files as a plain archive, or as a part of one: names begin with `prefix`, which is "" or ends with a slash. */
   tar(options: {
     readonly prefix: string;

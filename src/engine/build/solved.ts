@@ -5,7 +5,7 @@ import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
 import type { SolvedBuild } from "./build-service.ts";
 import type { Context } from "./context.ts";
-import { bytesIn } from "./file-bytes.ts";
+import { piecesOf } from "./file-bytes.ts";
 import { rootOf } from "./run-mounts.ts";
 
 export function solvedBuild(
@@ -27,7 +27,7 @@ export function solvedBuild(
     get tree() {
       return opened();
     },
-    read: bytesIn,
+    read: piecesOf,
     tar: (options) => partialTar(opened(), options),
     [Symbol.dispose]: () => {
       root?.[Symbol.dispose]();
@@ -42,14 +42,7 @@ function* partialTar(
   { prefix, files, isLast }: Parameters<SolvedBuild["tar"]>[0],
 ): Generator<Uint8Array, void, void> {
   if (prefix !== "") yield encodeTarHeader({ name: prefix, type: "directory", mode: 0o755 });
-  let held: Uint8Array = new Uint8Array(0);
-  for (const chunk of root.tar(prefix)) {
-    // The last bytes may be the end of the archive, which comes after the files.
-    const whole = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-    const cut = Math.max(0, whole.length - TAR_TRAILER.length);
-    if (cut > 0) yield whole.subarray(0, cut);
-    held = whole.slice(cut);
-  }
+  yield* root.tar(prefix);
   for (const [name, bytes] of files) {
     yield encodeTarHeader({ name: prefix + name, sizeBytes: bytes.length, mode: 0o644 });
     yield bytes;

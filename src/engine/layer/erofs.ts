@@ -3,8 +3,8 @@
  *
  *   4 KiB head | tar | inodes with their xattrs, chunk maps and short links | directories | long links, copied chunks
  *
- * Two passes over the inodes: the first gives each a place, the second writes. Nothing is kept but the tree
- * and its places.
+ * Two passes over the inodes: the first gives each a place, the second writes. Of a place only three numbers are kept,
+ * and what is dear to find again: a directory's sorted names, a sparse file's chunks.
  */
 import { isType, S_IFBLK, S_IFCHR, S_IFREG } from "#linux/path";
 
@@ -47,9 +47,24 @@ interface Place {
   /** Bytes of directory blocks; a link's or file's own size otherwise. */
   readonly sizeBytes: number;
   readonly chunks: ChunkPlan | null;
-  /** Blocks outside the inodes, and the first of them relative to where those begin. */
+  /** Blocks outside the inodes. */
   readonly blocks: number;
-  firstBlock: number;
+}
+
+interface DirectoryLayout {
+  readonly names: readonly string[];
+  readonly sizeBytes: number;
+}
+
+/** Where all inodes stand, by their numbers. */
+interface Layout {
+  readonly nodes: readonly LayerNode[];
+  readonly links: Uint32Array;
+  readonly offsets: Float64Array;
+  /** The first block outside the inodes of each. */
+  readonly firstBlocks: Float64Array;
+  readonly directories: Map<LayerNode, DirectoryLayout>;
+  readonly chunks: Map<LayerNode, ChunkPlan>;
 }
 
 const OPAQUE_XATTR = "trusted.overlay.opaque";
@@ -66,10 +81,7 @@ function xattrsOf(node: LayerNode): XattrList | null {
 }
 
 /** Names of a directory as EROFS wants them, and the bytes their blocks take. */
-function directoryLayout(children: ReadonlyMap<string, LayerNode>): {
-  names: string[];
-  sizeBytes: number;
-} {
+function directoryLayout(children: ReadonlyMap<string, LayerNode>): DirectoryLayout {
   // Byte strings sort as their bytes do.
   const names = [".", "..", ...children.keys()].sort();
   let sizeBytes = 0;
@@ -81,16 +93,26 @@ function directoryLayout(children: ReadonlyMap<string, LayerNode>): {
   return { names, sizeBytes };
 }
 
-/** Gives an inode its place at or behind `offset`. */
-function placeOf(node: LayerNode, nlink: number, from: number): Place {
+/** What was found for a node before, or is found now. */
+function kept<T>(found: Map<LayerNode, T>, node: LayerNode, find: () => T): T {
+  const known = found.get(node) ?? find();
+  found.set(node, known);
+  return known;
+}
+
+/** The place of an inode at or behind an offset; at its own offset, once more the same. */
+function placeOf(layout: Layout, node: LayerNode, from: number): Place {
+  const nlink = layout.links[node.inode] ?? 1;
   const xattrs = xattrsOf(node);
   const xattrBytes = xattrSize(xattrs);
   const fixed = EROFS_INODE_SIZE + xattrBytes;
-  const base = { node, nlink, xattrs, xattrBytes, names: null, chunks: null, firstBlock: 0 };
+  const base = { node, nlink, xattrs, xattrBytes, names: null, chunks: null };
   const offset = roundUp(from, EROFS_INODE_SIZE);
   const { sizeBytes } = node;
-  if (node.children) {
-    const { names, sizeBytes } = directoryLayout(node.children);
+  const { children } = node;
+  if (children) {
+    const find = () => directoryLayout(children);
+    const { names, sizeBytes } = kept(layout.directories, node, find);
     const blocks = Math.ceil(sizeBytes / EROFS_BLOCK);
     return { ...base, offset, layout: EROFS_INODE_FLAT_PLAIN, names, sizeBytes, blocks };
   }
@@ -107,9 +129,9 @@ function placeOf(node: LayerNode, nlink: number, from: number): Place {
   if (node.sparse === null || sizeBytes === 0) {
     return { ...base, offset, layout: EROFS_INODE_FLAT_PLAIN, sizeBytes, blocks: 0 };
   }
-  const chunks = planChunks(node);
-  const layout = EROFS_INODE_CHUNK_BASED;
-  return { ...base, offset, layout, sizeBytes, chunks, blocks: copiedBlocks(chunks) };
+  const chunks = kept(layout.chunks, node, () => planChunks(node));
+  const blocks = copiedBlocks(chunks);
+  return { ...base, offset, layout: EROFS_INODE_CHUNK_BASED, sizeBytes, chunks, blocks };
 }
 
 /** The first byte behind an inode and what stands with it. */
@@ -136,51 +158,66 @@ export interface ErofsLayout extends Omit<Superblock, "uuid"> {
 export function writeErofs(request: ErofsRequest): ErofsLayout {
   const { fd, root, tarOffset, tarSizeBytes } = request;
   const metaOffset = roundUp(tarOffset + tarSizeBytes, 4096);
-  const { places, inodeBytes } = layOut(root);
+  const { layout, inodeBytes } = layOut(root);
+  const { nodes, offsets, firstBlocks, chunks } = layout;
   const blocksOffset = metaOffset + roundUp(inodeBytes, EROFS_BLOCK);
   let nextBlock = blocksOffset / EROFS_BLOCK;
-  for (const place of places.values()) {
-    place.firstBlock = nextBlock;
-    nextBlock += place.blocks;
+  for (const [inode, blocks] of firstBlocks.entries()) {
+    firstBlocks[inode] = nextBlock;
+    nextBlock += blocks;
   }
   if (nextBlock > NEWEST_BLOCK) throw new Error("the layer is larger than 2 TiB");
   const writer = new BlockWriter(fd, metaOffset);
   const tarBlock = tarOffset / EROFS_BLOCK;
-  for (const place of places.values()) {
+  let contentSizeBytes = 0;
+  for (const node of nodes) {
+    const place = placeOf(layout, node, offsets[node.inode] ?? 0);
     writer.seek(metaOffset + place.offset);
-    writePlace(writer, place, tarBlock);
+    writePlace(writer, place, { tarBlock, firstBlock: firstBlocks[node.inode] ?? 0 });
+    if (isType(node.mode, S_IFREG)) contentSizeBytes += node.sizeBytes;
   }
   writer.seek(blocksOffset);
-  for (const place of places.values()) writeBlocks(writer, place, places, request);
+  for (const node of nodes) writeBlocks(writer, node, layout, request);
   writer.seek(roundUp(writer.position, 4096));
   writer.flush();
-  const rootPlace = places.get(root);
-  let contentSizeBytes = 0;
-  for (const { mode, sizeBytes } of places.keys()) {
-    if (isType(mode, S_IFREG)) contentSizeBytes += sizeBytes;
-  }
   return {
-    rootNid: (rootPlace?.offset ?? 0) / EROFS_SLOT,
-    inodes: places.size,
+    rootNid: (offsets[0] ?? 0) / EROFS_SLOT,
+    inodes: nodes.length,
     blocks: writer.position / EROFS_BLOCK,
     metaBlock: metaOffset / EROFS_BLOCK,
-    chunked: [...places.values()].some(({ chunks }) => chunks !== null),
+    chunked: chunks.size > 0,
     contentSizeBytes,
   };
 }
 
-function layOut(root: LayerNode): { places: Map<LayerNode, Place>; inodeBytes: number } {
-  const places = new Map<LayerNode, Place>();
+/** Gives each inode its place; in `firstBlocks` stands how many blocks each needs. */
+function layOut(root: LayerNode): { layout: Layout; inodeBytes: number } {
+  const { nodes, links } = inodesOf(root);
+  const layout: Layout = {
+    nodes,
+    links,
+    offsets: new Float64Array(nodes.length),
+    firstBlocks: new Float64Array(nodes.length),
+    directories: new Map(),
+    chunks: new Map(),
+  };
   let offset = FIRST_INODE_OFFSET;
-  for (const [node, nlink] of inodesOf(root)) {
-    const place = placeOf(node, nlink, offset);
-    places.set(node, place);
+  for (const [inode, node] of nodes.entries()) {
+    const place = placeOf(layout, node, offset);
+    layout.offsets[inode] = place.offset;
+    layout.firstBlocks[inode] = place.blocks;
     offset = endOf(place);
   }
-  return { places, inodeBytes: offset };
+  return { layout, inodeBytes: offset };
 }
 
-function unionOf({ node, chunks, blocks, firstBlock }: Place, tarBlock: number): number {
+/** Blocks of an inode: where the tar begins, and where its own do. */
+interface Blocks {
+  readonly tarBlock: number;
+  readonly firstBlock: number;
+}
+
+function unionOf({ node, chunks, blocks }: Place, { tarBlock, firstBlock }: Blocks): number {
   if (chunks) return chunks.format;
   if (isType(node.mode, S_IFCHR) || isType(node.mode, S_IFBLK)) return node.rdev;
   if (isType(node.mode, S_IFREG))
@@ -188,47 +225,54 @@ function unionOf({ node, chunks, blocks, firstBlock }: Place, tarBlock: number):
   return blocks === 0 ? 0 : firstBlock;
 }
 
-function writePlace(writer: BlockWriter, place: Place, tarBlock: number): void {
+function writePlace(writer: BlockWriter, place: Place, at: Blocks): void {
   const { node, chunks, xattrs, offset, layout, xattrBytes, sizeBytes, nlink } = place;
-  const { buffer, at } = writer.take(EROFS_INODE_SIZE);
+  const taken = writer.take(EROFS_INODE_SIZE);
   const { mode, uid, gid, mtimeSec, mtimeNsec } = node;
-  const union = unionOf(place, tarBlock);
+  const union = unionOf(place, at);
   const ino = (offset / EROFS_SLOT) >>> 0;
   const owner = { mode, uid, gid, mtimeSec, mtimeNsec };
-  writeInode(buffer, at, { ...owner, layout, xattrBytes, sizeBytes, union, ino, nlink });
+  const inode = { ...owner, layout, xattrBytes, sizeBytes, union, ino, nlink };
+  writeInode(taken.buffer, taken.at, inode);
   if (xattrs) writer.bytes(encodeXattrs(xattrs));
-  if (chunks) writer.bytes(encodeChunkMap(chunks, { tarBlock, copyBlock: place.firstBlock }));
+  if (chunks) {
+    const { tarBlock, firstBlock: copyBlock } = at;
+    writer.bytes(encodeChunkMap(chunks, { tarBlock, copyBlock }));
+  }
   if (layout === EROFS_INODE_FLAT_INLINE) writer.bytes(Buffer.from(node.link ?? "", "latin1"));
 }
 
 function writeBlocks(
   writer: BlockWriter,
-  place: Place,
-  places: ReadonlyMap<LayerNode, Place>,
+  node: LayerNode,
+  layout: Layout,
   { fd, tarOffset }: ErofsRequest,
 ): void {
-  const { node, names, chunks, blocks } = place;
-  if (names) writeDirectory(writer, node, names, places);
-  else if (chunks) {
+  const names = layout.directories.get(node)?.names;
+  const chunks = layout.chunks.get(node);
+  if (names) return writeDirectory(writer, node, { names, offsets: layout.offsets });
+  if (chunks) {
     for (const copy of readCopies(chunks, { fd, tarOffset })) writer.bytes(copy);
-  } else if (blocks > 0) {
-    const end = writer.position + blocks * EROFS_BLOCK;
-    writer.bytes(Buffer.from(node.link ?? "", "latin1"));
-    writer.seek(end);
+    return;
   }
+  if (node.link === null) return;
+  const { blocks } = placeOf(layout, node, layout.offsets[node.inode] ?? 0);
+  if (blocks === 0) return;
+  const end = writer.position + blocks * EROFS_BLOCK;
+  writer.bytes(Buffer.from(node.link, "latin1"));
+  writer.seek(end);
 }
 
 function writeDirectory(
   writer: BlockWriter,
   node: LayerNode,
-  names: readonly string[],
-  places: ReadonlyMap<LayerNode, Place>,
+  { names, offsets }: { names: readonly string[]; offsets: Float64Array },
 ): void {
   const entry = (name: string) => {
     const own = name === "." ? node : name === ".." ? node.parent : node.children?.get(name);
-    const place = own && places.get(own);
-    if (!place) throw new Error("broken invariant: an inode has no place");
-    return { name, nid: place.offset / EROFS_SLOT, mode: place.node.mode };
+    const offset = offsets[own?.inode ?? -1];
+    if (!own || offset === undefined) throw new Error("broken invariant: an inode has no place");
+    return { name, nid: offset / EROFS_SLOT, mode: own.mode };
   };
   for (let start = 0; start < names.length;) {
     const { end } = fitDirents(names, start);

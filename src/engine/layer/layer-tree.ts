@@ -39,6 +39,8 @@ export interface LayerNode {
   opaque: boolean;
   /** It has had a second name. */
   isLinked: boolean;
+  /** Its place in what `inodesOf` answered last. */
+  inode: number;
 }
 
 const WHITEOUT_PREFIX = ".wh.";
@@ -75,6 +77,7 @@ const emptyNode = (mode: number): LayerNode => ({
   parent: null,
   opaque: false,
   isLinked: false,
+  inode: -1,
 });
 
 const isWhiteout = (node: LayerNode): boolean => isType(node.mode, S_IFCHR) && node.rdev === 0;
@@ -295,17 +298,29 @@ function checkedLink({ rawLink, rawName }: TarHeader): string {
   throw invalid(`symlink ${textOf(rawName)}: file name too long`);
 }
 
-/** Every inode of a tree once, with its number of links, parents first and a directory's entries together. */
-export function inodesOf(root: LayerNode): Map<LayerNode, number> {
-  const links = new Map<LayerNode, number>([[root, 2]]);
-  // A Map iterates over what is added meanwhile: this is a queue, and as deep a tree as there is costs no stack.
-  for (const node of links.keys()) {
+/**
+ * Every inode of a tree once, parents first and a directory's entries together, and beside it how many names each has.
+ * No map: of a large tree it would be as large as the tree.
+ */
+export function inodesOf(root: LayerNode): { nodes: LayerNode[]; links: Uint32Array } {
+  const nodes = [root];
+  const links = [2];
+  root.inode = 0;
+  const count = (node: LayerNode, more: number) => {
+    links[node.inode] = (links[node.inode] ?? 0) + more;
+  };
+  // The list is its own queue: as deep a tree as there is costs no stack.
+  for (let at = 0; at < nodes.length; at += 1) {
+    const node = nodes[at] ?? root;
     for (const child of node.children?.values() ?? []) {
-      if (child.children) {
-        links.set(child, 2);
-        links.set(node, (links.get(node) ?? 0) + 1);
-      } else links.set(child, (links.get(child) ?? 0) + 1);
+      if (child.children) count(node, 1);
+      if (nodes[child.inode] === child) {
+        count(child, 1);
+        continue;
+      }
+      child.inode = nodes.push(child) - 1;
+      links.push(child.children ? 2 : 1);
     }
   }
-  return links;
+  return { nodes, links: Uint32Array.from(links) };
 }

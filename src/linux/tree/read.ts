@@ -71,6 +71,8 @@ export interface TreeTarRequest extends Options {
   readonly prefix: string;
   /** Also an entry of the directory itself, under this name (a byte string). */
   readonly self?: string;
+  /** Entries alone: what the archive ends with comes from somewhere else. */
+  readonly isPart?: boolean;
 }
 
 export interface EntryTarRequest extends Options {
@@ -101,13 +103,14 @@ type Pieces<Result = void> = Generator<Uint8Array, Result, void>;
 
 /** The tar of what a directory holds. A piece belongs to whoever took it. @throws SyscallError, EngineError */
 export function* treeTar(request: TreeTarRequest): Pieces {
-  const { fd, prefix, self } = request;
+  const { fd, prefix, self, isPart = false } = request;
   const walk = newWalk(request, fd);
   if (self !== undefined) {
     const stat = bounded(walk, statFd(fd));
     put(walk, { ...headerOf(stat, "directory"), rawName: self, xattrs: ownXattrs(fd) });
   }
   yield* walked(walk, listed(openPath(".", O_RDONLY | O_DIRECTORY, 0, fd), prefix));
+  if (!isPart) walk.out.add(TAR_TRAILER);
   yield* ended(walk);
 }
 
@@ -118,6 +121,7 @@ export function* entryTar(request: EntryTarRequest): Pieces {
   walk.name.set(rawOf(name));
   const stat = statPath(walk.name, parentFd);
   if (stat !== null) yield* entry(walk, { parentFd, path: as }, bounded(walk, stat)) ?? [];
+  walk.out.add(TAR_TRAILER);
   yield* ended(walk);
 }
 
@@ -132,7 +136,6 @@ const newWalk = (options: Options, fd: number): Walk => ({
 const put = ({ out }: Walk, header: RawTarEntrySource): void => out.add(encodeRawTarHeader(header));
 
 function* ended({ out }: Walk): Pieces {
-  out.add(TAR_TRAILER);
   out.flush();
   for (let piece = out.take(); piece; piece = out.take()) yield piece;
 }

@@ -4,9 +4,9 @@ import { createServer, type Server, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 
 import { newId } from "#base";
-import { fromBinary, BytesMessageSchema } from "#wire/grpc";
+import { bytesMessage, BytesMessageSchema, fromBinary } from "#wire/grpc";
 
-import { bytesMessage, type Session } from "./session.ts";
+import type { Session } from "./session.ts";
 
 /** A step asks its agent now and then; more at once is no use of one. */
 const CONNECTION_LIMIT = 32;

@@ -2,14 +2,27 @@
 import { invalid } from "#base";
 import type { Found, SolvedBuild, SourceNode } from "#engine/build";
 import { digestOf, formatPlatform } from "#oci";
-import { create, fromBinary, type GrpcStream, PacketSchema, toBinary } from "#wire/grpc";
+import {
+  bytesMessage,
+  create,
+  dataPacket,
+  fromBinary,
+  type GrpcMessage,
+  type GrpcStream,
+  PacketSchema,
+  statPacket,
+  toBinary,
+} from "#wire/grpc";
 
 import type { ExportedResult, Exporting } from "./exporting.ts";
 import { goModeOf } from "./go-mode.ts";
-import { bytesMessage, told } from "./session.ts";
+import { told } from "./session.ts";
 
 const PIECE_BYTES = 256 * 1024;
-/** Of a local folder: files that are sent at once. */
+/** Messages that are gathered before they are sent; a message costs so much beside its bytes. */
+const GATHERED_BYTES = 256 * 1024;
+const MESSAGE_BYTES = 128;
+/** Of a local folder. */
 const PACKET = { stat: 0, request: 1, data: 2, fin: 3, error: 4 } as const;
 
 type Attributes = Readonly<Record<string, string>>;
@@ -137,12 +150,38 @@ export async function exportFolder(
 }
 
 /** By the numbers that the client knows them by. */
-type SentFile = () => ReadableStream<Uint8Array> | null;
+type SentFile = () => Iterable<Uint8Array>;
+
+/** Small messages go together. */
+class Gathering {
+  readonly #stream: GrpcStream;
+  #messages: GrpcMessage[] = [];
+  #sizeBytes = 0;
+
+  constructor(stream: GrpcStream) {
+    this.#stream = stream;
+  }
+
+  /** @returns null where there is nothing to wait for */
+  add(message: GrpcMessage, dataBytes: number): Promise<void> | null {
+    this.#messages.push(message);
+    this.#sizeBytes += dataBytes + MESSAGE_BYTES;
+    return this.#sizeBytes < GATHERED_BYTES ? null : this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const messages = this.#messages;
+    this.#messages = [];
+    this.#sizeBytes = 0;
+    if (messages.length > 0) await this.#stream.send(...messages);
+  }
+}
 
 async function sendFolder(stream: GrpcStream, parts: readonly Part[]): Promise<void> {
   const files: SentFile[] = [];
   const telling = tellParts(stream, parts, files);
   telling.catch(() => undefined);
+  const out = new Gathering(stream);
   for await (const messages of stream.messages()) {
     for (const bytes of messages) {
       const { type, id, data } = fromBinary(PacketSchema, bytes);
@@ -151,15 +190,29 @@ async function sendFolder(stream: GrpcStream, parts: readonly Part[]): Promise<v
       }
       if (type === PACKET.fin) {
         await telling;
+        await out.flush();
         await stream.send(packet({ type: PACKET.fin }));
         stream.end();
         continue;
       }
       const file = type === PACKET.request ? files[id] : undefined;
       if (file === undefined) throw invalid(`invalid file id ${id}`);
-      await sendFile(stream, id, file());
+      await sendFile(out, id, file());
+    }
+    await out.flush();
+  }
+}
+
+async function sendFile(out: Gathering, id: number, source: Iterable<Uint8Array>): Promise<void> {
+  for (const chunk of source) {
+    for (let from = 0; from < chunk.length; from += PIECE_BYTES) {
+      const data = chunk.subarray(from, from + PIECE_BYTES);
+      const full = out.add(dataPacket(id, data), data.length);
+      if (full !== null) await full;
     }
   }
+  const full = out.add(dataPacket(id, new Uint8Array(0)), 0);
+  if (full !== null) await full;
 }
 
 async function tellParts(
@@ -167,13 +220,15 @@ async function tellParts(
   parts: readonly Part[],
   files: SentFile[],
 ): Promise<void> {
+  const out = new Gathering(stream);
   for (const part of parts) {
     if (part.folder !== "") {
-      files.push(() => null);
-      await stream.send(statPacket(part.folder, FOLDER, ""));
+      files.push(() => []);
+      await out.add(statOf(part.folder, FOLDER, ""), part.folder.length);
     }
-    await tellPart(stream, part, files);
+    await tellPart(out, part, files);
   }
+  await out.flush();
   await stream.send(packet({ type: PACKET.stat }));
 }
 
@@ -190,7 +245,7 @@ const FOLDER = { ...PLAIN, type: "directory" } as const;
 
 /** In the order of names, which the client insists on. */
 async function tellPart(
-  stream: GrpcStream,
+  out: Gathering,
   { solved, folder, files: said }: Part,
   files: SentFile[],
 ): Promise<void> {
@@ -202,57 +257,30 @@ async function tellPart(
       const [name, bytes] = next;
       if (before !== null && name > before) return;
       waiting.shift();
-      files.push(() => new Blob([bytes]).stream());
+      files.push(() => [bytes]);
       const node = { ...PLAIN, type: "file", mode: 0o644, sizeBytes: bytes.length } as const;
-      await stream.send(statPacket(prefix + name, node, ""));
+      await out.add(statOf(prefix + name, node, ""), name.length);
     }
   };
   for (const { path, node } of walk(solved)) {
-    if (!path.includes("/")) await tellSaid(path);
+    if (waiting.length > 0 && !path.includes("/")) await tellSaid(path);
     const first = node.identity === "" ? undefined : links.get(node.identity);
     if (node.identity !== "" && first === undefined) links.set(node.identity, prefix + path);
-    files.push(() => (node.type === "file" ? solved.read(node) : null));
-    await stream.send(statPacket(prefix + path, node, first ?? node.link ?? ""));
+    files.push(() => (node.type === "file" ? solved.read(node) : []));
+    const full = out.add(statOf(prefix + path, node, first ?? node.link ?? ""), path.length);
+    if (full !== null) await full;
   }
   await tellSaid(null);
 }
 
 type ToldNode = Pick<SourceNode, "type" | keyof typeof PLAIN>;
 
-function statPacket(path: string, node: ToldNode, link: string): Uint8Array {
-  const bytes = (text: string) => Buffer.from(text, "latin1");
-  return toBinary(
-    PacketSchema,
-    create(PacketSchema, {
-      type: PACKET.stat,
-      stat: {
-        path: bytes(path),
-        mode: goModeOf(node.type, node.mode),
-        uid: node.uid,
-        gid: node.gid,
-        size: BigInt(node.sizeBytes),
-        modTime: BigInt(node.mtimeSec) * 1_000_000_000n,
-        linkname: bytes(link),
-        devmajor: BigInt(node.devMajor),
-        devminor: BigInt(node.devMinor),
-      },
-    }),
-  );
+function statOf(path: string, node: ToldNode, link: string): Uint8Array {
+  const { type, uid, gid, sizeBytes, mtimeSec, devMajor, devMinor } = node;
+  const mode = goModeOf(type, node.mode);
+  const modTime = BigInt(mtimeSec) * 1_000_000_000n;
+  return statPacket({ path, mode, uid, gid, sizeBytes, modTime, link, devMajor, devMinor });
 }
 
-async function sendFile(
-  stream: GrpcStream,
-  id: number,
-  source: ReadableStream<Uint8Array> | null,
-): Promise<void> {
-  for await (const chunk of source ?? []) {
-    for (let from = 0; from < chunk.length; from += PIECE_BYTES) {
-      const data = chunk.subarray(from, from + PIECE_BYTES);
-      await stream.send(packet({ type: PACKET.data, id, data }));
-    }
-  }
-  await stream.send(packet({ type: PACKET.data, id }));
-}
-
-const packet = (init: { type: number; id?: number; data?: Uint8Array }): Uint8Array =>
+const packet = (init: { type: number }): Uint8Array =>
   toBinary(PacketSchema, create(PacketSchema, init));

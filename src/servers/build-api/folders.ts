@@ -94,6 +94,33 @@ function headersOf(name: string, values: readonly string[]): Record<string, stri
   return { [name]: values.map((value) => encodeURIComponent(value)), [`${name}-encoded`]: "1" };
 }
 
+/** Where files stand in a list, for their other names: looked up by path from the first such name on. */
+class FilePlaces {
+  readonly #entries: readonly FolderEntry[];
+  #places: Map<string, number> | null = null;
+
+  constructor(entries: readonly FolderEntry[]) {
+    this.#entries = entries;
+  }
+
+  /** A file that comes next. */
+  add(path: string): void {
+    this.#places?.set(path, this.#entries.length);
+  }
+
+  get(path: string): number | undefined {
+    return (this.#places ??= this.#all()).get(path);
+  }
+
+  #all(): Map<string, number> {
+    return new Map(
+      this.#entries.flatMap(({ path, type, sameAs }, index) =>
+        type === "file" && sameAs === null ? [[path, index] as const] : [],
+      ),
+    );
+  }
+}
+
 class Listing implements FolderListing {
   readonly key: string;
   readonly entries: FolderEntry[] = [];
@@ -119,7 +146,7 @@ class Listing implements FolderListing {
   /** Takes the list in. @throws EngineError "invalid" for what is no folder's */
   async receive(): Promise<void> {
     const check = pathChecker();
-    const places = new Map<string, number>();
+    const places = new FilePlaces(this.entries);
     let [number, nameBytes, xattrBytes] = [0, 0, 0];
     for (;;) {
       const { done, value } = await this.#messages.next();
@@ -146,7 +173,7 @@ class Listing implements FolderListing {
   #add(
     stat: FileStat,
     number: number,
-    { check, places }: { check: ReturnType<typeof pathChecker>; places: Map<string, number> },
+    { check, places }: { check: ReturnType<typeof pathChecker>; places: FilePlaces },
   ): void {
     const { path, link, sizeBytes, modTime, mode } = stat;
     const type = typeOfGoMode(mode);
@@ -156,7 +183,7 @@ class Listing implements FolderListing {
     if (sameAs === undefined) throw invalid(`${path}: its other name ${link} was not told before`);
     const mtimeSec = Number(modTime / 1_000_000_000n);
     if (!Number.isSafeInteger(sizeBytes)) throw invalid(`${path}: no size`);
-    if (type === "file" && sameAs === null) places.set(path, this.entries.length);
+    if (type === "file" && sameAs === null) places.add(path);
     this.#numbers.push(number);
     this.entries.push({
       path,

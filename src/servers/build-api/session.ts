@@ -5,7 +5,6 @@ import { DEFAULT_DOMAIN } from "#oci";
 import {
   Auth,
   BytesMessageSchema,
-  create,
   fromBinary,
   FileSend,
   FileSync,
@@ -16,7 +15,6 @@ import {
   GRPC_STATUS,
   Secrets,
   SSH,
-  toBinary,
   Upload,
 } from "#wire/grpc";
 
@@ -155,7 +153,3 @@ async function orMissing<T>(asked: Promise<T>): Promise<T | undefined> {
 /** What a client said went wrong is its user's business, not a fault of the engine. */
 export const told = (cause: unknown): unknown =>
   cause instanceof GrpcFailure ? new EngineError("invalid", cause.message, { cause }) : cause;
-
-/** A piece of a stream of bytes. */
-export const bytesMessage = (data: Uint8Array): Uint8Array =>
-  toBinary(BytesMessageSchema, create(BytesMessageSchema, { data }));

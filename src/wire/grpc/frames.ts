@@ -6,14 +6,16 @@ import { grpcFailure, GRPC_STATUS } from "./status.ts";
 
 const HEAD_BYTES = 5;
 
-/** One message with its head. */
-export function encodeGrpcFrame(message: Uint8Array): Uint8Array {
-  const frame = Buffer.allocUnsafe(HEAD_BYTES + message.length);
-  frame[0] = 0;
-  frame.writeUInt32BE(message.length, 1);
-  frame.set(message, HEAD_BYTES);
-  return frame;
+/** What stands before a message. */
+export function frameHead(messageBytes: number): Uint8Array {
+  const head = Buffer.alloc(HEAD_BYTES);
+  head.writeUInt32BE(messageBytes, 1);
+  return head;
 }
+
+/** One message with its head. */
+export const encodeGrpcFrame = (message: Uint8Array): Uint8Array =>
+  Buffer.concat([frameHead(message.length), message]);
 
 /** Cuts what arrives into messages, however it was cut on the way. */
 export class GrpcFrameReader {
@@ -25,11 +27,13 @@ export class GrpcFrameReader {
     this.#limitBytes = limitBytes;
   }
 
-  /** @returns the messages that are whole now. @throws GrpcFailure for one that is too large or compressed */
-  push(chunk: Uint8Array): Uint8Array[] {
+  /**
+   * @param messages where those are added that are whole now. @returns the same
+   * @throws GrpcFailure for one that is too large or compressed
+   */
+  push(chunk: Uint8Array, messages: Uint8Array[] = []): Uint8Array[] {
     this.#pending.push(chunk);
     this.#size += chunk.length;
-    const messages: Uint8Array[] = [];
     while (this.#size >= HEAD_BYTES) {
       const bytes = this.#joined(HEAD_BYTES);
       if (bytes[0] !== 0) throw grpcFailure(GRPC_STATUS.unimplemented, "compressed messages");

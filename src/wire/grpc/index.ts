@@ -1,5 +1,5 @@
 /** gRPC over connections that HTTP has given away, and the messages that BuildKit and buildx exchange. */
-export { GrpcConnection, type GrpcMetadata, type GrpcStream } from "./client.ts";
+export { GrpcConnection, type GrpcMessage, type GrpcMetadata, type GrpcStream } from "./client.ts";
 export { type GrpcCall, GrpcRouter, serveGrpc } from "./server.ts";
 export { failureIn, type GrpcDetail, grpcFailure, GrpcFailure, GRPC_STATUS } from "./status.ts";
 export {
@@ -24,6 +24,7 @@ export {
 } from "./generated/content_pb.ts";
 export { PacketSchema } from "./generated/fsutil_pb.ts";
 export { decodeFilePacket, type FileStat } from "./packets.ts";
+export { bytesMessage, dataPacket, statPacket } from "./packets-out.ts";
 export { type Definition, OpSchema } from "./generated/ops_pb.ts";
 export { Secrets } from "./generated/secrets_pb.ts";
 export { SSH } from "./generated/ssh_pb.ts";

@@ -3,7 +3,6 @@
  * its session, and the build that waits for its files, for a quarter of an hour or for ever. So it is asked (HTTP/2's
  * PING), which costs a healthy one 17 bytes. On a Unix socket the kernel tells.
  */
-import type { Http2Session } from "node:http2";
 import type { Socket } from "node:net";
 
 export interface KeepAlive {
@@ -14,23 +13,28 @@ export interface KeepAlive {
 
 const KEEP_ALIVE: KeepAlive = { intervalMs: 30_000, limitMs: 60_000 };
 
-/** Destroys the socket of whoever does not answer. @param limits given: asked on every kind of socket */
-export function keepAlive(session: Http2Session, socket: Socket, limits?: KeepAlive): void {
+/**
+ * Destroys the socket of whoever does not answer.
+ * @param ask sends a ping. @returns false when none can be sent
+ * @param limits given: asked on every kind of socket
+ */
+export function keepAlive(
+  ask: (onAnswer: () => void) => boolean,
+  socket: Socket,
+  limits?: KeepAlive,
+): void {
   if (limits === undefined && socket.remoteAddress === undefined) return;
   const { intervalMs, limitMs } = limits ?? KEEP_ALIVE;
   let askedAt: number | null = null;
   const timer = setInterval(() => {
-    if (session.destroyed || session.closed) return;
     if (askedAt !== null) {
       if (performance.now() - askedAt >= limitMs) socket.destroy();
       return;
     }
-    const asked = session.ping((error) => {
-      if (error === null) askedAt = null;
+    const isAsked = ask(() => {
+      askedAt = null;
     });
-    if (asked) askedAt = performance.now();
+    if (isAsked) askedAt = performance.now();
   }, intervalMs).unref();
-  const stop = () => clearInterval(timer);
-  session.once("close", stop);
-  socket.once("close", stop);
+  socket.once("close", () => clearInterval(timer));
 }

@@ -3,7 +3,9 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 
 import { PacketSchema } from "./generated/fsutil_pb.ts";
+import { BytesMessageSchema } from "./generated/filesync_pb.ts";
 import { decodeFilePacket } from "./packets.ts";
+import { bytesMessage, dataPacket, statPacket } from "./packets-out.ts";
 
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
 const size = fc.bigInt({ min: 0n, max: 2n ** 53n - 1n });
@@ -52,6 +54,34 @@ test("packets are read as the general decoder reads them", () => {
         devMinor: Number(known.stat.devminor),
         xattrs: known.stat.xattrs,
       });
+    }),
+  );
+});
+
+test("packets are written as the general encoder writes them", () => {
+  const whole = (message: Uint8Array | readonly Uint8Array[]) =>
+    Buffer.from(message instanceof Uint8Array ? message : Buffer.concat(message)).toString("hex");
+  const known = (init: Parameters<typeof create<typeof PacketSchema>>[1]) =>
+    Buffer.from(toBinary(PacketSchema, create(PacketSchema, init))).toString("hex");
+  fc.assert(
+    fc.property(packets, ({ id, data, stat }) => {
+      expect(whole(dataPacket(id, data))).toBe(known({ type: 2, id, data }));
+      const message = toBinary(BytesMessageSchema, create(BytesMessageSchema, { data }));
+      // Without bytes the general one leaves the field out; so short a message is none that is sent.
+      if (data.length > 0)
+        expect(whole(bytesMessage(data))).toBe(Buffer.from(message).toString("hex"));
+      if (stat === undefined) return;
+      const { xattrs: _, path, linkname, size, devmajor, devminor, ...rest } = stat;
+      const told = statPacket({
+        ...rest,
+        path: latin1(path),
+        link: latin1(linkname),
+        sizeBytes: Number(size),
+        devMajor: Number(devmajor),
+        devMinor: Number(devminor),
+      });
+      const { xattrs: __, ...without } = stat;
+      expect(whole(told)).toBe(known({ stat: without }));
     }),
   );
 });

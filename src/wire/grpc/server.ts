@@ -101,7 +101,7 @@ export function serveGrpc(
   });
   server.on("session", (session: ServerHttp2Session) => {
     session.on("error", () => session.destroy());
-    keepAlive(session, socket, limits);
+    keepAlive((onAnswer) => pinged(session, onAnswer), socket, limits);
   });
   server.on("sessionError", () => socket.destroy());
   const arrivals = { bytes: 0 };
@@ -114,6 +114,13 @@ export function serveGrpc(
   socket.once("end", () => socket.destroy());
   server.emit("connection", socket);
 }
+
+const pinged = (session: ServerHttp2Session, onAnswer: () => void): boolean =>
+  !session.destroyed &&
+  !session.closed &&
+  session.ping((error) => {
+    if (error === null) onAnswer();
+  });
 
 interface Serving {
   readonly router: GrpcRouter;

@@ -90,12 +90,12 @@ export class RootTree implements SourceTree, Disposable {
     }
   }
 
-  /** All of it as a plain archive. @param prefix in front of every name */
+  /** All of it as entries of a plain archive, which does not end with them. @param prefix in front of every name */
   *tar(prefix = ""): Generator<Uint8Array, void, void> {
     using top = new FileDescriptor(
       openWithoutLinks({ rootFd: this.fd, path: bytesOf("."), flags: O_RDONLY | O_DIRECTORY }),
     );
-    yield* treeTar({ fd: top.fd, prefix, sparse: true });
+    yield* treeTar({ fd: top.fd, prefix, sparse: true, isPart: true });
   }
 
   [Symbol.dispose](): void {
