@@ -181,7 +181,7 @@ function makeCodes(): CodeLength[] {
   const codes: CodeLength[] = [];
   let first = 0;
   for (let length = 0; length <= LONGEST_CODE; length += 1) {
-    const symbols = [...CODE_LENGTHS].flatMap((digit, symbol) =>
+    const symbols = Array.from(CODE_LENGTHS).flatMap((digit, symbol) =>
       Number.parseInt(digit, 36) + SHORTEST_CODE === length ? [symbol] : [],
     );
     codes.push({ first, symbols });
