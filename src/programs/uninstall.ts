@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { sentenceOf, unavailable } from "#base";
+import { isId, sentenceOf, unavailable } from "#base";
 import { openNetworkService, type PortHolder } from "#engine/network";
 import { openStore } from "#engine/store";
 import { openCgroupHost } from "#linux/cgroup";
@@ -32,7 +32,7 @@ async function removeFromKernel(options: DaemonOptions): Promise<void> {
   if (!existsSync(database)) return;
   lockFolder(dataRoot, "data root");
   lockFolder(execRoot, "exec root");
-  await removeCgroups(options.engine.cgroupParent);
+  await removeCgroups(options.engine.cgroupParent, join(dataRoot, "containers"));
   using store = openStore({ path: database, migrations });
   using network = openNetworkService({
     store,
@@ -44,16 +44,17 @@ async function removeFromKernel(options: DaemonOptions): Promise<void> {
   network.uninstall();
 }
 
-/** Kills who is in them. */
-async function removeCgroups(parent: string): Promise<void> {
+/** Kills who is in them; a parent that a person named may hold strangers as well. */
+async function removeCgroups(parent: string, containers: string): Promise<void> {
   const wait = { timeoutMs: KILL_LIMIT_MS };
   const host = openCgroupHost();
-  for (const name of host.list(parent)) {
-    const cgroup = host.at(join(parent, name));
+  for (const id of host.list(parent).filter(isId)) {
+    const cgroup = host.at(join(parent, id));
+    if (!existsSync(join(containers, id)) && !cgroup.isEmpty()) continue;
     await cgroup.killAll(wait);
     await cgroup.remove(wait);
   }
-  await host.at(parent).remove(wait);
+  if (host.list(parent).length === 0) await host.at(parent).remove(wait);
 }
 
 /** Ports are not held any more. */

@@ -1,10 +1,11 @@
 /** Ends of the daemon that are more than its own: the machine's, and the engine's on this host. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, NARU, startEngine } from "./engine.ts";
 import { tracesOf } from "./traces.ts";
+import { eventually } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -83,4 +84,31 @@ test("uninstalling leaves nothing in the kernel, is refused while a daemon runs,
   expect(await engine.ok(["inspect", "-f", "{{.State.Status}}", "still"])).toBe("exited");
   expect(await engine.ok(["network", "ls", "--format", "{{.Name}}"])).toContain("left");
   expect(await engine.ok(["run", "--rm", "busybox", "echo", "again"])).toBe("again");
+});
+
+test("what others have in the engine's cgroup parent lives on, through a start and through uninstalling", async () => {
+  const unified = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].find((root) =>
+    existsSync(join(root, "cgroup.procs")),
+  );
+  const folders = ["neighbour.service", "ab".repeat(32)].map((name) =>
+    join(unified ?? "", engine.cgroupParent, name),
+  );
+  const others = folders.map((folder) => {
+    mkdirSync(folder, { recursive: true });
+    return Bun.spawn(["sh", "-c", `echo 0 >${folder}/cgroup.procs && exec sleep 1000`]);
+  });
+  const counted = () => folders.map((folder) => readFileSync(`${folder}/cgroup.procs`, "utf8"));
+  const pids = others.map(({ pid }) => `${pid}\n`);
+  await eventually(() => expect(counted()).toEqual(pids));
+  await engine.restartDaemon();
+  expect(await engine.ok(["run", "--rm", "busybox", "echo", "beside"])).toBe("beside");
+  await engine.killDaemon();
+  await engine.tryDaemon(["--uninstall"]);
+  expect(counted()).toEqual(pids);
+  for (const other of others) {
+    other.kill("SIGKILL");
+    await other.exited;
+  }
+  for (const folder of folders) rmdirSync(folder);
+  await engine.startDaemon();
 });

@@ -2,7 +2,10 @@
  * Start-up, and the supervisor's own rebirth: records are compared with what lives, and repaired. Whatever the daemon
  * was doing when it was killed is finished or undone here, so there is no clean shutdown to rely on.
  */
-import { sentenceOf } from "#base";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { isId, sentenceOf } from "#base";
 import type { NetworkHolders, PortBinding } from "#engine/network";
 import type { ExitReport, ProcessReport } from "#engine/supervisor";
 import { SIGKILL } from "#linux/process";
@@ -220,7 +223,10 @@ function reconcileExecs(
   }
 }
 
-/** Processes and cgroups of containers that are on no record: a removal that was cut off. */
+/**
+ * Processes and cgroups of containers that are on no record: a removal that was cut off. The parent may be one that a
+ * person named, shared with systemd's units or another engine's containers: only what has files here is killed.
+ */
 function endStrangers(context: Context, inits: ReadonlyMap<string, ProcessReport>): void {
   for (const [id, report] of inits) {
     if (context.records.get(id) !== undefined || context.steps.has(id)) continue;
@@ -228,12 +234,13 @@ function endStrangers(context: Context, inits: ReadonlyMap<string, ProcessReport
   }
   const host = openCgroupHost();
   const parent = context.options.cgroupParent;
-  for (const id of host.list(parent)) {
+  for (const id of host.list(parent).filter(isId)) {
     const record = context.records.get(id);
     if (inits.has(id) || (record !== undefined && isActive(record))) continue;
     if (context.steps.has(id)) continue;
     if ((context.lives.get(id)?.starting ?? null) !== null) continue;
     const cgroup = host.at(`${parent}/${id}`);
+    if (!existsSync(join(context.paths.containers, id)) && !cgroup.isEmpty()) continue;
     const work = async () => {
       await cgroup.killAll({ timeoutMs: CGROUP_TIMEOUT_MS });
       await cgroup.remove({ timeoutMs: CGROUP_TIMEOUT_MS });
