@@ -223,7 +223,7 @@ function handleEvent(context: Context, event: SupervisorEvent): void {
       const record = context.records.get(event.key.id);
       if (record === undefined) return;
       publishEvent(context, record, "oom");
-      if (record.state.status === "running") {
+      if (record.state.status === "running" && !record.state.oomKilled) {
         context.records.note(record.id, { state: { ...record.state, oomKilled: true } });
       }
     }

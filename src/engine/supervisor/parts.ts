@@ -14,6 +14,8 @@ import type { Requests } from "./protocol.ts";
 /** One container's cgroup; every method may be called when it is gone. */
 export interface ContainerCgroup {
   oomKills(): number;
+  /** The file that changes with each of them, and can be waited for; null where there is none: cgroups v1. */
+  memoryEvents(): string | null;
   killAll(wait: { readonly timeoutMs: number }): Promise<void>;
   remove(wait: { readonly timeoutMs: number }): Promise<boolean>;
 }

@@ -28,6 +28,7 @@ import type { Attacher } from "./attacher.ts";
 import { setNonBlocking } from "./descriptors.ts";
 import type { ProcessEnd } from "./end.ts";
 import type { HandedProcess } from "./handover.ts";
+import { MemoryWatch } from "./memory-watch.ts";
 import type { SupervisorParts } from "./parts.ts";
 import { type ProcessIdentity, SupervisedProcess } from "./process.ts";
 import type {
@@ -82,9 +83,11 @@ export class ProcessTable {
   /** Births that were told to come, with their runtimes. */
   readonly #expected = new Map<string, string>();
   readonly #early = new Map<string, Set<Attacher>>();
+  readonly #memory: MemoryWatch;
 
   constructor(options: ProcessTableOptions) {
     this.#options = options;
+    this.#memory = new MemoryWatch({ ...options, warn: this.#warn.bind(this) });
   }
 
   get livingCount(): number {
@@ -284,6 +287,7 @@ export class ProcessTable {
       log,
     });
     this.#entries.set(nameOf(identity.key), { state: "alive", process, container });
+    this.#memory.watch(identity.key, container);
     if (container?.dns !== undefined) this.#reopenDns(identity, container.dns);
   }
 
@@ -313,7 +317,7 @@ export class ProcessTable {
 
   /** One that ended while no supervisor lived. */
   adoptEnded(identity: ProcessIdentity, container: ContainerState | null, end: ProcessEnd): void {
-    const oomKilled = this.#isOomKilled(container);
+    const oomKilled = this.#memory.end(identity.key, container);
     this.#settle({ identity, container, exit: exitOf(identity, end, oomKilled), process: null });
   }
 
@@ -391,6 +395,7 @@ export class ProcessTable {
     });
     this.#entries.set(nameOf(key), { state: "alive", process, container });
     this.#joinEarly(process);
+    this.#memory.watch(key, container);
     this.#options.records.writeState({ version: 1, key, stdio, born: named, container });
     return process.report();
   }
@@ -415,8 +420,7 @@ export class ProcessTable {
       },
       onEnd: (process: SupervisedProcess, end: ProcessEnd) => {
         const { identity } = process;
-        const oomKilled = this.#isOomKilled(container);
-        const exit = exitOf(identity, end, oomKilled);
+        const exit = exitOf(identity, end, this.#memory.end(identity.key, container));
         process.exit = exit;
         this.#settle({ identity, container, exit, process });
       },
@@ -439,7 +443,6 @@ export class ProcessTable {
       // A full disk: the exit is still known to whoever listens now.
       this.#warn(`record the exit of ${nameOf(key)}`, thrown);
     }
-    if (exit.oomKilled) this.#options.announce({ type: "oom", key });
     this.#options.announce({ type: "exit", exit });
     process?.releaseAttachers();
     const teardown =
@@ -499,16 +502,6 @@ export class ProcessTable {
     for (const attacher of waiting) attacher.finish();
   }
 
-  #isOomKilled(container: ContainerState | null): boolean {
-    if (container === null) return false;
-    try {
-      return this.#options.parts.cgroup(container.cgroupsPath).oomKills() > 0;
-    } catch (thrown) {
-      this.#warn(`read the OOM kills of ${container.cgroupsPath}`, thrown);
-      return false;
-    }
-  }
-
   /** Before the birth: as with Docker, a log server that is not there fails the start. */
   async #openDelivery(key: ProcessKey, target: RemoteLog): Promise<void> {
     try {
@@ -556,6 +549,7 @@ function containerOf(message: BirthMessage) {
     cgroupsPath: message.spec.linux.cgroupsPath,
     endpoints: attachment.mode === "bridge" ? attachment.endpoints : [],
     ...(message.dns === undefined ? {} : { dns: message.dns }),
+    ...(message.spec.linux.resources?.memory?.limit ? { limitsMemory: true } : {}),
   };
   return { attachment, container };
 }

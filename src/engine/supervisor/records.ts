@@ -55,6 +55,8 @@ export interface ContainerState {
   readonly cgroupsPath: string;
   readonly endpoints: readonly BridgeEndpoint[];
   readonly dns?: ContainerDns;
+  /** It was born with a limit of memory. */
+  readonly limitsMemory?: boolean;
 }
 
 export interface ExitRecord {

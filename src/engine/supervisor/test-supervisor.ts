@@ -121,6 +121,7 @@ try {
       ports: { reserve: () => [], release: () => undefined, list: () => [] },
       cgroup: () => ({
         oomKills: () => 0,
+        memoryEvents: () => null,
         killAll: () => Promise.resolve(),
         remove: () => Promise.resolve(true),
       }),

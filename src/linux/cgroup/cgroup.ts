@@ -205,6 +205,12 @@ export class Cgroup {
     return readControlKeys(`${memory.folder}/${file}`).get("oom_kill") ?? 0;
   }
 
+  /** The file that changes with each kill for want of memory, and can be polled; null where there is none: v1. */
+  memoryEvents(): string | null {
+    const memory = this.#controller("memory");
+    return memory?.hierarchy.version === 2 ? `${memory.folder}/memory.events` : null;
+  }
+
   /** What is used now. Zero where the host does not count. */
   readUsage(): CgroupUsage {
     const memory = this.#controller("memory");
