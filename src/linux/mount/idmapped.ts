@@ -3,14 +3,23 @@
  * An overlay cannot be such a mount itself; its layers can, the upper one too. Then whoever makes the overlay must be
  * one of the ids that the upper layer can store, since overlayfs makes its own files in that name.
  */
-import { attempt, checked } from "#linux/ffi";
-import { FileDescriptor, O_DIRECTORY, O_PATH, openPath } from "#linux/path";
+import { attempt, checked, cstring, SyscallError } from "#linux/ffi";
+import {
+  AT_EMPTY_PATH,
+  FileDescriptor,
+  fileSystemType,
+  O_DIRECTORY,
+  O_PATH,
+  openPath,
+  statFd,
+} from "#linux/path";
 
 import { MOUNT_ATTR_IDMAP, OPEN_TREE_CLONE } from "./constants.ts";
 import { mountSetattr, openTree } from "./mount.ts";
 import { clonePart } from "./overlay-by-path.ts";
 import { createDetachedOverlay } from "./overlay.ts";
 
+const TMPFS_MAGIC = 0x01021994;
 const PR_SET_SECUREBITS = 28;
 // The change of the file system's user takes no capability away.
 const SECBIT_NO_SETUID_FIXUP = 4;
@@ -26,6 +35,23 @@ export interface Identities {
 /** Shifts the ids of a detached mount of ours. @throws SyscallError "EINVAL" where its file system cannot */
 export const shiftIds = (fd: number, { userNamespaceFd }: Identities, recursive = false): void =>
   mountSetattr({ fd, set: MOUNT_ATTR_IDMAP, userNamespaceFd, recursive });
+
+/**
+ * As `shiftIds`; a tmpfs of a kernel that cannot shift one (before Linux 6.3) is given to the container's root
+ * instead, as Docker does: what is made in it has the host's names of the container's ids.
+ * @throws SyscallError "EINVAL" where any other file system cannot
+ */
+export function shiftOrGive(fd: number, identities: Identities): void {
+  try {
+    shiftIds(fd, identities);
+  } catch (thrown) {
+    const cannot = thrown instanceof SyscallError && thrown.code === "EINVAL";
+    if (!cannot || fileSystemType(fd) !== TMPFS_MAGIC) throw thrown;
+    const { uid, gid } = statFd(fd);
+    const owner = [uid === 0 ? identities.uid : -1, gid === 0 ? identities.gid : -1] as const;
+    checked("fchownat", "a tmpfs", fd, cstring(""), ...owner, AT_EMPTY_PATH);
+  }
+}
 
 /**
  * Runs `make` with this thread's files made in another's name, its powers kept. `make` must be synchronous.

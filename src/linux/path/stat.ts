@@ -71,6 +71,15 @@ export function statFd(fd: number): FileStat {
   return decode();
 }
 
+const STATFS_BYTES = 120;
+
+/** The magic number of the file system that a descriptor (O_PATH too) is open in. @throws SyscallError */
+export function fileSystemType(fd: number): number {
+  const statfs = allocate(STATFS_BYTES);
+  checked("fstatfs", `fd ${fd}`, fd, statfs);
+  return new DataView(statfs.buffer).getUint32(0, true);
+}
+
 /** What a path is, a symbolic link itself; null when there is nothing. @throws SyscallError for other failures */
 export function statPath(path: Path | NameMemory, dirFd = AT_FDCWD): FileStat | null {
   const name = memoryOf(path);

@@ -3,7 +3,7 @@ import { fchownSync, fstatSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 import { invalid, notImplemented, sentenceOf } from "#base";
-import { allocate, checked, cstring } from "#linux/ffi";
+import { checked, cstring } from "#linux/ffi";
 import {
   createDetachedOverlay,
   createDetachedView,
@@ -17,11 +17,13 @@ import {
   openTreeBelow,
   parseMountOptions,
   shiftIds,
+  shiftOrGive,
 } from "#linux/mount";
 import { namespaceId, openNamespace, processNamespaceId } from "#linux/namespace";
 import {
   AT_RECURSIVE,
   closeFd,
+  fileSystemType,
   isType,
   O_DIRECTORY,
   O_PATH,
@@ -45,7 +47,7 @@ import { hasHooks, writeBundle } from "./hooks.ts";
 import { INIT_PATH } from "./birth-plan.ts";
 import { createDeviceFolder } from "./device-folder.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
-import { destinationOf, PROC_SUPER_MAGIC, STATFS_BYTES } from "./mounts.ts";
+import { destinationOf, PROC_SUPER_MAGIC } from "./mounts.ts";
 import type { BirthPipes } from "./nursery.ts";
 import { Targets } from "./targets.ts";
 import { hostIdOf, type IdMaps } from "./user-namespaces.ts";
@@ -326,7 +328,7 @@ function openSource(asked: Source): number {
 /** The descriptor stays the caller's only when this does not throw. */
 function shiftTree(tree: number, identities: Identities): void {
   try {
-    shiftIds(tree, identities);
+    shiftOrGive(tree, identities);
   } catch (thrown) {
     closeFd(tree);
     throw thrown;
@@ -340,9 +342,7 @@ function refuseAtProc(destination: string, source: string): void {
 
 /** Whatever else lay at /proc could fake what is read and written there (CVE-2019-16884). */
 function requireProcfs(tree: number, source: string): void {
-  const statfs = allocate(STATFS_BYTES);
-  checked("fstatfs", source, tree, statfs);
-  if (new DataView(statfs.buffer).getUint32(0, true) === PROC_SUPER_MAGIC) return;
+  if (fileSystemType(tree) === PROC_SUPER_MAGIC) return;
   throw noProcfs(source);
 }
 
