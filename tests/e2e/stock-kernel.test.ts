@@ -3,9 +3,12 @@
  * capability, limits raised. Each by what the container sees.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+
+import type { ContainerStats } from "#wire/docker";
 
 import { type Engine, startEngine } from "./engine.ts";
+import { eventually } from "./until.ts";
 
 let engine: Engine;
 const once = (...args: string[]) => engine.ok(["run", "--rm", ...args]);
@@ -82,6 +85,99 @@ describe.skipIf(process.env["NARU_VM"] === undefined)("on a stock kernel", () =>
       "/sys/fs/cgroup/io.bfq.weight",
     ]);
     expect(`${weighed.stdout}${weighed.stderr}`).toMatch(/default (4950|500)\n/);
+  });
+
+  test("weights of single disks are the scheduler BFQ's: discarded with a warning before it is loaded", async () => {
+    const weigh = () =>
+      engine.docker(
+        "run --rm --blkio-weight-device /dev/vdb:300 busybox tail -n 1 /sys/fs/cgroup/io.bfq.weight".split(
+          " ",
+        ),
+      );
+    const scheduler = "/sys/block/vdb/queue/scheduler";
+    if (!readFileSync(scheduler, "utf8").includes("bfq")) {
+      expect((await weigh()).stderr).toContain("Weight-device discarded.");
+    }
+    writeFileSync(scheduler, "bfq");
+    await engine.restartDaemon();
+    expect(await weigh()).toEqual({ code: 0, stdout: "254:16 300\n", stderr: "" });
+    writeFileSync(scheduler, "none");
+  });
+
+  test("the host's cgroup namespace shows the whole tree, one of its own the own part", async () => {
+    const look = "cut -d: -f3 /proc/self/cgroup; cd /sys/fs/cgroup; ls -d naru* cgroup.type; true";
+    expect(await shell(["--cgroupns", "private"], `${look} 2>&1`)).toStartWith("/\n");
+    const seen = await shell(
+      ["--cgroupns", "host"],
+      `${look}; test -d .$(cut -d: -f3 /proc/self/cgroup) && echo mine; touch x 2>&1; true`,
+    );
+    expect(seen).toContain(`${engine.cgroupParent}/`);
+    expect(seen).toContain(engine.cgroupParent.slice(1));
+    expect(seen).toContain("mine\n");
+    expect(seen).not.toContain("cgroup.type\n");
+    expect(seen).toContain("Read-only file system");
+    const open = "run --rm --cgroupns host --security-opt writable-cgroups=true busybox true";
+    expect((await engine.docker(open.split(" "))).stderr).toContain("writable-cgroups needs");
+    const all = await shell(
+      ["--cgroupns", "host", "--privileged"],
+      "test -w /sys/fs/cgroup/cgroup.procs && echo all",
+    );
+    expect(all).toBe("all");
+  });
+
+  test("limits hold in a parent that somebody took the controllers from", async () => {
+    const parent = `${engine.cgroupParent}/of/somebody`;
+    const flags = `--cgroup-parent ${parent} -m 64m --cpuset-cpus 0 --pids-limit 9`.split(" ");
+    const files =
+      "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpuset.cpus /sys/fs/cgroup/pids.max";
+    const wanted = `${64 << 20}\n0\n9`;
+    expect(await shell(flags, files)).toBe(wanted);
+    const control = `/sys/fs/cgroup${parent}/cgroup.subtree_control`;
+    await eventually(() => writeFileSync(control, "-memory -cpuset -pids"));
+    expect(await shell(flags, files)).toBe(wanted);
+  });
+
+  test("stats tell what the second version counts", async () => {
+    const work = "dd if=/dev/zero of=/data bs=1M count=8 && sync; while :; do :; done";
+    const flags = "-d --name counted -m 64m --pids-limit 11 --cpus 0.2".split(" ");
+    await engine.ok(["run", ...flags, "busybox", "sh", "-c", work]);
+    await eventually(async () => {
+      const answer = await engine.fetch("/v1.51/containers/counted/stats?stream=0&one-shot=1");
+      const stats = (await answer.json()) as ContainerStats;
+      expect(stats.cpu_stats.throttling_data.throttled_periods).toBeGreaterThan(0);
+      expect(stats.cpu_stats.cpu_usage.percpu_usage).toBeUndefined();
+      expect(stats.pids_stats.limit).toBe(11);
+      expect(stats.memory_stats).toMatchObject({ limit: 64 << 20 });
+      expect(stats.memory_stats.stats?.["anon"]).toBeGreaterThan(0);
+      expect(stats.memory_stats.stats?.["file"]).toBeGreaterThan(0);
+      const written = stats.blkio_stats.io_service_bytes_recursive ?? [];
+      const bytes = written.filter(({ op }) => op === "write").map(({ value }) => value);
+      expect(Math.max(0, ...bytes)).toBeGreaterThanOrEqual(8 << 20);
+    });
+    await engine.ok(["rm", "-f", "counted"]);
+  });
+
+  test("one whose child wanted too much memory runs on, and both are told", async () => {
+    const format = "{{.Action}} {{.Actor.Attributes.name}}";
+    const words = ["events", "-f", "event=oom", "-f", "event=die", "--format", format];
+    const events = Bun.spawn(["docker", "-H", `unix://${engine.socket}`, ...words], {
+      stdout: "pipe",
+    });
+    const script = "while ! [ -e /end ]; do tail -c 64m /dev/zero; sleep 0.1; done";
+    const flags = "-d --name parent -m 16m --memory-swap 16m".split(" ");
+    await engine.ok(["run", ...flags, "busybox", "sh", "-c", script]);
+    for await (const chunk of events.stdout) {
+      expect(new TextDecoder().decode(chunk)).toStartWith("oom parent\n");
+      break;
+    }
+    events.kill();
+    const state = () =>
+      engine.ok(["inspect", "-f", "{{.State.Running}} {{.State.OOMKilled}}", "parent"]);
+    expect(await state()).toBe("true true");
+    await engine.ok(["exec", "parent", "touch", "/end"]);
+    await engine.ok(["wait", "parent"]);
+    expect(await state()).toBe("false true");
+    await engine.ok(["rm", "parent"]);
   });
 
   test("one that wants too much memory is killed, and that is told", async () => {

@@ -22,6 +22,7 @@ import { volumesFrom, volumesOf } from "./volumes.ts";
 import { inventName, parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
 import { checkResources } from "./resources.ts";
+import { parseSecurityOptions } from "./security-options.ts";
 import { stopSignalOf } from "./stop-signal.ts";
 import { checkStorage } from "./storage.ts";
 import { nowText } from "./times.ts";
@@ -181,12 +182,20 @@ function withPrivilegesOf(
   ];
 }
 
-/** A privileged container of the first version sees the host's cgroups, as in Docker. */
+/**
+ * A privileged container of the first version sees the host's cgroups, as in Docker.
+ * @throws EngineError "invalid": in the host's namespace of the second version all cgroups are seen, so those would be writable
+ */
 function cgroupNamespaceOf(
-  { cgroupNamespaceMode: asked }: HostConfig,
+  { cgroupNamespaceMode: asked, privileged, securityOptions }: HostConfig,
   unified: boolean,
 ): HostConfig["cgroupNamespaceMode"] {
-  return asked.mode === "default" ? { mode: unified ? "private" : "host" } : asked;
+  if (asked.mode === "default") return { mode: unified ? "private" : "host" };
+  const isOpen = unified && asked.mode === "host" && !privileged && securityOptions.length > 0;
+  if (isOpen && parseSecurityOptions(securityOptions).writableCgroups === true) {
+    throw invalid("writable-cgroups needs a cgroup namespace of the container's own");
+  }
+  return asked;
 }
 
 function networkWarnings({ networkMode, ports }: HostConfig, forwarding: boolean): string[] {

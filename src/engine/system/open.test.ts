@@ -118,7 +118,9 @@ test("each thing the host cannot do is a warning of its own", () => {
     "WARNING: No blkio throttle.write_iops_device support",
   ]);
   const unified = { ...facts, swapLimit: true, cgroupUnified: true, blkioWeightDevice: false };
-  expect(warningsOf({ ...unified, oomKillDisable: false })).toEqual([
+  expect(warningsOf({ ...unified, oomKillDisable: false })).toEqual([]);
+  expect(warningsOf({ ...unified, oomKillDisable: false, blkioWeight: false })).toEqual([
+    "WARNING: No io.weight support",
     "WARNING: No io.weight (per device) support",
   ]);
 });

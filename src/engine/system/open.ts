@@ -182,7 +182,8 @@ export function warningsOf(facts: HostFacts): string[] {
     [facts.cpuset, "cpuset"],
     // The first version lost it with Linux 5.
     [facts.blkioWeight || !isUnified, "io.weight"],
-    [facts.blkioWeightDevice || !isUnified, "io.weight (per device)"],
+    // By device as well, once the module of a scheduler is loaded that does it.
+    [facts.blkioWeight || !isUnified, "io.weight (per device)"],
     ...throttles.map((name): [boolean, string] => [facts.blkioThrottle, name]),
   ];
   const sentences = missing

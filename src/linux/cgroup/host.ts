@@ -4,7 +4,7 @@
  * Promise: `create` leaves nothing behind when it throws, and it never moves a process. Processes come in by
  * `Cgroup.openJoin`: the kernel makes whoever writes another process' number into cgroup.procs wait for a grace period.
  */
-import { mkdirSync, rmdirSync } from "node:fs";
+import { mkdirSync, readdirSync, rmdirSync } from "node:fs";
 
 import { conflict, invalid } from "#base";
 import { SyscallError } from "#linux/ffi";
@@ -25,6 +25,8 @@ import {
   readCgroupLayout,
 } from "./hierarchy.ts";
 import { type CgroupResources, type ControlWrite, v1Writes, v2Writes } from "./resources.ts";
+
+const DISKS = "/sys/block";
 
 /** What this host's cgroups can do, for /info and for warnings. */
 export interface CgroupAbilities {
@@ -81,7 +83,9 @@ export function openCgroupHost(layout: CgroupLayout = readCgroupLayout()): Cgrou
         if (makeFolder(folder, () => prepareParent(hierarchy, parent))) made.push(folder);
       }
       if (resources.cpu?.realtimeRuntime) shareRealtime(hierarchies, parent);
-      applyResources(folders, resources);
+      applyNewResources(folders, resources, () => {
+        for (const hierarchy of hierarchies) prepareParent(hierarchy, parent);
+      });
     } catch (thrown) {
       for (const folder of made.reverse()) removeQuietly(folder);
       throw thrown;
@@ -183,6 +187,24 @@ function inheritCpuset(folder: string): void {
   writeControl(`${folder}/cgroup.clone_children`, "1");
 }
 
+/**
+ * `applyResources`, once more after `prepare` where a file is missing: in a slice of its own systemd takes back the
+ * controllers that none of its units needs, at any time.
+ */
+function applyNewResources(
+  folders: readonly CgroupFolder[],
+  resources: CgroupResources,
+  prepare: () => void,
+): void {
+  try {
+    applyResources(folders, resources);
+  } catch (thrown) {
+    if (!(thrown instanceof SyscallError) || thrown.code !== "ENOENT") throw thrown;
+    prepare();
+    applyResources(folders, resources);
+  }
+}
+
 /** Sets limits on folders that exist. @throws SyscallError, EngineError "invalid" for a controller this host lacks */
 export function applyResources(folders: readonly CgroupFolder[], resources: CgroupResources): void {
   const v1 = new Map<string, string>();
@@ -274,10 +296,28 @@ function readAbilities(hierarchies: readonly Hierarchy[]): CgroupAbilities {
     cpuset: has("cpuset"),
     pids: has("pids"),
     blkioWeight: v1("blkio", "blkio.bfq.weight") || has("io", 2),
-    blkioWeightDevice: v1("blkio", "blkio.bfq.weight_device") || has("io", 2),
+    blkioWeightDevice:
+      v1("blkio", "blkio.bfq.weight_device") || (has("io", 2) && isBfqRegistered()),
     cpuRealtime: v1("cpu", "cpu.rt_runtime_us"),
     kernelMemoryTcp: v1("memory", "memory.kmem.tcp.limit_in_bytes"),
     blkioThrottle: has("blkio", 1) || has("io", 2),
     devices: has("devices", 1) || hierarchies.some((each) => each.version === 2),
   };
+}
+
+/**
+ * v2 has weights by device where the scheduler BFQ, a module, is loaded: disks list the schedulers they could have.
+ * Zoned and stacked ones may not be among them, so it is enough that one does.
+ */
+function isBfqRegistered(): boolean {
+  try {
+    return readdirSync(DISKS).some((name) => {
+      const schedulers = readControl(`${DISKS}/${name}/queue/scheduler`) ?? "";
+      return /\bbfq\b/.test(schedulers);
+    });
+  } catch (thrown) {
+    // A kernel without block devices, or a container without /sys.
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw thrown;
+  }
 }

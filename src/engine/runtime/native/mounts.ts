@@ -255,22 +255,26 @@ interface CgroupStep extends MountSteps {
   readonly options: MountOptions;
 }
 
-/** The container's own folders of every hierarchy: the rest of the tree, release_agent with it, is not there at all. */
+/**
+ * The container's own folders of every hierarchy: the rest of the tree, release_agent with it, is not there at all.
+ * Only who has the host's cgroup namespace sees the whole tree of v2, as in Docker: its path in /proc/self/cgroup starts there.
+ */
 function cgroupMount(writer: PlanWriter, step: CgroupStep): void {
-  const { facts, root, destination, options } = step;
+  const { spec, facts, root, destination, options } = step;
   const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   const set = attributes | (options.set & MOUNT_ATTR_RDONLY);
   const clone = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-  const open = (index: number) =>
+  const open = (index: number, path: Argument = { slot: `cgroup${index}` }) =>
     writer.call(
       "open_tree",
-      [AT_FDCWD, { slot: `cgroup${index}` }, clone],
+      [AT_FDCWD, path, clone],
       `open the container's folder of hierarchy ${index}`,
       { result: "tree" },
     );
   targetStep(writer, { root, path: destination, directory: true, result: "target" });
   if (facts.hierarchies.every(({ version }) => version === 2)) {
-    open(0);
+    if (spec.linux.namespaces.some(({ type }) => type === "cgroup")) open(0);
+    else open(0, { text: "/cgroup/0" });
     changeAttributes(writer, { register: "tree" }, { set }, `attributes of ${destination}`);
     attach(writer, { register: "tree" }, { register: "target" }, `mount cgroup2 at ${destination}`);
     return;
