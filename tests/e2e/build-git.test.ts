@@ -7,6 +7,8 @@ import { join } from "node:path";
 
 import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
+import { writeContext } from "./build-context.ts";
+import { addBuildx, buildx, built } from "./buildx.ts";
 import { type Engine, startEngine } from "./engine.ts";
 
 let engine: Engine;
@@ -90,6 +92,7 @@ beforeAll(async () => {
   smart.listen(0, "127.0.0.1", () => resolve());
   await promise;
   engine = await startEngine();
+  addBuildx(engine);
 }, 60_000);
 afterAll(async () => {
   await web.stop(true);
@@ -200,4 +203,46 @@ test("named contexts go before stages and images: an image, a repository, an arc
   expect(from.error).toBe("");
   const unknown = await post({ contexts: '{"base":"oci-layout:///x"}' }, contextOf("FROM base\n"));
   expect(unknown.error).toBe('invalid context base: "oci-layout:///x" is no URL of a context');
+}, 60_000);
+
+test("a query says what of a repository is meant: in contexts, in ADD and in named contexts", async () => {
+  const url = dumbUrl();
+  for (const query of ["tag=v1&subdir=sub", `commit=${first}&subdir=/sub`, "ref=v1#:sub"]) {
+    await built(engine, ["-t", "asked", `${url}?${query}`]);
+    expect(await shown("asked", "cat /sub/file")).toBe("one");
+  }
+  await built(engine, ["-t", "asked", `${url}?branch=main&keep-git-dir=true`]);
+  expect(await shown("asked", "cat /top/sub/file; ls /top/.git/HEAD")).toBe("two\n/top/.git/HEAD");
+  const checked = `tag=v1&checksum=${first}`;
+  const dockerfile = [
+    "FROM busybox",
+    `ADD ${url}?${checked}&subdir=sub /one/`,
+    `ADD ${smartUrl()}?branch=main&keep-git-dir=1&submodules=false /two/`,
+    "COPY --from=code /sub/file /three",
+  ].join("\n");
+  const context = writeContext(engine, { Dockerfile: dockerfile });
+  const code = ["--build-context", `code=${url}?${checked}`];
+  await built(engine, ["-t", "added", ...code, context]);
+  const files = "cat /one/file /two/sub/file /three; ls /two/.git/HEAD; ls -A /one";
+  expect(await shown("added", files)).toBe("one\ntwo\none\n/two/.git/HEAD\nDockerfile\nfile");
+  const naru = await engine.naru(["build", "-t", "own", `${url}?tag=v1&subdir=sub`]);
+  expect([naru.code, naru.code === 0 ? "" : naru.stderr]).toEqual([0, ""]);
+  expect(await shown("own", "cat /sub/file")).toBe("one");
+}, 90_000);
+
+test("a query that says two things, or another commit than there is, is refused in BuildKit's words", async () => {
+  const zeros = "0".repeat(40);
+  for (const [query, why] of [
+    ["tag=v1&branch=main", "branch conflicts with tag"],
+    ["ref=v1#main", 'ref conflicts: "main" vs "v1"'],
+    ["depth=1", 'unexpected query "depth"'],
+    [`tag=v1&checksum=${zeros}`, `expected checksum to match ${zeros}, got ${first}`],
+    ["tag=main", "repository does not contain ref refs/tags/main"],
+  ] as const) {
+    const finished = await buildx(engine, [`${dumbUrl()}?${query}`]);
+    expect([finished.code, finished.stderr]).toEqual([1, expect.stringContaining(why)]);
+  }
+  const added = `ADD --checksum=${zeros} ${dumbUrl()}?tag=v1&checksum=${first} /x`;
+  const context = writeContext(engine, { Dockerfile: `FROM busybox\n${added}\n` });
+  expect((await buildx(engine, [context])).stderr).toContain("checksum mismatch");
 }, 60_000);

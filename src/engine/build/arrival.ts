@@ -71,9 +71,8 @@ async function openContext(context: Context, request: BuildRequest): Promise<Rem
   const source = remote === "" ? null : parseGitUrl(remote);
   if (source !== null) {
     const access = await gitAccessOf(request);
-    const keepGitDir = /^(?:1|true)$/i.test(
-      request.buildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] ?? "",
-    );
+    const asked = request.buildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"] ?? "";
+    const keepGitDir = source.keepGitDir ?? /^(?:1|true)$/i.test(asked);
     const commit = await resolveCommit(source, { access, signal });
     return await gitTree(context, source, { commit, keepGitDir, access, signal });
   }

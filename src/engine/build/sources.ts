@@ -1,7 +1,7 @@
 /** What COPY and ADD may be told to read, before anything is looked for. Sentences are BuildKit's. */
 import { invalid } from "#base";
 import type { Instruction } from "#engine/build/dockerfile";
-import { parseGitUrl } from "#engine/build/git";
+import { type GitSource, parseGitUrl } from "#engine/build/git";
 
 import { isRemote } from "./download.ts";
 
@@ -23,6 +23,8 @@ export function checkSources(instruction: Extract<Instruction, { kind: "copy" | 
   }
 }
 
-/** `github.com/…` alone is the name of a folder as well. */
-const isRepository = (source: string): boolean =>
-  !/^github\.com\//i.test(source) && parseGitUrl(source) !== null;
+/** `github.com/…` alone is the name of a folder. */
+export const repositoryIn = (source: string): GitSource | null =>
+  /^github\.com\//i.test(source) ? null : parseGitUrl(source);
+
+const isRepository = (source: string): boolean => repositoryIn(source) !== null;

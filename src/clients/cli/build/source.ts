@@ -37,7 +37,7 @@ const IGNORE_FILE = ".dockerignore";
 /** @param file of `--file`: "" for the usual one, "-" for standard input */
 export async function openSource(context: string, file: string): Promise<Source> {
   if (context === "-") return await fromStdin(file);
-  if (/^(?:https?:\/\/|git:\/\/|git@|github\.com\/)/.test(context)) {
+  if (/^(?:https?:\/\/|git:\/\/|ssh:\/\/|\w[\w-]*@[\w.-]+:|github\.com\/)/.test(context)) {
     return { kind: "remote", remote: context, dockerfile: file };
   }
   return fromFolder(context, file);

@@ -19,8 +19,17 @@ export interface GitCommit {
 
 const COMMIT = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
 
-/** Which commit a ref means now. @throws EngineError "invalid" when the repository has none such */
+/** Which commit a ref means now. @throws EngineError "invalid" when the repository has none such, or another one */
 export async function resolveCommit(
+  source: GitSource,
+  options: { access: GitAccess; signal: AbortSignal },
+): Promise<GitCommit> {
+  const commit = await commitOfRef(source, options);
+  if (commit.id.startsWith(source.commit)) return commit;
+  throw invalid(`expected checksum to match ${source.commit}, got ${commit.id}`);
+}
+
+async function commitOfRef(
   { remote, ref }: GitSource,
   options: { access: GitAccess; signal: AbortSignal },
 ): Promise<GitCommit> {
@@ -61,7 +70,9 @@ export async function checkOut(
   await runGit(["remote", "add", "--", "origin", remote], call);
   await fetchCommit(commit, call);
   await runGit(["checkout", "--quiet", "--detach", commit.id, "--"], call);
-  await runGit(["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"], call);
+  if (source.hasSubmodules) {
+    await runGit(["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"], call);
+  }
   const seconds = Number(await runGit(["log", "-1", "--format=%ct", commit.id], call));
   await rm(join(folder, ".git", "FETCH_HEAD"), { force: true });
   await tidy(folder, { keepGitDir, seconds });
