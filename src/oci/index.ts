@@ -1,4 +1,5 @@
 /** The OCI specifications as types and pure functions. */
+export * from "./cache-manifest.ts";
 export * from "./digest.ts";
 export * from "./documents.ts";
 export type * from "./image-spec.ts";

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
   chmodSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   rmSync,
@@ -15,6 +16,7 @@ import {
 import { join } from "node:path";
 
 import { writeContext } from "./build-context.ts";
+import { addBuildx } from "./buildx.ts";
 import { type Engine, startEngine } from "./engine.ts";
 
 const devices = mkdtempSync("/tmp/naru-test-cdi-");
@@ -22,6 +24,7 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine({ daemonFlags: ["--cdi-spec-dir", devices] });
+  addBuildx(engine);
 }, 60_000);
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
@@ -171,8 +174,57 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["ADD --checksum=sha256:00 a /x", "checksum requires HTTP(S) or Git sources"],
   ["COPY --from=$x / /x", "variable expansion is not supported for --from"],
   ["RUN --device=naru.test/none=x,required true", 'required device "naru.test/none=x" is not'],
-  ["COPY a b /x", "When using COPY with more than one source file, the destination must be"],
 ];
+
+test("of two sources for one place the last wins, as with BuildKit; the classic builder's client is told", async () => {
+  const dockerfile = "FROM busybox\nCOPY a b /x\nCOPY one/ two/ /y/\n";
+  const files = { Dockerfile: dockerfile, a: "1", b: "2", "one/f": "1", "two/f": "2" };
+  const context = writeContext(engine, files);
+  // One file under two names: one of them is replaced, the other one keeps what it was.
+  linkSync(join(context, "one/f"), join(context, "one/g"));
+  const sentence = "When using COPY with more than one source file, the destination must be";
+  const docker = await engine.docker(["build", context], { env: { DOCKER_BUILDKIT: "0" } });
+  expect(docker.stderr).toContain(sentence);
+  const script = "cat /x /y/f /y/g; stat -c %h /y/g";
+  for (const [cli, words] of [
+    ["naru", ["build", "-q"]],
+    ["docker", ["buildx", "build", "-q"]],
+  ] as const) {
+    expect(await engine[cli]([...words, "-t", "last", context])).toMatchObject({ code: 0 });
+    const last = ["run", "--rm", "--network", "none", "last", "sh", "-c", script];
+    expect(await engine.ok(last)).toBe("2211");
+  }
+}, 60_000);
+
+test("WORKDIR is a layer, of nothing where the folder is there; the top of all is none", async () => {
+  const dockerfile = "FROM busybox\nWORKDIR /\nWORKDIR /tmp\nWORKDIR new\n";
+  const context = writeContext(engine, { Dockerfile: dockerfile });
+  await shown(context, "pwd");
+  const layers = ["image", "inspect", "-f", "{{json .RootFS.Layers}}"];
+  const count = async (image: string) =>
+    (JSON.parse(await engine.ok([...layers, image])) as string[]).slice(1);
+  expect(await count("meant")).toEqual([
+    "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+    expect.stringContaining("sha256:"),
+  ]);
+}, 60_000);
+
+test("an owner that the stage does not know, and a source that is not there, are the Dockerfile's faults", async () => {
+  const chown = "FROM busybox\nCOPY --chown=nosuch a /a\n";
+  await refused(
+    chown,
+    "unable to convert uid/gid chown string to host mapping: can't find uid for user nosuch: no such user: nosuch",
+  );
+  await refused("FROM busybox\nCOPY --chown=root:none a /a\n", "no such group: none");
+  await refused("FROM busybox\nCOPY gone /a\n", "COPY failed: file not found in build context");
+  const buildx = ["buildx", "build", "--progress=plain"];
+  const missing = writeContext(engine, { Dockerfile: "FROM busybox\nCOPY ./sub/../gone /a\n" });
+  const said = await engine.docker([...buildx, missing]);
+  expect(said.stderr).toMatch(
+    /failed to compute cache key: failed to calculate checksum of ref \w+: "\/gone": not found/,
+  );
+  expect(said.stderr).toContain("   2 | >>> COPY ./sub/../gone /a");
+}, 60_000);
 
 test("what is wrong is said in BuildKit's words, with the line where BuildKit says it", async () => {
   for (const [line, sentence] of REFUSED) await refused(`FROM busybox\n${line}\n`, sentence);

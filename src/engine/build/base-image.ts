@@ -1,12 +1,14 @@
 /** What a stage stands on: nothing, another stage, or an image that is here or is pulled. */
 import { invalid, kindOf, wrap } from "#base";
 import type { SourceTree } from "#engine/build/source";
-import type { Image } from "#engine/image";
+import type { Image, OnProgress, ProgressMessage } from "#engine/image";
 import {
+  type Digest,
   digestOf,
   familiarReference,
   formatPlatform,
   formatReference,
+  type ImageConfig,
   normalizePlatform,
   parsePlatform,
   parseReference,
@@ -17,9 +19,12 @@ import {
   withDefaultTag,
 } from "#oci";
 
+import type { BuildMaterial, BuildRequest } from "./build-service.ts";
+import type { Context } from "./context.ts";
 import { CopyPlan } from "./copy.ts";
 import { drawFault } from "./fault.ts";
 import type { PlannedStage } from "./plan.ts";
+import type { NamedContext } from "./remote-tree.ts";
 import type { BuildScope } from "./solver.ts";
 import type { StageBuilder } from "./stage-builder.ts";
 import { committed, emptyState, type StageState, stateOf } from "./stage-state.ts";
@@ -55,6 +60,11 @@ export async function resolveBase(
     const id = digestOf(new TextEncoder().encode(JSON.stringify(config)));
     return { state: stateOf(id, config), triggers: config.config?.OnBuild ?? [], image: null };
   }
+  if (named?.kind === "layout") {
+    const context = "context" in base ? base.context : "";
+    const { config, id } = await layoutImage(scope, named, { context, platform });
+    return { state: stateOf(id, config), triggers: config.config?.OnBuild ?? [], image: null };
+  }
   const name = named?.name ?? ("image" in base ? base.image : "");
   if (name === "scratch") {
     const created = new Date((scope.epochSec ?? 0) * 1000).toISOString();
@@ -68,6 +78,23 @@ export async function resolveBase(
     triggers: image.config.config?.OnBuild ?? [],
     image,
   };
+}
+
+/** Of a client's layout, with the name that the build gives it. */
+export async function layoutImage(
+  { materials }: BuildScope,
+  layout: Extract<NamedContext, { kind: "layout" }>,
+  { context, platform }: { context: string; platform: Platform },
+): Promise<{ readonly config: ImageConfig; readonly id: Digest }> {
+  const { config, digest } = await layout.image(platform);
+  const own = platformOf(config);
+  materials.set(`${context} ${formatPlatform(own)}`, {
+    reference: context,
+    platform: own,
+    digest,
+    isLayout: true,
+  });
+  return { config, id: digestOf(new TextEncoder().encode(JSON.stringify(config))) };
 }
 
 /** An image of another platform than this host's is used, where nobody asked for one. */
@@ -121,22 +148,38 @@ export async function findImage(
   name: string,
   { platform, builder }: { platform: Platform | null; builder: StageBuilder },
 ): Promise<Image> {
-  const { request, context, signal } = scope;
-  const here = request.pull ? null : localImage(scope, name, platform);
+  const { request, context, signal, lease, materials } = scope;
+  const onProgress = (message: ProgressMessage) => void builder.progress(message);
+  const asked = { ...request, signal };
+  const image = await bringImage(context, asked, name, { platform, onProgress });
+  lease.keep({ layers: image.config.rootfs.diff_ids, blobs: [image.id] });
+  const material = materialOf(name, image);
+  materials.set(`${material.reference} ${formatPlatform(material.platform)}`, material);
+  return image;
+}
+
+/** The same, held by nobody yet. */
+export async function bringImage(
+  context: Context,
+  request: Pick<BuildRequest, "pull" | "credentials" | "signal">,
+  name: string,
+  { platform, onProgress }: { platform: Platform | null; onProgress: OnProgress },
+): Promise<Image> {
+  const here = request.pull ? null : localImage(context, name, platform);
   const suits = (image: Image) =>
     platform === null || platformRank(platform, image.config) !== null;
-  if (here !== null && suits(here)) return keep(scope, name, here);
+  if (here !== null && suits(here)) return here;
   const reference = referenceOf(name);
   const credentials = await request.credentials(reference.domain);
   await context.images.pull({
     reference: familiarReference(reference),
     ...(platform === null ? {} : { platform }),
     ...(credentials === undefined ? {} : { credentials }),
-    signal,
-    onProgress: (message) => void builder.progress(message),
+    signal: request.signal,
+    onProgress,
   });
-  const image = localImage(scope, name, platform) ?? context.images.resolve(name);
-  if (suits(image)) return keep(scope, name, image);
+  const image = localImage(context, name, platform) ?? context.images.resolve(name);
+  if (suits(image)) return image;
   throw invalid(
     `image with reference ${name} was found but its platform (${formatPlatform(image.config)}) does not match the specified platform (${platform === null ? "" : formatPlatform(platform)})`,
   );
@@ -150,30 +193,26 @@ function referenceOf(name: string): Reference {
   }
 }
 
-function keep({ lease, materials }: BuildScope, name: string, image: Image): Image {
-  lease.keep({ layers: image.config.rootfs.diff_ids, blobs: [image.id] });
+/** An image as what a build was made from. */
+export function materialOf(name: string, image: Image): BuildMaterial {
   const reference = withDefaultTag(parseReference(name));
   const repository = `${repositoryOf(reference)}@`;
   const known = image.repoDigests.find((one) => one.startsWith(repository));
-  const { os, architecture, variant = "" } = image.config;
-  const platform = normalizePlatform({ os, architecture, ...(variant && { variant }) });
   const digest = known === undefined ? null : parseReference(known).digest;
-  const whole = formatReference(reference);
-  materials.set(`${whole} ${formatPlatform(platform)}`, {
-    reference: whole,
-    platform,
+  return {
+    reference: formatReference(reference),
+    platform: platformOf(image.config),
     digest: digest ?? image.indexes[0] ?? image.id,
-  });
-  return image;
+  };
 }
 
-function localImage(
-  { context }: BuildScope,
-  name: string,
-  platform: Platform | null,
-): Image | null {
+function platformOf({ os, architecture, variant = "" }: ImageConfig): Platform {
+  return normalizePlatform({ os, architecture, ...(variant && { variant }) });
+}
+
+function localImage({ images }: Context, name: string, platform: Platform | null): Image | null {
   try {
-    return context.images.resolve(name, platform);
+    return images.resolve(name, platform);
   } catch (cause) {
     if (kindOf(cause) === "notFound") return null;
     throw cause;

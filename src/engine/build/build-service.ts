@@ -8,6 +8,7 @@ import type { Descriptor, Digest, ImageConfig, Platform } from "#oci";
 import type { ClientFolders } from "./client-folder.ts";
 import type { OnBuildEvent } from "./events.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
+import type { CacheForm, SharedCache } from "./shared-cache.ts";
 import type { BuiltImage, DocumentOptions } from "./image-documents.ts";
 import type { DockerfileOutline, DockerfileTarget } from "./outline.ts";
 import type { OnFailedRun } from "./visit.ts";
@@ -51,18 +52,34 @@ export interface BuildRequest {
   readonly squash: boolean;
   readonly cacheFrom: readonly CacheSource[];
   readonly cacheTo: readonly CacheTarget[];
+  /** The cache goes nowhere yet: it is kept with the result, for `exportCaches`. */
+  readonly keepsCache?: boolean;
   /** Only look at the Dockerfile. */
   readonly checkOnly: boolean;
   readonly signal: AbortSignal;
   /** Events of one step after the other, as a log reads; else of all steps as they happen. */
   readonly inOrder: boolean;
   readonly onEvent: OnBuildEvent;
+  /**
+   * Whose words the client knows; BuildKit's unless told. Docker's classic builder refuses what the others take, and
+   * naru says as it does what is not there.
+   */
+  readonly dialect?: "classic" | "naru" | "buildkit";
   /** A folder of the client's as an archive, by the name that `contexts` has behind `local:`; asked for when needed. */
   readonly givenFolder?: (name: string, signal: AbortSignal) => Promise<ReadableStream<Uint8Array>>;
+  /** An OCI layout of the client's, by the name that `contexts` has behind `oci-layout://`. */
+  readonly givenLayout?: (name: string) => GivenLayout;
+  /** The result is looked at by a scanner, and so is what the Dockerfile names for it. */
+  readonly isScanned?: boolean;
   /** What RUN may ask for beyond a sandbox: `network.host`, `security.insecure`. */
   readonly entitlements?: readonly string[];
   /** Lets a person into the first RUN that fails. */
   readonly onFailedRun?: OnFailedRun;
+}
+
+/** Blobs of a client; the bytes are as it says. */
+export interface GivenLayout {
+  blob(digest: Digest, signal: AbortSignal): ReadableStream<Uint8Array>;
 }
 
 /** What is known by a name, here or at the client. */
@@ -77,6 +94,8 @@ export interface BuildMaterial {
   readonly platform: Platform;
   /** As a registry has it, where that is known: of its index or manifest; else of its config. */
   readonly digest: Digest;
+  /** From a layout of the client's: its name is not one of a registry. */
+  readonly isLayout?: boolean;
 }
 
 /** What a build made, kept until it is disposed of. */
@@ -86,6 +105,10 @@ export interface SolvedBuild extends Disposable {
   readonly materials: readonly BuildMaterial[];
   /** Makes it an image. @param references whole */
   keep(references: readonly string[]): Promise<Digest>;
+  /** What it knows for other builds, where that was to be kept. */
+  readonly cache: SolvedCache | null;
+  /** What an image's program finds in it. @throws StepFailed when that ends badly */
+  scan(request: ScanRequest): Promise<Scanned>;
   /** Its files. */
   readonly tree: SourceTree;
   /** A file's bytes; a piece belongs to whoever took it. */
@@ -98,6 +121,38 @@ export interface SolvedBuild extends Disposable {
     /** The archive ends with it. */
     readonly isLast: boolean;
   }): Iterable<Uint8Array>;
+}
+
+/** What a build has found or made, and which of its layers are the result's. */
+export interface SolvedCache {
+  readonly shared: SharedCache;
+  readonly imageLayers: readonly Digest[];
+}
+
+/** Asks the program of an image what is in a build's result. */
+export interface ScanRequest {
+  readonly image: string;
+  /** Names without the `BUILDKIT_SCAN_` that they get. */
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly credentials: BuildRequest["credentials"];
+  readonly onOutput: (text: string, stderr: boolean) => Promise<void>;
+  /** It has looked at the same things before. */
+  readonly onCached: () => void;
+  readonly signal: AbortSignal;
+}
+
+/** One statement of a scanner. */
+export interface Scan {
+  readonly fileName: string;
+  readonly predicateType: string;
+  readonly predicate: unknown;
+  /** What it is about, where it says so itself; else it is about the image. */
+  readonly subjects: readonly object[];
+}
+
+export interface Scanned {
+  readonly scans: readonly Scan[];
+  readonly scanner: BuildMaterial;
 }
 
 /** A Dockerfile that was read, and what it offers. */
@@ -132,6 +187,8 @@ export interface PackedImage extends Disposable {
   /** The index, or the only manifest. */
   readonly target: Descriptor;
   readonly manifests: readonly Descriptor[];
+  /** The index, manifests, configs and statements. */
+  readonly documents: ReadonlyMap<Digest, Uint8Array>;
   /** Layers before documents. */
   readonly blobs: ReadonlyMap<Digest, PackedBlob>;
   /** An OCI layout in a tar; with Docker's list in it for Docker. */
@@ -168,10 +225,14 @@ export type CacheTarget =
 export interface CacheTargetOptions {
   readonly mode: "min" | "max";
   readonly ignoreError: boolean;
+  /** null or not said: as it is quickest. */
+  readonly compression?: (LayerCompression & { readonly isForced: boolean }) | null;
+  readonly form?: CacheForm;
 }
 
 /** A cache as it is given to a client. */
 export interface WrittenCache {
+  readonly mediaType: string;
   readonly manifest: Uint8Array<ArrayBuffer>;
   readonly config: Uint8Array<ArrayBuffer>;
   readonly blobs: ReadonlyMap<Descriptor, () => ReadableStream<Uint8Array>>;
@@ -231,6 +292,7 @@ export type {
   FolderListing,
 } from "./client-folder.ts";
 export type { BuiltImage, ImageAnnotation, Statement } from "./image-documents.ts";
+export type { CacheForm } from "./shared-cache.ts";
 export type { AskedParameter, BuildParameter } from "./outline.ts";
 export type { Found, SourceNode, SourceTree } from "#engine/build/source";
 /** One thing of a context that a client offers; names and links are byte strings. */
@@ -241,11 +303,17 @@ export interface BuildHistoryStore {
   /** Oldest first. */
   all(): { readonly ref: string; readonly record: Uint8Array }[];
   log(ref: string): Uint8Array | null;
-  /** @param build.log null: as it was */
+  /** Of any build. */
+  blob(digest: string): Uint8Array | null;
+  /**
+   * @param build.log null: as it was
+   * @param build.blobs more of them, by digest
+   */
   save(build: {
     readonly ref: string;
     readonly record: Uint8Array;
     readonly log: Uint8Array | null;
+    readonly blobs?: ReadonlyMap<string, Uint8Array>;
   }): void;
   remove(ref: string): void;
 }
@@ -269,10 +337,17 @@ export interface BuildService {
   /** Builds nothing: what the Dockerfile offers. */
   describe(request: BuildRequest): Promise<DescribedDockerfile>;
   /** Makes them images here. @returns the index, or the only manifest */
-  keepImage(
-    request: ImageRequest,
-  ): Promise<{ readonly target: Descriptor; readonly manifests: readonly Descriptor[] }>;
+  keepImage(request: ImageRequest): Promise<{
+    readonly target: Descriptor;
+    readonly manifests: readonly Descriptor[];
+    readonly documents: ReadonlyMap<Digest, Uint8Array>;
+  }>;
   packImage(request: PackRequest): Promise<PackedImage>;
+  /** What builds that are held know, as one cache. @throws EngineError unless a target's errors are to be ignored */
+  exportCaches(
+    builds: readonly SolvedBuild[],
+    request: Pick<BuildRequest, "cacheTo" | "credentials" | "signal" | "onEvent">,
+  ): Promise<void>;
   cacheUsage(): Promise<BuildCacheItem[]>;
   prune(request: BuildPruneRequest): Promise<{ deleted: string[]; reclaimedBytes: number }>;
 }

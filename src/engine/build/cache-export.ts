@@ -1,10 +1,11 @@
 /** What a build knows, for other engines: `--cache-to`. */
 import { sentenceOf } from "#base";
-import { type Descriptor, type Digest, MEDIA_TYPE, parseReference } from "#oci";
+import { type Digest, parseReference } from "#oci";
 
-import type { BuildRequest, CacheTarget } from "./build-service.ts";
+import type { BuildRequest, CacheTarget, SolvedBuild } from "./build-service.ts";
 import type { Context } from "./context.ts";
-import { encodeCache, type SharedCache, type SharedStep } from "./shared-cache.ts";
+import { packLayers } from "./pack.ts";
+import { encodeCache, joinCaches, type SharedCache, type SharedStep } from "./shared-cache.ts";
 
 /** A manifest names no more layers than an image may have. */
 const LAYER_LIMIT = 480;
@@ -55,17 +56,20 @@ export function exportedLayers(
   return [...new Set(chosen)].slice(0, LAYER_LIMIT);
 }
 
+type Exporting = Pick<BuildRequest, "credentials" | "signal" | "onEvent">;
+
 /** @throws EngineError unless the target's errors are to be ignored */
 export async function exportCache(
   context: Context,
-  request: BuildRequest,
+  request: Exporting,
   target: Exclude<CacheTarget, { kind: "inline" }>,
   exported: CacheExport,
 ): Promise<void> {
   const name = target.kind === "registry" ? target.reference : target.name;
   try {
     await request.onEvent({ type: "notice", text: `exporting the build cache to ${name}\n` });
-    await write(context, request, target, exported);
+    if (target.kind === "registry") await push(context, request, target, exported);
+    else await give(context, target, exported);
   } catch (cause) {
     if (!target.ignoreError || request.signal.aborted) throw cause;
     const text = `[Warning] failed to export the build cache to ${name}: ${sentenceOf(cause)}\n`;
@@ -73,34 +77,63 @@ export async function exportCache(
   }
 }
 
-async function write(
-  { images, layers }: Context,
-  { credentials: credentialsOf }: BuildRequest,
-  target: Exclude<CacheTarget, { kind: "inline" }>,
+/** What several builds know, as one cache. */
+export async function exportCaches(
+  context: Context,
+  builds: readonly Pick<SolvedBuild, "cache">[],
+  request: Exporting & Pick<BuildRequest, "cacheTo">,
+): Promise<void> {
+  const kept = builds.flatMap(({ cache }) => cache ?? []);
+  const exported = {
+    cache: joinCaches(kept.map(({ shared }) => shared)),
+    imageLayers: [...new Set(kept.flatMap(({ imageLayers }) => imageLayers))],
+    signal: request.signal,
+  };
+  for (const target of request.cacheTo) {
+    if (target.kind !== "inline") await exportCache(context, request, target, exported);
+  }
+}
+
+/** What is only known of, and is not here, cannot be given away. */
+const presentLayers = ({ layers }: Context, exported: CacheExport, mode: "min" | "max"): Digest[] =>
+  exportedLayers(exported, mode).filter((layer) => layers.has(layer));
+
+async function push(
+  context: Context,
+  { credentials: credentialsOf }: Exporting,
+  target: Extract<CacheTarget, { kind: "registry" }>,
   exported: CacheExport,
 ): Promise<void> {
-  const { cache, signal } = exported;
-  // What is only known of, and is not here, cannot be given away.
-  const diffIds = exportedLayers(exported, target.mode).filter((layer) => layers.has(layer));
-  const encode = (descriptors: readonly Descriptor[]) => encodeCache(cache, diffIds, descriptors);
-  if (target.kind === "given") {
-    const descriptors = diffIds.map((digest) => {
-      const size = layers.info(digest)?.tarSizeBytes ?? 0;
-      return { mediaType: MEDIA_TYPE.ociLayer, digest, size };
-    });
-    const blobs = new Map(
-      descriptors.map((descriptor) => [descriptor, () => layers.tar(descriptor.digest)]),
-    );
-    return await target.write({ ...encode(descriptors), blobs, signal });
-  }
-  const { reference } = target;
+  const { reference, mode, form, compression = null } = target;
+  const diffIds = presentLayers(context, exported, mode);
   const credentials = await credentialsOf(parseReference(reference).domain);
-  await images.pushCache({
+  await context.images.pushCache({
     reference,
     ...(credentials === undefined ? {} : { credentials }),
     diffIds,
-    encode,
-    signal,
+    compression,
+    encode: (descriptors) => encodeCache(exported.cache, diffIds, descriptors, form),
+    signal: exported.signal,
     onProgress: () => undefined,
   });
+}
+
+/** As plain tars, unless something else is asked for: a folder of the same machine is quicker to write than gzip. */
+async function give(
+  context: Context,
+  target: Extract<CacheTarget, { kind: "given" }>,
+  exported: CacheExport,
+): Promise<void> {
+  const { signal, cache } = exported;
+  const diffIds = presentLayers(context, exported, target.mode);
+  const { type, level } = target.compression ?? { type: "uncompressed", level: null };
+  using packed = await packLayers(context, diffIds, {
+    compression: { type, level },
+    isOci: true,
+    signal,
+  });
+  const descriptors = packed.layers.map(({ descriptor }) => descriptor);
+  const written = encodeCache(cache, diffIds, descriptors, target.form);
+  const blobs = new Map(packed.layers.map(({ descriptor, open }) => [descriptor, open]));
+  await target.write({ ...written, blobs, signal });
 }

@@ -15,6 +15,7 @@ import {
 import type { Lease } from "#engine/gc";
 import type { Image, OnProgress } from "#engine/image";
 import {
+  cacheManifestIn,
   type Descriptor,
   type Digest,
   digestOf,
@@ -215,11 +216,17 @@ async function fromClient(
 ): Promise<OpenedCache> {
   const bytes = await readBounded(await source.manifest(signal), MANIFEST_LIMIT_BYTES);
   const document = parseManifestDocument(bytes);
-  if (document.kind !== "manifest") throw invalid("it is no cache manifest");
-  const { digest } = document.manifest.config;
+  const manifest =
+    document.kind === "manifest"
+      ? document.manifest
+      : document.kind === "index"
+        ? cacheManifestIn(document.index)
+        : null;
+  if (manifest === null) throw invalid("it is no cache manifest");
+  const { digest } = manifest.config;
   const config = await readBounded(await source.blob(digest, signal), IMAGE_CONFIG_LIMIT_BYTES);
   if (digestOf(config) !== digest) throw invalid(`the config is not ${digest}`);
-  const { cache, blobs } = decodeCache(document.manifest, config);
+  const { cache, blobs } = decodeCache(manifest, config);
   const fetch = async (descriptor: Descriptor, { diffId, signal: until }: FetchRequest) => {
     await layers.write({
       source: await source.blob(descriptor.digest, until),

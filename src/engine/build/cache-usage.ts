@@ -120,6 +120,7 @@ export async function pruneCache(
   context.cache.delete([...gone, ...notes].map(({ key }) => key));
   if (isEverything && !isLimited) context.cache.deleteInputs();
   context.gc.release({ layers: gone.flatMap(({ layer }) => (layer === null ? [] : [layer])) });
+  if (gone.length > 0) context.images.forgetLostLayers();
   await dropFolders(context, ids);
   dropKept(context, ids);
   const reclaimedBytes = chosen

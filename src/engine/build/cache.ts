@@ -61,6 +61,17 @@ export const buildMigrations: readonly Migration[] = [
         log BLOB NOT NULL
       ) STRICT;`,
   },
+  {
+    id: "build/4",
+    sql: `
+      -- Documents beside the records of builds: one that several builds share is each build's own.
+      CREATE TABLE build_history_blobs (
+        digest TEXT NOT NULL,
+        ref TEXT NOT NULL,
+        bytes BLOB NOT NULL,
+        PRIMARY KEY (digest, ref)
+      ) STRICT, WITHOUT ROWID;`,
+  },
 ];
 
 /** Digests of inputs that are remembered: each saves reading files, none is needed. */

@@ -28,8 +28,8 @@ export interface CopyTarget {
   /** Times of what is made here, and the latest that anything may have. */
   readonly nowSec: number;
   readonly latestSec: number | null;
-  /** COPY or ADD, for errors. */
-  readonly instruction?: string;
+  /** COPY or ADD, where a second source for the place of the first is an error; else the last one wins. */
+  readonly refusesSecond?: string;
 }
 
 export interface CopyItem {
@@ -59,7 +59,9 @@ export class CopyPlan {
   readonly #entries = new Map<string, LayerEntry>();
   /** Folders that the plan has looked at already, with whether the root has them too. */
   readonly #folders = new Map<string, { isOld: boolean }>();
+  /** Where a file with several names is, by its identity, and the other way round. */
   readonly #links = new Map<string, string>();
+  readonly #firsts = new Map<string, string>();
   /** Places that a destination named as they are. */
   readonly #named = new Set<string>();
 
@@ -103,7 +105,8 @@ export class CopyPlan {
       const node = this.#entries.get(place) ?? this.#old(place);
       // What the instruction names is followed; what it names a folder for is replaced.
       if (intoFolder || node?.type !== "symlink") {
-        if (!intoFolder) this.#refuseSecond(place);
+        const { refusesSecond } = this.#target;
+        if (!intoFolder && refusesSecond !== undefined) this.#refuseSecond(place, refusesSecond);
         return place;
       }
       if (links > LINK_LIMIT) throw invalid(`${textOf(path)}: too many levels of symbolic links`);
@@ -113,13 +116,13 @@ export class CopyPlan {
   }
 
   /** Several sources and one place: nobody means the last one to be all that is left. */
-  #refuseSecond(place: string): void {
+  #refuseSecond(place: string, instruction: string): void {
     if (!this.#named.has(place)) {
       this.#named.add(place);
       return;
     }
     throw invalid(
-      `When using ${this.#target.instruction} with more than one source file, the destination must be a directory and end with a /`,
+      `When using ${instruction} with more than one source file, the destination must be a directory and end with a /`,
     );
   }
 
@@ -137,6 +140,7 @@ export class CopyPlan {
     const { uid, gid } = file;
     const name = this.#leaf(destination, called, { owner: { uid, gid }, mode });
     this.#refuseFolder(name);
+    this.#forget(name);
     this.#set({
       ...NOTHING,
       ...file,
@@ -275,6 +279,7 @@ export class CopyPlan {
   }
 
   #copyLeaf(item: CopyItem, path: string, node: SourceNode): void {
+    this.#forget(path);
     const described = this.#described(item, node);
     const first = node.identity === "" ? undefined : this.#links.get(node.identity);
     if (first !== undefined && first !== path && this.#entries.has(first)) {
@@ -290,8 +295,30 @@ export class CopyPlan {
       });
       return;
     }
-    if (node.identity !== "" && node.type === "file") this.#links.set(node.identity, path);
+    if (node.identity !== "" && node.type === "file") {
+      this.#links.set(node.identity, path);
+      this.#firsts.set(path, node.identity);
+    }
     this.#set({ ...described, name: path, type: node.type });
+  }
+
+  /** Something else comes to a place: files that were links to what was there have it among themselves. */
+  #forget(path: string): void {
+    const before = this.#entries.get(path);
+    const identity = this.#firsts.get(path);
+    if (before === undefined || identity === undefined) return;
+    this.#firsts.delete(path);
+    this.#links.delete(identity);
+    let heir: string | null = null;
+    for (const entry of this.#entries.values()) {
+      if (entry.type !== "hardlink" || entry.link !== path) continue;
+      if (heir === null) {
+        this.#entries.set(entry.name, { ...before, name: entry.name });
+        this.#links.set(identity, entry.name);
+        this.#firsts.set(entry.name, identity);
+      } else this.#entries.set(entry.name, { ...entry, link: heir });
+      heir ??= entry.name;
+    }
   }
 
   #refuseFolder(path: string): void {

@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { invalid, newId } from "#base";
+import { invalid, newId, sentenceOf } from "#base";
 import { expandHeredoc, type Instruction } from "#engine/build/dockerfile";
 import { isPattern, PatternMatcher } from "#wire/ignore";
 import { type ArchiveTree, EMPTY_TREE, type RootTree, type SourceTree } from "#engine/build/source";
@@ -173,8 +173,9 @@ async function gather(
   const local = others.filter((source) => !remote.includes(source));
   // A client's folder is asked for only when something of it is read.
   const tree = local.length > 0 ? await files.tree(local) : EMPTY_TREE;
+  const asked = { parents, name, isBuildKit: (scope.request.dialect ?? "buildkit") === "buildkit" };
   const matches = local.flatMap((written) =>
-    matchSources(tree, written, { parents, name }).map((match) => ({ ...match, written })),
+    matchSources(tree, written, asked).map((match) => ({ ...match, written })),
   );
   const environment = environmentOf(state);
   const heredocs = instruction.heredocs.map(({ name: file, content, chomp, expand }) => {
@@ -213,7 +214,9 @@ async function write(builder: StageBuilder, request: WriteRequest): Promise<Dige
     root: instruction.link ? null : root,
     nowSec: builder.nowSec,
     latestSec: scope.epochSec,
-    instruction: instruction.kind.toUpperCase(),
+    ...(scope.request.dialect === "classic"
+      ? { refusesSecond: instruction.kind.toUpperCase() }
+      : {}),
   });
   const scratch = join(context.paths.data, "scratch", newId());
   using opened = new DisposableStack();
@@ -341,6 +344,18 @@ function ownerOf(root: RootTree, chown: string): Owner | null {
   if (chown === "") return null;
   if (isPattern(chown) || chown.split(":").length > 2) throw invalid(`invalid chown ${chown}`);
   const user = /^\d+$/.test(chown) ? `${chown}:${chown}` : chown;
-  const { uid, gid } = resolveIdentity(root.fd, { user, groups: [] });
-  return { uid, gid };
+  try {
+    const { uid, gid } = resolveIdentity(root.fd, { user, groups: [] });
+    return { uid, gid };
+  } catch (cause) {
+    const why = sentenceOf(cause);
+    // BuildKit takes root for whom it does not find, which nobody has asked for.
+    const [, kind = "", name = ""] =
+      /^unable to find (user|group) (.*?): no matching/.exec(why) ?? [];
+    const said =
+      kind === ""
+        ? why
+        : `can't find ${kind === "user" ? "uid" : "gid"} for ${kind} ${name}: no such ${kind}: ${name}`;
+    throw invalid(`unable to convert uid/gid chown string to host mapping: ${said}`, { cause });
+  }
 }

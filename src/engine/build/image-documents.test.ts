@@ -8,10 +8,10 @@ const layer = digestOf(new TextEncoder().encode("layer"));
 const image = (architecture: string, isAttested = false): BuiltImage => ({
   config: { os: "linux", architecture, rootfs: { type: "layers", diff_ids: [layer] } },
   platform: { os: "linux", architecture },
-  statements: (manifest) =>
-    isAttested
-      ? [{ predicateType: "p", bytes: new TextEncoder().encode(`about ${manifest}`) }]
-      : [],
+  statements: (manifest) => {
+    const bytes = new TextEncoder().encode(`about ${manifest}`);
+    return isAttested ? [{ fileName: "p.json", predicateType: "p", isOfImage: true, bytes }] : [];
+  },
 });
 const layers = [{ mediaType: MEDIA_TYPE.ociLayer, digest: layer, size: 5 }];
 const documented = (images: BuiltImage[], annotations: ImageAnnotation[] = [], isIndex = false) =>

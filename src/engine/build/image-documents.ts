@@ -16,7 +16,11 @@ import {
 
 /** What is said about an image, in in-toto's form. */
 export interface Statement {
+  /** Where there is no image to put it beside. */
+  readonly fileName: string;
   readonly predicateType: string;
+  /** Its subject is the image; else it names its own. */
+  readonly isOfImage: boolean;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 

@@ -1,5 +1,5 @@
 /** What a step reads: which files a pattern means, and one digest over all that is copied of them. */
-import { invalid } from "#base";
+import { invalid, newId } from "#base";
 import { isPattern, segmentPattern } from "#wire/ignore";
 import { below, type Found, type SourceNode, type SourceTree } from "#engine/build/source";
 import { rawOf, textOf } from "#wire/tar";
@@ -25,15 +25,16 @@ const MATCH_LIMIT = 1_000_000;
 export function matchSources(
   tree: SourceTree,
   source: string,
-  { parents, name }: { readonly parents: boolean; readonly name: string },
+  options: { readonly parents: boolean; readonly name: string; readonly isBuildKit: boolean },
 ): Match[] {
+  const { parents, name } = options;
   const pivot = parents ? source.indexOf("/./") : -1;
   const segments = cleanSegments(source);
   const pivotDepth = pivot < 0 ? 0 : cleanSegments(source.slice(0, pivot)).length;
   if (!segments.some(isPattern)) {
     const path = rawOf(segments.join("/"));
     const found = tree.find(path, { follow: !parents });
-    if (found === null) throw notThere(name, source);
+    if (found === null) throw notThere(source, options);
     const names = segments.map(rawOf);
     return [{ found, name: names.at(-1) ?? "", parents: parentsOf(names, pivotDepth) }];
   }
@@ -66,10 +67,21 @@ export function matchSources(
   return matches;
 }
 
-const notThere = (name: string, source: string): Error =>
-  invalid(
-    `${name} failed: file not found in build context or excluded by .dockerignore: stat ${source.replace(/^\/+/, "")}: file does not exist`,
+function notThere(
+  source: string,
+  { name, isBuildKit }: { readonly name: string; readonly isBuildKit: boolean },
+): Error {
+  if (!isBuildKit) {
+    const path = source.replace(/^\/+/, "");
+    return invalid(
+      `${name} failed: file not found in build context or excluded by .dockerignore: stat ${path}: file does not exist`,
+    );
+  }
+  const path = JSON.stringify(`/${cleanSegments(source).join("/")}`);
+  return invalid(
+    `failed to compute cache key: failed to calculate checksum of ref ${newId().slice(0, 25)}: ${path}: not found`,
   );
+}
 
 const parentsOf = (names: readonly string[], pivotDepth: number): string =>
   names.slice(pivotDepth, -1).join("/");

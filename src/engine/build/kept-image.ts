@@ -2,7 +2,7 @@
 import { unpackedLayer } from "#engine/image";
 import { type Descriptor, type Digest, digestOf } from "#oci";
 
-import type { ImageRequest } from "./build-service.ts";
+import type { BuildService, ImageRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { type BuiltImage, configBytes, documentImage } from "./image-documents.ts";
 
@@ -10,7 +10,7 @@ import { type BuiltImage, configBytes, documentImage } from "./image-documents.t
 export async function keepImage(
   { images: store, layers }: Context,
   request: ImageRequest,
-): Promise<{ target: Descriptor; manifests: readonly Descriptor[] }> {
+): ReturnType<BuildService["keepImage"]> {
   const { images, names } = request;
   const plain = ({ config }: BuiltImage): Descriptor[] =>
     config.rootfs.diff_ids.map((digest) =>
@@ -25,7 +25,7 @@ export async function keepImage(
     return manifest === undefined ? [] : [{ config, manifest }];
   });
   await store.addBuiltIndex({ target, images: members, documents, references: names });
-  return { target, manifests };
+  return { target, manifests, documents };
 }
 
 export const imageIdOf = ({ config }: Pick<BuiltImage, "config">): Digest =>

@@ -9,6 +9,7 @@ import { MNT_DETACH, readMountInfo, unmount } from "#linux/mount";
 
 import type { BuildService } from "./build-service.ts";
 import { BuildCache } from "./cache.ts";
+import { exportCaches } from "./cache-export.ts";
 import { cacheUsage, pruneCache } from "./cache-usage.ts";
 import type { BuildLog, BuildPaths, BuildRooms, Context } from "./context.ts";
 import type { Entitlement } from "./entitlements.ts";
@@ -56,6 +57,7 @@ export function openBuildService(request: OpenBuildRequest): BuildService {
     describe: (asked) => describe(context, asked),
     keepImage: (asked) => keepImage(context, asked),
     packImage: (asked) => packImage(context, asked),
+    exportCaches: (builds, asked) => exportCaches(context, builds, asked),
     offerContext: (key, entries) => context.kept.offer(key, entries),
     cacheUsage: () => cacheUsage(context),
     prune: (asked) => pruneCache(context, asked),

@@ -24,19 +24,37 @@ interface PackedLayer {
   readonly open: () => ReadableStream<Uint8Array>;
 }
 
+/** Layers as they are asked for, in scratch files until it is disposed of. */
+export async function packLayers(
+  context: Context,
+  diffIds: Iterable<Digest>,
+  request: Pick<PackRequest, "compression" | "isOci" | "signal">,
+): Promise<{ readonly layers: readonly PackedLayer[] } & Disposable> {
+  const scratch = join(context.paths.data, "scratch", newId());
+  const drop = () => rmSync(scratch, { recursive: true, force: true });
+  using undo = new DisposableStack();
+  undo.defer(drop);
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  const layers: PackedLayer[] = [];
+  for (const diffId of diffIds) {
+    layers.push(await packLayer(context, diffId, { ...request, scratch }));
+  }
+  undo.move();
+  return { layers, [Symbol.dispose]: drop };
+}
+
 /** Disposing takes the scratch files away. */
 export async function packImage(context: Context, request: PackRequest): Promise<PackedImage> {
-  const scratch = join(context.paths.data, "scratch", newId());
-  await using undo = new AsyncDisposableStack();
-  undo.defer(() => rmSync(scratch, { recursive: true, force: true }));
-  mkdirSync(scratch, { recursive: true, mode: 0o700 });
-  const packed = new Map<Digest, PackedLayer>();
-  for (const { config } of request.images) {
-    for (const diffId of config.rootfs.diff_ids) {
-      if (packed.has(diffId)) continue;
-      packed.set(diffId, await packLayer(context, diffId, { ...request, scratch }));
-    }
-  }
+  const diffIds = [...new Set(request.images.flatMap(({ config }) => config.rootfs.diff_ids))];
+  const { layers, [Symbol.dispose]: drop } = await packLayers(context, diffIds, request);
+  const packed = new Map(
+    diffIds.flatMap((diffId, at) => {
+      const layer = layers[at];
+      return layer === undefined ? [] : [[diffId, layer] as const];
+    }),
+  );
+  using undo = new DisposableStack();
+  undo.defer(drop);
   const layersOf = (diffIds: readonly Digest[]) =>
     diffIds.flatMap((diffId) => packed.get(diffId)?.descriptor ?? []);
   const { target, documents, manifests } = documentImage(
@@ -57,17 +75,23 @@ export async function packImage(context: Context, request: PackRequest): Promise
   return {
     target,
     manifests,
+    documents,
     blobs,
     archive: (kind) =>
       archiveOf({ target, blobs, names: request.names }, kind === "docker" ? dockerList() : null),
-    [Symbol.dispose]: () => rmSync(scratch, { recursive: true, force: true }),
+    [Symbol.dispose]: drop,
   };
 }
 
 async function packLayer(
   { layers }: Context,
   diffId: Digest,
-  { compression, isOci, scratch, signal }: PackRequest & { readonly scratch: string },
+  {
+    compression,
+    isOci,
+    scratch,
+    signal,
+  }: Pick<PackRequest, "compression" | "isOci" | "signal"> & { readonly scratch: string },
 ): Promise<PackedLayer> {
   const mediaType = layerTypeOf(compression, isOci);
   if (compression.type === "uncompressed") {

@@ -14,6 +14,7 @@ import {
 } from "#engine/build/dockerfile";
 import { formatReference, parsePlatform, parseReference, withDefaultTag } from "#oci";
 
+import { contextKey } from "./context-name.ts";
 import type { PlannedStep } from "./events.ts";
 import { located } from "./global-arguments.ts";
 
@@ -48,7 +49,8 @@ export function planBuild(
   },
 ): BuildPlan {
   const { target, globals, contexts } = options;
-  const isContext = (name: string): boolean => contexts?.has(name) === true;
+  const isContext = (name: string): boolean =>
+    contexts !== undefined && contextKey(contexts, name) !== null;
   const planned = file.stages.map((stage, index): PlannedStage => {
     const { name, ...one } = planStage(file, stage, index, globals);
     return isContext(name) ? { ...one, base: { context: name } } : one;

@@ -14,12 +14,13 @@ import {
 import { RootTree, type SourceTree } from "#engine/build/source";
 import type { ImageConfig } from "#oci";
 import { removeTree } from "#engine/snapshot";
-import { hostPlatform } from "#oci";
+import { type Digest, formatPlatform, hostPlatform, type Platform } from "#oci";
 import { plainArchive } from "#wire/tar";
 
 import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { openFolder } from "./client-folder.ts";
+import { fetchLayoutImage, type LayoutImage, parseLayoutName } from "./layout-image.ts";
 import { spool } from "./spool.ts";
 
 export interface RemoteTree extends Disposable {
@@ -73,17 +74,28 @@ export async function gitTree(
 export type NamedContext =
   | { readonly kind: "image"; readonly name: string }
   | { readonly kind: "result"; readonly config: ImageConfig }
+  | { readonly kind: "layout"; image(platform: Platform): Promise<LayoutImage> }
   | { readonly kind: "tree"; readonly tree: SourceTree };
 
-/** @param own called with what is to be given back when the build ends */
+/** What the opener of a context does for it. */
+export interface ContextOwner {
+  /** Called with what is to be given back when the build ends. */
+  own(undo: () => void): void;
+  /** Holds layers until then. */
+  keep(layers: readonly Digest[]): void;
+}
+
 export async function openNamedContext(
   context: Context,
   { name, value, request }: { name: string; value: string; request: BuildRequest },
-  own: (undo: () => void) => void,
+  owner: ContextOwner,
 ): Promise<NamedContext> {
   const { signal } = request;
+  const own = (undo: () => void) => owner.own(undo);
   const config = request.results.get(value);
   if (config !== undefined) return { kind: "result", config };
+  const layout = openLayout(context, { value, request }, owner);
+  if (layout !== null) return layout;
   if (value.startsWith("docker-image://")) {
     return { kind: "image", name: value.slice("docker-image://".length) };
   }
@@ -91,7 +103,8 @@ export async function openNamedContext(
   if (source !== null) {
     const access = await gitAccessOf(request);
     const commit = await resolveCommit(source, { access, signal });
-    const opened = await gitTree(context, source, { commit, keepGitDir: false, access, signal });
+    const keepGitDir = source.keepGitDir ?? false;
+    const opened = await gitTree(context, source, { commit, keepGitDir, access, signal });
     own(() => opened[Symbol.dispose]());
     return { kind: "tree", tree: opened.tree };
   }
@@ -117,6 +130,36 @@ export async function openNamedContext(
     if (id !== undefined) return { kind: "image", name: id };
   }
   throw invalid(`invalid context ${name}: ${JSON.stringify(value)} is no URL of a context`);
+}
+
+/** Each platform of it is fetched once. Null for what is no layout that is read piece by piece. */
+function openLayout(
+  context: Context,
+  { value, request }: { readonly value: string; readonly request: BuildRequest },
+  owner: ContextOwner,
+): NamedContext | null {
+  const { givenLayout, signal } = request;
+  if (givenLayout === undefined) return null;
+  const name = parseLayoutName(value);
+  if (name === null) return null;
+  const layout = givenLayout(name.store);
+  const images = new Map<string, Promise<LayoutImage>>();
+  const held = (layers: readonly Digest[]) => {
+    owner.keep(layers);
+    owner.own(() => context.gc.release({ layers }));
+  };
+  return {
+    kind: "layout",
+    image: (platform) => {
+      const wanted = formatPlatform(platform);
+      let image = images.get(wanted);
+      if (image === undefined) {
+        image = fetchLayoutImage(context, { layout, name, platform, signal, keep: held });
+        images.set(wanted, image);
+      }
+      return image;
+    },
+  };
 }
 
 /** @throws EngineError in Docker's words */

@@ -110,11 +110,8 @@ export class StepMounts implements AsyncDisposable {
     switch (mount.type) {
       case "bind":
         return await this.#bind(mount, sources[index] ?? null, signal);
-      case "tmpfs": {
-        const { target, sizeBytes } = mount;
-        this.mounts.push({ type: "tmpfs", target, sizeBytes, mode: 0o1777, options: [] });
-        return;
-      }
+      case "tmpfs":
+        return this.addTmpfs(mount.target, mount.sizeBytes);
       case "cache":
         return await this.#cache(mount, sources[index] ?? null, signal);
       case "secret":
@@ -128,6 +125,24 @@ export class StepMounts implements AsyncDisposable {
   addFile(target: string, content: string): void {
     const source = this.#file(Buffer.from(content), 0o755);
     this.#push(source, target, true);
+  }
+
+  /** A stack of layers, to be read. */
+  addLayers(layers: readonly Digest[], target: string): void {
+    this.#push(this.#attach(this.#context.snapshots.lowers(layers), false), target, true);
+  }
+
+  addTmpfs(target: string, sizeBytes: number | null = null): void {
+    this.mounts.push({ type: "tmpfs", target, sizeBytes, mode: 0o1777, options: [] });
+  }
+
+  /** An empty folder for what a program leaves behind. @returns where it is on the host, until the step's end */
+  addFolder(target: string): string {
+    const folder = join(this.#scratch, "written");
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    chmodSync(folder, 0o755);
+    this.#push(folder, target, false);
+    return folder;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -9,12 +9,12 @@ import {
 import type { SourceTree } from "#engine/build/source";
 import type { NetworkMode, StepRequest } from "#engine/container";
 import { formatPlatform, type Digest } from "#oci";
-import { FrameDecoder } from "#wire/docker";
 
-import { findImage } from "./base-image.ts";
+import { findImage, layoutImage } from "./base-image.ts";
 import { StepFailed } from "./context.ts";
 import { requireGranted } from "./entitlements.ts";
 import { InputDigest } from "./inputs.ts";
+import { printer } from "./printer.ts";
 import { grantedDevices } from "./run-devices.ts";
 import { mountStubs } from "./mount-stubs.ts";
 import { digestMounts, type MountSource, rootOf, StepMounts } from "./run-mounts.ts";
@@ -175,6 +175,10 @@ export async function filesFrom(builder: StageBuilder, from: string): Promise<Fr
   const name = named?.kind === "image" ? named.name : from;
   const index = named === null ? scope.plan.find(name) : null;
   const layersOf = async (): Promise<readonly Digest[]> => {
+    if (named?.kind === "layout") {
+      const asked = { context: from, platform: scope.platform };
+      return (await layoutImage(scope, named, asked)).config.rootfs.diff_ids;
+    }
     if (result !== null) {
       scope.lease.keep({ layers: result });
       return result;
@@ -235,7 +239,7 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       privileged: instruction.security === "insecure",
       devices: request.devices,
       host: withProcessLimit(scope.request.host),
-      onOutput: printer(builder),
+      onOutput: printer((text, stderr) => builder.output(text, stderr)),
       terminal: null,
       signal,
     };
@@ -243,7 +247,7 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
     await using released = { [Symbol.asyncDispose]: () => ended.released };
     void released;
     if (ended.exitCode !== 0) {
-      const failure = failed(command.argv, ended);
+      const failure = failedStep(command.argv, ended);
       await ended.released;
       await visit(builder, { state, process, failure });
       throw failure;
@@ -278,7 +282,7 @@ async function visit(
 /** A step that forks without end is stopped by its own cgroup; no compiler runs as many at once. */
 const PROCESS_LIMIT = 8192;
 
-function withProcessLimit(host: StepRequest["host"]): StepRequest["host"] {
+export function withProcessLimit(host: StepRequest["host"]): StepRequest["host"] {
   const { resources } = host;
   const pidsLimit = resources.pidsLimit ?? PROCESS_LIMIT;
   return { ...host, resources: { ...resources, pidsLimit } };
@@ -289,7 +293,7 @@ function networkOf({ network }: Run, asked: NetworkMode): NetworkMode {
   return network === "host" ? { mode: "host" } : asked;
 }
 
-function failed(
+export function failedStep(
   argv: readonly string[],
   { exitCode, oomKilled }: { exitCode: number; oomKilled: boolean },
 ): StepFailed {
@@ -299,20 +303,4 @@ function failed(
     exitCode,
     argv,
   );
-}
-
-/** Frames in, text out: characters that were cut in two wait for their other half. */
-function printer(builder: StageBuilder): (frames: Uint8Array) => Promise<void> {
-  const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
-  const pieces: { text: string; stderr: boolean }[] = [];
-  const frames = new FrameDecoder((stream, payload) => {
-    const stderr = stream === "stderr";
-    const decoder = stderr ? decoders.stderr : decoders.stdout;
-    const text = decoder.decode(payload, { stream: true });
-    if (text !== "") pieces.push({ text, stderr });
-  });
-  return async (bytes) => {
-    frames.push(bytes);
-    for (const { text, stderr } of pieces.splice(0)) await builder.output(text, stderr);
-  };
 }

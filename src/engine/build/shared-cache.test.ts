@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
 import {
+  CACHE_CONFIG_TYPE,
   type Descriptor,
   digestOf,
   type ImageConfig,
@@ -9,7 +10,6 @@ import {
 } from "#oci";
 
 import {
-  CACHE_CONFIG_TYPE,
   decodeCache,
   encodeCache,
   inlineCacheIn,

@@ -8,6 +8,7 @@
  */
 import { IMAGE_CONFIG_LIMIT_BYTES, IMAGE_LAYER_LIMIT, invalid } from "#base";
 import {
+  CACHE_CONFIG_TYPE,
   type Descriptor,
   type Digest,
   digestOf,
@@ -19,13 +20,19 @@ import {
   parseJsonObject,
 } from "#oci";
 
-/** BuildKit's name for a cache's config. */
-export const CACHE_CONFIG_TYPE = "application/vnd.buildkit.cacheconfig.v0";
 const MEMBER = "dev.naru.build.cache.v1";
 /** Records of one document; the largest builds have some thousands. */
 const RECORD_LIMIT = 50_000;
 const LAST_MS = 8.64e15;
 const KEY = /^[0-9a-f]{64}$/;
+
+/** How a cache's manifest is written. */
+export interface CacheForm {
+  /** An index with the layers as its entries, as before there were artifacts. */
+  readonly isIndex: boolean;
+  /** False: Docker's own media types, for an index. */
+  readonly isOci: boolean;
+}
 
 /** What a step gave. */
 export interface SharedStep {
@@ -58,8 +65,10 @@ export const inlineMember = (cache: SharedCache): Record<string, unknown> => ({
 export function encodeCache(
   cache: SharedCache,
   diffIds: readonly Digest[],
-  layers: readonly Descriptor[],
-): { manifest: Uint8Array<ArrayBuffer>; config: Uint8Array<ArrayBuffer> } {
+  written: readonly Descriptor[],
+  { isIndex, isOci }: CacheForm = { isIndex: false, isOci: true },
+): { manifest: Uint8Array<ArrayBuffer>; config: Uint8Array<ArrayBuffer>; mediaType: string } {
+  const layers = isOci ? written : written.map(dockerDescriptor);
   const config = bytesOf({
     layers: layers.map(({ digest, mediaType, size }, index) => ({
       blob: digest,
@@ -69,13 +78,40 @@ export function encodeCache(
     ...inlineMember(cache),
   });
   if (config.length > IMAGE_CONFIG_LIMIT_BYTES) throw invalid("the build cache is too large");
+  const described = {
+    mediaType: CACHE_CONFIG_TYPE,
+    digest: digestOf(config),
+    size: config.length,
+  };
+  if (isIndex) {
+    const mediaType = isOci ? MEDIA_TYPE.ociIndex : MEDIA_TYPE.dockerManifestList;
+    const index = { schemaVersion: 2, mediaType, manifests: [...layers, described] };
+    return { manifest: bytesOf(index), config, mediaType };
+  }
+  const mediaType = MEDIA_TYPE.ociManifest;
   const manifest: Manifest = {
     schemaVersion: 2,
-    mediaType: MEDIA_TYPE.ociManifest,
-    config: { mediaType: CACHE_CONFIG_TYPE, digest: digestOf(config), size: config.length },
+    mediaType,
+    config: described,
     layers: [...layers],
   };
-  return { manifest: bytesOf(manifest), config };
+  return { manifest: bytesOf(manifest), config, mediaType };
+}
+
+/** The same bytes under Docker's names. */
+function dockerDescriptor(descriptor: Descriptor): Descriptor {
+  const { mediaType } = descriptor;
+  const [, ending = ""] = /\.tar(?:\+(\w+))?$/.exec(mediaType) ?? [];
+  const name = MEDIA_TYPE.dockerLayer + (ending === "" ? "" : `.${ending}`);
+  return { ...descriptor, mediaType: name };
+}
+
+/** One cache of several: a key means the same in each. */
+export function joinCaches(caches: readonly SharedCache[]): SharedCache {
+  return {
+    steps: new Map(caches.flatMap(({ steps }) => [...steps])),
+    inputs: new Map(caches.flatMap(({ inputs }) => [...inputs])),
+  };
 }
 
 /** A cache, or an image that has one in it. @throws EngineError "invalid" for what is none, or none of ours */

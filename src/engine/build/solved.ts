@@ -1,29 +1,44 @@
 /** What a build made: kept by a lease of its own until somebody has taken it. */
 import type { RootTree } from "#engine/build/source";
-import type { ImageConfig } from "#oci";
+import type { Digest, ImageConfig } from "#oci";
 import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 
-import type { SolvedBuild } from "./build-service.ts";
+import type { BuildRequest, SolvedBuild } from "./build-service.ts";
+import { exportedLayers } from "./cache-export.ts";
 import type { Context } from "./context.ts";
 import { piecesOf } from "./file-bytes.ts";
 import { rootOf } from "./run-mounts.ts";
+import { scan } from "./scan.ts";
 
 export function solvedBuild(
   context: Context,
   config: ImageConfig,
-  { platform, materials }: Pick<SolvedBuild, "platform" | "materials">,
+  {
+    platform,
+    materials,
+    extras,
+    request,
+    cache,
+  }: Pick<SolvedBuild, "platform" | "materials" | "cache"> & {
+    /** What a scanner is to look at beside the result; held by the caller until this returns. */
+    readonly extras: ReadonlyMap<string, readonly Digest[]>;
+    readonly request: BuildRequest;
+  },
 ): SolvedBuild {
   const { images, gc } = context;
   const layers = config.rootfs.diff_ids;
   const lease = gc.lease();
-  lease.keep({ layers });
+  const known = cache === null ? [] : exportedLayers({ cache: cache.shared, ...cache }, "max");
+  lease.keep({ layers: [layers, known, ...extras.values()].flat() });
   let root: RootTree | null = null;
   const opened = () => (root ??= rootOf(context, layers));
   return {
     config,
     platform,
     materials,
+    cache,
     keep: (references) => images.addBuilt({ config, references }),
+    scan: (asked) => scan(context, { things: { layers, extras }, build: request }, asked),
     get tree() {
       return opened();
     },

@@ -10,10 +10,11 @@ import type { OnProgress } from "#engine/image";
 import { type Digest, hostPlatform, normalizePlatform, type Platform } from "#oci";
 
 import { type Arrived, receiveContext } from "./arrival.ts";
-import type { BuildMaterial, BuildRequest, SolvedBuild } from "./build-service.ts";
+import type { BuildMaterial, BuildRequest, SolvedBuild, SolvedCache } from "./build-service.ts";
 import { exportCache, exportedLayers, TakenSteps } from "./cache-export.ts";
 import { ImportedCaches, LayersLost } from "./cache-import.ts";
 import type { Context } from "./context.ts";
+import { contextKey } from "./context-name.ts";
 import { type BuildEvent, OrderedEvents } from "./events.ts";
 import { resolveBase } from "./base-image.ts";
 import { type Granted, grantedTo } from "./entitlements.ts";
@@ -23,6 +24,7 @@ import { globalArguments } from "./global-arguments.ts";
 import { type BuildPlan, planBuild, type PlannedStage, stepsOf } from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
+import { scanExtras } from "./scan-extras.ts";
 import { solvedBuild } from "./solved.ts";
 import { squash } from "./squash.ts";
 import { inlineMember, type SharedCache } from "./shared-cache.ts";
@@ -231,13 +233,17 @@ class Run implements BuildScope {
 
   named(name: string): Promise<NamedContext> | null {
     const { context, request } = this;
-    const value = request.contexts.get(name);
-    if (value === undefined) return null;
-    let opened = this.#named.get(name);
+    const key = contextKey(request.contexts, name);
+    const value = key === null ? undefined : request.contexts.get(key);
+    if (key === null || value === undefined) return null;
+    let opened = this.#named.get(key);
     if (opened === undefined) {
-      const asked = { name, value, request: { ...request, signal: this.signal } };
-      opened = openNamedContext(context, asked, (undo) => this.own(undo));
-      this.#named.set(name, opened);
+      const asked = { name: key, value, request: { ...request, signal: this.signal } };
+      opened = openNamedContext(context, asked, {
+        own: (undo) => this.own(undo),
+        keep: (layers) => this.lease.keep({ layers }),
+      });
+      this.#named.set(key, opened);
     }
     return opened;
   }
@@ -281,7 +287,7 @@ class Run implements BuildScope {
       const states = await Promise.all(all);
       const last = states.at(-1);
       if (last === undefined) throw invalid("dockerfile contains no stages to build");
-      return await this.#solved(await this.#finished(last));
+      return await this.#solved(await this.#finished(last), await scanExtras(this, states));
     } catch (cause) {
       this.#abort.abort(cause);
       this.#events.end();
@@ -337,7 +343,10 @@ class Run implements BuildScope {
     return request.squash && base !== undefined ? await squash(this, { base, state }) : state;
   }
 
-  async #solved(state: StageState): Promise<SolvedBuild> {
+  async #solved(
+    state: StageState,
+    extras: ReadonlyMap<string, readonly Digest[]>,
+  ): Promise<SolvedBuild> {
     const { request, file } = this;
     const unused = Object.keys(request.buildArgs).filter(
       (name) => !this.consumed.has(name) && !isPredefined(name),
@@ -350,22 +359,35 @@ class Run implements BuildScope {
     const isInline =
       isTrue(request.buildArgs["BUILDKIT_INLINE_CACHE"]) ||
       request.cacheTo.some(({ kind }) => kind === "inline");
-    await this.#shareCache(cache, state.layers);
+    const kept = await this.#shareCache(cache, state.layers);
     const config = {
       ...imageConfigOf(state, request.labels),
       ...(isInline ? inlineMember(cache) : {}),
     };
     const { os, architecture, variant = "" } = config;
     const platform = normalizePlatform({ os, architecture, ...(variant && { variant }) });
+    const materials = [...this.materials.values()];
     return solvedBuild(this.context, config, {
       platform,
-      materials: [...this.materials.values()],
+      materials,
+      extras,
+      request,
+      cache: kept,
     });
   }
 
-  async #shareCache(cache: SharedCache, imageLayers: readonly Digest[]): Promise<void> {
+  /** @returns what is kept for later */
+  async #shareCache(
+    cache: SharedCache,
+    imageLayers: readonly Digest[],
+  ): Promise<SolvedCache | null> {
     const { request, context, signal } = this;
     const mark = { lease: this.lease, signal, onProgress: () => undefined };
+    if (request.keepsCache === true) {
+      const all = exportedLayers({ cache, imageLayers }, "max");
+      await this.imports.ensure(all, mark).catch(() => undefined);
+      return { shared: cache, imageLayers };
+    }
     for (const target of request.cacheTo) {
       if (target.kind === "inline") continue;
       const exported = { cache, imageLayers, signal };
@@ -373,13 +395,14 @@ class Run implements BuildScope {
       await this.imports.ensure(exportedLayers(exported, target.mode), mark).catch(() => undefined);
       await exportCache(context, request, target, exported);
     }
+    return null;
   }
 
   [Symbol.dispose](): void {
     for (const root of this.#roots.values()) root[Symbol.dispose]();
     this.#roots.clear();
-    for (const undo of this.#owned.splice(0)) undo();
     this.lease[Symbol.dispose]();
+    for (const undo of this.#owned.splice(0)) undo();
   }
 }
 

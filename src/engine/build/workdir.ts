@@ -1,5 +1,7 @@
-/** WORKDIR: the config says where, and the folder is made, by a layer of its own, if it is not there. */
+/** WORKDIR: the config says where, and a layer of its own makes the folder, or is empty where that is there. */
+import type { LayerEntry } from "#engine/layer";
 import { resolveIdentity } from "#engine/runtime";
+import type { Digest } from "#oci";
 import { rawOf } from "#wire/tar";
 
 import { CopyPlan } from "./copy.ts";
@@ -29,14 +31,17 @@ export function makeWorkingDirectory(
     change: { config: { ...state.config, WorkingDir: path } },
     reads: { facts, files: [] },
     make: async (signal) => {
+      if (path === "/") return null;
+      const write = async (entries: readonly LayerEntry[]): Promise<Digest> =>
+        (await context.layers.writeEntries({ entries, signal })).diffId;
       using root = rootOf(context, state.layers);
       const there = root.find(rawOf(path), { follow: true });
-      if (there?.node.type === "directory") return null;
+      // As with BuildKit: a layer with nothing in it.
+      if (there?.node.type === "directory") return await write([]);
       const owner = user === "" ? null : resolveIdentity(root.fd, { user, groups: [] });
       const plan = new CopyPlan({ root, nowSec: builder.nowSec, latestSec: null });
       plan.folder(rawOf(path), owner === null ? null : { uid: owner.uid, gid: owner.gid }, null);
-      const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });
-      return diffId;
+      return await write(plan.entries);
     },
   };
 }

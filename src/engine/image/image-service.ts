@@ -193,7 +193,10 @@ export interface ImageService {
   }): Promise<void>;
   /** What is under a name at a registry, an image or a build's cache; nothing of it is stored. */
   fetchDocuments(
-    request: RemoteRequest,
+    request: RemoteRequest & {
+      /** Of several the one for it; this host's unless told. */
+      readonly platform?: Platform;
+    },
   ): Promise<{ readonly manifest: Manifest; readonly config: Uint8Array }>;
   /** One layer into the store; held by the caller. @throws EngineError "invalid" for other bytes than promised */
   fetchLayer(
@@ -207,14 +210,19 @@ export interface ImageService {
   pushCache(
     request: RemoteRequest & {
       diffIds: readonly Digest[];
-      /** @param layers in the order of `diffIds` */
+      /** null: layers go as the registry has them, or as it is quickest. */
+      compression?: (LayerCompression & { readonly isForced: boolean }) | null;
+      /** @param layers in the order of `diffIds`. @returns an artifact's manifest, or an index */
       encode: (layers: readonly Descriptor[]) => {
         manifest: Uint8Array<ArrayBuffer>;
         config: Uint8Array<ArrayBuffer>;
+        mediaType: string;
       };
       onProgress: OnProgress;
     },
   ): Promise<Digest>;
+  /** Forgets where registries have layers that are neither here nor any image's. */
+  forgetLostLayers(): void;
   /** @throws EngineError "notFound" when the parent is gone */
   commit(request: ImageCommitRequest): Promise<Digest>;
 }

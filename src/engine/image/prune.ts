@@ -39,6 +39,7 @@ export async function pruneImages(
       (sum, item) => sum + (item.deleted === undefined ? 0 : (sizes.get(item.deleted) ?? 0)),
       0,
     );
+    context.records.forgetLostLayers((diffId) => context.layers.has(diffId));
     const attributes = { reclaimed: String(reclaimedBytes) };
     context.events.publish({ type: "image", action: "prune", actorId: "", attributes });
     return { deleted, reclaimedBytes };

@@ -314,6 +314,19 @@ export class ImageRecords {
     for (const diffId of diffIds) forget.run(diffId);
   }
 
+  /** The same for all that are not here either: a cache's layers have no image that would take them along. */
+  forgetLostLayers(isHere: (diffId: Digest) => boolean): void {
+    const loose = this.#store
+      .query<{ diff_id: Digest }>(
+        `SELECT DISTINCT diff_id FROM layer_blobs
+         WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)`,
+      )
+      .all()
+      .map((row) => row.diff_id);
+    const lost = loose.filter((diffId) => !isHere(diffId));
+    if (lost.length > 0) this.transact(() => this.forgetLayerBlobs(lost));
+  }
+
   /** What must not be collected: configs, manifests and layers of all images. */
   needed(): { blobs: Digest[]; layers: Digest[] } {
     const blobs = this.#store

@@ -5,6 +5,7 @@
 import { IMAGE_CONFIG_LIMIT_BYTES, invalid, notFound, shortId } from "#base";
 import type { Repository } from "#engine/registry-client";
 import {
+  cacheManifestIn,
   chooseManifest,
   type Descriptor,
   type Digest,
@@ -16,6 +17,7 @@ import {
   MEDIA_TYPE,
   parseManifestDocument,
   parseReference,
+  type Platform,
   type Reference,
   withDefaultTag,
 } from "#oci";
@@ -42,14 +44,14 @@ async function withRemote<T>(
 
 export async function fetchDocuments(
   context: ImageContext,
-  request: RemoteRequest,
+  request: Parameters<ImageService["fetchDocuments"]>[0],
 ): ReturnType<ImageService["fetchDocuments"]> {
-  const { signal } = request;
+  const { signal, platform = hostPlatform() } = request;
   return await withRemote(
     context,
     { ...request, actions: "pull" },
     async (repository, reference) => {
-      const manifest = await manifestAt(repository, reference, signal);
+      const manifest = await manifestAt(repository, reference, { platform, signal });
       const limitBytes = IMAGE_CONFIG_LIMIT_BYTES;
       const config = await repository.blobDocument(manifest.config, { signal, limitBytes });
       return { manifest, config };
@@ -60,17 +62,19 @@ export async function fetchDocuments(
 async function manifestAt(
   repository: Repository,
   reference: Reference,
-  signal: AbortSignal,
+  { platform, signal }: { readonly platform: Platform; readonly signal: AbortSignal },
 ): Promise<Manifest> {
   const name = reference.digest ?? reference.tag ?? "";
   const fetched = await repository.manifest(name, { signal });
   const document = parseManifestDocument(fetched.bytes, fetched.mediaType);
   if (document.kind === "manifest") return document.manifest;
   const entries = document.kind === "index" ? document.index.manifests : [];
-  const descriptor = chooseManifest(entries, hostPlatform());
+  const cache = cacheManifestIn({ manifests: entries });
+  if (cache !== null) return cache;
+  const descriptor = chooseManifest(entries, platform);
   if (!descriptor) {
     throw notFound(
-      `no matching manifest for ${formatPlatform(hostPlatform())} in the manifest list entries`,
+      `no matching manifest for ${formatPlatform(platform)} in the manifest list entries`,
     );
   }
   const inner = await repository.manifest(descriptor.digest, {
@@ -97,20 +101,19 @@ export async function pushCache(
   context: ImageContext,
   request: Parameters<ImageService["pushCache"]>[0],
 ): Promise<Digest> {
-  const { diffIds, encode, signal, onProgress } = request;
+  const { diffIds, encode, signal, onProgress, compression = null } = request;
   const alsoRead = mountSources(context, diffIds, parseReference(request.reference));
   return await withRemote(
     context,
     { ...request, actions: "pull,push", alsoRead },
     async (repository, reference) => {
-      const sent = { repository, reference, diffIds, signal, onProgress };
+      const sent = { repository, reference, diffIds, compression, signal, onProgress };
       const layers = (await uploadLayers(context, sent)).map(ociDescriptor);
-      const { manifest, config } = encode(layers);
+      const { manifest, config, mediaType } = encode(layers);
       const digest = digestOf(config);
       if ((await repository.blobSize(digest, signal)) === null) {
         await repository.upload({ open: () => new Blob([config]).stream(), signal });
       }
-      const mediaType = MEDIA_TYPE.ociManifest;
       const tagOrDigest = reference.tag ?? "";
       return await repository.putManifest({ tagOrDigest, bytes: manifest, mediaType, signal });
     },

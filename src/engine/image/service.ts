@@ -197,6 +197,11 @@ class Images implements ImageService {
     await fetchLayer(this.#context, request);
   }
 
+  forgetLostLayers(): void {
+    const { records, layers } = this.#context;
+    records.forgetLostLayers((diffId) => layers.has(diffId));
+  }
+
   async pushCache(request: Parameters<ImageService["pushCache"]>[0]): Promise<Digest> {
     return await pushCache(this.#context, request);
   }

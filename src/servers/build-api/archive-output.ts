@@ -40,6 +40,7 @@ export async function exportArchive(
       compression: options.compression ?? { type: "gzip", level: null },
       signal,
     });
+    exporting.onMade?.(packed.target, packed.documents);
     await done("exporting layers");
     await done(`exporting manifest ${packed.target.digest}`);
     if (options.isArchive) {

@@ -2,7 +2,7 @@
  * What buildx asks while its own part of a build runs: it solves a Dockerfile through us, perhaps several, and returns
  * one of the results. There are no other frontends, and no graphs of its own.
  */
-import { invalid, newId, notImplemented } from "#base";
+import { invalid, newId } from "#base";
 import {
   create,
   type Definition,
@@ -142,17 +142,13 @@ async function solveOne(bridge: Bridge, asked: Asked, platform: Platform | null)
 /** Every platform is a build of its own; when one fails, the others are given up. */
 async function solveAll(bridge: Bridge, asked: Asked, platforms: readonly Platform[]) {
   const { job, signal } = asked;
-  const { cacheTo } = await job.asked.promise;
-  if (cacheTo.some(({ kind }) => kind !== "inline")) {
-    throw notImplemented("not implemented yet: the cache of several platforms in one place");
-  }
   const abort = new AbortController();
   const until = AbortSignal.any([signal, abort.signal]);
   const work = platforms.map(async (platform): Promise<[string, string]> => {
     const name = formatPlatform(platform);
     const progress = job.progress.of(name);
     try {
-      const one = { platform, progress };
+      const one = { platform, progress, isOneOfMany: true };
       return [name, await solvePlatform(bridge, { ...asked, signal: until }, one)];
     } catch (cause) {
       if (!abort.signal.aborted) job.progress.blame(progress);
@@ -164,6 +160,11 @@ async function solveAll(bridge: Bridge, asked: Asked, platforms: readonly Platfo
   await Promise.allSettled(work);
   abort.signal.throwIfAborted();
   const solved = await Promise.all(work);
+  await shareCaches(
+    bridge,
+    asked,
+    solved.map(([, id]) => id),
+  );
   const refs = solved.map(([name, id]) => [name, { id, def: definitionOf(id) }] as const);
   const listed = platforms.map((platform) => ({
     ID: formatPlatform(platform),
@@ -179,11 +180,33 @@ async function solveAll(bridge: Bridge, asked: Asked, platforms: readonly Platfo
   };
 }
 
+async function shareCaches(
+  { builds, sessions }: Bridge,
+  { job, signal }: Asked,
+  ids: readonly string[],
+): Promise<void> {
+  const { session: name, cacheTo } = await job.asked.promise;
+  const held = ids.flatMap((id) => job.results.get(id)?.solved ?? []);
+  if (held.every(({ cache }) => cache === null)) return;
+  const until = AbortSignal.any([signal, job.signal]);
+  const session = await sessions.get(name, until);
+  await builds.exportCaches(held, {
+    cacheTo,
+    credentials: (domain) => session.credentials(domain, until),
+    signal: until,
+    onEvent: (event) => job.progress.tell(event),
+  });
+}
+
 /** @returns the result's id */
 async function solvePlatform(
   bridge: Bridge,
   asked: Asked,
-  { platform, progress }: { platform: Platform | null; progress: Progress },
+  {
+    platform,
+    progress,
+    isOneOfMany = false,
+  }: { platform: Platform | null; progress: Progress; isOneOfMany?: boolean },
 ): Promise<string> {
   const { job, request } = asked;
   if (job.results.size >= RESULTS_LIMIT) throw invalid("too many results of one build");
@@ -192,6 +215,8 @@ async function solvePlatform(
   const solved = await solveForSession(bridge, {
     ...build,
     progress,
+    // What all platforms know goes into one cache, when all are done.
+    keepsCache: isOneOfMany && build.cacheTo.some(({ kind }) => kind !== "inline"),
     checkOnly: false,
     onEvent: (event) => progress.tell(event),
   });
@@ -211,7 +236,7 @@ async function sessionBuild(
   { job, request, signal }: Asked,
   platform: Platform | null,
 ) {
-  const { session: id, cacheTo, entitlements } = await job.asked.promise;
+  const { session: id, cacheTo, entitlements, isScanned } = await job.asked.promise;
   const until = AbortSignal.any([signal, job.signal]);
   const session = await bridge.sessions.get(id, until);
   const options = decodeAttributes(request.frontendOpt, platform, (cache) =>
@@ -219,7 +244,8 @@ async function sessionBuild(
   );
   const results = inputsOf(bridge, request, options.contexts);
   const { progress } = job;
-  return { options, results, cacheTo, entitlements, session, progress, signal: until };
+  const asked = { results, cacheTo, entitlements, isScanned };
+  return { options, ...asked, session, progress, signal: until };
 }
 
 function checkFrontend({ frontend, frontendOpt }: FrontendRequest): void {

@@ -1,10 +1,17 @@
 /** One build of a client with a session: its attributes and its folders to the solver. */
 import { invalid } from "#base";
-import type { BuildRequest, BuildService, OnBuildEvent, SolvedBuild } from "#engine/build";
+import type {
+  BuildRequest,
+  BuildService,
+  GivenLayout,
+  OnBuildEvent,
+  SolvedBuild,
+} from "#engine/build";
 import type { ImageService } from "#engine/image";
 
 import { AgentSockets } from "./agents.ts";
 import type { FrontendOptions } from "./attributes.ts";
+import { ClientStore } from "./content-store.ts";
 import { foldersOf } from "./folders.ts";
 import type { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
@@ -12,7 +19,14 @@ import type { Session } from "./session.ts";
 export interface BuildServices {
   readonly builds: Pick<
     BuildService,
-    "solve" | "describe" | "keepImage" | "packImage" | "cacheUsage" | "prune" | "history"
+    | "solve"
+    | "describe"
+    | "keepImage"
+    | "packImage"
+    | "exportCaches"
+    | "cacheUsage"
+    | "prune"
+    | "history"
   >;
   readonly images: Pick<ImageService, "push">;
   /** For sockets that steps see; cleared at every start. */
@@ -27,6 +41,8 @@ export interface SessionBuild {
   readonly results?: BuildRequest["results"];
   readonly cacheTo: BuildRequest["cacheTo"];
   readonly entitlements: readonly string[];
+  readonly isScanned?: boolean;
+  readonly keepsCache?: boolean;
   /** null for a client that only sends an archive. */
   readonly session: Session | null;
   /** What the client sent with its request, where its session does not know better. */
@@ -64,8 +80,11 @@ export async function withRequest<T>(
     squash: false,
     cacheTo: build.cacheTo,
     entitlements: build.entitlements,
+    isScanned: build.isScanned === true,
+    keepsCache: build.keepsCache === true,
     results: build.results ?? new Map(),
     tags: [],
+    ...(session === null ? {} : { givenLayout: (name) => layoutOf(session, name) }),
     secrets: { get: (id) => session?.secret(id, signal) },
     agents: agents ?? new Map(),
     credentials: async (domain) =>
@@ -93,6 +112,12 @@ function contextOf(
   const { remote } = options;
   return session === null ? { remote, context: null } : uploadOf(remote, session, signal);
 }
+
+/** What clients call an OCI layout in their sessions. */
+const layoutOf = (session: Session, name: string): GivenLayout => {
+  const store = new ClientStore(session, `oci:${name}`);
+  return { blob: (digest, signal) => store.read(digest, signal) };
+};
 
 const UPLOADED = /^https?:\/\/buildkit-session\/([^?#]*)/;
 

@@ -1,7 +1,7 @@
 /** Caches of elsewhere: `--cache-to` and `--cache-from`, at registries and in a client's folders. */
 import { invalid } from "#base";
-import type { CacheSource, CacheTarget } from "#engine/build";
-import { digestOf, isDigest, MEDIA_TYPE } from "#oci";
+import { CACHE_OPTIONS, type CacheSource, type CacheTarget, readCacheOptions } from "#engine/build";
+import { digestOf, isDigest } from "#oci";
 import type { SolveRequest } from "#wire/grpc";
 
 import { ClientStore } from "./content-store.ts";
@@ -12,7 +12,6 @@ type Attributes = Readonly<Record<string, string>>;
 /** What clients call a cache's folder in their sessions. */
 const storeOf = (attributes: Attributes, name: "dest" | "src"): string =>
   `local:${attributes["store"] ?? attributes[name] ?? ""}`;
-const isTrue = (text: string | undefined): boolean => /^(?:1|t|true)$/i.test(text ?? "");
 
 /**
  * Where a build's cache goes. `response`: what a client wants to know when it is there.
@@ -24,8 +23,8 @@ export function cacheTargetsOf(
 ): { targets: CacheTarget[]; response(): Record<string, string> } {
   let written: string | null = null;
   const targets = (cache?.exports ?? []).map(({ type, attrs }): CacheTarget => {
-    const mode = modeOf(attrs["mode"]);
-    const options = { mode, ignoreError: isTrue(attrs["ignore-error"]) } as const;
+    checkKnown(type, attrs);
+    const options = readCacheOptions(attrs);
     switch (type) {
       case "inline":
         return { kind: "inline" };
@@ -39,7 +38,7 @@ export function cacheTargetsOf(
           kind: "given",
           name: "client directory",
           ...options,
-          write: async ({ manifest, config, blobs, signal }) => {
+          write: async ({ manifest, mediaType, config, blobs, signal }) => {
             const store = new ClientStore(await session(), storeOf(attrs, "dest"));
             for (const [descriptor, open] of blobs) await store.write(descriptor, open(), signal);
             for (const bytes of [config, manifest]) {
@@ -47,7 +46,6 @@ export function cacheTargetsOf(
               await store.write(known, new Blob([bytes]).stream(), signal);
             }
             const size = manifest.length;
-            const mediaType = MEDIA_TYPE.ociManifest;
             written = JSON.stringify({ mediaType, digest: digestOf(manifest), size });
           },
         };
@@ -61,10 +59,23 @@ export function cacheTargetsOf(
   };
 }
 
-function modeOf(text: string | undefined): "min" | "max" {
-  if (text === undefined || text === "" || text === "min") return "min";
-  if (text === "max") return "max";
-  throw invalid(`unknown cache mode: ${text}`);
+/** Beside what all kinds have; the places of local ones are the client's own business. */
+const KNOWN: Readonly<Record<string, readonly string[]>> = {
+  inline: [],
+  registry: ["ref"],
+  local: ["dest", "store", "tag"],
+};
+
+/** @throws EngineError "invalid" for what would be passed over */
+function checkKnown(type: string, attributes: Attributes): void {
+  const known = KNOWN[type];
+  if (known === undefined) throw invalid(`unknown cache exporter: ${JSON.stringify(type)}`);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (known.includes(name) || CACHE_OPTIONS.includes(name)) continue;
+    // What is so in any case.
+    if (/^registry\.insecure$/.test(name) && /^(?:0|f|false)$/i.test(value)) continue;
+    throw invalid(`cache option ${JSON.stringify(name)} is not supported here`);
+  }
 }
 
 /** @throws EngineError "invalid" in BuildKit's words */

@@ -1,6 +1,6 @@
 /** BuildKit's control service, as buildx uses it on a Docker engine. Source: moby/buildkit, api/services/control. */
 import { invalid } from "#base";
-import type { BuildPruneRequest, BuildCacheItem } from "#engine/build";
+import type { BuildPruneRequest, BuildCacheItem, Scanned } from "#engine/build";
 import {
   Control,
   grpcFailure,
@@ -20,7 +20,17 @@ import { cancelled, failureFrom } from "./failures.ts";
 import type { Job, JobResult, ReturnedResult } from "./jobs.ts";
 import { LOG_LIMIT_BYTES } from "./history.ts";
 import { checkOutputs, exportAll, type Output } from "./outputs.ts";
-import { provenanceOf, type ProvenanceOptions, provenanceOptions } from "./provenance.ts";
+import { Attachments } from "./attachments.ts";
+import { traceOf } from "./trace.ts";
+import {
+  type BuildFacts,
+  provenanceOf,
+  type ProvenanceOptions,
+  provenanceOptions,
+  statementOf,
+  wholeProvenance,
+} from "./provenance.ts";
+import { type ScannerOptions, scannerOptions, scanResult } from "./scanner.ts";
 import { BUILDKIT, workers } from "./workers.ts";
 
 export function addControl(router: GrpcRouter, bridge: Bridge): void {
@@ -59,21 +69,25 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
   const stop = () => job.abort(cancelled());
   let failure: GrpcFailure | null = null;
   let response: Record<string, string> = {};
+  const attachments = new Attachments();
+  const startedAt = new Date();
   // What a client asks to know what there is, is no build.
   if (!request.internal) history.begin(request);
   try {
     const outputs = outputsOf(request);
     checkOutputs(outputs);
     refuse(request);
-    const attested = attestationsOf(request.frontendAttrs);
+    const attested = attestedBy(request.frontendAttrs);
     const { session: name, entitlements } = request;
     const client = () => sessions.get(name, job.signal);
     const cacheTo = cacheTargetsOf(request, client);
-    job.asked.resolve({ session: name, cacheTo: cacheTo.targets, entitlements });
+    const isScanned = attested.scanner !== null;
+    job.asked.resolve({ session: name, cacheTo: cacheTo.targets, entitlements, isScanned });
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
     const returned = await returnedBy(job);
-    const exporting = exportingOf(bridge, job, { returned, attested, session: client });
+    const asked = { returned, attested, session: client, attachments };
+    const exporting = await exportingOf(bridge, job, asked);
     if (exporting === null) {
       if (outputs.length > 0 && !request.internal) throw invalid("nothing was built");
       return {};
@@ -84,11 +98,26 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
     failure = failureFrom(cause, null);
     throw failure;
   } finally {
-    const log = job.log.encoded(LOG_LIMIT_BYTES);
-    history.end(request.ref, { counts: job.progress.counts, failure, response, log });
+    if (!request.internal) {
+      const { log, progress } = job;
+      attachEnd(attachments, job, { startedAt, failure });
+      const told = { counts: progress.counts, failure, response, attachments };
+      history.end(request.ref, { ...told, log: log.encoded(LOG_LIMIT_BYTES) });
+    }
     signal.removeEventListener("abort", stop);
     jobs.end(job);
   }
+}
+
+/** How it went, and how long. */
+function attachEnd(
+  attachments: Attachments,
+  { ref, log: { updates } }: Job,
+  { startedAt, failure }: { readonly startedAt: Date; readonly failure: GrpcFailure | null },
+): void {
+  if (failure !== null) attachments.failed(failure);
+  const error = failure?.message ?? "";
+  attachments.traced(traceOf({ ref, startedAt, endedAt: new Date(), error, updates }));
 }
 
 const returnedBy = (job: Job): Promise<ReturnedResult> =>
@@ -99,45 +128,96 @@ const returnedBy = (job: Job): Promise<ReturnedResult> =>
     job.returned.promise.then(resolve, reject);
   });
 
+/** What is to be said about the results. */
+interface Attested {
+  readonly provenance: ProvenanceOptions | null;
+  readonly scanner: ScannerOptions | null;
+}
+
 /** @returns null when there is nothing to export */
-function exportingOf(
+async function exportingOf(
   { builds, images }: Bridge,
   job: Job,
   {
     returned: { ids, isMany },
     attested,
     session,
+    attachments,
   }: {
     readonly returned: ReturnedResult;
-    readonly attested: ProvenanceOptions | null;
+    readonly attested: Attested;
     readonly session: Exporting["session"];
+    readonly attachments: Attachments;
   },
-): Exporting | null {
+): Promise<Exporting | null> {
   const results = inOrder(ids.flatMap((id) => job.results.get(id) ?? []));
+  if (results.length < ids.length) return null;
   const finishedAt = new Date();
-  const exported = results.map(({ solved, attributes, dockerfile, startedAt }): ExportedResult => {
-    const { platform, materials, config } = solved;
-    const layers = config.rootfs.diff_ids;
-    const made = { ref: job.ref, attributes, platform, materials, dockerfile, layers };
-    const facts = { ...made, startedAt, finishedAt };
-    return {
-      solved,
-      statements: (subject) => (attested === null ? [] : [provenanceOf(facts, attested, subject)]),
-    };
-  });
+  const { progress, signal } = job;
+  const exported = await Promise.all(
+    results.map(async (result): Promise<ExportedResult> => {
+      const { scanner } = attested;
+      const at = { session, progress, signal };
+      const scanned = scanner === null ? null : await scanResult(result, scanner, at);
+      const facts = factsOf(job, { result, scanned, finishedAt });
+      attach(attachments, facts, { isMany, scanned });
+      return { solved: result.solved, statements: statementsOf(facts, attested, scanned) };
+    }),
+  );
   const [first, ...others] = exported;
-  if (first === undefined || exported.length < ids.length) return null;
+  if (first === undefined) return null;
+  const { provenance, scanner } = attested;
   return {
     results: [first, ...others],
     isMany,
-    isAttested: attested !== null && !attested.isInlineOnly,
+    isAttested: scanner !== null || (provenance !== null && !provenance.isInlineOnly),
     builds,
     images,
     session,
-    progress: job.progress,
-    signal: job.signal,
+    progress,
+    onMade: (target, documents) => attachments.made(target, documents),
+    signal,
   };
 }
+
+/** What is remembered of every build, whether it was asked for or not. */
+function attach(
+  attachments: Attachments,
+  facts: BuildFacts,
+  { isMany, scanned }: { readonly isMany: boolean; readonly scanned: Scanned | null },
+): void {
+  const platform = isMany ? formatPlatform(facts.platform) : "";
+  for (const { predicateType, predicate } of scanned?.scans ?? []) {
+    attachments.said(platform, predicateType, predicate);
+  }
+  const { predicateType, predicate } = wholeProvenance(facts);
+  attachments.said(platform, predicateType, predicate);
+}
+
+interface MadeResult {
+  readonly result: JobResult;
+  readonly scanned: Scanned | null;
+  readonly finishedAt: Date;
+}
+
+function factsOf({ ref }: Job, { result, scanned, finishedAt }: MadeResult): BuildFacts {
+  const { solved, attributes, dockerfile, startedAt } = result;
+  const { platform, config } = solved;
+  const materials = [...solved.materials, ...(scanned === null ? [] : [scanned.scanner])];
+  const layers = config.rootfs.diff_ids;
+  return { ref, attributes, platform, materials, dockerfile, layers, startedAt, finishedAt };
+}
+
+const statementsOf =
+  (
+    facts: BuildFacts,
+    { provenance }: Attested,
+    scanned: Scanned | null,
+  ): ExportedResult["statements"] =>
+  (subject) => [
+    ...(scanned?.scans ?? []).map((scan) => statementOf(scan, facts.platform, subject)),
+    ...(provenance === null ? [] : [provenanceOf(facts, provenance, subject)]),
+  ];
 
 /** As the platforms were asked for: a client's list of results has no order. */
 function inOrder(results: readonly JobResult[]): readonly JobResult[] {
@@ -147,14 +227,17 @@ function inOrder(results: readonly JobResult[]): readonly JobResult[] {
   return results.toSorted((a, b) => placeOf(a) - placeOf(b));
 }
 
-/** @throws EngineError "invalid" for what nobody here can say about an image */
-function attestationsOf(attributes: Readonly<Record<string, string>>): ProvenanceOptions | null {
-  for (const [key, value] of Object.entries(attributes)) {
-    if (!key.startsWith("attest:") || key === "attest:provenance") continue;
-    if (/(?:^|,)disabled=(?:1|t|true)/i.test(value)) continue;
-    throw invalid(`failed to scan: ${key.slice("attest:".length)} attestations need a scanner`);
+/** @throws EngineError "invalid" in BuildKit's words */
+function attestedBy(attributes: Readonly<Record<string, string>>): Attested {
+  for (const key of Object.keys(attributes)) {
+    if (!key.startsWith("attest:") || key === "attest:provenance" || key === "attest:sbom")
+      continue;
+    throw invalid(`unknown attestation type ${JSON.stringify(key.slice("attest:".length))}`);
   }
-  return provenanceOptions(attributes["attest:provenance"]);
+  return {
+    provenance: provenanceOptions(attributes["attest:provenance"]),
+    scanner: scannerOptions(attributes["attest:sbom"]),
+  };
 }
 
 /** Old clients name one exporter. */

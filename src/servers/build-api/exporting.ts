@@ -1,14 +1,15 @@
 /** What all exporters work with: the results, what is said about them, and the words of their options. */
 import { invalid } from "#base";
-import type {
-  BuildService,
-  BuiltImage,
-  ImageAnnotation,
-  SolvedBuild,
-  Statement,
+import {
+  type BuildService,
+  type BuiltImage,
+  type ImageAnnotation,
+  readCompression,
+  type SolvedBuild,
+  type Statement,
 } from "#engine/build";
 import type { ImageService } from "#engine/image";
-import { type Digest, parsePlatform, formatPlatform } from "#oci";
+import { type Descriptor, type Digest, parsePlatform, formatPlatform } from "#oci";
 
 import type { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
@@ -33,15 +34,16 @@ export interface Exporting {
   readonly images: Pick<ImageService, "push">;
   readonly session: () => Promise<Session>;
   readonly progress: Progress;
+  /** Told of each image that was made. */
+  readonly onMade?: (target: Descriptor, documents: ReadonlyMap<Digest, Uint8Array>) => void;
   readonly signal: AbortSignal;
 }
 
 type Attributes = Readonly<Record<string, string>>;
-type CompressionType = "gzip" | "zstd" | "uncompressed";
 
 export interface ImageOptions {
   readonly annotations: readonly ImageAnnotation[];
-  readonly compression: { type: CompressionType; level: number | null; isForced: boolean } | null;
+  readonly compression: ReturnType<typeof readCompression>;
   readonly isOci: boolean;
   readonly isPushed: boolean;
   readonly isArchive: boolean;
@@ -87,7 +89,7 @@ export function imageOptions(type: string, attributes: Attributes): ImageOptions
   if (isTrue(attributes["push-by-digest"])) {
     throw invalid("push-by-digest is currently not implemented for docker driver");
   }
-  const compression = compressionOf(attributes);
+  const compression = readCompression(attributes);
   const asked = attributes["oci-mediatypes"];
   const isOci = asked === undefined ? type !== "docker" : !isFalse(asked);
   const isZstd = compression?.type === "zstd";
@@ -99,23 +101,6 @@ export function imageOptions(type: string, attributes: Attributes): ImageOptions
     isPushed: isTrue(attributes["push"]),
     isArchive: !isFalse(attributes["tar"]),
   };
-}
-
-function compressionOf(attributes: Attributes): ImageOptions["compression"] {
-  const { compression: type } = attributes;
-  const isForced = isTrue(attributes["force-compression"]);
-  if (type === undefined || type === "") {
-    return isForced ? { type: "gzip", level: null, isForced } : null;
-  }
-  if (type !== "gzip" && type !== "zstd" && type !== "uncompressed") {
-    throw invalid(`unsupported layer compression type: ${type}`);
-  }
-  const text = attributes["compression-level"] ?? "";
-  const highest = type === "zstd" ? 22 : 9;
-  if (text !== "" && (!/^\d{1,2}$/.test(text) || Number(text) > highest)) {
-    throw invalid(`non-int value ${text} specified for compression-level`);
-  }
-  return { type, level: text === "" ? null : Number(text), isForced };
 }
 
 function annotationsOf(attributes: Attributes): ImageAnnotation[] {

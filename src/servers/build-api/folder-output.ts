@@ -75,10 +75,10 @@ async function statementsOf(
   }
   const nobody = digestOf(new Uint8Array(0));
   return new Map(
-    statements({ names: [], digest: nobody }).map(({ predicateType, bytes }) => {
+    statements({ names: [], digest: nobody }).map(({ fileName, isOfImage, bytes }) => {
       const said: object = JSON.parse(new TextDecoder().decode(bytes));
-      const name = predicateType.includes("slsa.dev") ? "provenance.json" : "sbom.spdx.json";
-      return [prefix + name, new TextEncoder().encode(JSON.stringify({ ...said, subject }))];
+      const about = isOfImage ? { ...said, subject } : said;
+      return [prefix + fileName, new TextEncoder().encode(JSON.stringify(about))];
     }),
   );
 }

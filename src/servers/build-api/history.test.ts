@@ -9,16 +9,24 @@ import {
   toBinary,
 } from "#wire/grpc";
 
+import { Attachments } from "./attachments.ts";
 import { BuildHistory } from "./history.ts";
 
 /** What a store of the engine's does, in memory. */
 function fakeStore(): BuildHistoryStore {
-  const kept = new Map<string, { record: Uint8Array; log: Uint8Array }>();
+  const kept = new Map<
+    string,
+    { record: Uint8Array; log: Uint8Array; blobs: ReadonlyMap<string, Uint8Array> }
+  >();
   return {
     all: () => [...kept].map(([ref, { record }]) => ({ ref, record })),
     log: (ref) => kept.get(ref)?.log ?? null,
-    save: ({ ref, record, log }) =>
-      void kept.set(ref, { record, log: log ?? kept.get(ref)?.log ?? new Uint8Array() }),
+    blob: (digest) => [...kept.values()].flatMap(({ blobs }) => blobs.get(digest) ?? [])[0] ?? null,
+    save: ({ ref, record, log, blobs = new Map<string, Uint8Array>() }) => {
+      const before = kept.get(ref);
+      const all = new Map([...(before?.blobs ?? []), ...blobs]);
+      kept.set(ref, { record, log: log ?? before?.log ?? new Uint8Array(), blobs: all });
+    },
     remove: (ref) => void kept.delete(ref),
   };
 }
@@ -27,6 +35,7 @@ const log = toBinary(
   StatusResponseSchema,
   create(StatusResponseSchema, { vertexes: [{ name: "said" }] }),
 );
+const attachments = new Attachments();
 const counts = { total: 3, completed: 3, cached: 1, warnings: 0 };
 const never = new AbortController().signal;
 const all = { ref: "", activeOnly: false, earlyExit: true };
@@ -46,8 +55,8 @@ test("builds are told with how they went, and are forgotten when that is asked",
   begin(history, "one");
   begin(history, "two");
   history.describe("one", { target: "app" });
-  history.end("one", { counts, failure: null, response: { "image.name": "x" }, log });
-  history.end("two", { counts, failure: grpcFailure(2, "bad"), response: {}, log });
+  history.end("one", { counts, failure: null, response: { "image.name": "x" }, log, attachments });
+  history.end("two", { counts, failure: grpcFailure(2, "bad"), response: {}, log, attachments });
   begin(history, "three");
   expect(await listed(history)).toEqual(["1 one", "1 two bad", "0 three"]);
   expect(await listed(history, { ...all, activeOnly: true })).toEqual(["0 three"]);
@@ -65,7 +74,7 @@ test("what happens is told to who listens, until they go", async () => {
   begin(history, "one");
   expect((await first).value).toMatchObject({ type: 0, record: { ref: "one" } });
   const second = events.next();
-  history.end("one", { counts, failure: null, response: {}, log });
+  history.end("one", { counts, failure: null, response: {}, log, attachments });
   expect((await second).value).toMatchObject({ type: 1, record: { numCachedSteps: 1 } });
   const third = events.next();
   abort.abort();
@@ -76,10 +85,10 @@ test("only the last builds are remembered, and those that were pinned", async ()
   const history = new BuildHistory(fakeStore());
   begin(history, "pinned");
   history.update("pinned", { pinned: true, isGone: false });
-  history.end("pinned", { counts, failure: null, response: {}, log });
+  history.end("pinned", { counts, failure: null, response: {}, log, attachments });
   for (let at = 0; at < 100; at += 1) {
     begin(history, String(at));
-    history.end(String(at), { counts, failure: null, response: {}, log });
+    history.end(String(at), { counts, failure: null, response: {}, log, attachments });
   }
   const refs = await listed(history);
   expect(refs).toHaveLength(50);
@@ -91,7 +100,7 @@ test("what is over is known after a start, with what it said; what was under way
   const store = fakeStore();
   const history = new BuildHistory(store);
   begin(history, "over");
-  history.end("over", { counts, failure: null, response: {}, log });
+  history.end("over", { counts, failure: null, response: {}, log, attachments });
   history.update("over", { pinned: true, isGone: false });
   begin(history, "cut off");
   expect(history.log("cut off")).toBe(null);

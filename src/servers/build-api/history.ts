@@ -1,13 +1,14 @@
 /**
  * What has been built, for `buildx history`: the last builds, with what was asked, how it went and what was said. What
- * is over is stored, so that it is known after a start of the engine; what was under way when it died is not. Traces
- * are not kept.
+ * is over is stored, so that it is known after a start of the engine; what was under way when it died is not.
  */
 import type { BuildHistoryStore } from "#engine/build";
+import { digestOf } from "#oci";
 import type { Control, GrpcFailure, MessageInitShape, SolveRequest } from "#wire/grpc";
 import {
   BuildHistoryRecordSchema,
   create,
+  DescriptorSchema,
   fromBinary,
   StatusResponseSchema,
   StatusSchema,
@@ -15,12 +16,14 @@ import {
   toBinary,
 } from "#wire/grpc";
 
+import type { Attachments } from "./attachments.ts";
 import type { StatusUpdate } from "./status-log.ts";
 
 type Event = MessageInitShape<typeof Control.method.listenBuildHistory.output>;
 type BuildRecord = NonNullable<Event["record"]>;
 
 const EVENT = { started: 0, complete: 1, deleted: 2 } as const;
+const LOG_TYPE = "application/vnd.buildkit.status.v0";
 const RECORD_LIMIT = 50;
 const LISTENER_LIMIT = 64;
 /** Of one build's attributes, in characters: those of a larger one are not kept. */
@@ -58,6 +61,14 @@ export class BuildHistory {
     return bytes === null ? null : fromBinary(StatusResponseSchema, bytes);
   }
 
+  /** Of any build that is over. */
+  blob(digest: string): Uint8Array | null {
+    for (const [ref, { record }] of this.#records) {
+      if (record.logs?.digest === digest) return framed(this.#store.log(ref) ?? new Uint8Array());
+    }
+    return this.#store.blob(digest);
+  }
+
   begin({ ref, exporters }: SolveRequest): void {
     const record = { ref, frontend: "dockerfile.v0", exporters };
     const createdAt = timestampFromDate(new Date());
@@ -88,11 +99,13 @@ export class BuildHistory {
       readonly response: Readonly<{ [name: string]: string }>;
       /** What it said, as one message. */
       readonly log: Uint8Array;
+      readonly attachments: Attachments;
     },
   ): void {
     const known = this.#records.get(ref);
     if (known === undefined) return;
-    const { counts, failure, response } = ended;
+    const { counts, failure, response, log, attachments } = ended;
+    const logs = framed(log);
     known.isOver = true;
     known.record = {
       ...known.record,
@@ -103,8 +116,14 @@ export class BuildHistory {
       numCachedSteps: counts.cached,
       numWarnings: counts.warnings,
       ...(failure === null ? {} : { error: create(StatusSchema, statusOf(failure)) }),
+      logs: create(DescriptorSchema, {
+        mediaType: LOG_TYPE,
+        digest: digestOf(logs),
+        size: BigInt(logs.length),
+      }),
+      ...attachments.fields,
     };
-    this.#save(ref, ended.log);
+    this.#save(ref, log, attachments.blobs);
     this.#tell(ref, EVENT.complete);
   }
 
@@ -127,11 +146,15 @@ export class BuildHistory {
     this.#store.remove(ref);
   }
 
-  #save(ref: string, log: Uint8Array | null): void {
+  #save(
+    ref: string,
+    log: Uint8Array | null,
+    blobs: ReadonlyMap<string, Uint8Array> = new Map(),
+  ): void {
     const record = this.#records.get(ref)?.record;
     if (record === undefined) return;
     const bytes = toBinary(BuildHistoryRecordSchema, create(BuildHistoryRecordSchema, record));
-    this.#store.save({ ref, record: bytes, log });
+    this.#store.save({ ref, record: bytes, log, blobs });
   }
 
   /** What there is, and then, unless that is enough, what happens. */
@@ -173,6 +196,14 @@ export class BuildHistory {
     if (record === undefined) return;
     for (const listener of this.#listeners) listener({ type, record });
   }
+}
+
+/** As BuildKit keeps what a build said: messages, each after its length in four bytes. Here it is one. */
+function framed(log: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(4 + log.length);
+  new DataView(bytes.buffer).setUint32(0, log.length, true);
+  bytes.set(log, 4);
+  return bytes;
 }
 
 /** null for what another version of the engine has written otherwise. */

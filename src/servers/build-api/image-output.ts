@@ -58,12 +58,13 @@ async function keep(
     attributes["oci-mediatypes"] === undefined &&
     images.every((image) => image.statements(id).length === 0);
   if (isPlain) return { id: await solved.keep(names), target: null, isMany };
-  const { target } = await builds.keepImage({
+  const { target, documents } = await builds.keepImage({
     images,
     names,
     annotations: options.annotations,
     isIndex: isMany,
   });
+  exporting.onMade?.(target, documents);
   return { id, target, isMany };
 }
 

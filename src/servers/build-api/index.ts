@@ -13,6 +13,7 @@ import { buildClassic, type ClassicBuild } from "./classic.ts";
 import { addControl } from "./control.ts";
 import { describedFailure, failureFrom } from "./failures.ts";
 import { BuildHistory } from "./history.ts";
+import { addHistoryContent } from "./history-content.ts";
 import { Jobs } from "./jobs.ts";
 import { type SessionHead, Sessions } from "./sessions.ts";
 
@@ -43,6 +44,7 @@ export function openBuildApi(services: BuildApiServices): BuildApi {
   const router = new GrpcRouter();
   addControl(router, bridge);
   addBridge(router, bridge);
+  addHistoryContent(router, bridge.history);
   return {
     serve: (socket) => serveGrpc(socket, router, (error) => failureFrom(error, null)),
     checkSession: (head) => sessions.check(head),

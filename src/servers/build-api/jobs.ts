@@ -31,6 +31,8 @@ export interface AskedBuild {
   readonly session: string;
   readonly cacheTo: readonly CacheTarget[];
   readonly entitlements: readonly string[];
+  /** A scanner will look at the results. */
+  readonly isScanned: boolean;
 }
 
 export class Job {

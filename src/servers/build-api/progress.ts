@@ -15,6 +15,13 @@ interface Vertex {
   readonly started: Date;
 }
 
+/** What a work beside the steps may tell of itself. */
+export interface ShownWork {
+  output(text: string, stderr: boolean): Promise<void>;
+  /** It was done before. */
+  cached(): void;
+}
+
 /** Told no more often than this while something is transferred. */
 const TRANSFER_TELL_MS = 150;
 /** Steps that change files: the others are none of buildx's lines. */
@@ -125,13 +132,20 @@ export class Progress {
   /** One thing that is done beside the steps. */
   async during<T>(
     name: string,
-    work: (status: (id: string) => Promise<void>) => Promise<T>,
+    work: (status: (id: string) => Promise<void>, shown: ShownWork) => Promise<T>,
   ): Promise<T> {
     const vertex = this.#vertex(name);
     await this.#tellVertex(vertex, null);
+    let cached = false;
+    const shown: ShownWork = {
+      output: (text, stderr) => this.#say(vertex, { text, stderr }),
+      cached: () => {
+        cached = true;
+      },
+    };
     try {
-      const result = await work((id) => this.#done(vertex, id));
-      await this.#tellVertex(vertex, { error: "", cached: false });
+      const result = await work((id) => this.#done(vertex, id), shown);
+      await this.#tellVertex(vertex, { error: "", cached });
       return result;
     } catch (cause) {
       await this.#tellVertex(vertex, { error: describedFailure(cause), cached: false });
@@ -218,9 +232,15 @@ export class Progress {
     for (const step of this.#open.keys()) await this.#end(step, "context canceled");
   }
 
-  async #output({ step, text, stderr }: Extract<BuildEvent, { type: "output" }>): Promise<void> {
-    const vertex = this.#open.get(step);
-    if (vertex === undefined) return;
+  async #output(said: Extract<BuildEvent, { type: "output" }>): Promise<void> {
+    const vertex = this.#open.get(said.step);
+    if (vertex !== undefined) await this.#say(vertex, said);
+  }
+
+  async #say(
+    vertex: Vertex,
+    { text, stderr }: { readonly text: string; readonly stderr: boolean },
+  ): Promise<void> {
     const msg = new TextEncoder().encode(text);
     const log = { vertex: vertex.digest, timestamp: timestampFromDate(new Date()), msg };
     await this.#log.tell({ logs: [{ ...log, stream: stderr ? 2n : 1n }] });

@@ -3,7 +3,7 @@
  * Sources: slsa.dev/spec/v0.2/provenance and v1.0; docs.docker.com/build/metadata/attestations/slsa-definitions.
  */
 import { invalid } from "#base";
-import type { BuildMaterial, Statement } from "#engine/build";
+import type { BuildMaterial, Scan, Statement } from "#engine/build";
 import { type Digest, formatPlatform, hostPlatform, parseReference, type Platform } from "#oci";
 
 type Attributes = Readonly<Record<string, string>>;
@@ -46,9 +46,8 @@ const KNOWN = new Set([
 
 const isTrue = (text: string | undefined): boolean => /^(?:1|t|true)$/i.test(text ?? "");
 
-/** Of `attest:provenance`, as `mode=max,version=v1`. @returns null where nobody wants any */
-export function provenanceOptions(text: string | undefined): ProvenanceOptions | null {
-  if (text === undefined) return null;
+/** Fields of an attestation that is asked for; one alone is true. */
+export function attestFields(text: string): Map<string, string> {
   const fields = new Map(
     text
       .split(",")
@@ -59,6 +58,13 @@ export function provenanceOptions(text: string | undefined): ProvenanceOptions |
       }),
   );
   fields.delete("type");
+  return fields;
+}
+
+/** Of `attest:provenance`, as `mode=max,version=v1`. @returns null where nobody wants any */
+export function provenanceOptions(text: string | undefined): ProvenanceOptions | null {
+  if (text === undefined) return null;
+  const fields = attestFields(text);
   for (const name of fields.keys()) {
     if (!KNOWN.has(name)) throw invalid(`invalid parameter ${JSON.stringify(name)} of provenance`);
   }
@@ -82,27 +88,54 @@ export function provenanceOptions(text: string | undefined): ProvenanceOptions |
   };
 }
 
-/** One platform's provenance, of the images that its names will mean. */
+/** What a statement is about: the images that its names will mean. */
+export interface Subject {
+  readonly names: readonly string[];
+  readonly digest: Digest;
+}
+
+/** One platform's provenance. */
 export function provenanceOf(
   facts: BuildFacts,
   options: ProvenanceOptions,
-  subject: { readonly names: readonly string[]; readonly digest: Digest },
+  subject: Subject,
 ): Statement {
   const isOld = options.version === "v0.2";
+  const predicate = isOld ? predicateV02(facts, options) : predicateV1(facts, options);
   const predicateType = `https://slsa.dev/provenance/${options.version}`;
+  const said = { fileName: "provenance.json", predicateType, predicate, subjects: [] };
+  return statementOf(said, facts.platform, subject);
+}
+
+/** What every build's record has: all that is known, of nothing in particular. */
+export const wholeProvenance = (facts: BuildFacts) => ({
+  predicateType: "https://slsa.dev/provenance/v0.2",
+  predicate: predicateV02(facts, {
+    mode: "max",
+    version: "v0.2",
+    builderId: "",
+    isReproducible: false,
+    isInlineOnly: true,
+  }),
+});
+
+/** In in-toto's form; about the image where it is said of nothing else. */
+export function statementOf(
+  { fileName, predicateType, predicate, subjects }: Scan,
+  platform: Platform,
+  subject: Subject,
+): Statement {
   const statement = {
     _type: "https://in-toto.io/Statement/v0.1",
     predicateType,
-    subject: subjectsOf(facts, subject),
-    predicate: isOld ? predicateV02(facts, options) : predicateV1(facts, options),
+    subject: subjects.length > 0 ? subjects : subjectsOf(platform, subject),
+    predicate,
   };
-  return { predicateType, bytes: new TextEncoder().encode(JSON.stringify(statement)) };
+  const bytes = new TextEncoder().encode(JSON.stringify(statement));
+  return { fileName, predicateType, isOfImage: subjects.length === 0, bytes };
 }
 
-function subjectsOf(
-  { platform }: BuildFacts,
-  { names, digest }: { readonly names: readonly string[]; readonly digest: Digest },
-): object[] {
+function subjectsOf(platform: Platform, { names, digest }: Subject): object[] {
   const digests = digestSet(digest);
   if (names.length === 0) return [{ name: "_", digest: digests }];
   return names.map((name) => ({ name: packageUrl(name, platform), digest: digests }));
@@ -120,6 +153,10 @@ function packageUrl(name: string, platform: Platform): string {
   const encoded = short.split("/").map(encodeURIComponent).join("/");
   return `pkg:docker/${encoded}@${tag ?? "latest"}?platform=${encodeURIComponent(formatPlatform(platform))}`;
 }
+
+/** Of an image that no registry has: `pkg:oci/base?digest=sha256:…&platform=linux%2Famd64`. */
+const layoutUrl = ({ reference, digest, platform }: BuildMaterial): string =>
+  `pkg:oci/${encodeURIComponent(reference)}?digest=${digest}&platform=${encodeURIComponent(formatPlatform(platform))}`;
 
 const HOST_SPECIFIC = new Set(["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"]);
 const PRIVATE = /^(?:build-arg|label):/;
@@ -157,8 +194,8 @@ function capture({ attributes }: BuildFacts, { mode }: ProvenanceOptions): Captu
 }
 
 const materialsOf = ({ materials }: BuildFacts): object[] =>
-  materials.map(({ reference, platform, digest }) => ({
-    uri: packageUrl(reference, platform),
+  materials.map(({ reference, platform, digest, isLayout = false }) => ({
+    uri: isLayout ? layoutUrl({ reference, digest, platform }) : packageUrl(reference, platform),
     digest: digestSet(digest),
   }));
 

@@ -42,6 +42,11 @@ export class StatusLog {
     }
   }
 
+  /** What is kept of it so far. */
+  get updates(): readonly StatusUpdate[] {
+    return this.#kept;
+  }
+
   /** Everything so far as one message, to be told again later; the end of what would be too much is left out. */
   encoded(limitBytes: number): Uint8Array {
     const parts: Uint8Array[] = [];

@@ -93,6 +93,7 @@ async function build(
       context,
       signal,
       inOrder: !isRaw,
+      dialect: isRaw ? "naru" : "classic",
       onEvent,
     });
     const names = options.tags.map((tag) => familiarReference(parseReference(tag)));

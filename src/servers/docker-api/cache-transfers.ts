@@ -4,7 +4,7 @@
  */
 import { EngineError, newId, notFound } from "#base";
 import type { WrittenCache } from "#engine/build";
-import { digestOf, MEDIA_TYPE } from "#oci";
+import { digestOf } from "#oci";
 import { readableOf } from "#wire/http";
 import type { OfferedCache } from "#wire/docker";
 
@@ -52,7 +52,7 @@ export class CacheTransfers {
   /** Offers a cache, and waits until the client has it. */
   async offer(
     cache: number,
-    { manifest, config, blobs, signal }: WrittenCache,
+    { manifest, mediaType, config, blobs, signal }: WrittenCache,
     tell: (offered: OfferedCache) => Promise<void>,
   ): Promise<void> {
     const id = newId();
@@ -74,7 +74,7 @@ export class CacheTransfers {
       await tell({
         id,
         cache,
-        manifest: { mediaType: MEDIA_TYPE.ociManifest, digest: named.digest, size: named.size },
+        manifest: { mediaType, digest: named.digest, size: named.size },
         pieces: all.map(({ digest, size }) => ({ digest, size })),
       });
       await promise;

@@ -5,6 +5,7 @@ export { failureIn, type GrpcDetail, grpcFailure, GrpcFailure, GRPC_STATUS } fro
 export {
   BuildHistoryRecordSchema,
   Control,
+  DescriptorSchema,
   type SolveRequest,
   SolveRequestSchema,
   StatusResponseSchema,

@@ -131,7 +131,8 @@ function stateOn(
   if (below !== undefined) {
     return { ...below, environment: { ...below.environment }, args: new Set(below.args) };
   }
-  const image = name === "scratch" ? null : facts.imageOf(name, platform);
+  const location = report === null ? null : stage.location;
+  const image = name === "scratch" ? null : facts.imageOf(name, platform, location);
   if (image !== null && image.otherPlatform !== null && report !== null) {
     const expected = platform === "" ? facts.globals["TARGETPLATFORM"] : platform;
     const message = `Base image ${name} was pulled with platform "${image.otherPlatform}", expected "${expected}" for current build`;

@@ -32,7 +32,12 @@ export interface LintFacts {
   readonly globals: Environment;
   readonly buildArgs: Readonly<Record<string, string | null>>;
   /** null where it is not known: then nothing is said of variables. */
-  readonly imageOf: (base: string, platform: string) => ImageFacts | null;
+  readonly imageOf: (
+    base: string,
+    platform: string,
+    /** Of the FROM; null of a stage that is not built. */
+    location: Location | null,
+  ) => ImageFacts | null;
   readonly isReference: (name: string) => boolean;
   readonly platformOf: (text: string) => { os: string; architecture: string } | null;
   /** Whether the ignore file leaves a path of the context out; null where nothing can be said. */

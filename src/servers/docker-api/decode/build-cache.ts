@@ -1,6 +1,6 @@
 /** `--cache-from` and `--cache-to`: names of images, as the docker CLI sends them, or `{Type, Attrs}` as BuildKit's clients have them. */
 import { invalid, notImplemented } from "#base";
-import type { CacheSource, CacheTarget } from "#engine/build";
+import { CACHE_OPTIONS, type CacheSource, type CacheTarget, readCacheOptions } from "#engine/build";
 import { parseReference } from "#oci";
 import { parseJson } from "#wire/http";
 
@@ -44,29 +44,22 @@ export function decodeCacheTargets(text: string, client: ClientCaches | null): C
         only(attributes, type, []);
         return { kind: "inline" };
       case "registry": {
-        const known = ["ref", ...TARGET_OPTIONS, "image-manifest", "oci-mediatypes"];
-        const options = only(attributes, type, known);
+        const options = only(attributes, type, ["ref", ...CACHE_OPTIONS]);
         const { ref: reference } = options;
         if (!reference) throw invalid("registry cache exporter requires ref");
         if (parseReference(reference).digest !== null) {
           throw invalid("a cache cannot be pushed to a digest");
         }
-        // The form of the manifest is always this one.
-        for (const name of ["image-manifest", "oci-mediatypes"]) {
-          if (!flag(options[name] ?? "true", name)) {
-            throw notImplemented(`not implemented yet: the cache option ${name}=false`);
-          }
-        }
-        return { kind: "registry", reference, ...targetOptions(options) };
+        return { kind: "registry", reference, ...readCacheOptions(options) };
       }
       case "local": {
-        const options = only(attributes, type, ["dest", ...TARGET_OPTIONS]);
+        const options = only(attributes, type, ["dest", ...CACHE_OPTIONS]);
         const { dest } = options;
         if (!dest) throw invalid("local cache exporter requires dest");
         return {
           kind: "given",
           name: dest,
-          ...targetOptions(options),
+          ...readCacheOptions(options),
           ...needed(client).target(index),
         };
       }
@@ -74,20 +67,6 @@ export function decodeCacheTargets(text: string, client: ClientCaches | null): C
         throw unknownType(type, "exporter");
     }
   });
-}
-
-const TARGET_OPTIONS = ["mode", "ignore-error"];
-
-function targetOptions(options: Readonly<Record<string, string | undefined>>) {
-  const { mode = "min" } = options;
-  if (mode !== "min" && mode !== "max") throw invalid(`invalid cache mode ${JSON.stringify(mode)}`);
-  return { mode, ignoreError: flag(options["ignore-error"] ?? "false", "ignore-error") } as const;
-}
-
-function flag(text: string, name: string): boolean {
-  if (/^(?:1|t|true)$/i.test(text)) return true;
-  if (/^(?:0|f|false)$/i.test(text)) return false;
-  throw invalid(`invalid value for ${name}: ${JSON.stringify(text)}`);
 }
 
 const unknownType = (type: string, what: "importer" | "exporter"): Error =>

@@ -35,6 +35,7 @@ export function fakeEngine(): FakeEngine {
       history: {
         all: () => [],
         log: () => null,
+        blob: () => null,
         save: () => undefined,
         remove: () => undefined,
       },
@@ -47,6 +48,7 @@ export function fakeEngine(): FakeEngine {
       describe: () => Promise.reject(notFound("no build in here")),
       keepImage: () => Promise.reject(notFound("no build in here")),
       packImage: () => Promise.reject(notFound("no build in here")),
+      exportCaches: () => Promise.reject(notFound("no build in here")),
       cacheUsage: () => Promise.resolve([]),
       prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
     },

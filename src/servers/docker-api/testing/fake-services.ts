@@ -65,6 +65,7 @@ const fakeUsage = {
   addBuiltIndex: () => Promise.resolve(),
   search: () => Promise.resolve([]),
   prune: () => Promise.resolve({ deleted: [], reclaimedBytes: 0 }),
+  forgetLostLayers: () => undefined,
   fetchDocuments: () => Promise.reject(new Error("no registry")),
   fetchLayer: () => Promise.reject(new Error("no registry")),
   pushCache: () => Promise.reject(new Error("no registry")),
