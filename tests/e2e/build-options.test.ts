@@ -151,3 +151,45 @@ test("what is not there is refused by name, and what was of no use is told", asy
   const tag = await engine.docker(["build", "-t", "UPPER", context], { env: LEGACY });
   expect(tag.stderr).toContain("must be lowercase");
 }, 60_000);
+
+test("a RUN joins the network of a container, by whatever name; one that is not there is told", async () => {
+  const id = await engine.ok(["run", "-d", "--name", "joined", "busybox", "sleep", "1000"]);
+  try {
+    const address = await engine.ok([
+      "inspect",
+      "-f",
+      "{{.NetworkSettings.Networks.bridge.IPAddress}}",
+      id,
+    ]);
+    const script =
+      'ip -4 -o addr show eth0 | grep -o "inet [0-9.]*" > /seen; cat /etc/hosts >> /seen';
+    const context = contextOf({ Dockerfile: `FROM busybox\nRUN ${script}\n` });
+    for (const name of ["joined", id.slice(0, 12)]) {
+      await built(["--no-cache", "-t", "joins", `--network=container:${name}`, context]);
+      const seen = await shown("joins", "cat /seen");
+      expect(seen).toStartWith(`inet ${address}\n`);
+      expect(seen).toContain(`${address}\t${id.slice(0, 12)}`);
+    }
+    const naru = ["build", "-q", "--no-cache", "--network=container:joined", context];
+    expect(await engine.naru(naru)).toMatchObject({ code: 0, stderr: "" });
+    const nobody = ["build", "--no-cache", "--network=container:nobody", context];
+    expect((await engine.docker(nobody, { env: LEGACY })).stderr).toContain(
+      "No such container: nobody",
+    );
+  } finally {
+    await engine.ok(["rm", "-f", id]);
+  }
+}, 60_000);
+
+test("who keeps intermediate containers is not told that they are gone", async () => {
+  const context = contextOf({ Dockerfile: "FROM busybox\nRUN true\n" });
+  const removed = " ---> Removed intermediate container ";
+  expect(await built(["--no-cache", context])).toContain(removed);
+  expect(await built(["--no-cache", "--rm=false", context])).not.toContain(removed);
+  expect(await built(["--no-cache", "--rm=false", "--force-rm", context])).toContain(removed);
+  const wrong = await engine.naru(["build", "-t", "UPPER", context]);
+  expect(wrong.code).toBe(125);
+  expect(wrong.stderr).toStartWith(
+    'invalid argument "UPPER" for "-t, --tag" flag: invalid reference format: repository name (library/UPPER) must be lowercase\n',
+  );
+}, 60_000);

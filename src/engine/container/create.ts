@@ -136,18 +136,25 @@ function planVolumes({ volumes }: Context, record: ContainerRecord): VolumeChang
   }
 }
 
-/** The engine's defaults where nothing was asked, and containers named by id, so that a rename breaks nothing. */
+/** A namespace's container by its id, so that a rename breaks nothing. */
+export function joinedById<Mode extends { readonly mode: string }>(
+  records: Pick<Context["records"], "resolve">,
+  mode: Mode,
+): Mode {
+  if (mode.mode !== "container") return mode;
+  const target = (mode as unknown as Extract<NamespaceMode, { mode: "container" }>).container;
+  try {
+    return { ...mode, container: records.resolve(target).id };
+  } catch {
+    // As Docker: the start says that it is not there.
+    return mode;
+  }
+}
+
+/** The engine's defaults where nothing was asked. */
 function withDefaults({ records, options, facts }: Context, host: HostConfig): HostConfig {
-  const byId = <Mode extends { readonly mode: string }>(mode: Mode): Mode => {
-    if (mode.mode !== "container") return mode;
-    const target = (mode as unknown as Extract<NamespaceMode, { mode: "container" }>).container;
-    try {
-      return { ...mode, container: records.resolve(target).id };
-    } catch {
-      // As Docker: the start says that it is not there.
-      return mode;
-    }
-  };
+  const byId = <Mode extends { readonly mode: string }>(mode: Mode): Mode =>
+    joinedById(records, mode);
   const driver = host.log.driver === "" ? options.defaultLog.driver : host.log.driver;
   const inherited = driver === options.defaultLog.driver ? options.defaultLog.options : {};
   const names = new Set(host.ulimits.map(({ name }) => name));

@@ -12,6 +12,7 @@ import type { ContainerConfig, HostConfig, MountRequest, NetworkMode } from "./c
 import { type DeviceEdits, findDevices, type FoundDevice, requestedEdits } from "./cdi.ts";
 import type { ProcessStreams } from "./container-service.ts";
 import type { AttachedStreams, Context, LiveStep } from "./context.ts";
+import { joinedById } from "./create.ts";
 import { dnsOf } from "./dns.ts";
 import { startError, startFailureOf } from "./failures.ts";
 import { cleanPath } from "./merge.ts";
@@ -276,7 +277,7 @@ function hostOf(context: Context, request: StepRequest): HostConfig {
     shmSizeBytes: shmSizeBytes === 0 ? context.options.defaultShmSizeBytes : shmSizeBytes,
     resources: checkResources(host.resources, context.facts).resources,
     privileged: request.privileged,
-    networkMode: request.network,
+    networkMode: joinedById(context.records, request.network),
     consoleSize: [request.terminal?.rows ?? 0, request.terminal?.columns ?? 0],
   };
 }

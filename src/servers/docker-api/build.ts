@@ -74,7 +74,7 @@ async function build(
     const isFirst = !call.begun && kept.length === 0;
     // The answer is an error with a status, then: the lines go into its sentence.
     if (event.type === "failed" && isFirst && !isRaw) return void (excerpt = event.excerpt);
-    const encoded = isRaw ? rawOf(event) : encodeBuildEvent(event);
+    const encoded = isRaw ? rawOf(event) : encodeBuildEvent(told(call, event));
     if (!isQuiet) return await lines.write(encoded);
     kept.push(...encoded);
     kept.splice(0, kept.length - KEPT_LINES);
@@ -106,6 +106,12 @@ async function build(
     await lines.write([...kept, { errorDetail: { ...code, message }, error: message }]);
   }
   lines.end();
+}
+
+/** Who asks that containers of steps be kept is not told that they are gone. None ever is more than a process here. */
+function told({ query }: Call, event: BuildEvent): BuildEvent {
+  const isKept = query.text("rm") !== "" && !query.bool("rm") && !query.bool("forcerm");
+  return event.type === "done" && isKept ? { ...event, processId: null } : event;
 }
 
 /** Folders of the client's, by way of its build's own stream. */

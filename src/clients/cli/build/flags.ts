@@ -9,6 +9,7 @@ import {
   ULIMIT_FLAG,
 } from "../commands/process-flags.ts";
 import { checkLabel } from "../options/checks.ts";
+import { parseReference } from "../options/reference.ts";
 
 const ON_FAIL = ["none", "shell"];
 const PROGRESS = ["auto", "plain", "tty", "rawjson", "quiet"];
@@ -137,7 +138,16 @@ export const buildFlags: readonly FlagSpec[] = [
     usage:
       "SSH agent socket or keys to expose to the build (format: default|<id>[=<socket>|<key>[,<key>]])",
   },
-  { name: "tag", shorthand: "t", kind: "list", usage: 'Image identifier (format: "name[:tag]")' },
+  {
+    name: "tag",
+    shorthand: "t",
+    kind: "list",
+    usage: 'Image identifier (format: "name[:tag]")',
+    check: (value) => {
+      parseReference(value);
+      return value;
+    },
+  },
   { name: "target", kind: "string", usage: "Set the target build stage to build" },
   ULIMIT_FLAG,
   // Nothing of a step is left over anyway.
