@@ -27,6 +27,8 @@ export interface ConfigFile {
   readonly networkOptions: unknown;
   readonly cachePolicies: CachePolicies;
   readonly buildEntitlements: ReadonlySet<Entitlement>;
+  /** The init program of whoever made the package; null: none is named. */
+  readonly defaultInit: string | null;
 }
 
 const NOTHING: ConfigFile = {
@@ -38,6 +40,7 @@ const NOTHING: ConfigFile = {
   networkOptions: undefined,
   cachePolicies: null,
   buildEntitlements: entitlementsOf(undefined),
+  defaultInit: null,
 };
 
 /**
@@ -82,6 +85,7 @@ export function readConfigFile(path: string, given: FlagValues, asked: boolean):
       networkOptions,
       cachePolicies: builderOf(document["builder"]),
       buildEntitlements: entitlementsOf(document["builder"]),
+      defaultInit: defaultInitOf(document["default-init"]),
     }),
     wrong,
   );
@@ -183,6 +187,12 @@ function featuresOf(value: unknown): Record<string, boolean> {
       return [name, on];
     }),
   );
+}
+
+function defaultInitOf(value: unknown): string | null {
+  if (value === undefined || value === "") return null;
+  if (typeof value !== "string") throw invalid('"default-init" is no text');
+  return value;
 }
 
 function addressPoolsOf(value: unknown): string[] {

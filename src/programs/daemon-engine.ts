@@ -101,7 +101,7 @@ export async function openEngine(
   });
   const network = metrics?.networks(networks) ?? networks;
   const volumes = openVolumes(options, log, { store, events, late });
-  const host = readHost();
+  const host = readHost(options);
   const defaults = specDefaultsOf(options);
   const containers = openContainerService({
     store,
@@ -328,8 +328,12 @@ const hostDefaultsOf = (defaults: RuntimeDefaults, live: LiveOptions): HostDefau
   },
 });
 
-function readHost(): { facts: HostFacts; cgroupVersion: "1" | "2" } {
+function readHost({ engine, realtimeShare }: DaemonOptions): {
+  facts: HostFacts;
+  cgroupVersion: "1" | "2";
+} {
   const cgroups = openCgroupHost();
+  if (realtimeShare !== null) cgroups.shareRealtime(engine.cgroupParent, realtimeShare);
   const facts = readHostFacts({
     abilities: cgroups.abilities,
     capabilities: capabilityNames,

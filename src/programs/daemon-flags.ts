@@ -29,9 +29,19 @@ const flag = (
 /** In the order of the help. */
 export const flags: readonly Flag[] = [
   flag("add-runtime", "list", "Register an OCI runtime: name=path", { key: null }),
+  flag(
+    "allow-direct-routing",
+    "flag",
+    "Other machines may reach published ports by containers' own addresses",
+  ),
   flag("bip", "text", "IPv4 address and prefix of the default bridge: 172.30.0.1/24"),
   flag("bip6", "text", "IPv6 address and prefix of the default bridge: fd00:1::1/64"),
   flag("bridge", "text", "Name of the default bridge (default naru0)", { short: "b" }),
+  flag(
+    "bridge-accept-fwmark",
+    "text",
+    "Let packets with this mark of another firewall into bridges: 0x1 or 0x1/0xff",
+  ),
   flag(
     "cdi-spec-dir",
     "list",
@@ -42,6 +52,16 @@ export const flags: readonly Flag[] = [
   ),
   flag("cgroup-parent", "text", "Parent cgroup of all containers"),
   flag("config-file", "text", "Configuration file (default /etc/naru/daemon.json)", { key: null }),
+  flag(
+    "cpu-rt-period",
+    "number",
+    "Period of the real-time share of all containers, in microseconds (cgroups v1)",
+  ),
+  flag(
+    "cpu-rt-runtime",
+    "number",
+    "Real-time share of all containers in a period, in microseconds (cgroups v1)",
+  ),
   flag("data-root", "text", "Where images and containers are kept (default /var/lib/naru)"),
   flag("debug", "flag", "Log what is of use to developers", { short: "D" }),
   flag("default-cgroupns-mode", "text", "Cgroup namespace of containers: host or private"),
@@ -97,6 +117,16 @@ export const flags: readonly Flag[] = [
   }),
   flag("ip", "text", "Address of the host where ports of the default bridge are published"),
   flag(
+    "ip-forward",
+    "flag",
+    "Turn the host's forwarding on (default true); without it containers reach this host alone",
+  ),
+  flag(
+    "ip-forward-no-drop",
+    "flag",
+    "Where forwarding was turned on, forward more than what containers send and get",
+  ),
+  flag(
     "ip-masq",
     "flag",
     "What the default bridge's containers send out is masqueraded (default true)",
@@ -134,6 +164,7 @@ export const flags: readonly Flag[] = [
   flag("registry-mirror", "list", "Mirror that is asked before Docker Hub", {
     key: "registry-mirrors",
   }),
+  flag("resolv-conf", "text", "The host's resolver configuration (default /etc/resolv.conf)"),
   flag("seccomp-profile", "text", "Seccomp profile of containers: a file, builtin or unconfined"),
   flag("shutdown-timeout", "number", "Seconds containers have to stop at the end (default 15)"),
   flag("storage-driver", "text", "overlay2, which is what this engine has", { short: "s" }),
@@ -169,6 +200,8 @@ export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set([
   "builder",
   "default-network-opts",
   "runtimes",
+  // Of whoever packages an engine; init-path is the operator's.
+  "default-init",
   "default-address-pools",
   "default-ulimits",
   "features",
@@ -182,24 +215,17 @@ export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set([
  * value, and why there is no other. Not in the help.
  */
 export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly why: string }>> = {
-  "allow-direct-routing": { value: false, why: "packets to container addresses are dropped" },
+  "api-cors-header": { value: "", why: "web pages may not use the API: put a proxy in front" },
   "authorization-plugins": { value: [], why: "plugins are not supported" },
-  "bridge-accept-fwmark": { value: "", why: "marks of other firewalls are not looked at" },
   containerd: { value: "", why: "there is no containerd" },
   "containerd-namespace": { value: "moby", why: "there is no containerd" },
   "containerd-plugin-namespace": { value: "plugins.moby", why: "there is no containerd" },
   "containerd-plugins-namespace": { value: "plugins.moby", why: "there is no containerd" },
-  "cpu-rt-period": { value: 0, why: "the parent cgroup's real-time share is the operator's" },
-  "cpu-rt-runtime": { value: 0, why: "the parent cgroup's real-time share is the operator's" },
   "cri-containerd": { value: false, why: "there is no containerd" },
-  "default-init": { value: "docker-init", why: "init-path names the init program" },
-  "ip-forward": { value: true, why: "publishing ports needs it" },
-  "ip-forward-no-drop": { value: true, why: "the host's FORWARD policy is never touched" },
   "min-api-version": { value: "1.24", why: "every version from 1.24 is served" },
   "network-control-plane-mtu": { value: 1500, why: "there is no swarm" },
   "network-diagnostic-port": { value: 0, why: "there is no swarm" },
   "node-generic-resources": { value: [], why: "there is no swarm" },
-  "resolv-conf": { value: "", why: "the host's own file is read" },
   restart: { value: true, why: "containers have restart policies" },
   rootless: { value: false, why: "this engine needs root" },
   "selinux-enabled": { value: false, why: "SELinux labels are not supported" },

@@ -31,9 +31,9 @@ export function identityOf(
     defaultRuntime: engine.defaultRuntime,
     securityOptions: [
       ...(host.facts.apparmor ? ["name=apparmor"] : []),
-      `name=seccomp,profile=${profileNameOf(options.seccompProfile)}`,
+      `name=seccomp,profile=${options.seccompProfileName}`,
       ...(engine.userRemap === null ? [] : ["name=userns"]),
-      ...(host.cgroupVersion === "2" ? ["name=cgroupns"] : []),
+      ...(options.modes.cgroupns === "private" ? ["name=cgroupns"] : []),
       ...(engine.noNewPrivileges ? ["name=no-new-privileges"] : []),
     ],
     insecureRegistries: options.insecureRegistries,
@@ -48,7 +48,7 @@ export function identityOf(
     // "none" keeps nothing: Docker does not count it as one.
     logDrivers: LOG_DRIVERS.filter((name) => name !== "none"),
     proxies: options.proxies,
-    ...initOf(engine.initPath),
+    ...initOf(engine.initPath, options.said.has("init-path")),
     cgroupVersion: host.cgroupVersion,
     warnings: warningsOf(options),
     version: {
@@ -61,9 +61,6 @@ export function identityOf(
     },
   };
 }
-
-const profileNameOf = (profile: string): string =>
-  profile === "builtin" || profile === "unconfined" ? profile : "custom";
 
 const ATTACK_SURFACE = `
          Access to the remote API is equivalent to root access on the host. Refer
@@ -86,16 +83,26 @@ function warningsOf({ hosts, tls, seccompProfile }: DaemonOptions): string[] {
     : [...served, "WARNING: daemon is not using the default seccomp profile"];
 }
 
-/** Asked once: the program does not change under a running engine. */
-const initVersions = new Map<string, string>();
+interface InitProgram {
+  readonly initVersion: string;
+  /** null when the program tells nothing at all. */
+  readonly initCommit: string | null;
+}
 
-function initOf(path: string | null): { initBinary: string; initVersion: string } {
-  if (path === null) return { initBinary: "", initVersion: "" };
-  let version = initVersions.get(path);
-  if (version === undefined) {
-    const { stdout } = Bun.spawnSync([path, "--version"], { stderr: "ignore", timeout: 2000 });
-    version = /version ([\w.-]+)/.exec(stdout.toString())?.[1] ?? "";
-    initVersions.set(path, version);
-  }
-  return { initBinary: basename(path), initVersion: version };
+/** Asked once: the program does not change under a running engine. */
+const initPrograms = new Map<string, InitProgram>();
+
+/** @param isSaid the operator's own path is told whole */
+function initOf(path: string | null, isSaid: boolean): InitProgram & { initBinary: string } {
+  if (path === null) return { initBinary: "", initVersion: "", initCommit: null };
+  let known = initPrograms.get(path);
+  if (known === undefined) initPrograms.set(path, (known = askInit(path)));
+  return { initBinary: isSaid ? path : basename(path), ...known };
+}
+
+/** `tini version 0.19.0 - git.de40ad0`; distributions leave the commit out. */
+function askInit(path: string): InitProgram {
+  const { stdout } = Bun.spawnSync([path, "--version"], { stderr: "ignore", timeout: 2000 });
+  const match = /version ([\w.-]+)(?: - git\.(\w+))?/.exec(stdout.toString());
+  return { initVersion: match?.[1] ?? "", initCommit: match === null ? null : (match[2] ?? "") };
 }

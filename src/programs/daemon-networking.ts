@@ -6,13 +6,23 @@ import { checkCidr, type NetworkOptions } from "#engine/network";
 
 import type { FlagValues } from "./daemon-flag-parser.ts";
 import { isObject } from "./daemon-json.ts";
-import { hostAddressOf } from "./daemon-option-checks.ts";
+import { hostAddressOf, markOf } from "./daemon-option-checks.ts";
 
 /** Options of networks that do not say them, by driver. */
 export type DefaultNetworkOptions = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
-/** @param pools of the flag and of the file, as the flag says them. @throws EngineError "invalid" */
-export function networkOptionsOf(values: FlagValues, pools: readonly string[]): NetworkOptions {
+/** dockerd's word for "no default bridge". */
+const NO_BRIDGE = "none";
+
+/**
+ * @param more.pools of the flag and of the file, as the flag says them
+ * @param more.dataRoot null: the system's engine
+ * @throws EngineError "invalid"
+ */
+export function networkOptionsOf(
+  values: FlagValues,
+  more: { readonly pools: readonly string[]; readonly dataRoot: string | null },
+): NetworkOptions {
   const text = (name: string): string | null => {
     const value = values.get(name);
     return typeof value === "string" && value !== "" ? value : null;
@@ -34,14 +44,19 @@ export function networkOptionsOf(values: FlagValues, pools: readonly string[]): 
   const defaultGateway = addressOf("default-gateway", text("default-gateway"), 4);
   const defaultGateway6 = addressOf("default-gateway-v6", text("default-gateway-v6"), 6);
   const defaultAddress = hostAddressOf(text("ip"));
+  const mark = markOf(text("bridge-accept-fwmark"));
   return {
     ipv6,
     icc: values.get("icc") !== false,
     masquerade: values.get("ip-masq") !== false,
     relay: values.get("userland-proxy") !== false,
-    defaultAddressPools: pools,
+    defaultAddressPools: more.pools,
+    forward: values.get("ip-forward") !== false,
+    guardForwarding: values.get("ip-forward-no-drop") !== true,
+    directRouting: values.get("allow-direct-routing") === true,
+    ...(mark && { acceptedMark: mark }),
     ...(unruled.length > 0 && { unruled }),
-    ...(mode && { bridge: mode }),
+    ...(mode && bridgeOf(mode, more.dataRoot)),
     ...(mtu && { mtu }),
     ...(bip && { bip }),
     ...(bip6 && { bip6 }),
@@ -51,6 +66,17 @@ export function networkOptionsOf(values: FlagValues, pools: readonly string[]): 
     ...(defaultGateway6 && { defaultGateway6 }),
     ...(defaultAddress && { defaultAddress }),
   };
+}
+
+/** Without a default bridge the other links and the table still have names: one for each engine of a host. */
+function bridgeOf(
+  name: string,
+  dataRoot: string | null,
+): Pick<NetworkOptions, "bridge" | "withoutBridge"> {
+  if (name !== NO_BRIDGE) return { bridge: name };
+  if (dataRoot === null) return { withoutBridge: true };
+  const tag = new Bun.CryptoHasher("sha256").update(dataRoot).digest("hex").slice(0, 5);
+  return { bridge: `naru${tag}`, withoutBridge: true };
 }
 
 function cidrOf(name: string, text: string | null, family: 4 | 6): string | null {

@@ -31,6 +31,35 @@ export function hostAddressOf(text: string | null): string | null {
   return text;
 }
 
+/** `1`, `0x1` or `0x1/0xff`: a mark of packets, and which of its bits count. @throws EngineError "invalid" */
+export function markOf(text: string | null): string | null {
+  if (text === null) return null;
+  const isMark = (part: string) =>
+    /^(0x[0-9a-fA-F]{1,8}|\d{1,10})$/.test(part) && Number(part) < 2 ** 32;
+  const parts = text.split("/");
+  if (parts.length > 2 || !parts.every(isMark)) {
+    throw invalid(`invalid firewall mark "${text}": use mark or mark/mask`);
+  }
+  return text;
+}
+
+export interface RealtimeShare {
+  readonly periodUsec: number;
+  readonly runtimeUsec: number;
+}
+
+/** null: none was asked for. @throws EngineError "invalid" */
+export function realtimeShareOf(periodUsec: number, runtimeUsec: number): RealtimeShare | null {
+  if (periodUsec === 0 && runtimeUsec === 0) return null;
+  if (periodUsec < 0 || runtimeUsec < 0) {
+    throw invalid(`invalid cpu-rt-period or cpu-rt-runtime: ${Math.min(periodUsec, runtimeUsec)}`);
+  }
+  if (periodUsec !== 0 && runtimeUsec > periodUsec) {
+    throw invalid("cpu-rt-runtime cannot be higher than cpu-rt-period");
+  }
+  return { periodUsec, runtimeUsec };
+}
+
 /** At most one of each family. @throws EngineError "invalid" */
 export function hostGatewaysOf(texts: readonly string[]): readonly string[] {
   for (const text of texts) {

@@ -78,7 +78,7 @@ test("what it cannot do is refused with a sentence", () => {
   refused("-H", "npipe://x").toThrow("invalid bind address (npipe://x): unsupported proto 'npipe'");
   refused("-H", "tcp://h:1/x").toThrow("should not contain a path element");
   refused("-H", "tcp://h:70000").toThrow("invalid port: 70000");
-  refused("--ip-forward=false").toThrow("ip-forward cannot be false with this engine");
+  refused("--selinux-enabled").toThrow("selinux-enabled cannot be true with this engine");
   refused("--storage-driver", "zfs").toThrow("driver not supported: zfs");
   refused("--exec-opt", "native.cgroupdriver=systemd").toThrow("invalid exec-opt");
   refused("--default-ipc-mode", "host").toThrow("is not supported as default value");
@@ -207,7 +207,7 @@ test("what is not of its family, or says nothing without IPv6, is refused", () =
   refused("--fixed-cidr", "nonsense").toThrow("parse fixed-cidr failed");
   refused("--default-gateway", "fd00::1").toThrow("is not an IPv4 address");
   refused("--default-network-opt", "x=y").toThrow("use driver=name=value");
-  for (const fixed of ["--ip-forward=false", "--containerd=/x", "--node-generic-resource=a=1"]) {
+  for (const fixed of ["--rootless", "--containerd=/x", "--node-generic-resource=a=1"]) {
     refused(fixed).toThrow("with this engine");
   }
 });

@@ -16,6 +16,8 @@ import {
   hostGatewaysOf,
   type MetricsAddress,
   metricsAddressOf,
+  type RealtimeShare,
+  realtimeShareOf,
 } from "./daemon-option-checks.ts";
 import { type FlagValues, parseFlags, refuseFixed } from "./daemon-flag-parser.ts";
 import { type Host, parseHosts, type TlsFiles } from "./daemon-hosts.ts";
@@ -61,6 +63,8 @@ export interface DaemonOptions {
   readonly features: Readonly<Record<string, boolean>>;
   /** "builtin", "unconfined", or the profile's JSON. */
   readonly seccompProfile: string;
+  /** The same, or the file it was read from. */
+  readonly seccompProfileName: string;
   readonly modes: { readonly ipc: string; readonly cgroupns: "host" | "private" };
   readonly debug: boolean;
   /** What flags and file say, by flag: a reload changes only what is said. */
@@ -74,6 +78,8 @@ export interface DaemonOptions {
   readonly engine: EngineOptions;
   /** What a container may write that does not say; null: whatever there is. */
   readonly storageLimitBytes: number | null;
+  /** Of the cgroup that all containers are in; null: as it is. */
+  readonly realtimeShare: RealtimeShare | null;
 }
 
 export type Invocation =
@@ -115,10 +121,10 @@ function readOptions(given: FlagValues): DaemonOptions {
     tlsRefused,
     group: textOf(values, "group"),
     pidFile: pathOf(values, "pidfile", `${execRoot}/naru.pid`),
-    network: networkOptionsOf(values, [
-      ...listOf(values, "default-address-pool"),
-      ...file.addressPools,
-    ]),
+    network: networkOptionsOf(values, {
+      pools: [...listOf(values, "default-address-pool"), ...file.addressPools],
+      dataRoot: dataRoot === DEFAULT_DATA_ROOT ? null : dataRoot,
+    }),
     defaultNetworkOptions: defaultNetworkOptionsOf(
       listOf(values, "default-network-opt"),
       file.networkOptions,
@@ -132,6 +138,7 @@ function readOptions(given: FlagValues): DaemonOptions {
     shutdownTimeoutSeconds: numberOf(values, "shutdown-timeout") ?? DEFAULT_SHUTDOWN_SECONDS,
     features: featuresOf(values, file),
     seccompProfile: seccompProfileOf(textOf(values, "seccomp-profile")),
+    seccompProfileName: textOf(values, "seccomp-profile") ?? "builtin",
     modes: modesOf(values),
     debug: values.get("debug") === true,
     said: new Set([
@@ -143,6 +150,10 @@ function readOptions(given: FlagValues): DaemonOptions {
     metrics: metricsAddressOf(textOf(values, "metrics-addr")),
     engine: engineOptionsOf(values, file, dataRoot),
     storageLimitBytes: storageLimitOf(listOf(values, "storage-opt")),
+    realtimeShare: realtimeShareOf(
+      numberOf(values, "cpu-rt-period") ?? 0,
+      numberOf(values, "cpu-rt-runtime") ?? 0,
+    ),
   };
 }
 
@@ -386,7 +397,7 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     defaultLog,
     defaultShmSizeBytes: parseSize(textOf(values, "default-shm-size") ?? "64M", 1024),
     init: values.get("init") === true,
-    initPath: initPathOf(textOf(values, "init-path")),
+    initPath: initPathOf(textOf(values, "init-path"), file.defaultInit),
     cgroupParent: textOf(values, "cgroup-parent") ?? defaultCgroupParent(dataRoot),
     defaultUlimits: [...file.ulimits, ...flagUlimitsOf(listOf(values, "default-ulimit"))],
     seccompUnconfined: textOf(values, "seccomp-profile") === "unconfined",
@@ -394,6 +405,7 @@ function engineOptionsOf(values: FlagValues, file: ConfigFile, dataRoot: string)
     dns: listOf(values, "dns"),
     dnsSearch: listOf(values, "dns-search"),
     dnsOptions: listOf(values, "dns-opt"),
+    resolvConf: textOf(values, "resolv-conf"),
     cdiFolders: cdiFoldersOf(values, file),
     hostGatewayIps: hostGatewaysOf(listOf(values, "host-gateway-ip")),
     userRemap: readUserRemap(textOf(values, "userns-remap"), values.get("validate") === true),
@@ -408,14 +420,14 @@ function cdiFoldersOf(values: FlagValues, { features }: ConfigFile): readonly st
 }
 
 /** null when none is installed: then `--init` is refused by name. @throws EngineError for a path that is not there */
-function initPathOf(asked: string | null): string | null {
+function initPathOf(asked: string | null, first: string | null): string | null {
   if (asked !== null) {
     const found = isAbsolute(asked) ? (existsSync(asked) ? asked : null) : Bun.which(asked);
     if (found === null) throw invalid(`--init-path ${asked}: there is no such program`);
     return found;
   }
-  for (const name of ["docker-init", "tini-static", "tini"]) {
-    const found = Bun.which(name);
+  for (const name of [first, "docker-init", "tini-static", "tini"]) {
+    const found = name === null ? null : Bun.which(name);
     if (found !== null) return found;
   }
   const shipped = ["/usr/libexec/docker/docker-init", "/usr/lib/docker/docker-init"];

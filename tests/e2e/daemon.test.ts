@@ -5,6 +5,7 @@ import { join } from "node:path";
 
 import { type Engine, NARU, run, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
+import { runOnTerminal } from "./pty.ts";
 import { textAt } from "./until.ts";
 
 let engine: Engine;
@@ -215,7 +216,7 @@ test("defaults of the operator reach the container", async () => {
   const theirs = ["busybox", "readlink", "/proc/self/ns/cgroup"];
   expect(await engine.ok(["run", "--rm", ...theirs])).toBe(own);
   expect(await engine.ok(["run", "--rm", "--cgroupns", "private", ...theirs])).not.toBe(own);
-  expect(await engine.ok(["info", "-f", "{{.SecurityOptions}}"])).toContain("profile=custom");
+  expect(await engine.ok(["info", "-f", "{{.SecurityOptions}}"])).toContain(`profile=${profile}`);
   const warned = await engine.ok(["info", "-f", "{{.Warnings}}"]);
   expect(warned).toContain("WARNING: daemon is not using the default seccomp profile");
   const builtin = ["run", "--rm", "--security-opt", "seccomp=builtin", "busybox"];
@@ -372,6 +373,32 @@ test("fd://4 serves the second of systemd's sockets alone; one open to the world
     "no sockets found via socket activation",
   );
   await engine.startDaemon();
+});
+
+test("on a terminal the log has colours, and with raw-logs none", async () => {
+  const empty = join(engine.root, "empty.json");
+  writeFileSync(empty, "{}");
+  const logOf = async (...flags: string[]) => {
+    const root = join(engine.root, "terminal");
+    // Certificates that are not there end it before anything is touched.
+    const daemon = runOnTerminal(
+      [
+        ...[NARU, "daemon", "--data-root", `${root}/data`, "--exec-root", `${root}/run`],
+        ...["-H", `unix://${root}/naru.sock`, "--config-file", empty],
+        ...["--tlsverify", "--tlscert", "/nowhere/cert.pem", ...flags],
+      ],
+      { columns: 80, rows: 24 },
+    );
+    expect(await daemon.exited).toBe(1);
+    while (!daemon.output().includes("\n")) await Bun.sleep(10);
+    return daemon.output();
+  };
+  expect(await logOf()).toMatch(
+    /^\u001b\[31mERRO\u001b\[0m\[\d{4}-\S+\] failed to start the daemon: /,
+  );
+  expect(await logOf("--raw-logs")).toMatch(
+    /^time=\d{4}-\S+ level=error msg="failed to start the daemon: [^\u001b]*$/,
+  );
 });
 
 test("--validate tells what is wrong, and starts nothing", async () => {

@@ -70,7 +70,7 @@ export function disconnectContainer(
     const networks = before.filter((one) =>
       network === null ? one.network !== name : !isSame(context, one, network.id),
     );
-    const isNone = record.host.networkMode.mode === "none" && network?.driver === "null";
+    const isNone = record.host.networkMode.mode === "none" && network?.name === "none";
     const pid = pidOf(record);
     if (networks.length === before.length && !(isNone && record.networks === undefined)) {
       const of = pid === null ? "the network" : "network";

@@ -59,7 +59,7 @@ function networkOf(
 function serversOf({ options }: Context, { host }: ContainerRecord): readonly string[] {
   if (host.dns.length > 0) return host.dns;
   if (options.dns.length > 0) return options.dns;
-  return hostServers(readIfThere("/etc/resolv.conf"));
+  return hostServers(readIfThere(options.resolvConf ?? "/etc/resolv.conf"));
 }
 
 const RESOLV_LIMIT_BYTES = 65_536;

@@ -72,6 +72,7 @@ export const options: EngineOptions = {
   cgroupParent: "/naru-test-container-room",
   cdiFolders: [],
   hostGatewayIps: [],
+  resolvConf: null,
   defaultUlimits: [],
   noNewPrivileges: false,
   seccompUnconfined: false,

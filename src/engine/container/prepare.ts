@@ -79,9 +79,9 @@ export function writeEtcFiles(
 /** `host-gateway`: the default bridge's addresses, also for containers that are not in it. */
 function hostGateways({ options, network }: Context): readonly string[] {
   if (options.hostGatewayIps.length > 0) return options.hostGatewayIps;
-  const { gateway, predefined } = network.resolve("bridge");
-  const six = predefined?.pools.find(({ family }) => family === "ipv6")?.gateway ?? null;
-  const own = [gateway, six].filter((address) => address !== null);
+  const bridge = network.list().find(({ name }) => name === "bridge");
+  const six = bridge?.predefined?.pools.find(({ family }) => family === "ipv6")?.gateway ?? null;
+  const own = [bridge?.gateway ?? null, six].filter((address) => address !== null);
   if (own.length > 0) return own;
   throw internal("unable to derive the IP value for host-gateway");
 }
@@ -96,7 +96,7 @@ export function resolvText(
   const choose = (own: readonly string[], common: readonly string[]) =>
     own.length > 0 ? own : common;
   return resolvFile({
-    hostFile: readHostResolv(inHost),
+    hostFile: readHostResolv(options.resolvConf, inHost),
     servers: choose(host.dns, options.dns),
     search: choose(host.dnsSearch, options.dnsSearch),
     options: choose(host.dnsOptions, options.dnsOptions),
@@ -105,7 +105,8 @@ export function resolvText(
   });
 }
 
-function readHostResolv(inHost: boolean): string {
+function readHostResolv(chosen: string | null, inHost: boolean): string {
+  if (chosen !== null) return readIfThere(chosen);
   const text = readIfThere("/etc/resolv.conf");
   return !inHost && isStubResolv(text) ? readIfThere(UPSTREAM_RESOLV) : text;
 }

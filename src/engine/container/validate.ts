@@ -28,6 +28,8 @@ export interface EngineOptions {
   readonly dns: readonly string[];
   readonly dnsSearch: readonly string[];
   readonly dnsOptions: readonly string[];
+  /** What is read of the host's resolver; null: what its own programs read. */
+  readonly resolvConf: string | null;
   /** Where vendors describe their devices; a later folder goes before an earlier one. */
   readonly cdiFolders: readonly string[];
   /** Null: containers have the host's ids. */

@@ -82,7 +82,6 @@ test("names, drivers and options that make no sense are refused", () => {
   const refusals: [Partial<NetworkRequest>, string][] = [
     [{ name: "" }, "name is empty"],
     [{ name: "host" }, "operation is not permitted on predefined host network"],
-    [{ name: "../x" }, "invalid network name"],
     [{ driver: "overlay" }, "not a swarm manager"],
     [{ ipv4: false }, "IPv4 or IPv6 must be enabled"],
     [{ options: { "com.docker.network.driver.mtu": "1e3" } }, "invalid MTU number: 1e3"],
@@ -133,4 +132,94 @@ test("default routes go to the greatest priority, then to the first name, family
   expect(
     defaultRoutes([candidate("a", 0, true, false), candidate("b", 1, true, false)])[1]?.ipv4,
   ).toBe(true);
+});
+
+test("names are whatever is not blank, as in Docker", () => {
+  for (const name of ["my net", "a/b", "../x", "ñ", "-", "container:x"]) {
+    expect(design(request({ name })).name).toBe(name);
+  }
+  expect(() => design(request({ name: " \t" }))).toThrow("invalid name: name is empty");
+  expect(() => design(request({ name: "x".repeat(256) }))).toThrow("invalid network name");
+});
+
+test("nobody has a subnet's own address, its broadcast address, or another's", () => {
+  const refused = (sentence: string, subnet: string, more: Parameters<typeof pool>[1]) =>
+    expect(() => design(request({ ...withPools(pool(subnet, more)), ipv6: true }))).toThrow(
+      sentence,
+    );
+  const inUse = (gateway: string) =>
+    `failed to allocate gateway (${gateway}): Address already in use`;
+  refused(inUse("10.2.0.0"), "10.2.0.0/24", { gateway: "10.2.0.0" });
+  refused(inUse("10.2.0.255"), "10.2.0.0/24", { gateway: "10.2.0.255" });
+  refused(inUse("fd00:2:0::"), "fd00:2::/64", { gateway: "fd00:2:0::" });
+  refused(
+    "failed to allocate secondary ip address (a:10.2.0.9): Address already in use",
+    "10.2.0.0/24",
+    { gateway: "10.2.0.9", auxiliary: { a: "10.2.0.9" } },
+  );
+  refused(
+    "failed to allocate secondary ip address (b:10.2.0.255): Address already in use",
+    "10.2.0.0/24",
+    { auxiliary: { b: "10.2.0.255" } },
+  );
+  // A link between two hosts has no broadcast address (RFC 3021).
+  const two = pool("10.2.0.4/31", { gateway: "10.2.0.4" });
+  expect(design(withPools(two)).gateway).toBe("10.2.0.4");
+});
+
+const CONFIGURATION = request({
+  name: "config",
+  driver: "macvlan",
+  configOnly: true,
+  labels: { of: "it" },
+  options: { "com.docker.network.driver.mtu": "1400" },
+  ipam: { driver: "", options: {}, pools: [pool("10.2.0.0/24", { gateway: "10.2.0.9" })] },
+});
+
+test("a configuration is nothing but options, and takes no subnet", () => {
+  const configuration = design(CONFIGURATION);
+  expect(configuration).toMatchObject({
+    driver: "null",
+    bridge: null,
+    subnet: null,
+    gateway: null,
+  });
+  expect(configuration.custom?.pools).toMatchObject([{ subnet: "10.2.0.0/24" }]);
+  const other = design({ ...withPools(pool("10.2.0.0/16")), name: "other" }, [configuration]);
+  expect(other.subnet).toBe("10.2.0.0/16");
+  for (const more of [{ internal: true }, { attachable: true }, { scope: "local" as const }]) {
+    expect(() => design({ ...CONFIGURATION, ...more })).toThrow(
+      "configuration network can only contain network specific fields.",
+    );
+  }
+  expect(() => design({ ...CONFIGURATION, configFrom: "x" })).toThrow(
+    "a configuration network cannot depend on another configuration network",
+  );
+  const crooked = { ...CONFIGURATION, ipam: withPools(pool("10.2.0.1/24")).ipam };
+  expect(() => design(crooked)).toThrow("it should be 10.2.0.0/24");
+});
+
+test("a network from a configuration has its settings, and may say none itself", () => {
+  const configuration = design(CONFIGURATION);
+  const from = (more: Partial<NetworkRequest> = {}, configFrom = "config") =>
+    design(request({ configFrom, ...more }), [configuration]);
+  expect(from({ internal: true })).toMatchObject({
+    driver: "bridge",
+    subnet: "10.2.0.0/24",
+    gateway: "10.2.0.9",
+    mtu: 1400,
+    custom: { internal: true, labels: { of: "it" }, configFrom: "config" },
+  });
+  const own =
+    "user specified configurations are not supported if the network depends on a configuration network";
+  for (const more of [{ labels: { a: "b" } }, { ipv6: true }, { ipv4: false }]) {
+    expect(() => from(more)).toThrow(own);
+  }
+  expect(() => from({ ipam: withPools(pool("10.3.0.0/24")).ipam })).toThrow(own);
+  expect(() => from({ options: { a: "b" } })).toThrow("network driver options are not supported");
+  expect(() => from({}, "nothing")).toThrow('configuration network "nothing" does not exist');
+  const second = from();
+  expect(() =>
+    design(request({ name: "second", configFrom: "net" }), [configuration, second]),
+  ).toThrow('configuration network "net" does not exist');
 });

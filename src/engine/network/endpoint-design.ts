@@ -2,7 +2,7 @@
  * What a container gets in each of its networks: addresses, link names, routes and names, decided before anything is
  * recorded or made. Sentences are Docker's.
  */
-import { invalid, joinErrors, newId, shortId } from "#base";
+import { forbidden, invalid, joinErrors, newId, shortId } from "#base";
 
 import {
   type AddressRange,
@@ -17,6 +17,7 @@ import {
 import { contains, formatIpv4, parseCidr, parseIpv4 } from "./addresses/ip.ts";
 import { contains6, formatIpv6, parseCidr6, parseIpv6 } from "./addresses/ipv6.ts";
 import { bandwidthOf, bandwidthOptions, checkBandwidth, checkOwnOptions } from "./bandwidth.ts";
+import { isConfiguration } from "./configuration.ts";
 import type { LinkSetting } from "./endpoint.ts";
 import type { AddressPool, EndpointOwner, EndpointRequest, Network } from "./network-service.ts";
 import { bridgeOptions, deviceOf, LINK_NAME, linkPrefixOf } from "./options.ts";
@@ -122,8 +123,15 @@ const PREDEFINED_ERRORS = [
   NO_SUBNET,
 ];
 
+/** @throws EngineError "forbidden" */
+export function checkJoinable(network: Network): void {
+  if (!isConfiguration(network)) return;
+  throw forbidden("cannot create endpoint on configuration-only network");
+}
+
 /** @returns the hardware address in Docker's form, "" when none was asked for. @throws EngineError "invalid" */
 export function checkRequest(network: Network, request: EndpointRequest): string {
+  checkJoinable(network);
   const { aliases = [], links = [], macAddress = "", ipv4, ipv6, linkLocal = [] } = request;
   const errors: string[] = [];
   if (network.custom === null) {

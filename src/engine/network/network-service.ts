@@ -63,6 +63,10 @@ export interface CustomNetwork {
   readonly ipam: { readonly driver: string; readonly options: Readonly<Record<string, string>> };
   /** The link was there before the network, and stays after it. */
   readonly foreignLink: boolean;
+  /** Only options for other networks: it has no link, and its pools are wishes. */
+  readonly configOnly?: true;
+  /** The name of the configuration that it was made from. */
+  readonly configFrom?: string;
 }
 
 /** What `network create` asks for. */
@@ -74,6 +78,12 @@ export interface NetworkRequest {
   readonly ipv6: boolean;
   readonly internal: boolean;
   readonly attachable: boolean;
+  /** Absent where none was given. */
+  readonly scope?: "local";
+  /** Nothing is made but a record that other networks take their settings from. */
+  readonly configOnly?: true;
+  /** The configuration whose settings it has: it says none itself then. */
+  readonly configFrom?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly options: Readonly<Record<string, string>>;
   readonly ipam: {

@@ -30,6 +30,8 @@ export interface BridgeOptions {
   /** The source address of what leaves the host; null: the outgoing link's. */
   readonly hostIpv4: string | null;
   readonly hostIpv6: string | null;
+  /** Links of the host from where published ports are reached by containers' own addresses, too. */
+  readonly trustedLinks: readonly string[];
   /** Beginning of links' names in containers. */
   readonly linkPrefix: string;
   readonly antiSpoofing: boolean;
@@ -40,7 +42,7 @@ type Options = Readonly<Record<string, string>>;
 /** IPv4 works with less, but nothing else does. */
 const SMALLEST_MTU = 68;
 const LARGEST_MTU = 65_535;
-const DEFAULT_MTU = 1500;
+export const DEFAULT_MTU = 1500;
 /** IFNAMSIZ without its NUL. */
 export const LINK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/;
 
@@ -58,6 +60,7 @@ const KNOWN: ReadonlySet<string> = new Set([
     "host_binding_ipv4",
     "inhibit_ipv4",
     "default_bridge",
+    "trusted_host_interfaces",
   ].map((name) => BRIDGE + name),
   ...["host_ipv4", "host_ipv6", "container_iface_prefix", "enable_ipv4", "enable_ipv6"].map(
     (name) => NETWORK + name,
@@ -77,6 +80,7 @@ export function bridgeOptions(options: Options): BridgeOptions {
     inhibitIpv4: flagOf(options, `${BRIDGE}inhibit_ipv4`, false),
     hostIpv4: addressOf(options, `${NETWORK}host_ipv4`, parseIpv4),
     hostIpv6: addressOf(options, `${NETWORK}host_ipv6`, parseIpv6),
+    trustedLinks: trustedOf(options),
     linkPrefix: linkPrefixOf(options),
     antiSpoofing: flagOf(options, ANTI_SPOOFING, false),
   };
@@ -154,6 +158,15 @@ function flagOf(options: Options, name: string, byDefault: boolean): boolean {
   throw invalid(
     `failed to parse ${name} value: ${text} (strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax)`,
   );
+}
+
+/** Names with colons between them. */
+function trustedOf(options: Options): string[] {
+  const name = `${BRIDGE}trusted_host_interfaces`;
+  const links = (options[name] ?? "").split(":").filter((link) => link !== "");
+  const wrong = links.find((link) => !LINK_NAME.test(link));
+  if (wrong !== undefined) throw invalid(`failed to parse ${name} value: ${wrong}`);
+  return links;
 }
 
 function gatewayModeOf(text: string): GatewayMode {

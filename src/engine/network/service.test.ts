@@ -714,3 +714,77 @@ test("two engines on one host leave each other alone", async () => {
   expect(netlink.getLink(a.endpoint.link.hostLink)).not.toBeNull();
   expect(netlink.getLink(b.endpoint.link.hostLink)).toBeNull();
 });
+
+const FORWARD = "/proc/sys/net/ipv4/ip_forward";
+const forwarded = () => readFileSync(FORWARD, "utf8").trim();
+
+test("the host's forwarding is left alone, or opened for all, where the operator says so", async () => {
+  const first = openEngine({ forward: false });
+  await first.service.ensure();
+  expect(forwarded()).toBe("0");
+  first.close();
+  const second = openEngine({ guardForwarding: false, bridge: "narut1" }, first.path);
+  await second.service.ensure();
+  expect(forwarded()).toBe("1");
+  const table = (name: string) =>
+    Bun.spawnSync(["nft", "list", "table", "inet", name]).stdout.toString();
+  expect(table("naru_narut1")).not.toContain("meta nfproto ipv4 drop");
+  second.close();
+  const third = openEngine({ bridge: "narut1" }, first.path);
+  await third.service.ensure();
+  expect(table("naru_narut1")).toContain("meta nfproto ipv4 drop");
+});
+
+test("a subnet that another program takes at the same instant is left to it", async () => {
+  const engine = openEngine();
+  await engine.service.ensure();
+  const request = {
+    name: "net",
+    driver: "",
+    ipv4: true,
+    ipv6: false,
+    internal: false,
+    attachable: false,
+    labels: {},
+    options: {},
+    ipam: { driver: "", options: {}, pools: [] },
+  };
+  const first = await engine.service.create(request);
+  // A bridge that is not ours appears, and a moment later the address that its owner chose.
+  netlink.addLink({ kind: "bridge", name: "docker7", macAddress: "02:00:00:00:00:07", mtu: 1500 });
+  netlink.setLink("docker7", { up: true });
+  await engine.service.remove("net");
+  const racing = engine.service.create(request);
+  await Bun.sleep(0);
+  const address = first.gateway ?? "";
+  netlink.addAddress({ link: "docker7", address, prefixLength: 16 });
+  const second = await racing;
+  expect(second.subnet).not.toBe(first.subnet);
+  expect(netlink.getLink(second.bridge ?? "")?.up).toBe(true);
+  expect(engine.service.list().filter(({ name }) => name === "net").length).toBe(1);
+  expect(netlink.listLinks().filter(({ name }) => name.startsWith("narut0-")).length).toBe(1);
+});
+
+test("engines that make networks at the same instant never choose one subnet twice", async () => {
+  const engines = [openEngine({ bridge: "narut0" }), openEngine({ bridge: "narut1" })];
+  await Promise.all(engines.map(({ service }) => service.ensure()));
+  const made = await Promise.all(
+    engines.flatMap(({ service }) =>
+      Array.from({ length: 6 }, (_, index) =>
+        service.create({
+          name: `net${index}`,
+          driver: "",
+          ipv4: true,
+          ipv6: false,
+          internal: false,
+          attachable: false,
+          labels: {},
+          options: {},
+          ipam: { driver: "", options: {}, pools: [] },
+        }),
+      ),
+    ),
+  );
+  const subnets = made.map(({ subnet }) => subnet);
+  expect(new Set(subnets).size).toBe(subnets.length);
+});

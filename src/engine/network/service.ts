@@ -11,10 +11,11 @@ import { type Nftables, openNftables } from "#linux/nftables";
 import { pendingKey } from "./addresses/allocation.ts";
 import { formatIpv4 } from "./addresses/ip.ts";
 import { DOCKER_POOLS, parseDefaultPool } from "./addresses/pools.ts";
+import { lockSubnets } from "./addresses/subnet-lock.ts";
 import { ensurePorts } from "./bridge/bridge.ts";
 import { DefaultBridge } from "./bridge/default-bridge.ts";
 import type { DefaultBridgeOptions } from "./bridge/default-design.ts";
-import { Forwarding } from "./bridge/forwarding.ts";
+import { Forwarding, type ForwardingPolicy } from "./bridge/forwarding.ts";
 import {
   connectRunning,
   customOf,
@@ -24,6 +25,7 @@ import {
   repairLinks,
 } from "./connecting.ts";
 import {
+  checkJoinable,
   checkRequest,
   designEndpoints,
   dnsNamesOf,
@@ -34,6 +36,8 @@ import {
 import type { NetworkAttachment, PortBinding } from "./endpoint.ts";
 import { Firewall } from "./firewall/firewall.ts";
 import { Guards } from "./firewall/guards.ts";
+import type { EntryPolicy } from "./firewall/table.ts";
+import { isConfiguration } from "./configuration.ts";
 import { HostLinks } from "./host-links.ts";
 import type {
   Connected,
@@ -55,7 +59,7 @@ import { type Placed, publishedOf, type PublishingOptions, targetOf } from "./pu
 import { candidateOf, defaultRoutes } from "./routes.ts";
 import { UserNetworks } from "./user-networks.ts";
 
-export interface NetworkOptions extends DefaultBridgeOptions {
+export interface NetworkOptions extends DefaultBridgeOptions, ForwardingPolicy, EntryPolicy {
   /** The host's address of published ports of the default bridge that name none; any of them if not given. */
   readonly defaultAddress?: string;
   /** Relays published ports that the kernel cannot lead, those of [::1] among them; true. */
@@ -113,6 +117,7 @@ class BridgeNetworkService implements OpenedNetworkService {
   readonly #events: Pick<EventBus, "publish">;
   readonly #publishing: PublishingOptions;
   readonly #tools: DesignTools;
+  readonly #isWithoutBridge: boolean;
   #reapTimer: Timer | null = null;
   #verifyTimer: Timer | null = null;
 
@@ -139,6 +144,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     const localhost = !unruled.includes("ipv4");
     this.#default = new DefaultBridge({ records, netlink: own, options, pools, localhost });
     const { defaultAddress = "", relay = true } = options;
+    this.#isWithoutBridge = options.withoutBridge === true;
     this.#publishing = { defaultAddress, relay };
     this.#tools = {
       records,
@@ -146,7 +152,7 @@ class BridgeNetworkService implements OpenedNetworkService {
       reap: () => this.#reap(),
       vacate: (holder, again) => this.#links.vacate(holder, again),
     };
-    this.#forwarding = new Forwarding({ records, netlink: own });
+    this.#forwarding = new Forwarding({ records, netlink: own, policy: options });
     const { bridge } = this.#default;
     this.#firewall = new Firewall({
       nftables: nftables ?? openNftables(),
@@ -159,6 +165,7 @@ class BridgeNetworkService implements OpenedNetworkService {
         guard6: this.#forwarding.guard("ipv6"),
       }),
       unruled,
+      entry: options,
     });
     const { firewall, forwarding } = { firewall: this.#firewall, forwarding: this.#forwarding };
     const parts = { records, netlink: own, firewall, forwarding };
@@ -168,9 +175,11 @@ class BridgeNetworkService implements OpenedNetworkService {
     this.#users = new UserNetworks({ ...parts, bridge, pools, warn, localhost });
   }
 
-  ensure(): Promise<void> {
+  async ensure(): Promise<void> {
+    using _ = await lockSubnets();
     this.#default.decide();
-    const hasIpv6 = poolOf(this.#default.network(), "ipv6") !== null;
+    const bridge = this.#default.network();
+    const hasIpv6 = bridge !== null && poolOf(bridge, "ipv6") !== null;
     const families = hasIpv6 ? (["ipv4", "ipv6"] as const) : (["ipv4"] as const);
     for (const family of families) this.#forwarding.decide(family);
     // The table first: route_localnet and forwarding must never be on without its rules.
@@ -190,7 +199,6 @@ class BridgeNetworkService implements OpenedNetworkService {
         this.#warn(sentenceOf(thrown));
       }
     }, VERIFY_INTERVAL_MS).unref();
-    return Promise.resolve();
   }
 
   verify(): boolean {
@@ -204,10 +212,10 @@ class BridgeNetworkService implements OpenedNetworkService {
     if (this.#default.bridge.startsWith("naru")) this.#netlink.deleteLink(this.#default.bridge);
   }
 
-  create(request: NetworkRequest): Promise<Network> {
-    const network = this.#users.create(request);
+  async create(request: NetworkRequest): Promise<Network> {
+    const network = await this.#users.create(request);
     this.#tell(network, "create");
-    return Promise.resolve(network);
+    return network;
   }
 
   remove(nameOrId: string, nameOf: (containerId: string) => string = shortId): Promise<Network> {
@@ -217,7 +225,8 @@ class BridgeNetworkService implements OpenedNetworkService {
     }
     this.#links.removeQueues(network.id);
     this.#users.remove(network, nameOf);
-    this.#tell(network, "destroy");
+    // Docker says nothing of the end of a configuration.
+    if (!isConfiguration(network)) this.#tell(network, "destroy");
     return Promise.resolve(network);
   }
 
@@ -225,7 +234,8 @@ class BridgeNetworkService implements OpenedNetworkService {
     const removed: string[] = [];
     for (const network of this.list()) {
       const inUse = this.#records.endpointsIn(network.id).length > 0;
-      if (network.custom === null || inUse || this.#isBeingJoined(network)) continue;
+      if (network.custom === null || isConfiguration(network)) continue;
+      if (inUse || this.#isBeingJoined(network)) continue;
       if (!isMeant(network)) continue;
       this.#links.removeQueues(network.id);
       this.#users.remove(network, shortId);
@@ -253,7 +263,7 @@ class BridgeNetworkService implements OpenedNetworkService {
 
   resolve(nameOrId: string): Network {
     const networks = this.#records.networks();
-    const name = nameOrId === "default" ? "bridge" : nameOrId;
+    const name = isDefault(nameOrId) ? "bridge" : nameOrId;
     const exact = networks.find((network) => network.name === name || network.id === name);
     if (exact) return exact;
     const matching = networks.filter(({ id }) => name !== "" && id.startsWith(name));
@@ -273,12 +283,16 @@ class BridgeNetworkService implements OpenedNetworkService {
 
   async attach(request: AttachRequest): Promise<Attached> {
     try {
+      if (this.#isWithoutBridge && request.networks.every(({ network }) => isDefault(network))) {
+        return { attachment: { mode: "none" }, endpoints: [], ports: [] };
+      }
       const wishes = request.networks.map((one) => ({
         network: this.resolve(one.network),
         request: one,
       }));
       const [first, ...others] = wishes;
       if (!first) throw invalid("no network was given");
+      for (const { network } of wishes) checkJoinable(network);
       for (const { network } of others.length > 0 ? wishes : []) {
         if (network.driver !== "host" && network.driver !== "null") continue;
         throw invalid(
@@ -453,6 +467,8 @@ class BridgeNetworkService implements OpenedNetworkService {
     return this.#links.reap();
   }
 }
+
+const isDefault = (name: string): boolean => name === "default" || name === "bridge";
 
 const placedOf = (wishes: readonly Wish[], endpoints: readonly NewEndpoint[]): Placed[] =>
   endpoints.flatMap(({ address, address6 }, index) => {

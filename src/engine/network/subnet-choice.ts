@@ -2,8 +2,8 @@
 import { assert } from "#base";
 import type { Netlink } from "#linux/netlink";
 
-import { formatSubnet, parseCidr, type Subnet } from "./addresses/ip.ts";
-import { formatSubnet6, parseCidr6, type Subnet6 } from "./addresses/ipv6.ts";
+import { formatSubnet, overlaps, parseCidr, type Subnet } from "./addresses/ip.ts";
+import { formatSubnet6, overlaps6, parseCidr6, type Subnet6 } from "./addresses/ipv6.ts";
 import {
   chooseSubnet,
   chooseSubnet6,
@@ -12,7 +12,9 @@ import {
   usedSubnets,
   usedSubnets6,
 } from "./addresses/pools.ts";
-import { type SubnetChooser, subnetsOf } from "./design.ts";
+import { subnetsOf } from "./design.ts";
+import type { AddressPool, Network } from "./network-service.ts";
+import type { SubnetChooser } from "./pool-design.ts";
 import type { NetworkRecords } from "./records.ts";
 
 const UNIQUE_LOCAL = "unique-local";
@@ -41,6 +43,21 @@ export function subnetChooser(sources: SubnetSources): SubnetChooser {
     return formatSubnet6(chooseSubnet6(used, own.length > 0 ? own : [uniqueLocal(records)]));
   };
   return { choose4, choose6 };
+}
+
+/** Whether anything on the host but the network's own link has addresses in these pools, or routes to them. */
+export function isOverlapped(
+  netlink: Netlink,
+  { bridge }: Network,
+  pools: readonly AddressPool[],
+): boolean {
+  return pools.some(({ family, subnet }) =>
+    family === "ipv4"
+      ? usedSubnets(netlink, bridge ?? "").some((used) => overlaps(used, parseCidr(subnet).subnet))
+      : usedSubnets6(netlink, bridge ?? "").some((used) =>
+          overlaps6(used, parseCidr6(subnet).subnet),
+        ),
+  );
 }
 
 /** Chosen once, at random, as RFC 4193 wants it. */

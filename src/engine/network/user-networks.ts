@@ -2,10 +2,11 @@
  * Networks of users: recorded, then made; unmade, then forgotten. A crash in between leaves a record without its link,
  * which `ensure` makes, or a link that no record knows, which `removeStrangers` takes away.
  */
-import { assert, conflict, forbidden, sentenceOf, shortId } from "#base";
+import { assert, conflict, forbidden, sentenceOf, shortId, unavailable } from "#base";
 import type { Netlink } from "#linux/netlink";
 
 import type { DefaultPool } from "./addresses/pools.ts";
+import { lockSubnets } from "./addresses/subnet-lock.ts";
 import type { Forwarding } from "./bridge/forwarding.ts";
 import {
   ensureUserLink,
@@ -13,6 +14,7 @@ import {
   removeUserLink,
   userLinkName,
 } from "./bridge/user-links.ts";
+import { checkUnused, isConfiguration } from "./configuration.ts";
 import { designNetwork } from "./design.ts";
 import type { Firewall } from "./firewall/firewall.ts";
 import type { BridgeRules } from "./firewall/table.ts";
@@ -20,7 +22,12 @@ import type { Network, NetworkRequest } from "./network-service.ts";
 import { bridgeOptions } from "./options.ts";
 import { optionsOf, poolOf } from "./parts.ts";
 import type { NetworkRecords } from "./records.ts";
-import { subnetChooser } from "./subnet-choice.ts";
+import { isOverlapped, subnetChooser } from "./subnet-choice.ts";
+
+/** How often a chosen subnet may turn out to be someone else's. */
+const CLAIMS_LIMIT = 16;
+/** Between Docker's look at the host and the address on its bridge are a few milliseconds. */
+const FOREIGN_CLAIM_MS = 30;
 
 export interface UserNetworksRequest {
   readonly records: NetworkRecords;
@@ -48,7 +55,41 @@ export class UserNetworks {
     return { prefix: this.#prefix, localhost: this.#parts.localhost };
   }
 
-  create(request: NetworkRequest): Network {
+  /**
+   * A subnet that was chosen is claimed by the link's address, and looked at again: another program that chose it at
+   * the same instant keeps it. Engines of ours wait for each other.
+   */
+  async create(request: NetworkRequest): Promise<Network> {
+    using _ = await lockSubnets();
+    for (let claims = 1; ; claims += 1) {
+      const network = this.#make(request);
+      if (!(await this.#isContested(network))) return network;
+      this.#unmake(network);
+      if (claims === CLAIMS_LIMIT) {
+        throw unavailable(
+          "another program takes every subnet that is chosen: name one with --subnet",
+        );
+      }
+    }
+  }
+
+  /** Whether a chosen subnet is someone else's too. Docker does not look again: it is given the time to show its claim. */
+  async #isContested(network: Network): Promise<boolean> {
+    const chosen = network.custom?.pools.filter((pool) => pool.chosen === "subnet") ?? [];
+    if (chosen.length === 0) return false;
+    const { netlink, records } = this.#parts;
+    if (isOverlapped(netlink, network, chosen)) return true;
+    const known = new Set(records.networks().map(({ bridge }) => bridge));
+    const isAlone = !netlink
+      .listLinks()
+      .some(({ kind, name }) => kind === "bridge" && !known.has(name) && !name.startsWith("naru"));
+    if (isAlone) return false;
+    await Bun.sleep(FOREIGN_CLAIM_MS);
+    // Whoever has joined it meanwhile keeps it.
+    return !records.isUsed(network.id) && isOverlapped(netlink, network, chosen);
+  }
+
+  #make(request: NetworkRequest): Network {
     const { records, netlink, firewall } = this.#parts;
     const networks = records.networks();
     const designed = designNetwork(request, {
@@ -56,6 +97,10 @@ export class UserNetworks {
       chooser: subnetChooser(this.#parts),
       linkNameOf: (id) => userLinkName(this.#prefix, id),
     });
+    if (isConfiguration(designed)) {
+      records.transact(() => records.saveNetwork(designed));
+      return designed;
+    }
     const network = this.#withForeign(designed);
     records.transact(() => records.saveNetwork(network));
     try {
@@ -77,6 +122,7 @@ export class UserNetworks {
     if (network.custom === null) {
       throw forbidden(`${network.name} is a pre-defined network and cannot be removed`);
     }
+    checkUnused(network, records.networks());
     const endpoints = records.endpointsIn(network.id);
     if (endpoints.length > 0) {
       const list = endpoints.map(
@@ -93,7 +139,7 @@ export class UserNetworks {
   ensure(): void {
     const { records, netlink, warn } = this.#parts;
     for (const network of records.networks()) {
-      if (network.custom === null) continue;
+      if (network.custom === null || isConfiguration(network)) continue;
       try {
         this.#forward(network);
         ensureUserLink(netlink, network, this.#linking());
@@ -173,6 +219,7 @@ export function rulesOf(network: Network): BridgeRules | null {
     bridge,
     internal: custom?.internal ?? false,
     icc: options.icc,
+    trusted: options.trustedLinks,
     ipv4:
       subnet === null
         ? null

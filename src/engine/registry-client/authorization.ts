@@ -24,8 +24,10 @@ export class Authorizer {
   readonly #origin: URL;
   readonly #credentials: Credentials;
   readonly #scopes: readonly string[];
+  readonly #isLogin: boolean;
   #challenge: Challenge | null = null;
   #header: string | null = null;
+  #identityToken = "";
 
   /** @param request.origin the registry: the only host besides its stated realm that sees credentials */
   constructor(request: {
@@ -33,13 +35,21 @@ export class Authorizer {
     origin: URL;
     credentials: Credentials;
     scopes: readonly string[];
+    /** Asks for a token that stands for the password from now on. */
+    isLogin?: boolean;
   }) {
+    this.#isLogin = request.isLogin ?? false;
     this.#transport = request.transport;
     this.#origin = request.origin;
     this.#credentials = request.credentials;
     this.#scopes = request.scopes;
     const { registryToken } = request.credentials;
     if (registryToken) this.#header = `Bearer ${registryToken}`;
+  }
+
+  /** What a login got to be kept instead of the password; "" where the registry gives none. */
+  get identityToken(): string {
+    return this.#identityToken;
   }
 
   /** Remembers what the registry asks for, without answering yet. */
@@ -91,7 +101,9 @@ export class Authorizer {
     try {
       const answer = await this.#exchange(request);
       if (!answer.response.ok) throw await answerError(answer.response);
-      return await tokenIn(answer.response);
+      const { token, refreshToken } = await tokenIn(answer.response);
+      if (this.#isLogin) this.#identityToken = refreshToken;
+      return token;
     } catch (cause) {
       if (signal.aborted) throw cause;
       // A failed exchange already names its address.
@@ -124,6 +136,10 @@ export class Authorizer {
     if (service !== "") url.searchParams.set("service", service);
     for (const scope of scopes) url.searchParams.append("scope", scope);
     if (username) url.searchParams.set("account", username);
+    if (this.#isLogin && username) {
+      url.searchParams.set("offline_token", "true");
+      url.searchParams.set("client_id", CLIENT_ID);
+    }
     const authorization = basicHeader(this.#credentials);
     return await this.#transport.send({ method: "GET", url, authorization, signal });
   }
@@ -141,12 +157,12 @@ function basicHeader({ username, password }: Credentials): string | null {
   return `Basic ${new TextEncoder().encode(`${username ?? ""}:${password ?? ""}`).toBase64()}`;
 }
 
-async function tokenIn(response: Response): Promise<string> {
+async function tokenIn(response: Response): Promise<{ token: string; refreshToken: string }> {
   const tooLarge = () => unavailable("the token server's answer is too long");
   if (!response.body)
     throw unavailable("authorization server did not include a token in the response");
   const bytes = await readAll(response.body, { limitBytes: ANSWER_LIMIT_BYTES, tooLarge });
-  let answer: { token?: unknown; access_token?: unknown } | null;
+  let answer: { token?: unknown; access_token?: unknown; refresh_token?: unknown } | null;
   try {
     answer = JSON.parse(new TextDecoder().decode(bytes)) as typeof answer;
   } catch (cause) {
@@ -157,5 +173,6 @@ async function tokenIn(response: Response): Promise<string> {
   if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
     throw unavailable("authorization server did not include a token in the response");
   }
-  return token;
+  const refreshToken = answer?.refresh_token;
+  return { token, refreshToken: typeof refreshToken === "string" ? refreshToken : "" };
 }

@@ -43,12 +43,15 @@ export interface RegistryClient {
   ): Promise<T>;
   /** The search of a registry that has one: Docker Hub, and the oldest private ones. */
   search(request: SearchRequest): Promise<SearchResult[]>;
-  /** `docker login`: throws "unauthorized" unless the registry takes the credentials. */
+  /**
+   * `docker login`: throws "unauthorized" unless the registry takes the credentials.
+   * @returns a token to keep instead of the password; "" where the registry gives none
+   */
   login(request: {
     serverAddress: string;
     credentials: Credentials;
     signal: AbortSignal;
-  }): Promise<void>;
+  }): Promise<{ readonly identityToken: string }>;
 }
 
 export function openRegistryClient(options: RegistryOptions = {}): RegistryClient {
@@ -83,7 +86,9 @@ class HttpRegistryClient implements RegistryClient {
     request: RepositoryRequest,
     work: (repository: Repository) => Promise<T>,
   ): Promise<T> {
-    const endpoints = await this.#endpoints(request);
+    const all = await this.#endpoints(request);
+    // A mirror only gives: what is sent goes to the registry itself.
+    const endpoints = all.filter(({ isMirror }) => !isMirror || request.actions === "pull");
     for (const [index, endpoint] of endpoints.entries()) {
       try {
         const repository = await this.#open(endpoint, request);
@@ -103,7 +108,7 @@ class HttpRegistryClient implements RegistryClient {
     serverAddress: string;
     credentials: Credentials;
     signal: AbortSignal;
-  }): Promise<void> {
+  }): Promise<{ readonly identityToken: string }> {
     const { serverAddress, credentials, signal } = request;
     const isHub = serverAddress === "" || serverAddress === HUB_LOGIN;
     const domain = isHub
@@ -114,8 +119,7 @@ class HttpRegistryClient implements RegistryClient {
     for (const { origin, isMirror } of endpoints) {
       if (isMirror) continue;
       try {
-        await this.#loginAt(origin, credentials, signal);
-        return;
+        return { identityToken: await this.#loginAt(origin, credentials, signal) };
       } catch (cause) {
         signal.throwIfAborted();
         failure = cause;
@@ -144,13 +148,14 @@ class HttpRegistryClient implements RegistryClient {
     throw failure;
   }
 
-  async #loginAt(origin: URL, credentials: Credentials, signal: AbortSignal): Promise<void> {
+  async #loginAt(origin: URL, credentials: Credentials, signal: AbortSignal): Promise<string> {
     const url = new URL("/v2/", origin);
     const authorizer = new Authorizer({
       transport: this.#transport,
       origin,
       credentials,
       scopes: [],
+      isLogin: true,
     });
     const first = await this.#transport.send({ method: "GET", url, signal });
     if (first.response.status === 401) {
@@ -170,6 +175,7 @@ class HttpRegistryClient implements RegistryClient {
       }
       await second.response.body?.cancel();
     } else await first.response.body?.cancel();
+    return authorizer.identityToken;
   }
 
   async #endpoints({ domain }: Pick<RepositoryRequest, "domain">): Promise<Endpoint[]> {

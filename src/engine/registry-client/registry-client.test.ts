@@ -270,6 +270,25 @@ describe("credentials", () => {
     expect(fake.seen.at(-1)?.authorization).toBe("Bearer t-POST-id-1");
   });
 
+  test("of a login become a token that is kept instead of the password, if there is one", async () => {
+    const fake: FakeRegistry = registry((request, url) => {
+      if (url.pathname === "/token") return json({ token: "t", refresh_token: "kept" });
+      if (request.headers.get("authorization") === "Bearer t") return json({});
+      const challenge = `Bearer realm="http://${fake.host}/token",service="s"`;
+      return json({}, { status: 401, headers: { "www-authenticate": challenge } });
+    });
+    const client = openRegistryClient({ clock: quick });
+    const login = { serverAddress: fake.host, credentials: secret, signal };
+    expect(await client.login(login)).toEqual({ identityToken: "kept" });
+    expect(fake.seen.find(({ line }) => line.includes("/token"))?.line).toBe(
+      "GET /token?service=s&account=rex&offline_token=true&client_id=naru",
+    );
+    const plain = registry(basicGuard);
+    expect(await client.login({ ...login, serverAddress: plain.host })).toEqual({
+      identityToken: "",
+    });
+  });
+
   test("a registry that never accepts its own tokens ends in an error, not a loop", async () => {
     const fake = tokenRegistry(() => false);
     expect(await messageOf(at(fake.host, fetchManifest))).toBe(
@@ -325,6 +344,30 @@ describe("credentials", () => {
     const request = { domain: "docker.io", path: "library/x", actions: "pull", signal } as const;
     await client.withRepository({ ...request, credentials: secret }, fetchManifest);
     expect(mirror.seen.map(({ authorization }) => authorization)).toEqual([null, null]);
+  });
+
+  test("a mirror that fails is passed by, and what is sent never goes to one", async () => {
+    const refusing = registry(() => json({}, { status: 500 }));
+    const good = registry((_request, url) =>
+      url.pathname === "/v2/" ? json({}) : manifestResponse(),
+    );
+    const mirrors = [refusing, good].map(({ host }) => `http://${host}`);
+    const client = openRegistryClient({ clock: quick, mirrors });
+    const request = { domain: "docker.io", path: "library/x", signal } as const;
+    await client.withRepository({ ...request, actions: "pull" }, fetchManifest);
+    expect(refusing.seen.length).toBeGreaterThan(0);
+    const before = good.seen.length;
+    // Nobody is there: the registry itself is out of reach of this test.
+    const { HTTPS_PROXY: proxy } = process.env;
+    process.env["HTTPS_PROXY"] = "http://127.0.0.1:9";
+    try {
+      const sent = client.withRepository({ ...request, actions: "pull,push" }, fetchManifest);
+      expect(await messageOf(sent)).toContain("registry-1.docker.io");
+    } finally {
+      if (proxy === undefined) delete process.env["HTTPS_PROXY"];
+      else process.env["HTTPS_PROXY"] = proxy;
+    }
+    expect(good.seen.length).toBe(before);
   });
 
   test("a redirect loop ends", async () => {

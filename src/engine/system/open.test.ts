@@ -24,7 +24,7 @@ const facts: HostFacts = {
   blkioWeightDevice: true,
   blkioThrottle: true,
   cpuRealtime: true,
-  kernelMemoryTcp: false,
+  kernelMemoryTcp: true,
   cgroupUnified: false,
   ipv4Forwarding: true,
   hostname: "ferry",
@@ -55,6 +55,7 @@ function open(path: string) {
       proxies: { http: "", https: "", none: "" },
       initBinary: "",
       initVersion: "",
+      initCommit: null,
       cgroupVersion: "1",
       version: {
         version: "1.2.3",
@@ -106,9 +107,10 @@ test("each thing the host cannot do is a warning of its own", () => {
     "WARNING: No swap limit support",
     "WARNING: IPv4 forwarding is disabled",
   ]);
-  const nothing = { ...facts, cpuCfs: false, oomKillDisable: false, blkioThrottle: false };
-  expect(warningsOf(nothing)).toEqual([
+  const none = { kernelMemoryTcp: false, cpuCfs: false, oomKillDisable: false };
+  expect(warningsOf({ ...facts, ...none, blkioThrottle: false })).toEqual([
     "WARNING: No swap limit support",
+    "WARNING: No kernel memory TCP limit support",
     "WARNING: No oom kill disable support",
     "WARNING: No cpu cfs quota support",
     "WARNING: No cpu cfs period support",
@@ -117,9 +119,9 @@ test("each thing the host cannot do is a warning of its own", () => {
     "WARNING: No blkio throttle.read_iops_device support",
     "WARNING: No blkio throttle.write_iops_device support",
   ]);
-  const unified = { ...facts, swapLimit: true, cgroupUnified: true, blkioWeightDevice: false };
-  expect(warningsOf({ ...unified, oomKillDisable: false })).toEqual([]);
-  expect(warningsOf({ ...unified, oomKillDisable: false, blkioWeight: false })).toEqual([
+  const unified = { ...facts, ...none, cpuCfs: true, swapLimit: true, cgroupUnified: true };
+  expect(warningsOf({ ...unified, blkioWeightDevice: false })).toEqual([]);
+  expect(warningsOf({ ...unified, blkioWeightDevice: false, blkioWeight: false })).toEqual([
     "WARNING: No io.weight support",
     "WARNING: No io.weight (per device) support",
   ]);

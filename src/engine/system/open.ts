@@ -36,6 +36,7 @@ export interface EngineIdentity extends Pick<
   | "proxies"
   | "initBinary"
   | "initVersion"
+  | "initCommit"
 > {
   readonly version: Pick<
     VersionInfo,
@@ -135,6 +136,7 @@ function infoOf(
     proxies: identity.proxies,
     initBinary: identity.initBinary,
     initVersion: identity.initVersion,
+    initCommit: identity.initCommit,
     runtimeFeatures,
     kernelMemoryTcp: facts.kernelMemoryTcp,
     threads: readdirSync("/proc/self/task").length,
@@ -174,6 +176,7 @@ export function warningsOf(facts: HostFacts): string[] {
   const missing: [boolean, string][] = [
     [facts.memoryLimit, "memory limit"],
     [facts.swapLimit, "swap limit"],
+    [facts.kernelMemoryTcp || isUnified, "kernel memory TCP limit"],
     // The second version of cgroups has none, and nobody can do anything about that.
     [facts.oomKillDisable || isUnified, "oom kill disable"],
     [facts.cpuCfs, "cpu cfs quota"],
@@ -192,10 +195,11 @@ export function warningsOf(facts: HostFacts): string[] {
   return facts.ipv4Forwarding ? sentences : [...sentences, "WARNING: IPv4 forwarding is disabled"];
 }
 
-function versionOf({ version, initVersion }: EngineIdentity): VersionInfo {
+function versionOf({ version, initVersion, initCommit }: EngineIdentity): VersionInfo {
   return {
     ...version,
     initVersion,
+    initCommit,
     bunVersion: Bun.version,
     os: "linux",
     architecture: goArchitecture(),

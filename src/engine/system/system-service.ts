@@ -56,12 +56,14 @@ export interface SystemInfo {
   /** The base name of `--init`'s program, "" when none is installed. */
   readonly initBinary: string;
   readonly initVersion: string;
-  /** Open file descriptors of the daemon. */
+  /** Of the init program; "" when it does not tell, null where there is none. */
+  readonly initCommit: string | null;
   /** Threads of the daemon. */
   readonly threads: number;
   /** By runtime: the OCI specification's "features" document, of those that tell it. */
   readonly runtimeFeatures: ReadonlyMap<string, string>;
   readonly kernelMemoryTcp: boolean;
+  /** Open file descriptors of the daemon. */
   readonly descriptors: number;
   readonly systemTime: string;
 }
@@ -80,6 +82,8 @@ export interface VersionInfo {
   readonly buildTime: string;
   /** Of the init program; "" when there is none, or it does not tell. */
   readonly initVersion: string;
+  /** Of the init program; "" when it does not tell, null where there is none. */
+  readonly initCommit: string | null;
 }
 
 export interface SystemService {

@@ -6,7 +6,7 @@
  */
 import { mkdirSync, readdirSync, rmdirSync } from "node:fs";
 
-import { conflict, invalid } from "#base";
+import { conflict, invalid, unavailable } from "#base";
 import { SyscallError } from "#linux/ffi";
 
 import { Cgroup, type CgroupFolder } from "./cgroup.ts";
@@ -61,6 +61,11 @@ export interface CgroupHost {
   create(request: CgroupRequest): Cgroup;
   /** A cgroup that exists, or existed. */
   at(path: string): Cgroup;
+  /**
+   * Gives a cgroup, and those above it, a share of real-time scheduling; 0 leaves a value as it is.
+   * @throws EngineError "unavailable" where the kernel has none, SyscallError where those above have less
+   */
+  shareRealtime(path: string, share: { periodUsec: number; runtimeUsec: number }): void;
   /** The names of the folders below `parent`, in any hierarchy: what a crash may have left. */
   list(parent: string): string[];
 }
@@ -98,6 +103,7 @@ export function openCgroupHost(layout: CgroupLayout = readCgroupLayout()): Cgrou
     abilities: readAbilities(hierarchies),
     create,
     at: (path) => new Cgroup(cleanPath(path), foldersOf(hierarchies, cleanPath(path))),
+    shareRealtime: (path, share) => setRealtime(hierarchies, cleanPath(path), share),
     list: (parent) => [
       ...new Set(
         hierarchies.flatMap(({ mountPoint }) => listFolders(mountPoint + cleanPath(parent))),
@@ -163,9 +169,7 @@ function prepareParent({ version, mountPoint, controllers }: Hierarchy, parent: 
 
 /** Real-time shares are handed down: a new folder has none, and its children can have no more than it has. */
 function shareRealtime(hierarchies: readonly Hierarchy[], parent: string): void {
-  const cpu = hierarchies.find(
-    ({ version, controllers }) => version === 1 && controllers.includes("cpu"),
-  );
+  const cpu = cpuOf(hierarchies);
   if (cpu === undefined) return;
   let folder = cpu.mountPoint;
   for (const name of parent.split("/").filter(Boolean)) {
@@ -174,6 +178,27 @@ function shareRealtime(hierarchies: readonly Hierarchy[], parent: string): void 
     if (readControl(`${folder}/cpu.rt_runtime_us`) === "0") {
       writeControl(`${folder}/cpu.rt_runtime_us`, share);
     }
+  }
+}
+
+const cpuOf = (hierarchies: readonly Hierarchy[]): Hierarchy | undefined =>
+  hierarchies.find(({ version, controllers }) => version === 1 && controllers.includes("cpu"));
+
+function setRealtime(
+  hierarchies: readonly Hierarchy[],
+  path: string,
+  { periodUsec, runtimeUsec }: { periodUsec: number; runtimeUsec: number },
+): void {
+  const cpu = cpuOf(hierarchies);
+  if (cpu === undefined || readControl(`${cpu.mountPoint}/cpu.rt_runtime_us`) === null) {
+    throw unavailable("unable to init CPU RT controller: this kernel has no real-time shares");
+  }
+  prepareParent(cpu, path);
+  let folder = cpu.mountPoint;
+  for (const name of path.split("/").filter(Boolean)) {
+    folder += `/${name}`;
+    if (periodUsec !== 0) writeControl(`${folder}/cpu.rt_period_us`, String(periodUsec));
+    if (runtimeUsec !== 0) writeControl(`${folder}/cpu.rt_runtime_us`, String(runtimeUsec));
   }
 }
 

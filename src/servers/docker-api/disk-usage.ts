@@ -42,11 +42,12 @@ async function diskUsage(call: Call, services: Services): Promise<void> {
   const asked = atLeast(call.version, "1.42") ? call.query.all("type") : [];
   for (const kind of asked) if (!isKind(kind)) throw invalid(`unknown object type: ${kind}`);
   const wants = (kind: Kind) => asked.length === 0 || asked.includes(kind);
+  const builds = wants("build-cache") ? await buildCacheOf(services) : null;
   const answer: SystemDiskUsage = {
     ...(wants("image") ? imagesOf(call, services) : {}),
     ...(wants("container") ? { Containers: await containersOf(call, services) } : {}),
     ...(wants("volume") ? { Volumes: await volumesOf(services) } : {}),
-    ...(wants("build-cache") ? { BuildCache: await buildCacheOf(services) } : {}),
+    ...(builds === null ? {} : buildsFor(call.version, builds)),
   };
   call.json(200, answer);
 }
@@ -56,7 +57,8 @@ function imagesOf(
   { images }: Services,
 ): Pick<SystemDiskUsage, "LayersSize" | "Images"> {
   const { layersSizeBytes, sharedSizeBytes } = images.usage();
-  const all = images.list({}, { all: true }).map((image) =>
+  // Without images that are only parents of others, as in a list.
+  const all = images.list({}, {}).map((image) =>
     encodeImageSummary(image, call.version, {
       sharedSizeBytes: sharedSizeBytes.get(image.id) ?? 0,
       containers: images.containersOf(image),
@@ -79,6 +81,22 @@ async function volumesOf({ volumes }: Services): Promise<Volume[]> {
     ...encodeVolume(volume),
     UsageData: { Size: sizeBytes, RefCount: users },
   }));
+}
+
+/** Older clients know one parent, and the sum. */
+function buildsFor(
+  version: string,
+  builds: readonly BuildCache[],
+): Pick<SystemDiskUsage, "BuildCache" | "BuilderSize"> {
+  if (atLeast(version, "1.42")) return { BuildCache: [...builds] };
+  const size = builds.reduce((sum, { Size }) => sum + Size, 0);
+  return {
+    BuildCache: builds.map(({ Parents, ...item }) => ({
+      ...item,
+      ...(Parents?.[0] === undefined ? {} : { Parent: Parents[0] }),
+    })),
+    ...(size === 0 ? {} : { BuilderSize: size }),
+  };
 }
 
 const buildCacheOf = async ({ builds }: Services): Promise<BuildCache[]> =>

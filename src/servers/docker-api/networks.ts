@@ -48,18 +48,18 @@ export function networkRoutes({ networks, containers, defaults }: Services): Rou
         listed.map((network) => encodeNetwork(network, [])),
       );
     },
-    "GET /networks/:id": (call) => inspect(call, { networks, containers }),
+    "GET /networks/**:id": (call) => inspect(call, { networks, containers }),
     "POST /networks/create": async (call) => {
       const asked = decodeNetworkCreate(await call.requireBody(), defaults.networkOptions);
       const { id } = await networks.create(asked);
       call.json(201, { Id: id, Warning: "" });
     },
-    "DELETE /networks/:id": async (call) => {
+    "DELETE /networks/**:id": async (call) => {
       const nameOf = (id: string): string => nameOrNull(id, containers) ?? id;
       await networks.remove(call.param("id"), nameOf);
       call.empty(204);
     },
-    "POST /networks/:id/connect": async (call) => {
+    "POST /networks/**:id/connect": async (call) => {
       const asked = decodeShape<NetworkConnectRequest>(
         await call.requireBody(),
         networkConnectShape,
@@ -70,7 +70,7 @@ export function networkRoutes({ networks, containers, defaults }: Services): Rou
       await containers.connect(asked.Container ?? "", endpoint);
       call.empty(200);
     },
-    "POST /networks/:id/disconnect": async (call) => {
+    "POST /networks/**:id/disconnect": async (call) => {
       const asked = decodeShape<NetworkDisconnectRequest>(
         await call.requireBody(),
         networkDisconnectShape,

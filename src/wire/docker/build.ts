@@ -6,6 +6,8 @@ import type { JsonMessage } from "./image.ts";
 export interface BuildCache {
   ID: string;
   Parents?: string[] | null;
+  /** Before API 1.42. */
+  Parent?: string;
   Type: string;
   Description: string;
   InUse: boolean;

@@ -146,4 +146,6 @@ export interface SystemDiskUsage {
   Containers?: ContainerSummary[];
   Volumes?: Volume[];
   BuildCache?: BuildCache[];
+  /** Before API 1.42. */
+  BuilderSize?: number;
 }

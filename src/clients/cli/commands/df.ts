@@ -2,9 +2,16 @@
 import { humanSize, invalid } from "#base";
 import { diskUsage } from "#clients/api-client";
 import { Row, TemplateError } from "#go-template";
-import type { ContainerSummary, SystemDiskUsage, Volume } from "#wire/docker";
+import type {
+  BuildCache,
+  ContainerSummary,
+  ImageSummary,
+  SystemDiskUsage,
+  Volume,
+} from "#wire/docker";
 
 import { compileFormat, FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
+import { humanDuration } from "../output/units.ts";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { imageRows } from "./images.ts";
@@ -118,9 +125,14 @@ const isActive = ({ State: state }: ContainerSummary): boolean =>
 const sizeOfVolume = ({ UsageData: data }: Volume): number => Math.max(0, data?.Size ?? 0);
 const linksOf = ({ UsageData: data }: Volume): number => data?.RefCount ?? 0;
 
+/** What images share with the cache is theirs. */
+const sizeOfCaches = (caches: readonly BuildCache[]): number =>
+  sum(caches.filter(({ Shared: shared }) => !shared).map(({ Size: size }) => size));
+
 function summaries(usage: SystemDiskUsage): Row[] {
   const { LayersSize: layers = 0, Images, Containers, Volumes, BuildCache } = usage;
   const [images, containers, volumes] = [Images ?? [], Containers ?? [], Volumes ?? []];
+  const caches = BuildCache ?? [];
   const used = images.filter((image) => image.Containers > 0);
   const written = ({ SizeRw: size = 0 }: ContainerSummary) => size;
   const unused = containers.filter((container) => !isActive(container));
@@ -148,10 +160,10 @@ function summaries(usage: SystemDiskUsage): Row[] {
     }),
     rowOf({
       type: "Build Cache",
-      total: BuildCache?.length ?? 0,
-      active: 0,
-      sizeBytes: 0,
-      reclaimableBytes: 0,
+      total: caches.length,
+      active: caches.filter(({ InUse: inUse }) => inUse).length,
+      sizeBytes: sizeOfCaches(caches),
+      reclaimableBytes: sizeOfCaches(caches.filter(({ InUse: inUse }) => !inUse)),
     }),
   ];
 }
@@ -161,12 +173,12 @@ function templated(format: string, usage: SystemDiskUsage): string {
   const nowMs = Date.now();
   const options = { truncated: false, digests: false, nowMs };
   const lists = {
-    Images: (usage.Images ?? []).flatMap((image) => imageRows(image, options)),
+    Images: (usage.Images ?? []).flatMap((image) => imageRows(byFirstTag(image), options)),
     Containers: (usage.Containers ?? []).map((one) =>
       containerRow({ ...one, SizeRootFs: 0 }, options),
     ),
     Volumes: (usage.Volumes ?? []).map(volumeRow),
-    BuildCache: usage.BuildCache ?? [],
+    BuildCache: cacheRows(usage.BuildCache ?? [], options),
   };
   try {
     return compileFormat(format === "json" ? "{{json .}}" : format.replace(/^table\s*/, ""))(
@@ -178,12 +190,55 @@ function templated(format: string, usage: SystemDiskUsage): string {
   }
 }
 
-function details({ Images, Containers, Volumes }: SystemDiskUsage): string {
+/** An image of several names is one image. */
+const byFirstTag = (image: ImageSummary): ImageSummary => ({
+  ...image,
+  RepoTags: image.RepoTags?.slice(0, 1) ?? [],
+  RepoDigests: [],
+});
+
+/** Those used longest ago first; what was never used before them. */
+function cacheRows(
+  caches: readonly BuildCache[],
+  { truncated, nowMs }: { readonly truncated: boolean; readonly nowMs: number },
+): Row[] {
+  const lastUse = ({ LastUsedAt: at }: BuildCache) => (at === null ? -1 : Date.parse(at));
+  const sorted = caches.toSorted((a, b) => lastUse(a) - lastUse(b) || (a.ID < b.ID ? -1 : 1));
+  const shortened = (id: string) => (truncated ? id.slice(0, SHORT_ID) : id);
+  const ago = (at: string | null) =>
+    at === null ? "" : `${humanDuration(nowMs - Date.parse(at))} ago`;
+  return sorted.map(
+    (cache) =>
+      new Row("*formatter.buildCacheContext", {
+        CacheType: () => cache.Type,
+        CreatedAt: () => goTime(cache.CreatedAt),
+        CreatedSince: () => ago(cache.CreatedAt),
+        Description: () => cache.Description,
+        ID: () => `${shortened(cache.ID)}${cache.InUse ? "*" : ""}`,
+        InUse: () => String(cache.InUse),
+        LastUsedAt: () => (cache.LastUsedAt === null ? "" : goTime(cache.LastUsedAt)),
+        LastUsedSince: () => ago(cache.LastUsedAt),
+        Parent: () => shortened((cache.Parents ?? []).join(", ")),
+        Shared: () => String(cache.Shared),
+        Size: () => humanSize(cache.Size, 3),
+        UsageCount: () => String(cache.UsageCount),
+      }),
+  );
+}
+
+const SHORT_ID = 12;
+
+/** As Go prints a moment that came as UTC: `2025-05-30 12:07:14.5 +0000 UTC`. */
+const goTime = (instant: string): string =>
+  `${instant.replace("T", " ").replace(/\.?0*Z$/, "")} +0000 UTC`;
+
+function details({ Images, Containers, Volumes, BuildCache }: SystemDiskUsage): string {
   const nowMs = Date.now();
+  const caches = BuildCache ?? [];
   const table = (format: string, headers: Readonly<Record<string, string>>, rows: Row[]) =>
     listFormatter({ format: "", table: format, headers })(rows);
   const images = (Images ?? []).flatMap((image) =>
-    imageRows(image, { truncated: true, digests: false, nowMs }),
+    imageRows(byFirstTag(image), { truncated: true, digests: false, nowMs }),
   );
   // Without the image's share: that is counted above.
   const containers = (Containers ?? []).map((one) =>
@@ -201,6 +256,6 @@ function details({ Images, Containers, Volumes }: SystemDiskUsage): string {
     `Images space usage:\n\n${table(IMAGES, IMAGE_HEADERS, images)}`,
     `Containers space usage:\n\n${table(CONTAINERS, CONTAINER_HEADERS, containers)}`,
     `Local Volumes space usage:\n\n${table(VOLUMES, VOLUME_HEADERS, volumes)}`,
-    `Build cache usage: 0B\n\n${table(CACHES, CACHE_HEADERS, [])}`,
+    `Build cache usage: ${humanSize(sizeOfCaches(caches), 4)}\n\n${table(CACHES, CACHE_HEADERS, cacheRows(caches, { truncated: true, nowMs }))}`,
   ].join("\n");
 }

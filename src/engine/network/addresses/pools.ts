@@ -62,16 +62,20 @@ export function usedSubnets(netlink: Netlink, ownBridge: string): Subnet[] {
 }
 
 /** The same of IPv6, without link-local and multicast. */
-export function usedSubnets6(netlink: Netlink): Subnet6[] {
+export function usedSubnets6(netlink: Netlink, ownBridge = ""): Subnet6[] {
   const used: Subnet6[] = [];
   const add = (address: string, prefixLength: number) => {
     const value = parseIpv6(address);
     if (value === null || prefixLength < 8 || /^f[ef]/.test(address)) return;
     used.push(subnet6Of(value, prefixLength));
   };
-  for (const { address, prefixLength } of netlink.listAddresses("ipv6")) add(address, prefixLength);
-  for (const { destination } of netlink.listRoutes("ipv6")) {
-    if (destination !== null) add(destination.address, destination.prefixLength);
+  for (const { link, address, prefixLength } of netlink.listAddresses("ipv6")) {
+    if (link !== ownBridge) add(address, prefixLength);
+  }
+  for (const { link, destination } of netlink.listRoutes("ipv6")) {
+    // Local routes of the loopback link to addresses of other links are theirs.
+    if (link === ownBridge || destination === null) continue;
+    add(destination.address, destination.prefixLength);
   }
   return used;
 }

@@ -43,14 +43,14 @@ export class DefaultBridge {
     this.#localhost = request.localhost;
   }
 
-  network(): Network {
-    const network = this.#parts.records.networks().find(({ name }) => name === "bridge");
-    if (!network) throw new Error("broken invariant: ensure runs first");
-    return network;
+  /** null where the operator wants none; and before `decide`. */
+  network(): Network | null {
+    return this.#parts.records.networks().find(({ name }) => name === "bridge") ?? null;
   }
 
   /** Records networks and subnet where they are not yet. */
   decide(): void {
+    if (this.#options.withoutBridge === true) return this.#decideWithout();
     const recorded = this.#parts.records.networks();
     const bridge = recorded.find(({ name }) => name === "bridge");
     const wanted = this.#design(bridge ?? null);
@@ -73,32 +73,42 @@ export class DefaultBridge {
         custom: null,
         ...wanted,
       });
-      for (const [name, driver] of [
-        ["host", "host"],
-        ["none", "null"],
-      ] as const) {
-        if (recorded.some((network) => network.name === name)) continue;
-        const nothing = {
-          bridge: null,
-          subnet: null,
-          gateway: null,
-          mtu: DEFAULT_MTU,
-          custom: null,
-        };
-        this.#parts.records.saveNetwork({
-          id: newId(),
-          name,
-          driver,
-          createdAt: new Date(),
-          ...nothing,
-        });
-      }
+      this.#saveLinkless();
     });
+  }
+
+  /** @throws EngineError "conflict" while containers are in it */
+  #decideWithout(): void {
+    const { records, netlink } = this.#parts;
+    const before = this.network();
+    if (before !== null && records.endpointsIn(before.id).length > 0) {
+      throw conflict("the default bridge cannot be taken away while containers use it");
+    }
+    records.transact(() => {
+      if (before !== null) records.deleteNetwork(before.id);
+      this.#saveLinkless();
+    });
+    // One of another name may have been there before the engine.
+    if (before?.bridge?.startsWith("naru") === true) netlink.deleteLink(before.bridge);
+  }
+
+  #saveLinkless(): void {
+    const { records } = this.#parts;
+    const names = new Set(records.networks().map(({ name }) => name));
+    const nothing = { bridge: null, subnet: null, gateway: null, mtu: DEFAULT_MTU, custom: null };
+    for (const [name, driver] of [
+      ["host", "host"],
+      ["none", "null"],
+    ] as const) {
+      if (names.has(name)) continue;
+      records.saveNetwork({ id: newId(), name, driver, createdAt: new Date(), ...nothing });
+    }
   }
 
   /** After the firewall's table is there. */
   ensure(): void {
-    ensureNetworkBridge(this.#parts.netlink, this.network(), this.#localhost);
+    const network = this.network();
+    if (network !== null) ensureNetworkBridge(this.#parts.netlink, network, this.#localhost);
   }
 
   #design(recorded: Network | null): Wanted {

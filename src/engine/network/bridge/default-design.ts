@@ -17,6 +17,8 @@ import { poolOf } from "../parts.ts";
 export interface DefaultBridgeOptions {
   /** The default bridge's link; "naru0". Another name also names another firewall table. */
   readonly bridge?: string;
+  /** There is no default bridge: whoever asks for it has a loopback link alone. Its name still names the rest. */
+  readonly withoutBridge?: boolean;
   /** Address and prefix of the bridge, `172.30.0.1/24`; else a free subnet is chosen, once. */
   readonly bip?: string;
   /** The same of IPv6. */

@@ -21,18 +21,29 @@ const FACTS = { ipv4: "forwarding", ipv6: "forwarding6" } as const satisfies Rec
 const IS_ON = { ipv4: isForwarding, ipv6: isForwarding6 };
 const START = { ipv4: startForwarding, ipv6: startForwarding6 };
 
+/** What the operator leaves to the engine. */
+export interface ForwardingPolicy {
+  /** Forwarding may be turned on; true. Else the host's setting stays what it is. */
+  readonly forward?: boolean;
+  /** What we turn on is for containers alone; true. Else the host forwards whatever comes. */
+  readonly guardForwarding?: boolean;
+}
+
 export class Forwarding {
   readonly #records: NetworkRecords;
   readonly #netlink: Netlink;
+  readonly #policy: Required<ForwardingPolicy>;
 
-  constructor(request: { records: NetworkRecords; netlink: Netlink }) {
+  constructor(request: { records: NetworkRecords; netlink: Netlink; policy: ForwardingPolicy }) {
     this.#records = request.records;
     this.#netlink = request.netlink;
+    const { forward = true, guardForwarding = true } = request.policy;
+    this.#policy = { forward, guardForwarding };
   }
 
   /** Records that it will be us. @returns whether the firewall has something new to guard */
   decide(family: Family): boolean {
-    if (IS_ON[family]() || this.#fact(family)) return false;
+    if (!this.#policy.forward || IS_ON[family]() || this.#fact(family)) return false;
     const bridges = this.#netlink
       .listLinks()
       // Bridges of other engines of ours filter for themselves.
@@ -45,12 +56,12 @@ export class Forwarding {
 
   /** After the firewall's table is there. */
   start(family: Family): void {
-    if (!IS_ON[family]()) START[family]();
+    if (this.#policy.forward && !IS_ON[family]()) START[family]();
   }
 
   /** What the firewall must keep from being forwarded; null where the host forwarded before us. */
   guard(family: Family): TableFacts["guard"] {
-    const fact = this.#fact(family);
+    const fact = this.#policy.guardForwarding ? this.#fact(family) : null;
     return fact && { bridges: fact.bridges };
   }
 

@@ -13,6 +13,8 @@ import {
   addBridge,
   addElements,
   type BridgeRules,
+  type EntryPolicy,
+  opensPorts,
   removeBridge,
   removeElements,
   rulesOf,
@@ -21,10 +23,15 @@ import {
   tableName,
 } from "./table.ts";
 
+type Facts = Omit<TableFacts, "table" | "unruled" | "entry">;
+
 export class Firewall implements Disposable {
   readonly #nftables: Nftables;
   readonly #table: string;
-  readonly #facts: () => Omit<TableFacts, "table" | "unruled">;
+  readonly #facts: () => Facts;
+  readonly #entry: EntryPolicy;
+  /** Follows the networks there have been: a port too many in a set that no rule asks is no harm. */
+  #opening = { isOpened: false };
   readonly #unruled: readonly Family[];
   /** No family has rules. */
   readonly #isOff: boolean;
@@ -39,9 +46,11 @@ export class Firewall implements Disposable {
   constructor(request: {
     nftables: Nftables;
     bridge: string;
-    facts: () => Omit<TableFacts, "table" | "unruled">;
+    facts: () => Facts;
     unruled?: readonly Family[];
+    entry?: EntryPolicy;
   }) {
+    this.#entry = request.entry ?? {};
     this.#unruled = request.unruled ?? [];
     this.#isOff = this.#unruled.length === 2;
     this.#nftables = request.nftables;
@@ -55,7 +64,9 @@ export class Firewall implements Disposable {
       const facts = this.#facts();
       // What an engine with rules has left here.
       if (this.#isOff) return this.remove();
-      this.#nftables.apply(replaceTable({ table: this.#table, ...facts, unruled: this.#unruled }));
+      this.#open(facts.bridges);
+      const [table, unruled, entry] = [this.#table, this.#unruled, this.#entry];
+      this.#nftables.apply(replaceTable({ table, ...facts, unruled, entry }));
       for (const { bridge } of facts.bridges) this.#accept(bridge);
     } catch (cause) {
       throw wrap("failed to program the firewall", cause);
@@ -82,7 +93,7 @@ export class Firewall implements Disposable {
   }
 
   /** Whether tables are there, and the chains that every packet passes have their rules. */
-  #isWhole(facts: Omit<TableFacts, "table" | "unruled">): boolean {
+  #isWhole(facts: Facts): boolean {
     const inet = this.#rulesByChain("inet");
     const whole = Object.entries(rulesOf({ ...facts, unruled: this.#unruled })).every(
       ([chain, rules]) => inet.get(chain) === rules.length,
@@ -109,8 +120,13 @@ export class Firewall implements Disposable {
 
   /** A network that is recorded already. */
   addBridge(rules: BridgeRules): void {
-    this.#applyOrEnsure(addBridge(this.#table, rules));
+    this.#open([rules]);
+    this.#applyOrEnsure(addBridge(this.#table, rules, this.#entry));
     this.#accept(rules.bridge);
+  }
+
+  #open(bridges: readonly BridgeRules[]): void {
+    if (opensPorts(bridges, this.#entry)) this.#opening = { isOpened: true };
   }
 
   /** Another program's chains are of IPv4. */
@@ -138,12 +154,12 @@ export class Firewall implements Disposable {
 
   /** Opens ports that are recorded already. A wiped table, or a stale element, is answered by writing it all. */
   publish(ports: readonly PublishedPort[]): void {
-    this.#applyOrEnsure(addElements(this.#table, ports));
+    this.#applyOrEnsure(addElements(this.#table, ports, this.#opening));
   }
 
   /** Closes ports whose records are gone already. */
   unpublish(ports: readonly PublishedPort[]): void {
-    this.#applyOrEnsure(removeElements(this.#table, ports));
+    this.#applyOrEnsure(removeElements(this.#table, ports, this.#opening));
   }
 
   /** Takes the table and our rules in other tables away. */

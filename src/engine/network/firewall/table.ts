@@ -31,6 +31,15 @@ export interface TableFacts {
   readonly guard6?: { readonly bridges: readonly string[] } | null;
   /** Families that nothing of this table is for. */
   readonly unruled?: readonly ("ipv4" | "ipv6")[];
+  readonly entry?: EntryPolicy;
+}
+
+/** What is let into bridges beside answers, neighbours and what was translated, if the operator says so. */
+export interface EntryPolicy {
+  /** Published ports by the containers' own addresses: for other machines that have a route to them. */
+  readonly directRouting?: boolean;
+  /** Packets that another program's rules have marked: `0x1` or `0x1/0xff`. */
+  readonly acceptedMark?: string;
 }
 
 /** One bridge network, as far as packets are concerned. */
@@ -41,6 +50,8 @@ export interface BridgeRules {
   readonly internal: boolean;
   /** Containers of this network may talk to each other. */
   readonly icc: boolean;
+  /** Links from where its published ports are reached by its containers' own addresses. */
+  readonly trusted: readonly string[];
 }
 
 export interface FamilyRules {
@@ -141,8 +152,8 @@ export function replaceTable(facts: TableFacts): string[] {
     ...Object.entries(rules).flatMap(([chain, lines]) =>
       lines.map((line) => `add rule inet ${table} ${chain} ${line}`),
     ),
-    ...facts.bridges.flatMap((bridge) => addBridge(table, bridge)),
-    ...addElements(table, facts.ports),
+    ...facts.bridges.flatMap((bridge) => addBridge(table, bridge, facts.entry)),
+    ...addElements(table, facts.ports, { isOpened: opensPorts(facts.bridges, facts.entry) }),
     ...replaceGuards(table, facts.guarded ?? []),
   ];
 }
@@ -156,7 +167,7 @@ const chainsOf = (bridge: string) => ({
 });
 
 /** Commands that make one more network known. */
-export function addBridge(table: string, rules: BridgeRules): string[] {
+export function addBridge(table: string, rules: BridgeRules, entry: EntryPolicy = {}): string[] {
   const { bridge } = rules;
   const { into, leaving } = chainsOf(bridge);
   const own = `"${bridge}"`;
@@ -165,7 +176,7 @@ export function addBridge(table: string, rules: BridgeRules): string[] {
   return [
     `add chain inet ${table} ${into}`,
     `add chain inet ${table} ${leaving}`,
-    ...rule(into, intoRules(rules)),
+    ...rule(into, intoRules(rules, entry)),
     ...rule(leaving, leavingRules(rules)),
     `add element inet ${table} ${INTO} { ${own} : goto ${into} }`,
     `add element inet ${table} ${FROM} { ${own} : ${rules.internal ? "drop" : "accept"} }`,
@@ -191,7 +202,11 @@ export function removeBridge(table: string, rules: BridgeRules): string[] {
   ];
 }
 
-function intoRules({ bridge, ipv4, ipv6, internal, icc }: BridgeRules): string[] {
+function intoRules(
+  { bridge, ipv4, ipv6, internal, icc, trusted }: BridgeRules,
+  { directRouting = false, acceptedMark }: EntryPolicy,
+): string[] {
+  const from = trusted.map((link) => `"${link}"`).join(", ");
   const neighbours = `iifname "${bridge}" ${icc ? "accept" : "drop"}`;
   const answers = "ct state established,related accept";
   if (internal) return [answers, neighbours, "drop"];
@@ -199,25 +214,44 @@ function intoRules({ bridge, ipv4, ipv6, internal, icc }: BridgeRules): string[]
     answers,
     "ct status dnat accept",
     neighbours,
-    ...openRules("ipv4", ipv4),
-    ...openRules("ipv6", ipv6),
+    ...(acceptedMark === undefined ? [] : [`${markMatch(acceptedMark)} accept`]),
+    ...(from === "" ? [] : Object.values(PUBLISHED).map((rule) => `iifname { ${from} } ${rule}`)),
+    ...openRules("ipv4", ipv4, directRouting),
+    ...openRules("ipv6", ipv6, directRouting),
     "drop",
   ];
 }
 
+/** @param mark as `EntryPolicy` has it, checked */
+function markMatch(mark: string): string {
+  const [value = "", mask] = mark.split("/");
+  return mask === undefined ? `meta mark ${value}` : `meta mark & ${mask} == ${value}`;
+}
+
+const PUBLISHED = {
+  ipv4: `ip daddr . meta l4proto . th dport @${OPEN} accept`,
+  ipv6: `ip6 daddr . meta l4proto . th dport @${OPEN6} accept`,
+} as const;
+
 /** What is let in without translation. */
-function openRules(family: "ipv4" | "ipv6", rules: FamilyRules | null): string[] {
+function openRules(
+  family: "ipv4" | "ipv6",
+  rules: FamilyRules | null,
+  directRouting: boolean,
+): string[] {
   switch (rules?.mode) {
     case undefined:
-    case "nat":
     case "isolated":
       return [];
+    case "nat":
+      return directRouting ? [PUBLISHED[family]] : [];
     case "nat-unprotected":
       return [`meta nfproto ${family} accept`];
     case "routed":
-      return family === "ipv4"
-        ? ["ip protocol icmp accept", `ip daddr . meta l4proto . th dport @${OPEN} accept`]
-        : ["meta l4proto ipv6-icmp accept", `ip6 daddr . meta l4proto . th dport @${OPEN6} accept`];
+      return [
+        family === "ipv4" ? "ip protocol icmp accept" : "meta l4proto ipv6-icmp accept",
+        PUBLISHED[family],
+      ];
   }
 }
 
@@ -273,34 +307,56 @@ function guardRules(family: "ipv4" | "ipv6", guard: TableFacts["guard"]): string
   ];
 }
 
+/** Whether published ports are also kept by the containers' own addresses. */
+interface Opening {
+  readonly isOpened: boolean;
+}
+
+const CLOSED: Opening = { isOpened: false };
+
+/** Whether any rule asks for them by those. */
+export const opensPorts = (bridges: readonly BridgeRules[], entry: EntryPolicy = {}): boolean =>
+  entry.directRouting === true || bridges.some(({ trusted }) => trusted.length > 0);
+
 /** Commands that publish; what is not of the container's family is relayed and not here. */
-export const addElements = (table: string, ports: readonly PublishedPort[]): string[] =>
-  byMap(ports, ({ target, containerPort }) => ` : ${target} . ${containerPort}`).map(
+export const addElements = (
+  table: string,
+  ports: readonly PublishedPort[],
+  opening: Opening = CLOSED,
+): string[] =>
+  byMap(ports, opening, ({ target, containerPort }) => ` : ${target} . ${containerPort}`).map(
     ([map, elements]) => `add element inet ${table} ${map} { ${elements} }`,
   );
 
 /** Commands that take back, whether or not the elements are there: adding first makes deleting safe. */
-export const removeElements = (table: string, ports: readonly PublishedPort[]): string[] => [
-  ...addElements(table, ports),
-  ...byMap(ports, () => "").map(
+export const removeElements = (
+  table: string,
+  ports: readonly PublishedPort[],
+  opening: Opening = CLOSED,
+): string[] => [
+  ...addElements(table, ports, opening),
+  ...byMap(ports, opening, () => "").map(
     ([map, elements]) => `delete element inet ${table} ${map} { ${elements} }`,
   ),
 ];
 
 function byMap(
   ports: readonly PublishedPort[],
+  { isOpened }: Opening,
   value: (port: PublishedPort) => string,
 ): [map: string, elements: string][] {
-  const elements: Record<string, string[]> = {};
-  const add = (map: string, element: string) => void (elements[map] ??= []).push(element);
+  const elements: Record<string, Set<string>> = {};
+  // A port of a container may be published several times, and is one opening.
+  const add = (map: string, element: string) => void (elements[map] ??= new Set()).add(element);
   for (const port of ports) {
-    const { protocol, hostAddress, hostPort, target } = port;
+    const { protocol, hostAddress, hostPort, containerPort, target } = port;
     const ipv6 = hostAddress.includes(":");
     if (ipv6 !== target.includes(":")) continue;
     const key = `${protocol} . ${hostPort}`;
+    if (isOpened) add(ipv6 ? OPEN6 : OPEN, `${target} . ${protocol} . ${containerPort}`);
     if (hostAddress === target) add(ipv6 ? OPEN6 : OPEN, `${target} . ${key}`);
     else if (hostAddress === (ipv6 ? "::" : "0.0.0.0")) add(ipv6 ? ANY6 : ANY, key + value(port));
     else add(ipv6 ? ONE6 : ONE, `${hostAddress} . ${key}${value(port)}`);
   }
-  return Object.entries(elements).map(([map, list]) => [map, list.join(", ")]);
+  return Object.entries(elements).map(([map, list]) => [map, [...list].join(", ")]);
 }

@@ -113,9 +113,6 @@ export function decodeNetworkCreate(
   const refuse = (what: string): never => {
     throw invalid(what);
   };
-  if (asked.ConfigOnly === true || (asked.ConfigFrom?.Network ?? "") !== "") {
-    refuse("configuration-only networks belong to swarm mode, which this engine does not have");
-  }
   if (asked.Ingress === true) refuse("ingress network can be created only on swarm managers");
   if ((asked.Scope ?? "") !== "" && asked.Scope !== "local") {
     refuse("cannot create a swarm scoped network when swarm is not active");
@@ -128,8 +125,10 @@ export function decodeNetworkCreate(
     auxiliary: pool.AuxiliaryAddresses ?? {},
   }));
   const driver = asked.Driver ?? "";
+  const configFrom = asked.ConfigFrom?.Network ?? "";
   const options: Record<string, string> = {
-    ...defaults[driver === "" ? "bridge" : driver],
+    // A configuration says all of them.
+    ...(asked.ConfigFrom ? {} : defaults[driver === "" ? "bridge" : driver]),
     ...asked.Options,
   };
   return {
@@ -139,6 +138,9 @@ export function decodeNetworkCreate(
     ipv6: familyOf("ipv6", asked.EnableIPv6 ?? null, options) ?? false,
     internal: asked.Internal ?? false,
     attachable: asked.Attachable ?? false,
+    ...(asked.Scope === "local" && { scope: asked.Scope }),
+    ...(asked.ConfigOnly === true && { configOnly: true as const }),
+    ...(configFrom !== "" && { configFrom }),
     labels: asked.Labels ?? {},
     options,
     ipam: { driver: ipam?.Driver ?? "", options: ipam?.Options ?? {}, pools },

@@ -29,7 +29,13 @@ export function encodeVersion(version: VersionInfo): wire.SystemVersion {
       },
       ...(version.initVersion === ""
         ? []
-        : [{ Name: "docker-init", Version: version.initVersion, Details: { GitCommit: "" } }]),
+        : [
+            {
+              Name: "docker-init",
+              Version: version.initVersion,
+              Details: { GitCommit: version.initCommit ?? "" },
+            },
+          ]),
     ],
     Version: version.version,
     ApiVersion: apiVersion,
@@ -113,7 +119,7 @@ export function encodeInfo(
     // Docker's word for a program that is not there: containers are born without these two.
     ContainerdCommit: { ID: "N/A" },
     RuncCommit: { ID: "N/A" },
-    InitCommit: { ID: info.initVersion || "N/A" },
+    InitCommit: { ID: info.initCommit ?? "N/A" },
     SecurityOptions: [...info.securityOptions],
     FirewallBackend: { Driver: "nftables" },
     CDISpecDirs: [...info.cdiFolders],

@@ -60,7 +60,7 @@ export function fakeEngine(): FakeEngine {
       Promise.reject(notFound(`manifest for ${reference} not found`)),
     login: ({ credentials }) =>
       credentials.password === "right"
-        ? Promise.resolve()
+        ? Promise.resolve({ identityToken: "" })
         : Promise.reject(unauthorized("login attempt failed with status: 401 Unauthorized")),
   };
 }

@@ -254,6 +254,7 @@ export const fakeSystem = (): SystemService => ({
       proxies: { http: "", https: "", none: "" },
       initBinary: "tini",
       initVersion: "0.19.0",
+      initCommit: "",
       threads: 4,
       runtimeFeatures: new Map([["naru", "{}"]]),
       kernelMemoryTcp: true,
@@ -272,5 +273,6 @@ export const fakeSystem = (): SystemService => ({
     kernelVersion: "6.18.0",
     buildTime: "2026-01-01T00:00:00Z",
     initVersion: "0.19.0",
+    initCommit: "",
   }),
 });
