@@ -298,7 +298,7 @@ export const SAME: Readonly<Record<string, readonly string[]>> = {
     "network create --gateway nonsense n3",
     "network create --ip-range 10.9.0.0/24 n3",
     "network create host",
-    "network create 'bad name'",
+    "network create ' '",
     "network create",
     "network connect front web ; inspect -f '{{len .NetworkSettings.Networks}}' web ; network connect front web ; network disconnect front web ; network disconnect front web",
     "network connect --ip nonsense front web",

@@ -155,7 +155,7 @@ test("options that mean nothing here are refused by their names", async () => {
   writeFileSync(join(engine.root, "daemon.json"), "{}");
   for (const [flag, why] of [
     ["--fixed-cidr-v6=fd00::/64", "fixed-cidr-v6 needs ipv6"],
-    ["--ip-forward=false", "ip-forward cannot be false"],
+    ["--rootless", "rootless cannot be true"],
     ["--metrics-addr=nowhere", "invalid metrics-addr"],
     ["--containerd=/run/c.sock", "containerd cannot be"],
     ["--default-gateway=fd00::1", "is not an IPv4 address"],
