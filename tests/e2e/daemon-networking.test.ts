@@ -165,9 +165,7 @@ test.skipIf(!existsSync(RT))(
     const folder = `/sys/fs/cgroup/cpu${engine.cgroupParent}`;
     const read = (file: string) => readFileSync(`${folder}/${file}`, "utf8").trim();
     expect([read("cpu.rt_period_us"), read("cpu.rt_runtime_us")]).toEqual(["900000", "2000"]);
-    const more = await engine.docker([
-      ...["run", "--rm", "--cpu-rt-runtime=90000", "busybox", "true"],
-    ]);
+    const more = await engine.docker(["run", "--rm", "--cpu-rt-runtime=90000", "busybox", "true"]);
     expect(more.code).not.toBe(0);
   },
 );
@@ -195,10 +193,19 @@ test("without a default bridge containers have a loopback link, and networks of 
   process.kill(engine.daemonPid, "SIGTERM");
   await engine.daemonEnded();
   const uninstalled = await run([
-    ...[NARU, "daemon", "--uninstall", "--bridge", "none"],
-    ...["--data-root", engine.dataRoot, "--exec-root", engine.execRoot],
-    ...["--cgroup-parent", engine.cgroupParent],
-    ...["--config-file", join(engine.root, "daemon.json")],
+    NARU,
+    "daemon",
+    "--uninstall",
+    "--bridge",
+    "none",
+    "--data-root",
+    engine.dataRoot,
+    "--exec-root",
+    engine.execRoot,
+    "--cgroup-parent",
+    engine.cgroupParent,
+    "--config-file",
+    join(engine.root, "daemon.json"),
   ]);
   expect([uninstalled.code, uninstalled.stderr]).toEqual([0, expect.any(String)]);
   await engine.startDaemon();

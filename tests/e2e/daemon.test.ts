@@ -378,27 +378,21 @@ test("fd://4 serves the second of systemd's sockets alone; one open to the world
 test("on a terminal the log has colours, and with raw-logs none", async () => {
   const empty = join(engine.root, "empty.json");
   writeFileSync(empty, "{}");
+  const root = join(engine.root, "terminal");
+  const where = ["--data-root", `${root}/data`, "--exec-root", `${root}/run`];
+  // Certificates that are not there end it before anything is touched.
+  const wrong = ["--tlsverify", "--tlscert", "/nowhere/cert.pem", "--config-file", empty];
+  const command = [NARU, "daemon", ...where, "-H", `unix://${root}/naru.sock`, ...wrong];
   const logOf = async (...flags: string[]) => {
-    const root = join(engine.root, "terminal");
-    // Certificates that are not there end it before anything is touched.
-    const daemon = runOnTerminal(
-      [
-        ...[NARU, "daemon", "--data-root", `${root}/data`, "--exec-root", `${root}/run`],
-        ...["-H", `unix://${root}/naru.sock`, "--config-file", empty],
-        ...["--tlsverify", "--tlscert", "/nowhere/cert.pem", ...flags],
-      ],
-      { columns: 80, rows: 24 },
-    );
+    const daemon = runOnTerminal([...command, ...flags], { columns: 80, rows: 24 });
     expect(await daemon.exited).toBe(1);
     while (!daemon.output().includes("\n")) await Bun.sleep(10);
     return daemon.output();
   };
-  expect(await logOf()).toMatch(
-    /^\u001b\[31mERRO\u001b\[0m\[\d{4}-\S+\] failed to start the daemon: /,
-  );
-  expect(await logOf("--raw-logs")).toMatch(
-    /^time=\d{4}-\S+ level=error msg="failed to start the daemon: [^\u001b]*$/,
-  );
+  expect(await logOf()).toStartWith("\u001b[31mERRO\u001b[0m[");
+  const raw = await logOf("--raw-logs");
+  expect(raw).toMatch(/^time=\d{4}-\S+ level=error msg="failed to start the daemon: /);
+  expect(raw).not.toContain("\u001b");
 });
 
 test("--validate tells what is wrong, and starts nothing", async () => {

@@ -29,9 +29,22 @@ const inspect = async (name: string) =>
 
 test("a configuration is a name for options, and nothing on the host", async () => {
   await engine.ok([
-    ...["network", "create", "--config-only", "--subnet", "10.232.5.0/24"],
-    ...["--gateway", "10.232.5.7", "--ip-range", "10.232.5.64/26", "--aux-address", "a=10.232.5.9"],
-    ...["--label", "made=by", "-o", "com.docker.network.driver.mtu=1311", "settings"],
+    "network",
+    "create",
+    "--config-only",
+    "--subnet",
+    "10.232.5.0/24",
+    "--gateway",
+    "10.232.5.7",
+    "--ip-range",
+    "10.232.5.64/26",
+    "--aux-address",
+    "a=10.232.5.9",
+    "--label",
+    "made=by",
+    "-o",
+    "com.docker.network.driver.mtu=1311",
+    "settings",
   ]);
   const shown = {
     Name: "settings",
@@ -91,7 +104,16 @@ test("a network made from it works as it says, keeps it, and says no settings it
     IPAM: { Config: [{ Subnet: "10.232.5.0/24", Gateway: "10.232.5.7" }] },
   });
   const seen = await engine.ok([
-    ...["run", "--rm", "--network", "town", "busybox", "ip", "-o", "address", "show", "eth0"],
+    "run",
+    "--rm",
+    "--network",
+    "town",
+    "busybox",
+    "ip",
+    "-o",
+    "address",
+    "show",
+    "eth0",
   ]);
   expect(seen).toContain("inet 10.232.5.64/24");
   const link = await engine.ok(["run", "--rm", "--network", "town", "busybox", "ip", "link"]);
@@ -126,8 +148,15 @@ test("a prune leaves configurations, and takes what was made from them", async (
   expect(await engine.ok(["network", "rm", "settings"])).toBe("settings");
   const told = (
     await engine.ok([
-      ...["events", "--since", "1h", "--until", (Date.now() / 1000).toFixed(3)],
-      ...["-f", "type=network", "--format", "{{.Action}} {{.Actor.Attributes.name}}"],
+      "events",
+      "--since",
+      "1h",
+      "--until",
+      (Date.now() / 1000).toFixed(3),
+      "-f",
+      "type=network",
+      "--format",
+      "{{.Action}} {{.Actor.Attributes.name}}",
     ])
   ).split("\n");
   expect(told).toContain("create settings");
