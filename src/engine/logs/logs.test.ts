@@ -296,6 +296,26 @@ test("a follower gets what exists and what comes, and ends when the container ha
   expect(seen).toEqual(["before\n", "during\n", "last words"]);
 });
 
+test("a follower that leaves while it still reads the past leaves no failure behind", async () => {
+  using log = temporaryLog();
+  const writer = openLogWriter(log.options);
+  writer.write("stdout", bytes("a line of the past\n".repeat(50_000)));
+  writer.close();
+  const stop = new AbortController();
+  const ended = new Promise((_, reject) => {
+    stop.signal.addEventListener("abort", () => reject(new Error("the client went away")));
+  });
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown) => void unhandled.push(reason);
+  process.on("unhandledRejection", note);
+  for await (const _ of readLog({ ...everything(log.path), ended, signal: stop.signal })) {
+    stop.abort();
+    await new Promise((next) => setImmediate(next));
+  }
+  process.off("unhandledRejection", note);
+  expect(unhandled).toEqual([]);
+});
+
 test("a follower that starts before the log exists misses nothing", async () => {
   using log = temporaryLog();
   const { promise: ended, resolve } = Promise.withResolvers<void>();

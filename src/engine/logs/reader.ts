@@ -40,6 +40,8 @@ export interface ReadLogRequest {
  * Returning early (`break`) or aborting closes every file and watch.
  */
 export async function* readLog(request: ReadLogRequest): AsyncGenerator<readonly LogEntry[]> {
+  // Whoever goes away while the past is still being read gives up the wait for the end, too: no failure of anybody's.
+  request.ended?.catch(() => {});
   const filter = new Filter(request);
   const files = await openHistory(request, filter);
   let current: LogFile | null = null;
