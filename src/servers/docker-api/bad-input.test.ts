@@ -63,6 +63,24 @@ function raw(bytes: string): Promise<string> {
   });
 }
 
+test("a path is read in every form that servers must know, and cleaned by sending the client there", async () => {
+  const answer = async (target: string) => {
+    const text = await raw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    return [/^HTTP\/1.1 (\d+)/.exec(text)?.[1], /^location: (.*?)\r$/im.exec(text)?.[1] ?? null];
+  };
+  expect(await answer("http://docker/v1.51/_ping")).toEqual(["200", null]);
+  expect(await answer("HTTP://docker:2375/containers/json?all=1")).toEqual(["200", null]);
+  expect(await answer("http://docker")).toEqual(["404", null]);
+  expect(await answer("//v1.51//containers/json?all=1")).toEqual([
+    "301",
+    "/v1.51/containers/json?all=1",
+  ]);
+  expect(await answer("/v1.51/containers/../info")).toEqual(["301", "/v1.51/info"]);
+  expect(await answer("/nothing?a=//")).toEqual(["404", null]);
+  // Not to another host.
+  expect(await answer("//evil.example/x")).toEqual(["301", "/evil.example/x"]);
+});
+
 test("versions outside 1.24 to 1.51 are refused in Docker's words", async () => {
   expect(await call("GET", "/v1.20/info")).toEqual({
     status: 400,

@@ -1,6 +1,7 @@
 /** Docker's Engine API on a socket: finds the handler of a request, and tells every error in Docker's words. */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
+import { posix } from "node:path";
 
 import { invalid, kindOf, notFound, sentenceOf } from "#base";
 
@@ -79,7 +80,7 @@ async function dispatch(
 ): Promise<void> {
   let call: Call | null = null;
   try {
-    const url = request.url ?? "/";
+    const url = originForm(request.url ?? "/");
     const mark = url.indexOf("?");
     const query = mark < 0 ? "" : url.slice(mark + 1);
     // Made before anything can be wrong with the request, so that the error has somewhere to go.
@@ -87,7 +88,7 @@ async function dispatch(
     guard?.(request);
     const { version, path } = splitVersion(mark < 0 ? url : url.slice(0, mark));
     const route = find(request.method ?? "", path);
-    if (route === null) throw notFound("page not found");
+    if (route === null) return refusePath(call, url);
     call = new Call({ request, channel, version, params: unescape(route.params), query, headers });
     await route.handler(call);
   } catch (error) {
@@ -95,6 +96,19 @@ async function dispatch(
   } finally {
     if (channel.kind === "response") dropRest(request);
   }
+}
+
+/** Servers take the form that clients send to proxies, too. Spec: RFC 9112, 3.2.2. */
+const originForm = (url: string): string =>
+  url.startsWith("/") ? url : url.replace(/^https?:\/\/[^/?]*/i, "") || "/";
+
+/** Docker leads clients whose paths have empty or dotted parts to the right one. @throws EngineError "notFound" */
+function refusePath(call: Call, url: string): void {
+  const [path = "", ...query] = url.split("?");
+  const clean = posix.normalize(path);
+  if (clean === path || !path.startsWith("/")) throw notFound("page not found");
+  const location = [clean, ...query].join("?");
+  call.send({ status: 301, type: "", body: "", headers: { Location: location } });
 }
 
 /**
