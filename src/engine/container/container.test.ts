@@ -149,6 +149,24 @@ test("stop sends the image's signal, waits, and then kills", async () => {
   });
 });
 
+test("patience that is over before the signal is on its way is no unhandled failure", async () => {
+  await using fixture = openFixture({ Cmd: ["sh"] });
+  const { room, supervisor } = fixture;
+  const id = await running(fixture);
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown) => void unhandled.push(reason);
+  process.on("unhandledRejection", note);
+  supervisor.onSignal = async (container, signal) => {
+    // Timers that were set before go off first.
+    await new Promise((next) => setTimeout(next, 1));
+    if (signal === 9) supervisor.end(container, 137);
+  };
+  await room.stop(id, { timeoutSeconds: 0, signal: null });
+  process.off("unhandledRejection", note);
+  expect(unhandled).toEqual([]);
+  expect(room.resolve(id).state).toMatchObject({ status: "exited", exitCode: 137 });
+});
+
 test("a signal is told of before the end it brings, however soon that comes", async () => {
   await using fixture = openFixture();
   const id = await running(fixture);

@@ -146,7 +146,8 @@ export class FakeSupervisor implements SupervisorLink {
   /** Runs when a list is made, before it arrives. */
   onListed: () => void | Promise<void> = () => undefined;
   /** What a signal does; the default ends the process. */
-  onSignal: (id: string, signal: number) => void = (id, signal) => this.end(id, 128 + signal);
+  onSignal: (id: string, signal: number) => void | Promise<void> = (id, signal) =>
+    this.end(id, 128 + signal);
   deliver: (exit: ExitReport) => void = () => undefined;
   #nextPid = 1000;
 
@@ -190,7 +191,7 @@ export class FakeSupervisor implements SupervisorLink {
         const report = this.processes.get(id);
         if (report === undefined || report.exit !== null) throw noSuch("container", id);
         this.signals.push([id, request.signal]);
-        this.onSignal(id, request.signal);
+        await this.onSignal(id, request.signal);
         return null;
       }
       case "list": {

@@ -69,6 +69,8 @@ async function endGently(context: Context, id: string, request: StopRequest): Pr
     request.timeoutSeconds ?? record.config.stopTimeoutSeconds ?? STOP_TIMEOUT_SECONDS;
   const patience = new AbortController();
   const exited = waitForExit(context, id, patience.signal);
+  // Patience may be over before the signal is on its way: the wait's failure is looked at only after that.
+  exited.catch(() => {});
   const timer =
     seconds < 0 ? null : setTimeout(() => patience.abort(), Math.min(seconds * 1000, 2 ** 31 - 1));
   try {
