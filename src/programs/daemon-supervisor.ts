@@ -61,7 +61,7 @@ export class DaemonSupervisor implements SupervisorLink, PortHolder {
     return this.#living().then((client) => client.request<Type>(request));
   }
 
-  attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams> {
+  attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams> {
     if (this.#open !== null) return this.#open.attach(hello);
     return this.#living().then((client) => client.attach(hello));
   }

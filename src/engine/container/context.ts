@@ -39,7 +39,7 @@ export interface SupervisorLink {
   request<Type extends RequestType>(
     request: Requests[Type]["request"] & { readonly type: Type },
   ): Promise<Requests[Type]["answer"]>;
-  attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams>;
+  attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams>;
 }
 
 export interface Log {

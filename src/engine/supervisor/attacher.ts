@@ -39,6 +39,7 @@ export class Attacher {
   #earlyInput: Uint8Array[] = [];
   #earlyBytes = 0;
   #inputEnded = false;
+  #isLeaving = false;
   #isBlocked = false;
   #isPaused = false;
 
@@ -63,8 +64,16 @@ export class Attacher {
     this.#outbox.write(bytes);
   }
 
+  /** The client wants no more output, and its input, whose end it has said, is all there is. */
+  leave(): void {
+    this.#isLeaving = true;
+    this.#outbox.closed();
+    this.#setBlocked(false);
+    if (this.#inputEnded) this.terminate();
+  }
+
   deliver(stream: LogStream, chunk: Chunk, isTerminal: boolean): void {
-    if (!this.hello[stream]) return;
+    if (!this.hello[stream] || this.#isLeaving) return;
     if (!isTerminal) writeFrameHead(chunk.framed, 0, stream, chunk.bytes.length);
     if (this.#outbox.pendingBytes === 0) this.lastProgressAt = performance.now();
     this.#outbox.write(isTerminal ? chunk.bytes : chunk.framed);
@@ -75,7 +84,8 @@ export class Attacher {
   finish(): void {
     this.#process = null;
     this.#resume();
-    this.#outbox.end();
+    if (this.#isLeaving) this.terminate();
+    else this.#outbox.end();
   }
 
   /** Cut off: whatever waits is lost. */
@@ -103,6 +113,7 @@ export class Attacher {
     if (this.#inputEnded || hasHungUp(this.#socket)) return;
     this.#inputEnded = true;
     this.#endInput();
+    if (this.#isLeaving) this.terminate();
   }
 
   onDrain(): void {

@@ -39,7 +39,7 @@ export interface SupervisorClient {
   request<Type extends RequestType>(
     request: Requests[Type]["request"] & { readonly type: Type },
   ): Promise<Requests[Type]["answer"]>;
-  attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams>;
+  attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams>;
   /** Resolves when the connection is gone, whoever ended it. Pending requests have failed by then. */
   readonly closed: Promise<void>;
   close(): void;
@@ -122,9 +122,12 @@ class ControlChannel implements SupervisorClient {
     return promise as Promise<Requests[Type]["answer"]>;
   }
 
-  attach(hello: Omit<AttachHello, "hello" | "channel">): Promise<AttachedStreams> {
-    const whole: AttachHello = { hello: PROTOCOL_VERSION, channel: "attach", ...hello };
-    return attachStreams(this.#options.socketPath, whole);
+  attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams> {
+    const attachment = crypto.randomUUID();
+    const whole: AttachHello = { hello: PROTOCOL_VERSION, channel: "attach", attachment, ...hello };
+    return attachStreams(this.#options.socketPath, whole, () =>
+      this.request({ type: "leave", attachment }),
+    );
   }
 
   close(): void {

@@ -153,6 +153,11 @@ export interface Requests {
     request: { type: "resize"; key: ProcessKey; columns: number; rows: number };
     answer: null;
   };
+  /**
+   * Wants no more of this attachment, whose end of input was said: the supervisor hangs up once it has seen that end. A
+   * client that hung up itself could not be told from one that died.
+   */
+  leave: { request: { type: "leave"; attachment: string }; answer: null };
   /** Everything alive, and every exit not yet forgotten. */
   list: { request: { type: "list" }; answer: { processes: ProcessReport[] } };
   /** The daemon has stored the exit: its record may go. Also releases what the driver keeps, or was told to expect. */
@@ -232,6 +237,8 @@ export type HelloAnswer =
 export interface AttachHello {
   readonly hello: typeof PROTOCOL_VERSION;
   readonly channel: "attach";
+  /** Names this connection to the client's others. */
+  readonly attachment: string;
   readonly key: ProcessKey;
   readonly stdin: boolean;
   readonly stdout: boolean;

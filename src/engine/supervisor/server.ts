@@ -110,6 +110,8 @@ class Server {
   readonly #stop: () => void;
   readonly #options: SupervisorOptions;
   readonly #lock: number;
+  /** By the names that their clients gave them. */
+  readonly #attachers = new Map<string, Attacher>();
   readonly #controls = new Set<Socket<Data>>();
   #table: ProcessTable | null = null;
   #adoption: Adoption | null = null;
@@ -198,6 +200,7 @@ class Server {
       const early = frames.takeRest();
       if (early.length > ATTACH_HELLO_BYTES * 16) throw invalid("too much before the answer");
       socket.data.connection = { channel: "attach", attacher };
+      this.#attachers.set(hello.attachment, attacher);
       attacher.send(encodeFrame(answer));
       table.attach(attacher);
       attacher.onData(early);
@@ -246,6 +249,9 @@ class Server {
       case "resize":
         // What has no terminal has no size either: no error, as in Docker.
         table.living(checkKey(request.key)).resize(request);
+        return null;
+      case "leave":
+        this.#attachers.get(request.attachment)?.leave();
         return null;
       case "list":
         await this.#adoption?.finished;
@@ -320,6 +326,7 @@ class Server {
     const { connection } = socket.data;
     if (connection.channel === "attach") {
       connection.attacher.onClose();
+      this.#attachers.delete(connection.attacher.hello.attachment);
       this.#table?.leave(connection.attacher);
     } else {
       connection.outbox.closed();

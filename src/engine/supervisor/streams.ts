@@ -7,7 +7,6 @@ import { dial, errorOf } from "./client.ts";
 import { encodeFrame, FrameReader } from "./frames.ts";
 import type { AttachHello, HelloAnswer } from "./protocol.ts";
 
-const FAREWELL_MS = 250;
 const OUTPUT_HIGH_WATER_BYTES = 256 * 1024;
 
 export interface AttachedStreams {
@@ -19,9 +18,16 @@ export interface AttachedStreams {
   close(): void;
 }
 
-/** @throws EngineError as the supervisor refuses */
-export async function attachStreams(path: string, hello: AttachHello): Promise<AttachedStreams> {
-  const attachment = new Attachment();
+/**
+ * @param leave asks the supervisor to hang up once it has seen the end of the input
+ * @throws EngineError as the supervisor refuses
+ */
+export async function attachStreams(
+  path: string,
+  hello: AttachHello,
+  leave: () => Promise<unknown>,
+): Promise<AttachedStreams> {
+  const attachment = new Attachment(leave);
   const socket = await dial(path, {
     data: (_, bytes) => attachment.onData(bytes),
     drain: () => attachment.onDrain(),
@@ -41,6 +47,11 @@ class Attachment {
   #hasEnded = false;
   #inputEnded = false;
   #roomForInput: PromiseWithResolvers<void> | null = null;
+  readonly #leave: () => Promise<unknown>;
+
+  constructor(leave: () => Promise<unknown>) {
+    this.#leave = leave;
+  }
 
   async open(socket: Socket, hello: AttachHello): Promise<AttachedStreams> {
     this.#socket = socket;
@@ -129,9 +140,15 @@ class Attachment {
 
   #close(): void {
     this.#endOutput();
-    // An end of input that was said must be seen before the hang-up, or it would count as a daemon's death.
-    if (this.#inputEnded) setTimeout(() => this.#socket?.terminate(), FAREWELL_MS);
-    else this.#socket?.terminate();
+    if (this.#socket === null) return;
+    if (!this.#inputEnded) {
+      this.#socket.terminate();
+      return;
+    }
+    // An end of input that was said must be seen before the hang-up, or it would count as a daemon's death: the
+    // supervisor hangs up. What it still sends until then is read and dropped.
+    this.#resume();
+    this.#leave().catch(() => this.#socket?.terminate());
   }
 
   /** Resolves when the socket has taken it. What a process that ended does not read is dropped. */

@@ -121,6 +121,20 @@ test("a client that dies does not end the input: only saying so does", async () 
   expect(naru.log("a")).toBe("1\n2\neof\n");
 });
 
+test("an end of input that was said is one however late the supervisor hears of it", async () => {
+  await using naru = await Harness.start();
+  await naru.birth("a", "yes & cat; kill $!; echo eof", interactive);
+  const attached = await naru.attach({ id: "a" }, { stdin: true });
+  process.kill(naru.serverPid, "SIGSTOP");
+  await write(attached.input, "1\n", true);
+  attached.close(); // with output of the endless program under way
+  process.kill(naru.serverPid, "SIGCONT");
+  expect((await naru.exitOf("a")).exitCode).toBe(0);
+  expect(naru.log("a")).toContain("1\n");
+  // It is the supervisor that hangs up: nobody is attached any more, or this would be refused.
+  await naru.birth("b", "exec sleep 60", piped);
+});
+
 test("much input waits for a slow reader and arrives whole", async () => {
   await using naru = await Harness.start();
   const attached = await naru.attach({ id: "a" }, { stdin: true, beforeBirth: true });
