@@ -65,6 +65,8 @@ export interface ContainerMount {
 export interface Container {
   readonly id: string;
   readonly name: string;
+  /** That and what links call it, `web/db`, in order. */
+  readonly names: readonly string[];
   readonly createdAt: string;
   readonly imageId: Digest;
   /** As asked, merged with the image's defaults: what inspect shows under Config. */
@@ -178,6 +180,8 @@ export interface ExecInstance {
   readonly id: string;
   readonly containerId: string;
   readonly request: ExecCreateRequest;
+  /** What the container's links add to its environment. */
+  readonly linked?: readonly string[];
   /** A probe of the engine's own: nobody asks for it again. */
   readonly isProbe?: true;
   readonly state:

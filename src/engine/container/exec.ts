@@ -1,6 +1,8 @@
 /** Further processes in a running container: create, start, resize, and how they ended. */
 import { conflict, invalid, newId, noSuch, sentenceOf } from "#base";
+import { resolveIdentity } from "#engine/runtime";
 import type { ExitReport } from "#engine/supervisor";
+import { anyMayStall, readMountInfo } from "#linux/mount";
 import type { ProcessSpec } from "#oci";
 
 import type {
@@ -13,7 +15,9 @@ import { type Context, inBackground } from "./context.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { OPEN_LIMIT } from "./exec-table.ts";
 import { startError, startFailureOf } from "./failures.ts";
+import { openLiveRoot } from "./files/view.ts";
 import { publishEvent } from "./happenings.ts";
+import { linkedContainers, linkEnvironment } from "./links.ts";
 import type { ContainerRecord } from "./records.ts";
 import { apparmorProfileOf, parseSecurityOptions } from "./security-options.ts";
 import { capabilitiesOf, environmentOf, powersOf } from "./spec.ts";
@@ -27,13 +31,10 @@ export function createExec(
   kind: { readonly isProbe?: true } = {},
 ): string {
   const record = runningContainer(context, context.records.resolve(nameOrId).id, nameOrId);
-  if (request.command.length === 0) throw invalid("no exec command specified");
+  if (request.command.length === 0) throw invalid("No exec command specified");
+  if (request.user !== "") checkUser(record, request.user);
   parseDetachKeys(request.detachKeys);
-  if (request.workingDirectory !== "" && !request.workingDirectory.startsWith("/")) {
-    throw invalid(
-      `OCI runtime exec failed: exec failed: Cwd must be an absolute path: ${request.workingDirectory}`,
-    );
-  }
+  const linked = linkEnvironment(linkedContainers(context, record), record.name);
   if (!context.execs.makeRoom(record.id, context.startingExecs)) {
     throw conflict(`container ${record.id} has ${OPEN_LIMIT} exec instances that have not ended`);
   }
@@ -41,12 +42,25 @@ export function createExec(
     id: newId(),
     containerId: record.id,
     request,
+    ...(linked.length === 0 ? {} : { linked }),
     ...kind,
     state: { status: "created" },
   };
   context.execs.put(exec);
   publishEvent(context, record, `exec_create: ${wordsOf(request.command)}`, { execID: exec.id });
   return exec.id;
+}
+
+/** Who is not there is told now; the start looks again. @throws EngineError "invalid" in Docker's words */
+function checkUser(record: ContainerRecord, user: string): void {
+  using root = openLiveRoot(record);
+  if (root === null) throw conflict(`container ${record.id} is not running`);
+  const mayStall = () => anyMayStall(readMountInfo(record.process?.pid));
+  try {
+    resolveIdentity(root.fd, { user, groups: record.host.groupAdd }, mayStall);
+  } catch (cause) {
+    throw invalid(sentenceOf(cause), { cause });
+  }
 }
 
 /** As Docker's events tell it: behind the program is a space, also where no argument follows. */
@@ -79,13 +93,9 @@ export async function startExec(
 ): Promise<ProcessStreams | null> {
   const exec = context.execs.must(execId);
   const { containerId, request } = exec;
-  if (exec.state.status === "running")
-    throw conflict(`Error: Exec command ${execId} is already running`);
-  if (exec.state.status === "exited") {
-    throw conflict(`Error: Exec command ${execId} has already run`);
-  }
-  if (context.startingExecs.has(execId)) {
-    throw conflict(`Error: Exec command ${execId} is already running`);
+  if (exec.state.status === "exited") throw conflict(`exec command ${execId} has already run`);
+  if (exec.state.status === "running" || context.startingExecs.has(execId)) {
+    throw conflict(`exec command ${execId} is already running`);
   }
   const record = runningContainer(context, containerId);
   const key = { id: containerId, execId };
@@ -146,7 +156,7 @@ async function runExec(
       type: "exec",
       id: containerId,
       execId: id,
-      process: execProcess(context, record, request, [rows, columns]),
+      process: execProcess(context, record, exec, [rows, columns]),
       identity: {
         user: request.user === "" ? record.config.user : request.user,
         groups: record.host.groupAdd,
@@ -171,7 +181,7 @@ async function runExec(
 function execProcess(
   context: Pick<Context, "facts" | "specDefaults">,
   record: ContainerRecord,
-  request: ExecCreateRequest,
+  { request, linked }: ExecInstance,
   [rows, columns]: readonly [number, number],
 ): ProcessSpec {
   const { config, host } = record;
@@ -190,13 +200,16 @@ function execProcess(
       : {}),
     user: { uid: 0, gid: 0 },
     args: [...request.command],
-    env: environmentOf({
-      config: {
-        ...config,
-        terminal: request.terminal,
-        environment: [...config.environment, ...request.environment],
+    env: environmentOf(
+      {
+        config: {
+          ...config,
+          terminal: request.terminal,
+          environment: [...config.environment, ...request.environment],
+        },
       },
-    }),
+      linked,
+    ),
     cwd: request.workingDirectory || config.workingDirectory || "/",
     ...powersOf(host, names),
     noNewPrivileges: security.noNewPrivileges,

@@ -3,7 +3,8 @@
  * The files are the image's, so they are opened inside its root by descriptor and read up to a bound.
  * Semantics: moby/sys/user GetExecUser and GetAdditionalGroups, whose sentences these are.
  */
-import { readFileInRoot } from "#linux/path";
+import { EngineError } from "#base";
+import { type ReadFileRequest, readFileInRoot } from "#linux/path";
 import { SyscallError } from "#linux/ffi";
 
 import { type Identity, RuntimeError } from "./driver.ts";
@@ -33,9 +34,18 @@ interface GroupEntry {
   readonly members: readonly string[];
 }
 
-/** @throws RuntimeError "failed", in Docker's words */
-export function resolveIdentity(rootFd: number, identity: Identity): ResolvedIdentity {
-  const read = (path: string): string[] => readLines(rootFd, path);
+/**
+ * @param mayStall whether a file system that is mounted in this root might keep its readers waiting: then what is
+ *   mounted over the two files is not read, as Docker never does. Asked only where something is mounted there
+ * @throws RuntimeError "failed", in Docker's words
+ */
+export function resolveIdentity(
+  rootFd: number,
+  identity: Identity,
+  mayStall: () => boolean = () => false,
+): ResolvedIdentity {
+  const read = (path: string): string[] =>
+    readLines({ rootFd, path, limitBytes: FILE_LIMIT_BYTES, mayStall });
   return lookUp(identity, {
     passwd: read("etc/passwd").flatMap(parsePasswd),
     groups: read("etc/group").flatMap(parseGroup),
@@ -92,14 +102,13 @@ function inRange(id: number): number {
 
 const failed = (sentence: string): RuntimeError => new RuntimeError("failed", sentence);
 
-function readLines(rootFd: number, path: string): string[] {
+function readLines(request: ReadFileRequest): string[] {
   try {
-    const bytes = readFileInRoot({ rootFd, path, limitBytes: FILE_LIMIT_BYTES });
-    return new TextDecoder().decode(bytes).split("\n");
+    return new TextDecoder().decode(readFileInRoot(request)).split("\n");
   } catch (thrown) {
-    // An image without these files has only numbers.
-    if (thrown instanceof SyscallError && ["ENOENT", "ENOTDIR"].includes(thrown.code)) return [];
-    throw failed(`read /${path} of the container: ${(thrown as Error).message}`);
+    // Without these files, or with something else in their place, an image has only numbers, as in Docker.
+    if (thrown instanceof SyscallError || thrown instanceof EngineError) return [];
+    throw thrown;
   }
 }
 

@@ -5,7 +5,7 @@ import { invalid, joinBytes } from "#base";
 import { allocate, attempt, checked, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
 
 import { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, S_IFREG } from "./constants.ts";
-import { closeFd, FileDescriptor, openInRoot, openPath } from "./open.ts";
+import { closeFd, FileDescriptor, openInRoot, openOnMount, openPath } from "./open.ts";
 import { isType, readLinkAt, statFd } from "./stat.ts";
 
 export interface DirectoryEntry {
@@ -118,6 +118,18 @@ export function makeDirectoriesInRoot(request: MakeDirectoriesRequest): number {
   }
 }
 
+function openToRead({ rootFd, path, mayStall }: ReadFileRequest): number {
+  // O_NONBLOCK: opening a FIFO that an image put there must not wait for a writer.
+  const request = { rootFd, path, flags: O_RDONLY | O_NONBLOCK };
+  if (mayStall === undefined) return openInRoot(request);
+  try {
+    return openOnMount(request);
+  } catch (error) {
+    if (!(error instanceof SyscallError) || error.code !== "EXDEV" || mayStall()) throw error;
+    return openInRoot(request);
+  }
+}
+
 /** Makes one directory. @returns the target when the name is a dangling link instead */
 function makeOne(parentFd: number, name: string, request: MakeDirectoriesRequest): string | null {
   const { mode = 0o755, uid = 0, gid = 0 } = request;
@@ -140,18 +152,21 @@ function makeOne(parentFd: number, name: string, request: MakeDirectoriesRequest
   }
 }
 
+export interface ReadFileRequest {
+  readonly rootFd: number;
+  readonly path: string;
+  readonly limitBytes: number;
+  /** Asked where another mount is on the way: true leaves it alone, and the read fails with EXDEV. */
+  readonly mayStall?: () => boolean;
+}
+
 /**
  * The bytes of a regular file inside a root, resolved as a process of that root would.
  * @throws SyscallError when it cannot be opened; EngineError "invalid" when it is no regular file or too large
  */
-export function readFileInRoot(request: {
-  rootFd: number;
-  path: string;
-  limitBytes: number;
-}): Uint8Array<ArrayBuffer> {
-  const { rootFd, path, limitBytes } = request;
-  // O_NONBLOCK: opening a FIFO that an image put there must not wait for a writer.
-  using file = new FileDescriptor(openInRoot({ rootFd, path, flags: O_RDONLY | O_NONBLOCK }));
+export function readFileInRoot(request: ReadFileRequest): Uint8Array<ArrayBuffer> {
+  const { path, limitBytes } = request;
+  using file = new FileDescriptor(openToRead(request));
   if (!isType(statFd(file.fd).mode, S_IFREG)) throw invalid(`${path} is not a regular file`);
   const chunks: Uint8Array[] = [];
   for (let total = 0; ;) {

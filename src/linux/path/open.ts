@@ -13,6 +13,7 @@ import {
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
   RESOLVE_NO_SYMLINKS,
+  RESOLVE_NO_XDEV,
 } from "./constants.ts";
 
 /** A path as text, or as the raw bytes Linux has for names that are not UTF-8. */
@@ -129,6 +130,10 @@ function openat2({ rootFd, path, flags, mode = 0 }: OpenBelowRequest, resolve: n
  */
 export const openInRoot = (request: OpenBelowRequest): number =>
   openat2(request, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+
+/** As `openInRoot`, and EXDEV where the path leads into another mount than the root's. @throws SyscallError */
+export const openOnMount = (request: OpenBelowRequest): number =>
+  openat2(request, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 
 /** As `openInRoot`, and ELOOP at the first symbolic link, wherever in the path it is. @throws SyscallError */
 export const openWithoutLinks = (request: OpenBelowRequest): number =>

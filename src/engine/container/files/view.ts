@@ -63,20 +63,8 @@ const isLive = ({ state }: ContainerRecord): boolean =>
 /** null when the process has just ended. */
 function liveView(context: Context, record: ContainerRecord): FilesView | null {
   const { process } = record;
-  if (process === null) return null;
-  let fd: number;
-  try {
-    fd = openPath(`/proc/${process.pid}/root`, O_PATH | O_DIRECTORY);
-  } catch (error) {
-    if (error instanceof SyscallError && ["ENOENT", "ESRCH"].includes(error.code)) return null;
-    throw error;
-  }
-  const root = new FileDescriptor(fd);
-  // A pid is reused; its start time tells whether it still was the container's when the descriptor was taken.
-  if (readStartTime(process.pid) !== process.startTime) {
-    root[Symbol.dispose]();
-    return null;
-  }
+  const root = openLiveRoot(record);
+  if (process === null || root === null) return null;
   try {
     const maps = readIdMaps(process.pid);
     const mayStall = anyMayStall(readMountInfo(process.pid));
@@ -93,6 +81,23 @@ function liveView(context: Context, record: ContainerRecord): FilesView | null {
     root[Symbol.dispose]();
     return null;
   }
+}
+
+/** The root of a container that runs, O_PATH; null when its process has just ended. */
+export function openLiveRoot({ process }: Pick<ContainerRecord, "process">): FileDescriptor | null {
+  if (process === null) return null;
+  let fd: number;
+  try {
+    fd = openPath(`/proc/${process.pid}/root`, O_PATH | O_DIRECTORY);
+  } catch (error) {
+    if (error instanceof SyscallError && ["ENOENT", "ESRCH"].includes(error.code)) return null;
+    throw error;
+  }
+  const root = new FileDescriptor(fd);
+  // A pid is reused; its start time tells whether it still was the container's when the descriptor was taken.
+  if (readStartTime(process.pid) === process.startTime) return root;
+  root[Symbol.dispose]();
+  return null;
 }
 
 /** null where no process for it can be started: then it is done here. */

@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { invalid, notImplemented, sentenceOf } from "#base";
 import { checked, cstring } from "#linux/ffi";
 import {
+  anyMayStall,
   createDetachedOverlay,
   createDetachedView,
   createShiftedOverlay,
@@ -16,6 +17,7 @@ import {
   openTree,
   openTreeBelow,
   parseMountOptions,
+  readMountInfo,
   shiftIds,
   shiftOrGive,
 } from "#linux/mount";
@@ -47,7 +49,7 @@ import { hasHooks, writeBundle } from "./hooks.ts";
 import { INIT_PATH } from "./birth-plan.ts";
 import { createDeviceFolder } from "./device-folder.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
-import { destinationOf, PROC_SUPER_MAGIC } from "./mounts.ts";
+import { destinationOf, PROC_SUPER_MAGIC, unsafeAtProc } from "./mounts.ts";
 import type { BirthPipes } from "./nursery.ts";
 import { Targets } from "./targets.ts";
 import { hostIdOf, type IdMaps } from "./user-namespaces.ts";
@@ -152,7 +154,9 @@ export function borrowForExec(
   try {
     // The pid is our own child's, not reaped yet: its /proc folder is that process or a zombie's.
     const root = descriptors.keep(openPath(`/proc/${request.pid}/root`, O_PATH | O_DIRECTORY));
-    const process = withIdentity(request.process, request.identity, root);
+    const process = withIdentity(request.process, request.identity, root, () =>
+      anyMayStall(readMountInfo(request.pid)),
+    );
     const slots: Record<string, number> = { pidfd: request.pidfd };
     const shape = borrowForJoin(request.stdio, own, {
       descriptors,
@@ -173,8 +177,13 @@ export function borrowForExec(
 }
 
 /** The process with its user by the files of its own root, and a HOME. */
-function withIdentity(process: ProcessSpec, identity: Identity, rootFd: number): ProcessSpec {
-  const { uid, gid, groups, home } = resolveIdentity(rootFd, identity);
+function withIdentity(
+  process: ProcessSpec,
+  identity: Identity,
+  rootFd: number,
+  mayStall?: () => boolean,
+): ProcessSpec {
+  const { uid, gid, groups, home } = resolveIdentity(rootFd, identity, mayStall);
   const hasHome = process.env.some((entry) => entry.startsWith("HOME="));
   const env = hasHome ? process.env : [...process.env, `HOME=${home}`];
   return { ...process, env, user: { ...process.user, uid, gid, additionalGids: [...groups] } };
@@ -346,11 +355,7 @@ function requireProcfs(tree: number, source: string): void {
   throw noProcfs(source);
 }
 
-const noProcfs = (source: string): Error =>
-  invalid(
-    `error mounting "${source}" to rootfs at "/proc": mount src=${source}, dst=/proc: ` +
-      '"/proc" cannot be mounted because it is not of type proc',
-  );
+const noProcfs = (source: string): Error => unsafeAtProc(source, "/proc", "it is not of type proc");
 
 function openInit(path: string): number {
   try {

@@ -15,6 +15,9 @@ const { EACCES, EINVAL, EISDIR, ELIBBAD, ENOENT, ENOEXEC, ENOTDIR, EPERM, ETXTBS
 const notFound = new Set<number>([ENOENT, ENOTDIR]);
 const notExecutable = new Set<number>([EACCES, EISDIR, ENOEXEC, ELIBBAD, ETXTBSY, EPERM]);
 
+/** The working directory, as JSON, of a step that goes there. */
+const CWD = /^chdir to cwd \((".*")\) set in config\.json failed/;
+
 /** Which operation the sentence belongs to. */
 export type Operation = "birth" | "exec" | "hook";
 
@@ -29,9 +32,17 @@ export function frame(operation: Operation, sentence: string): string {
 export function failureOf(operation: Operation, step: Step, failed: number): RuntimeError {
   // move_mount says EINVAL where mount(2), and so Docker, says ENOTDIR: a file over a directory.
   const errno = step.call === "move_mount" && failed === EINVAL ? ENOTDIR : failed;
+  const directory = CWD.exec(step.context ?? "")?.[1];
+  if (operation === "birth" && directory !== undefined && errno === ENOTDIR) {
+    // Docker makes it before it asks its runtime, and says this alone.
+    return new RuntimeError(
+      "failed",
+      `Cannot mkdir: ${JSON.parse(directory) as string} is not a directory`,
+    );
+  }
   const sentence = sentenceOf(step, errno);
   // Of an exec alone: the directory of a container is made where it is missing.
-  const isExecDirectory = operation === "exec" && step.context?.startsWith("chdir to cwd") === true;
+  const isExecDirectory = operation === "exec" && directory !== undefined;
   const isProgram = step.failure === "program" || isExecDirectory;
   const kind = isProgram ? programFailure(errno) : "failed";
   const isMount = step.context?.startsWith("error mounting") === true;

@@ -71,6 +71,13 @@ export function destinationOf(mount: MountSpec): string {
   return `/${parts.join("/")}`;
 }
 
+/** What could hide or fake a part of /proc, in runc's words. */
+export const unsafeAtProc = (source: string, destination: string, why: string): Error =>
+  invalid(
+    `error mounting "${source}" to rootfs at "${destination}": create mountpoint for ${destination} mount: ` +
+      `check proc-safety of ${destination} mount: "${destination}" cannot be mounted because ${why}`,
+  );
+
 /** Writes the steps of every mount. */
 export function writeMounts(writer: PlanWriter, request: MountSteps): void {
   for (const [index, mount] of request.spec.mounts.entries()) {
@@ -79,13 +86,13 @@ export function writeMounts(writer: PlanWriter, request: MountSteps): void {
     const options = parseMountOptions(type, mount.options ?? []);
     const source = mount.source ?? type;
     const context = `error mounting "${source}" to rootfs at "${destination}": mount src=${source}, dst=${destination}`;
+    if (destination.startsWith("/proc/") && !PROC_MOUNTABLE.has(destination)) {
+      throw unsafeAtProc(source, destination, "it is inside /proc");
+    }
     writer.within(context, () => {
       if (options.bind) {
         const directory = request.binds.get(index);
         if (directory === undefined) throw invalid(`${context}: source is not open`);
-        if (destination.startsWith("/proc/") && !PROC_MOUNTABLE.has(destination)) {
-          throw invalid(`"${destination}" cannot be mounted because it is inside /proc`);
-        }
         const tree = { slot: `bind${index}` };
         bind(writer, { root: request.root, destination, options, tree, directory });
         if (destination === "/proc") keepProc(writer, request.root);

@@ -10,6 +10,7 @@ import { RLIM_INFINITY, parseResourceName, resourceNumber } from "#linux/process
 import { capabilityMask, compileSeccomp, type SeccompFilter } from "#linux/security";
 import type { ProcessSpec, SeccompSpec } from "#oci";
 
+import { RuntimeError } from "../driver.ts";
 import type { HostFacts, StdioShape } from "./facts.ts";
 import { openHow, openStep, type Root, targetStep } from "./files.ts";
 import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
@@ -175,7 +176,13 @@ function writeLimits(writer: PlanWriter, { process, facts }: TailSteps): void {
 /** The working directory: resolved inside the root, never through a link of /proc, and proved to be inside. */
 function writeDirectory(writer: PlanWriter, { process, root, makesDirectory }: TailSteps): void {
   const path = process.cwd || "/";
-  if (!path.startsWith("/")) throw invalid(`Cwd must be an absolute path: ${path}`);
+  // Only an exec's can be relative: create refuses a container's.
+  if (!path.startsWith("/")) {
+    throw new RuntimeError(
+      "failed",
+      "OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown",
+    );
+  }
   const open = { root, path, flags: O_PATH | O_DIRECTORY, result: "cwd" };
   writer.within(`chdir to cwd (${JSON.stringify(path)}) set in config.json failed`, () => {
     if (makesDirectory) targetStep(writer, { root, path, directory: true, result: "cwd" });

@@ -16,12 +16,14 @@ import { join } from "node:path";
 import { notImplemented } from "#base";
 import { closeFd, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, openPath } from "#linux/path";
 import {
+  anyMayStall,
   createDetachedOverlay,
   MNT_DETACH,
   mount,
   moveMount,
   MS_BIND,
   MS_REC,
+  readMountInfo,
   unmount,
 } from "#linux/mount";
 import { parseResourceName, pidfdOpen, readResourceLimit } from "#linux/process";
@@ -117,7 +119,9 @@ async function exec(command: string, request: ExecRequest): Promise<Born> {
   const root = openPath(`/proc/${request.pid}/root`, O_PATH | O_DIRECTORY | O_CLOEXEC);
   let identity: ResolvedIdentity;
   try {
-    identity = resolveIdentity(root, request.identity);
+    identity = resolveIdentity(root, request.identity, () =>
+      anyMayStall(readMountInfo(request.pid)),
+    );
   } finally {
     closeFd(root);
   }
