@@ -218,10 +218,10 @@ describe("cp", () => {
     const pack = (name: string) => Bun.spawnSync(["tar", "-C", local("kinds"), "-c", name]).stdout;
     const keep = "&noOverwriteDirNonDir=true";
     expect(await put("/k", keep, pack("dir"))).toEqual({
-      message: 'cannot overwrite directory "/dir" with non-directory "dir"',
+      message: 'cannot overwrite directory "/k/dir" with non-directory "/k"',
     });
     expect(await put("/k", keep, pack("file"))).toEqual({
-      message: 'cannot overwrite non-directory "/file" with directory "file"',
+      message: 'cannot overwrite non-directory "/k/file" with directory "/k"',
     });
     expect(await put("/etc/passwd", "", pack("dir"))).toEqual({
       message: "extraction point is not a directory",

@@ -4,6 +4,7 @@
  * process of that root would. Follows what Docker's extraction does with what is there already.
  */
 import { ftruncateSync, writeSync } from "node:fs";
+import { join } from "node:path";
 
 import { invalid } from "#base";
 import { allocate, attempt, checked, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
@@ -35,7 +36,7 @@ import { bytesOf, rawOf, type TarHandler, type TarHeader, textOf } from "#wire/t
 
 import { isOwnXattr } from "./attributes.ts";
 import type { Owners } from "./read.ts";
-import { removeEntry } from "./remove.ts";
+import { refuseMount, removeEntry } from "./remove.ts";
 
 export interface TreeWriterRequest {
   /** What absolute links mean: a descriptor (O_PATH) of a container's root. */
@@ -56,6 +57,9 @@ const TIMES_LIMIT = 65_536;
 const CREATE_ATTEMPTS = 16;
 /** Zeros of this length become a hole. */
 const ZERO_PIECE = Buffer.alloc(64 * 1024);
+
+/** For errors: clean, and without a slash at its end. */
+const shownPath = (...parts: string[]): string => join("/", ...parts).replace(/(.)\/$/, "$1");
 
 interface OpenFile {
   readonly fd: FileDescriptor;
@@ -196,19 +200,19 @@ export class TreeWriter implements TarHandler, Disposable {
     if (there === null) return false;
     const isDirectory = isType(there.mode, S_IFDIR);
     if (isDirectory && type === "directory") return true;
+    const at = shownPath(this.#request.path, textOf(rawName));
     if (this.#request.keepKinds && isDirectory !== (type === "directory")) {
-      const [shown, at] = [textOf(rawName), `/${textOf(rawName)}`].map((text) =>
-        JSON.stringify(text.replace(/\/$/, "")),
-      );
-      // Docker's words.
+      const [shown, into] = [at, shownPath(this.#request.path)].map((path) => JSON.stringify(path));
+      // Docker's words, and its choice of what to name.
       throw invalid(
         isDirectory
-          ? `cannot overwrite directory ${at} with non-directory ${shown}`
-          : `cannot overwrite non-directory ${at} with directory ${shown}`,
+          ? `cannot overwrite directory ${shown} with non-directory ${into}`
+          : `cannot overwrite non-directory ${shown} with directory ${into}`,
       );
     }
+    refuseMount({ there, mountId: statFd(parentFd).mountId, shown: at });
     this.#forgetParent();
-    removeEntry(parentFd, name);
+    removeEntry(parentFd, name, at.replace(/\/[^/]*$/, ""));
     return false;
   }
 

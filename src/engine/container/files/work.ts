@@ -113,7 +113,16 @@ export async function extractHere(
 /** What the archive asks for and this place cannot have is the request's fault, not the engine's. */
 function asEngineError(error: unknown): unknown {
   if (!(error instanceof SyscallError)) return error;
-  const isRefusal = ["EROFS", "EPERM", "EACCES", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EXDEV"];
+  const isRefusal = [
+    "EBUSY",
+    "EROFS",
+    "EPERM",
+    "EACCES",
+    "ENOTDIR",
+    "ELOOP",
+    "ENAMETOOLONG",
+    "EXDEV",
+  ];
   if (isRefusal.includes(error.code) || error.code === "ENOENT") {
     return invalid(sentenceOf(error), { cause: error });
   }
