@@ -110,7 +110,7 @@ test("a namespace of a container that is not there or does not run is refused in
     `failed to join IPC namespace: container ${id} is not running`,
   );
   expect(await refused("--pid", "container:gone", "busybox", "true")).toContain(
-    "failed to join PID namespace: No such container: gone",
+    "Error response from daemon: No such container: gone",
   );
   await engine.ok(["rm", "idle"]);
   await engine.ok(["run", "-d", "--name", "donor", "busybox", "sleep", "1000"]);

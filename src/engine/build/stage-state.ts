@@ -4,7 +4,7 @@
  */
 import { invalid } from "#base";
 import type { Instruction } from "#engine/build/dockerfile";
-import { signalNumber } from "#engine/container";
+import { checkStopSignal } from "#engine/container";
 import type { Digest, HistoryEntry, ImageConfig, ImageRunConfig, Platform } from "#oci";
 
 import { exposedPorts } from "./exposed-ports.ts";
@@ -239,8 +239,7 @@ export function configure(
     }
     case "stopsignal": {
       const signal = expand.one(instruction.signal);
-      // Any number is taken, whether a kernel has it or not.
-      if (!/^0*[1-9]\d{0,8}$/.test(signal)) signalNumber(signal);
+      checkStopSignal(signal);
       return set({ StopSignal: signal }, `STOPSIGNAL ${signal}`);
     }
     case "healthcheck":

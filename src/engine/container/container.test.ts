@@ -55,7 +55,7 @@ test("a container is found by name, id and unique prefix", async () => {
   const { room } = fixture;
   const { id } = await room.create(createOf({ name: "web" }));
   for (const name of [id, "web", "/web", id.slice(0, 12)]) expect(room.resolve(name).id).toBe(id);
-  expect(() => room.resolve("")).toThrow("No container name or ID supplied");
+  expect(() => room.resolve("")).toThrow('invalid name or ID supplied: ""');
 });
 
 test("two starts at once make one process, and the second is told", async () => {
@@ -256,7 +256,8 @@ test("list shows newest first, and everyone only when asked", async () => {
   expect(await names(false, {}, 1)).toEqual(["new"]);
   expect(await names(true, { label: ["a=1"] })).toEqual(["old"]);
   expect(await names(false, { status: ["created"] })).toEqual(["old"]);
-  expect(await names(false, { before: ["new"] })).toEqual(["old"]);
+  expect(await names(false, { before: ["new"] })).toEqual([]);
+  expect(await names(true, { before: ["new"] })).toEqual(["old"]);
   expect(await names(true, { name: ["^/ne"] })).toEqual(["new"]);
   expect(await names(true, { ancestor: ["busybox"] })).toEqual(["new", "old"]);
   expect(room.list({ all: true, limit: 0, size: false, filters: { x: ["1"] } })).rejects.toThrow(
@@ -370,6 +371,35 @@ test("unless-stopped stays stopped when a person stopped it, always does not", a
   expect(fixture.room.resolve("unless-stopped").state.status).toBe("exited");
 });
 
+test("those whose namespaces others join start with the engine before them", async () => {
+  await using fixture = openFixture();
+  const host = { restartPolicy: { name: "always" } } as const;
+  const db = await running(fixture, { name: "db", host });
+  const pidMode = { mode: "container", container: db } as const;
+  await running(fixture, { name: "web", host: { ...host, pidMode } });
+  for (const name of ["web", "db"]) {
+    await fixture.room.stop(name, { timeoutSeconds: null, signal: null });
+  }
+  await fixture.reopen();
+  await fixture.room.startByPolicy();
+  expect(fixture.room.resolve("web").state.status).toBe("running");
+});
+
+test("a link on the default bridge is a name of the container it leads to", async () => {
+  await using fixture = openFixture();
+  const { room } = fixture;
+  const { id } = await room.create(createOf({ name: "db" }));
+  const links = [{ container: "db", alias: "store" }];
+  await room.create(createOf({ name: "web", host: { links } }));
+  expect(room.resolve("db").names).toEqual(["db", "web/store"]);
+  expect(room.resolve("/web/store").id).toBe(id);
+  await room.rename("web", "shop");
+  expect(room.resolve("db").names).toEqual(["db", "shop/store"]);
+  await room.removeLink("shop/store");
+  expect(room.resolve("db").names).toEqual(["db"]);
+  expect(() => room.resolve("shop/store")).toThrow("No such container: shop/store");
+});
+
 test("volumes of an image and named ones are made, filled once, and go with rm -v if anonymous", async () => {
   await using fixture = openFixture({ Cmd: ["sh"], Volumes: { "/data": {} } });
   const { room, folder } = fixture;
@@ -403,11 +433,11 @@ test("execs run only in running containers, once, and their end is known", async
     detachKeys: "",
     environment: ["A=b"],
     workingDirectory: "",
-    user: "nobody",
+    user: "",
     privileged: false,
     consoleSize: null,
   };
-  const { id } = await room.create(createOf());
+  const { id } = await room.create(createOf({ config: { user: "nobody" } }));
   expect(room.createExec(id, request)).rejects.toThrow(`container ${id} is not running`);
   await room.start(id);
   const execId = await room.createExec(id, request);

@@ -23,7 +23,7 @@ import { inventName, parseContainerName } from "./names.ts";
 import type { ContainerRecord } from "./records.ts";
 import { checkResources } from "./resources.ts";
 import { parseSecurityOptions } from "./security-options.ts";
-import { stopSignalOf } from "./stop-signal.ts";
+import { checkStopSignal } from "./stop-signal.ts";
 import { checkStorage } from "./storage.ts";
 import { nowText } from "./times.ts";
 import { checkHostConfig } from "./validate.ts";
@@ -48,9 +48,10 @@ export function createContainer(
     platform === null || platform === "" ? null : parsePlatform(platform),
   );
   if (!platform) warnings.push(...platformWarnings(image.config));
+  checkShared(context, host);
   const id = newId();
   const merged = mergeImageConfig(request.config, image.config.config ?? {});
-  stopSignalOf(merged);
+  if (merged.stopSignal) checkStopSignal(merged.stopSignal);
   const config: ContainerConfig = {
     ...merged,
     ...hostnameOf(context, { config: merged, host, id }),
@@ -136,6 +137,24 @@ function planVolumes({ volumes }: Context, record: ContainerRecord): VolumeChang
   }
 }
 
+/**
+ * Whose processes and IPC are to be shared must be there, as in Docker, which needs their labels, where it does.
+ * @throws EngineError "invalid": a client takes "not found" of a create for the image, and pulls.
+ */
+function checkShared({ records }: Context, host: HostConfig): void {
+  const { ipcMode, pidMode, privileged, securityOptions } = host;
+  const isLabelled = securityOptions.some((option) => option.split("=", 1)[0] === "label");
+  if (isLabelled || privileged || ipcMode.mode === "host" || pidMode.mode === "host") return;
+  for (const mode of [ipcMode, pidMode]) {
+    if (mode.mode !== "container") continue;
+    try {
+      records.resolve(mode.container);
+    } catch (cause) {
+      throw invalid(sentenceOf(cause), { cause });
+    }
+  }
+}
+
 /** A namespace's container by its id, so that a rename breaks nothing. */
 export function joinedById<Mode extends { readonly mode: string }>(
   records: Pick<Context["records"], "resolve">,
@@ -146,7 +165,7 @@ export function joinedById<Mode extends { readonly mode: string }>(
   try {
     return { ...mode, container: records.resolve(target).id };
   } catch {
-    // As Docker: the start says that it is not there.
+    // Where that must be known by now, `checkShared` says so; else the start does.
     return mode;
   }
 }

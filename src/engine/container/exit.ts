@@ -63,7 +63,8 @@ export function finishRun(context: Context, exit: ExitReport): void {
   const { ended, written } = isLeaving
     ? { ended: context.records.note(id, change), written: true }
     : writeOrNote(context, id, change);
-  publishNetworkEvents(context, id, "disconnect");
+  publishNetworkEvents(context, record, "disconnect");
+  context.volumes.release(id);
   publishEvent(context, ended, "die", {
     exitCode: String(run.exitCode),
     execDuration: String(Math.floor(ranForMs(run) / 1000)),
@@ -139,7 +140,6 @@ async function tearDown(
   { forgetIt }: { forgetIt: boolean },
 ): Promise<void> {
   unmountSharedMemory(context, record);
-  context.volumes.release(record.id);
   await Promise.all([
     context.network.release(record.id),
     forgetIt ? forget(context, record.id) : null,

@@ -1,6 +1,5 @@
 /** `docker ps --filter`: which containers a list shows. Pure. */
-import { invalid, kindOf } from "#base";
-import type { PortBinding } from "#engine/network";
+import { invalid, isId, kindOf } from "#base";
 import type { Digest } from "#oci";
 
 import type { ListRequest } from "./container-service.ts";
@@ -12,8 +11,8 @@ const KNOWN = new Set(
     " ",
   ),
 );
-const STATUSES = new Set("created running paused restarting removing exited dead".split(" "));
-const HEALTH = new Set(["none", "starting", "healthy", "unhealthy"]);
+const STATUSES = "created running paused restarting removing exited dead".split(" ");
+const HEALTH = ["none", "starting", "healthy", "unhealthy"];
 
 type Matcher = (record: ContainerRecord) => boolean;
 
@@ -28,8 +27,8 @@ export interface FilterSources {
   readonly networksOf: (record: ContainerRecord) => readonly string[];
 }
 
-const badFilter = (name: string, value?: string): Error =>
-  invalid(value === undefined ? `invalid filter '${name}'` : `invalid filter '${name}=${value}'`);
+const badValue = (name: string, value: string, why: string): Error =>
+  invalid(`invalid filter '${name}=${value}': ${why}`);
 
 /**
  * The containers a request asks for, newest first.
@@ -40,40 +39,48 @@ export function selectContainers(
   request: ListRequest,
   sources: FilterSources,
 ): ContainerRecord[] {
-  const matchers = matchersOf(request.filters, sources);
-  const { status, before, since, exited } = request.filters;
-  const named = [status, before, since, exited].some((values) => (values?.length ?? 0) > 0);
-  const everyone = request.all || request.limit > 0 || named;
   const newestFirst = [...records].reverse();
+  const matchers = matchersOf(request.filters, { ...sources, records: newestFirst });
+  // Of the filters, only this one looks beyond what runs.
+  const everyone = request.all || request.limit > 0 || (request.filters["status"]?.length ?? 0) > 0;
   const selected = newestFirst.filter(
     (record) => (everyone || isActive(record)) && matchers.every((matches) => matches(record)),
   );
   return request.limit > 0 ? selected.slice(0, request.limit) : selected;
 }
 
-function matchersOf(filters: ListRequest["filters"], sources: FilterSources): Matcher[] {
-  return Object.entries(filters).flatMap(([name, values]): Matcher[] => {
-    if (!KNOWN.has(name)) throw badFilter(name);
-    if (values.length === 0) return [];
-    return [matcherOf(name, values, sources)];
-  });
+interface Sources extends FilterSources {
+  readonly records: readonly ContainerRecord[];
 }
 
-function matcherOf(name: string, values: readonly string[], sources: FilterSources): Matcher {
+function matchersOf(filters: ListRequest["filters"], sources: Sources): Matcher[] {
+  for (const name of Object.keys(filters)) {
+    if (!KNOWN.has(name)) throw invalid(`invalid filter '${name}'`);
+  }
+  const { publish = [], expose = [], ...others } = filters;
+  return [
+    ...Object.entries(others).flatMap(([name, values]): Matcher[] =>
+      values.length === 0 ? [] : [matcherOf(name, values, sources)],
+    ),
+    ...(publish.length + expose.length === 0 ? [] : [portMatcher(publish, expose)]),
+  ];
+}
+
+function matcherOf(name: string, values: readonly string[], sources: Sources): Matcher {
   switch (name) {
     case "id":
-      return ({ id }) => values.some((value) => id.startsWith(value) || matchesText(value, id));
+      return idMatcher(values, sources.records);
     case "name":
       return (record) => values.some((value) => matchesName(value, record.name));
     case "label":
       return ({ config }) => values.every((value) => matchesLabel(value, config.labels));
     case "status":
-      for (const value of values) if (!STATUSES.has(value)) throw badFilter(name, value);
+      checkWords(name, values, { what: "state", known: STATUSES });
       return ({ state }) => values.includes(state.status);
     case "exited":
       return exitedMatcher(values);
     case "health":
-      for (const value of values) if (!HEALTH.has(value)) throw badFilter(name, value);
+      checkWords(name, values, { what: "health", known: HEALTH });
       return (record) => values.includes(sources.healthOf(record));
     case "is-task":
       return isTaskMatcher(values);
@@ -101,33 +108,54 @@ function relationMatcher(name: string, values: readonly string[], sources: Filte
           ),
         );
     case "network":
-      return (record) => sources.networksOf(record).some((each) => values.includes(each));
-    case "publish":
-      return portMatcher(name, values, ({ ports }) => ports.map(publishedPort));
-    case "expose":
-      return portMatcher(name, values, ({ config }) => config.exposedPorts.map(exposedPort));
+      return (record) =>
+        sources
+          .networksOf(record)
+          .some((each) => values.some((value) => each === value || isIdPrefix(value, each)));
     default:
-      // `isolation` means something on Windows only: every container here has the default one.
-      return () => values.every((value) => value === "default" || value === "");
+      // `isolation` means something on Windows only.
+      return () => true;
   }
+}
+
+const isIdPrefix = (value: string, id: string): boolean => isId(id) && id.startsWith(value);
+
+function checkWords(
+  name: string,
+  values: readonly string[],
+  { what, known }: { what: string; known: readonly string[] },
+): void {
+  const unknown = values.find((value) => !known.includes(value));
+  if (unknown === undefined) return;
+  const must = `must be one of ${known.join(", ")}`;
+  throw badValue(name, unknown, `invalid value for ${what} (${unknown}): ${must}`);
+}
+
+/** A part of an id that begins more than one, or is empty, is nobody's. */
+function idMatcher(values: readonly string[], records: readonly ContainerRecord[]): Matcher {
+  const ids = new Set(
+    values.flatMap((value) => {
+      const found = records.filter(({ id }) => value !== "" && id.startsWith(value));
+      return found.length === 1 ? found.map(({ id }) => id) : [];
+    }),
+  );
+  return ({ id }) => ids.has(id);
 }
 
 function exitedMatcher(values: readonly string[]): Matcher {
   const codes = values.map((value) => {
-    if (!/^-?\d{1,9}$/.test(value)) throw badFilter("exited", value);
-    return Number(value);
+    if (/^[+-]?\d{1,18}$/.test(value)) return Number(value);
+    const why = /^[+-]?\d+$/.test(value) ? "value out of range" : "invalid syntax";
+    throw badValue("exited", value, `strconv.Atoi: parsing ${JSON.stringify(value)}: ${why}`);
   });
   return ({ state }) => state.status === "exited" && codes.includes(state.exitCode);
 }
 
 function isTaskMatcher(values: readonly string[]): Matcher {
-  const wanted = values.map((value) => {
-    if (/^(1|true)$/i.test(value)) return true;
-    if (/^(0|false)$/i.test(value)) return false;
-    throw badFilter("is-task", value);
-  });
-  if (new Set(wanted).size > 1) throw badFilter("is-task", values.join(" "));
-  return () => wanted[0] === false;
+  const isTrue = values.includes("1") || values.includes("true");
+  const isFalse = values.includes("0") || values.includes("false");
+  if (isTrue === isFalse) throw invalid(`invalid filter 'is-task=[${values.join(" ")}]'`);
+  return () => isFalse;
 }
 
 /** A name that is no image matches nobody, and is no error. */
@@ -153,40 +181,70 @@ function orderMatcher(
   return (record) => others.every((other) => matches(record, other));
 }
 
-interface PortText {
+/** What is published at one of the first, or reaches one of the second inside: of what runs. */
+function portMatcher(publish: readonly string[], expose: readonly string[]): Matcher {
+  const published = publish.map((value) => portRange("publish", value));
+  const exposed = expose.map((value) => portRange("expose", value));
+  return (record) => {
+    if (record.state.status !== "running" && record.state.status !== "paused") return false;
+    const { ports, config } = record;
+    const inside = [
+      ...ports.map(({ containerPort: port, protocol }) => ({ port, protocol })),
+      ...config.exposedPorts.map(exposedPort),
+    ];
+    return (
+      ports.some(({ hostPort: port, protocol }) => isIn(published, { port, protocol })) ||
+      inside.some((port) => isIn(exposed, port))
+    );
+  };
+}
+
+interface Port {
   readonly port: number;
   readonly protocol: string;
 }
 
-const publishedPort = ({ hostPort, protocol }: PortBinding): PortText => ({
-  port: hostPort,
-  protocol,
-});
+interface PortRange {
+  readonly first: number;
+  readonly last: number;
+  readonly protocol: string;
+}
 
-function exposedPort(text: string): PortText {
+const isIn = (ranges: readonly PortRange[], { port, protocol }: Port): boolean =>
+  ranges.some((range) => range.protocol === protocol && port >= range.first && port <= range.last);
+
+function exposedPort(text: string): Port {
   const [port = "", protocol = "tcp"] = text.split("/");
   return { port: Number(port), protocol };
 }
 
-/** `80`, `80/udp` or `8000-8010/tcp`. */
-function portMatcher(
-  name: string,
-  values: readonly string[],
-  portsOf: (record: ContainerRecord) => PortText[],
-): Matcher {
-  const ranges = values.map((value) => {
-    const match = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/.exec(value);
-    const first = Number(match?.[1]);
-    const last = Number(match?.[2] ?? match?.[1]);
-    if (match === null || last < first || last > 65535) throw badFilter(name, value);
-    return { first, last, protocol: match[3] ?? "tcp" };
-  });
-  return (record) =>
-    portsOf(record).some(({ port, protocol }) =>
-      ranges.some(
-        (range) => range.protocol === protocol && port >= range.first && port <= range.last,
-      ),
-    );
+/** `80`, `80/udp` or `8000-8010/tcp`. @throws EngineError "invalid" in Docker's words */
+function portRange(name: string, value: string): PortRange {
+  if (value.includes(":")) {
+    throw invalid(`filter for '${name}' should not contain ':': ${value}`);
+  }
+  const [ports = "", protocol] = value.split("/", 2);
+  const [from = "", to = from] = ports.includes("-") ? ports.split("-", 2) : [ports];
+  const [first, last] = [portOf(from), portOf(to)];
+  if (typeof first === "number" && typeof last === "number" && first <= last) {
+    return { first, last, protocol: protocol || "tcp" };
+  }
+  const why = [first, last].find((each) => typeof each === "string");
+  const range = `invalid range specified for port: ${ports}`;
+  const empty = "empty string specified for ports";
+  throw invalid(
+    `error while looking up for ${name} ${value}: ${ports === "" ? empty : (why ?? range)}`,
+  );
+}
+
+/** The number, or what Go says of a text that is none. */
+function portOf(text: string): number | string {
+  if (!/^\d+$/.test(text)) {
+    return `strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`;
+  }
+  const number = Number(text);
+  if (number <= 65_535) return number;
+  return `strconv.ParseUint: parsing ${JSON.stringify(text)}: value out of range`;
 }
 
 /** Docker matches a regular expression anywhere in the name, with or without its slash. */

@@ -9,6 +9,6 @@ export type { AttachedStreams, SupervisorLink } from "./context.ts";
 export { type HostFacts, readHostFacts } from "./host-facts.ts";
 export { type ContainerRoom, openContainerService } from "./open.ts";
 export { containerMigrations } from "./records.ts";
-export { signalNumber } from "./stop-signal.ts";
+export { checkStopSignal } from "./stop-signal.ts";
 export type { StepRequest, StepResult } from "./step.ts";
 export type { EngineOptions, UserRemap } from "./validate.ts";

@@ -3,8 +3,8 @@ import { conflict, invalid } from "#base";
 
 const ALLOWED = "[a-zA-Z0-9][a-zA-Z0-9_.-]";
 const PATTERN = new RegExp(`^${ALLOWED}+$`);
-/** Longer names are of no use to anyone and end up in paths and host names. */
-const NAME_LIMIT = 255;
+/** Docker has no limit; a request has one, and longer names are of no use to anyone. */
+const NAME_LIMIT = 8192;
 /** Tries with two words before a number is added. */
 const PLAIN_TRIES = 6;
 

@@ -29,11 +29,12 @@ import { publishEvent } from "./happenings.ts";
 import { pruneContainers } from "./prune.ts";
 import { HealthTable } from "./health-table.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { reconcile, startByPolicy } from "./reconcile.ts";
+import { reconcile } from "./reconcile.ts";
 import { Records } from "./records.ts";
 import { removeContainer } from "./remove.ts";
 import { sampledContainer } from "./sampled.ts";
 import { startContainer } from "./start.ts";
+import { startByPolicy } from "./start-by-policy.ts";
 import type { FoundDevice } from "./cdi.ts";
 import {
   devicesNamed,

@@ -19,16 +19,13 @@ import { followAllLinked } from "./linked-hosts.ts";
 import { dropStraySpools } from "./log-files.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
-import { startsWithEngine } from "./restart.ts";
 import { unmountSharedMemory } from "./shared-memory.ts";
-import { recordRunning, startNow } from "./start.ts";
+import { recordRunning } from "./start.ts";
 import { reconcileSteps } from "./step.ts";
 import { nowText } from "./times.ts";
 import { volumeMounts } from "./volumes.ts";
 import { isActive, lastResult } from "./wait.ts";
 
-/** Starts by policy at a time, after the API is served. */
-const PARALLEL_STARTS = 4;
 const CGROUP_TIMEOUT_MS = 5000;
 /** Docker's number for a process that was killed: all one can say of an end nobody saw. */
 const UNKNOWN_EXIT_CODE = 137;
@@ -253,31 +250,3 @@ const sweep = (context: Context): void =>
   context.sweeper.sweepLeftovers({
     isContainer: (id) => context.records.get(id) !== undefined,
   });
-
-/** Starts what its policy wants to run with the engine; failures are on the containers' records. */
-export async function startByPolicy(context: Context): Promise<void> {
-  const waiting = [...context.records.all()].filter(
-    ({ state, host, manuallyStopped, restartCount }) =>
-      state.status === "exited" &&
-      startsWithEngine(host.restartPolicy, {
-        exitCode: state.exitCode,
-        manuallyStopped,
-        restartCount,
-      }),
-  );
-  const work = async () => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const { id } = next;
-      if (context.closing.aborted) return;
-      try {
-        await liveOf(context, id).queue.run(async () => {
-          if (context.records.get(id)?.state.status !== "exited") return;
-          await startNow(context, id, { byPolicy: true });
-        });
-      } catch (cause) {
-        context.log.warn(`could not start ${id} with the engine`, { error: sentenceOf(cause) });
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: PARALLEL_STARTS }, work));
-}

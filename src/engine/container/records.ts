@@ -159,11 +159,30 @@ export class Records {
     return this.#idByName.get(name);
   }
 
+  /** Its own name, and those that links of the default bridge give it: `web/db`. */
+  namesOf({ id, name }: Pick<ContainerRecord, "id" | "name">): string[] {
+    const names = [name];
+    for (const parent of this.linking()) {
+      for (const { container, alias } of linksOf(parent)) {
+        if (container === id) names.push(`${parent.name}/${alias}`);
+      }
+    }
+    return names.length > 1 ? names.toSorted() : names;
+  }
+
+  #ownerOf(name: string): string | undefined {
+    const at = name.indexOf("/");
+    if (at < 0 || this.#linking.size === 0) return this.#idByName.get(name);
+    const parent = this.get(this.#idByName.get(name.slice(0, at)) ?? "");
+    if (parent === undefined) return undefined;
+    return linksOf(parent).find(({ alias }) => alias === name.slice(at + 1))?.container;
+  }
+
   /** By whole id, name, or unique prefix of an id, in that order. @throws EngineError */
   resolve(nameOrId: string): ContainerRecord {
-    if (nameOrId === "") throw invalid("No container name or ID supplied");
+    if (nameOrId === "") throw invalid('invalid name or ID supplied: ""');
     const name = nameOrId.startsWith("/") ? nameOrId.slice(1) : nameOrId;
-    const exact = this.#byId.get(nameOrId) ?? this.#byId.get(this.#idByName.get(name) ?? "");
+    const exact = this.#byId.get(nameOrId) ?? this.#byId.get(this.#ownerOf(name) ?? "");
     if (exact !== undefined) return exact;
     if (!/^[a-f0-9]{1,64}$/.test(nameOrId)) throw noSuch("container", nameOrId);
     let found: ContainerRecord | undefined;
@@ -271,6 +290,12 @@ export class Records {
     if ((record.host.links?.length ?? 0) > 0) this.#linking.add(record.id);
   }
 }
+
+/** On a user's network links are the network's own, and nobody is called by them. */
+const linksOf = ({ host }: ContainerRecord): NonNullable<HostConfig["links"]> =>
+  host.networkMode.mode === "network" && host.networkMode.name === "bridge"
+    ? (host.links ?? [])
+    : [];
 
 function definitionOf(record: ContainerRecord): Definition {
   const { createdAt, imageId, config, host, path, args, layers, mounts } = record;

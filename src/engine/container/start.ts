@@ -21,7 +21,7 @@ import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } fr
 import { dnsOf } from "./dns.ts";
 import { finishRun, writeOrNote } from "./exit.ts";
 import { startError, startFailureOf } from "./failures.ts";
-import { publishEvent, publishNetworkEvents } from "./happenings.ts";
+import { publishEvent, publishNetworkEvents, publishNetworksLeft } from "./happenings.ts";
 import { resetHealth, watchHealth } from "./health-monitor.ts";
 import { followLinked } from "./linked-hosts.ts";
 import { logTargetFor } from "./log-files.ts";
@@ -270,7 +270,7 @@ export function recordRunning(
     restartCount: byPolicy ? before.restartCount + 1 : 0,
     ports,
   });
-  publishNetworkEvents(context, id, "connect");
+  publishNetworkEvents(context, record, "connect");
   publishEvent(context, record, "start");
   watchHealth(context, record);
 }
@@ -281,6 +281,7 @@ async function fail(context: Context, id: string, cause: unknown): Promise<Error
   const record = context.records.get(id);
   if (record === undefined) return startError(failure, cause);
   unmountSharedMemory(context, record);
+  publishNetworksLeft(context, record, networksOf(record));
   context.volumes.release(id);
   await giveBack(context, id);
   const { exitCode, sentence } = failure;

@@ -295,7 +295,7 @@ export function renameContainer(
   }
   return liveOf(context, id).queue.run(async () => {
     try {
-      const renamed = context.records.rename(id, parseContainerName(newName));
+      const renamed = context.records.rename(id, parseContainerName(`/${stripped}`));
       const { name: containerName, config } = renamed;
       context.network.rename({ containerId: id, containerName, hostname: config.hostname });
       publishEvent(context, renamed, "rename", { oldName: `/${oldName}` });

@@ -18,6 +18,7 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
   return {
     id,
     name,
+    names: context.records.namesOf(record),
     createdAt,
     imageId,
     config,

@@ -41,6 +41,7 @@ export async function commitImage(
       records.add({ id, diffIds, sizeBytes, parent, manifest: null });
       if (name !== null) records.setName(name, id, clock.now());
     });
+    announce(context, { action: "create", actorId: id, name: id, imageId: id });
     if (name !== null) {
       const shown = familiarReference(parseReference(name));
       announce(context, { action: "tag", actorId: id, name: shown, imageId: id });

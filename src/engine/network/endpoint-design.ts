@@ -302,7 +302,7 @@ function customOf({ network, request }: Wish, owner: Owner): CustomEndpoint | nu
       ...(isolated ? { isolated } : {}),
       ...(sysctls.length > 0 ? { sysctls } : {}),
       ...(bandwidth && { bandwidth }),
-      ...(request.linkLocal ? { linkLocal: request.linkLocal } : {}),
+      ...(request.linkLocal?.length ? { linkLocal: request.linkLocal } : {}),
     },
   };
 }

@@ -8,6 +8,7 @@ export type { ContainerDns, DnsNetwork } from "./dns/container-dns.ts";
 export { DnsServers } from "./dns/servers.ts";
 export { checkCidr } from "./addresses/check.ts";
 export type * from "./endpoint.ts";
+export { dnsNamesOf } from "./endpoint-design.ts";
 export type * from "./network-service.ts";
 export { networkMigrations } from "./migrations.ts";
 export { PortReservations } from "./ports/reservations.ts";

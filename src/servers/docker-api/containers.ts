@@ -209,9 +209,6 @@ export function encodeList(
 
 function listRequest(call: Call): ListRequest {
   const filters: Filters = requireFilters(call.query.filters(), LIST_FILTERS);
-  for (const field of ["is-task", "isolation"]) {
-    if (filters[field] !== undefined) throw invalid(`invalid filter '${field}'`);
-  }
   const limit = call.query.integer("limit") ?? 0;
   return {
     all: call.query.bool("all"),

@@ -14,6 +14,8 @@ export type FindRoute = (
 ) => { handler: Handler; params: Readonly<Record<string, string>> } | null;
 
 const NO_PARAMS = {};
+/** Links call a container `web/db`, and clients write it as it is. */
+const LINKED = /^(\/containers\/[^/]+)\/(?=.)/;
 
 /** @throws when a route is no `METHOD /path` */
 export function compileRoutes(...tables: readonly Routes[]): FindRoute {
@@ -24,7 +26,8 @@ export function compileRoutes(...tables: readonly Routes[]): FindRoute {
     addRoute(router, method, path, handler);
   }
   return (method, path) => {
-    const found = findRoute(router, method, path);
+    const found =
+      findRoute(router, method, path) ?? findRoute(router, method, path.replace(LINKED, "$1%2F"));
     return found === undefined ? null : { handler: found.data, params: found.params ?? NO_PARAMS };
   };
 }

@@ -261,6 +261,10 @@ class Window implements Disposable {
   }
 }
 
+/** Links give a container names below others'. */
+const ownName = (summary: Entry["summary"]): string | undefined =>
+  summary?.Names.find((name) => name.lastIndexOf("/") === 0);
+
 function rowOf({ container, summary, usage, previous }: Entry): LiveRow {
   const state = summary?.State ?? "running";
   const rate = (of: (sample: Usage) => number): number => {
@@ -269,7 +273,7 @@ function rowOf({ container, summary, usage, previous }: Entry): LiveRow {
     return Math.max(0, ((of(usage) - of(previous.usage)) * 1000) / previous.distanceMs);
   };
   return {
-    name: (summary?.Names[0] ?? usage?.name ?? container).replace(/^\//, ""),
+    name: (ownName(summary) ?? usage?.name ?? container).replace(/^\//, ""),
     image: summary?.Image ?? "",
     status: summary?.Status ?? "",
     runs: state === "running" || state === "paused",

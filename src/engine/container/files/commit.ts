@@ -1,7 +1,13 @@
 /** `docker commit`: a container's changes as a new layer on its image. */
 import { conflict, EngineError } from "#base";
 import { healthOfNano, mergeHealth, nanoOfHealth } from "#engine/health";
-import type { Digest, ImageRunConfig } from "#oci";
+import {
+  type Digest,
+  familiarReference,
+  type ImageRunConfig,
+  parseReference,
+  withDefaultTag,
+} from "#oci";
 
 import type { CommitRequest } from "../container-service.ts";
 import type { Context } from "../context.ts";
@@ -29,13 +35,16 @@ export async function commitContainer(
     publishEvent(context, record, "commit", {
       comment: request.comment,
       imageID: imageId,
-      imageRef: request.reference ?? "",
+      imageRef: request.reference === null ? "" : shownReference(request.reference),
     });
     return imageId;
   } finally {
     await thaw();
   }
 }
+
+const shownReference = (text: string): string =>
+  familiarReference(withDefaultTag(parseReference(text)));
 
 /** A container that ends meanwhile needs no freezing, and one that a person paused stays so. */
 async function freeze(context: Context, id: string): Promise<() => Promise<void>> {

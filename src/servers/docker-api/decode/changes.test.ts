@@ -36,6 +36,9 @@ test("--change reads the instructions that set an image's config", () => {
   expect(() => decodeChanges(['ENV A="1'])).toThrow("matching quote");
   expect(() => decodeChanges(["CMD"])).toThrow("CMD requires at least one argument");
   expect(() => decodeChanges(["USER"])).toThrow("USER requires exactly one argument");
+  expect(() => decodeChanges(["STOPSIGNAL FOO"])).toThrow("invalid signal: FOO");
+  expect(() => decodeChanges(["STOPSIGNAL 0"])).toThrow("invalid signal: 0");
+  expect(decodeChanges(["STOPSIGNAL 77"])).toEqual({ StopSignal: "77" });
   expect(() => decodeChanges(["EXPOSE x"])).toThrow("Invalid containerPort: x");
   expect(() => decodeChanges(["ONBUILD onbuild RUN x"])).toThrow("Chaining ONBUILD");
   expect(() => decodeChanges(["ONBUILD FROM x"])).toThrow("FROM isn't allowed as an ONBUILD");

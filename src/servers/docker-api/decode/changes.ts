@@ -4,6 +4,7 @@
  */
 import { invalid } from "#base";
 import { parseHealthCheck } from "#engine/build";
+import { checkStopSignal } from "#engine/container";
 import type { ImageRunConfig } from "#oci";
 
 import { parsePort } from "./ports.ts";
@@ -38,7 +39,11 @@ const INSTRUCTIONS: Readonly<Record<string, Instruction>> = {
     const path = expand(rest, draft);
     draft.WorkingDir = path.startsWith("/") ? path : `${draft.WorkingDir ?? ""}/${path}`;
   },
-  STOPSIGNAL: (draft, rest) => void (draft.StopSignal = expand(rest, draft)),
+  STOPSIGNAL(draft, rest) {
+    const signal = expand(rest, draft);
+    checkStopSignal(signal);
+    draft.StopSignal = signal;
+  },
   ONBUILD(draft, rest) {
     checkTrigger(rest);
     draft.OnBuild = [...(draft.OnBuild ?? []), rest];

@@ -83,7 +83,7 @@ function checkPredefined({ network, ipv4, ipv6, aliases = [] }: EndpointRequest)
   }
 }
 
-/** One endpoint's settings; what is empty is not asked for. */
+/** One endpoint's settings; what is empty asks for nothing, but inspect shows a list that was given as one. */
 export function decodeEndpoint(
   network: string,
   settings: Partial<EndpointSettings>,
@@ -93,13 +93,13 @@ export function decodeEndpoint(
   const { IPv4Address: ipv4 = "", IPv6Address: ipv6 = "", LinkLocalIPs: linkLocal } = ipam ?? {};
   return {
     network,
-    ...((aliases ?? []).length > 0 && aliases ? { aliases } : {}),
-    ...((links ?? []).length > 0 && links ? { links } : {}),
+    ...(aliases ? { aliases } : {}),
+    ...(links ? { links } : {}),
     ...(ipv4 === "" ? {} : { ipv4 }),
     ...(ipv6 === "" ? {} : { ipv6 }),
-    ...((linkLocal ?? []).length > 0 && linkLocal ? { linkLocal } : {}),
+    ...(ipam && (linkLocal?.length || ipv4 + ipv6 === "") ? { linkLocal: linkLocal ?? [] } : {}),
     ...(macAddress === "" ? {} : { macAddress }),
-    ...(Object.keys(options ?? {}).length > 0 && options ? { driverOptions: options } : {}),
+    ...(options ? { driverOptions: options } : {}),
     ...(gatewayPriority === 0 ? {} : { gatewayPriority }),
   };
 }

@@ -1,6 +1,6 @@
 /** The networks and ports of one container, as Docker shows them. */
 import type { Container } from "#engine/container";
-import type { Endpoint, EndpointRequest, PortBinding } from "#engine/network";
+import { dnsNamesOf, type Endpoint, type EndpointRequest, type PortBinding } from "#engine/network";
 import type { EndpointSettings, NetworkSettings, PortMap } from "#wire/docker";
 
 import { encodeNetworkMode } from "../decode/modes.ts";
@@ -36,7 +36,7 @@ const encodeRequest = (request: EndpointRequest): EndpointSettings => {
       ? {
           ...(ipv4 === undefined ? {} : { IPv4Address: ipv4 }),
           ...(ipv6 === undefined ? {} : { IPv6Address: ipv6 }),
-          ...(linkLocal === undefined ? {} : { LinkLocalIPs: [...linkLocal] }),
+          ...(linkLocal?.length ? { LinkLocalIPs: [...linkLocal] } : {}),
         }
       : null,
     Links: listOrNull(request.links),
@@ -48,7 +48,7 @@ const encodeRequest = (request: EndpointRequest): EndpointSettings => {
 };
 
 const listOrNull = (list: readonly string[] | undefined): string[] | null =>
-  list === undefined || list.length === 0 ? null : [...list];
+  list === undefined ? null : [...list];
 
 const encodeEndpoint = ({
   id,
@@ -67,15 +67,16 @@ const encodeEndpoint = ({
   IPv6Gateway: link.ipv6?.gateway ?? "",
   GlobalIPv6Address: link.ipv6?.address ?? "",
   GlobalIPv6PrefixLen: link.ipv6?.prefixLength ?? 0,
-  DNSNames: listOrNull(dnsNames),
+  DNSNames: dnsNames.length === 0 ? null : [...dnsNames],
 });
 
 /** Every network of a container, while it does not run too; none when it shares another container's. */
 export function encodeNetworks(
-  { host, networks, endpoints }: Pick<Container, "host" | "endpoints" | "networks">,
+  container: Container,
   networkId: NetworkIdOf,
 ): Record<string, EndpointSettings> {
-  const { networkMode } = host;
+  const { networks, endpoints } = container;
+  const { networkMode } = container.host;
   if (networkMode.mode === "container") return {};
   const asked =
     networkMode.mode === "network" ? networks : [{ network: encodeNetworkMode(networkMode) }];
@@ -84,10 +85,30 @@ export function encodeNetworks(
   for (const request of asked) {
     const id = networkId(request.network);
     if (running.has(id)) continue;
-    encoded[request.network] = { ...encodeRequest(request), NetworkID: id };
+    encoded[request.network] = {
+      ...encodeRequest(request),
+      ...encodeKnown(container, { request, id }),
+    };
   }
   for (const endpoint of endpoints) encoded[endpoint.networkName] = encodeEndpoint(endpoint);
   return encoded;
+}
+
+/** What a network was found to be stays known from the first start on. */
+function encodeKnown(
+  { id: containerId, name, config, state }: Container,
+  { request, id }: { request: EndpointRequest; id: string },
+): Pick<EndpointSettings, "NetworkID" | "DNSNames" | "EndpointID"> {
+  if (state.status === "created") return { NetworkID: "", DNSNames: null, EndpointID: "" };
+  const isUsers = !["bridge", "host", "none"].includes(request.network);
+  const owner = { containerId, containerName: name, hostname: config.hostname };
+  const running = state.status === "running" || state.status === "paused";
+  return {
+    NetworkID: id,
+    DNSNames: isUsers ? dnsNamesOf(request, owner) : null,
+    // The host's network, and none: nothing is made there, and yet Docker has an id for it.
+    EndpointID: running ? sha256Hex(`${containerId} ${id} ${state.startedAt}`) : "",
+  };
 }
 
 /** Published and exposed ports of a container that runs; nothing while it does not. */

@@ -17,7 +17,7 @@ export function encodeSummary(
     Object.keys(annotations).length > 0 && atLeast(context.apiVersion, "1.46");
   return {
     Id: container.id,
-    Names: [`/${container.name}`],
+    Names: container.names.map((name) => `/${name}`),
     Image: context.imageName,
     ImageID: container.imageId,
     Command: commandText(container),

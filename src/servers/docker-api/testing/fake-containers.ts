@@ -336,9 +336,11 @@ const FAKE_STAT: PathStat = {
 
 function recordOf(id: string, { name, config, host }: CreateRequest): Container {
   const [path = "sh", ...args] = [...(config.entrypoint ?? []), ...(config.command ?? [])];
+  const called = name === "" ? `brave_${id.slice(0, 6)}` : name;
   return {
     id,
-    name: name === "" ? `brave_${id.slice(0, 6)}` : name,
+    name: called,
+    names: [called],
     createdAt: new Date().toISOString(),
     imageId: IMAGE_ID,
     health: null,
