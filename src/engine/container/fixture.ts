@@ -211,6 +211,7 @@ export class FakeSupervisor implements SupervisorLink {
       case "setDns":
       case "dropLog":
       case "resize":
+      case "leave":
       case "upgrade":
       case "shutdown":
         return null;

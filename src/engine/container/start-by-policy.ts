@@ -19,7 +19,7 @@ export async function startByPolicy(context: Context): Promise<void> {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       if (context.closing.aborted) return;
       const { id } = next;
-      const before = needsOf(next).map((needed) => tried.get(needed));
+      const before = needsOf(next).flatMap((needed) => tried.get(needed) ?? []);
       const turn = Promise.all(before).then(() => startOne(context, id));
       tried.set(id, turn);
       await turn;
