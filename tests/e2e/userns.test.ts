@@ -161,14 +161,14 @@ describe("archives name owners as the container does", () => {
     await engine.ok(["exec", id, "sh", "-c", "while [ $(stat -c %u /made) != 11 ]; do :; done"]);
     const target = join(engine.root, "made");
     const owners = async () => {
-      const { stdout } = await run([
+      const { stdout, stderr } = await run([
         "sh",
         "-c",
         `docker -H "$0" cp "$1:/made" - | tar -tv --numeric-owner`,
         `unix://${engine.socket}`,
         id,
       ]);
-      return stdout.split(/\s+/)[1];
+      return stdout.split(/\s+/)[1] ?? stderr;
     };
     expect(await owners()).toBe("11/12");
     writeFileSync(join(engine.root, "put"), "in");

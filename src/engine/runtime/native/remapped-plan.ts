@@ -26,7 +26,7 @@ import { hasHooks } from "./hooks.ts";
 import { writeMappedRoot } from "./mapped-root.ts";
 import { writeMounts } from "./mounts.ts";
 import { errnoOf, type Plan, PlanWriter } from "./plan.ts";
-import { writeCgroupJoin, writeHead } from "./tail.ts";
+import { writeCgroupJoin, writeHead, writeProfile } from "./tail.ts";
 
 const root = { slot: "root" };
 const CLONE_PARENT = 0x8000;
@@ -78,7 +78,8 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
   const writer = new PlanWriter();
   writeHead(writer);
   writeCgroupJoin(writer, shape.tasks);
-  if (joinsUser(shape)) writeEntry(writer, request);
+  const joins = joinsUser(shape);
+  if (joins) writeEntry(writer, request);
   else {
     const byte = { area: "go", sizeBytes: 8 };
     writer.call("read", [{ slot: "go" }, byte, 1], "wait until the parent wrote the id maps", {
@@ -101,12 +102,17 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
   writeProtection(writer, mounts);
   writeRoot(writer, spec);
   writeNames(writer, spec);
-  writeEnding(writer, request);
+  const { apparmorProfile: _asked, ...unprofiled } = spec.process;
+  writeEnding(writer, joins ? { ...request, spec: { ...spec, process: unprofiled } } : request);
   return writer.finish();
 }
 
 /** Into the other container's user namespace, then a second child in namespaces that belong to it. */
 function writeEntry(writer: PlanWriter, { spec, shape }: BirthPlanRequest): void {
+  // In there nobody mounts a procfs of the host's processes, and a joined pid namespace is entered last; what is asked
+  // for here stays asked for.
+  const { apparmorProfile } = spec.process;
+  if (apparmorProfile) writeProfile(writer, apparmorProfile);
   writer.call("setns", [{ slot: "join.user" }, namespaceFlags.user], "join the user namespace", {
     context: "failed to join the user namespace",
   });
