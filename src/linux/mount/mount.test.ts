@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
-import { FileDescriptor } from "#linux/path";
+import { AT_RECURSIVE, FileDescriptor, O_PATH, openInRoot } from "#linux/path";
 
 import {
   createDetachedOverlay,
@@ -125,4 +125,27 @@ test("a part of a detached tree is a tree of its own, also where only attached o
     expect(readFileSync(`/proc/self/fd/${part.fd}/file`, "utf8")).toBe("part");
     expect(existsSync(`/run/naru-overlay-${process.pid}`)).toBe(false);
   }
+});
+
+test("what is mounted on a tree while it is attached goes with its clone, and nowhere else", () => {
+  using disk = folder();
+  for (const name of ["below/at", "volume"]) mkdirSync(join(disk.path, name), { recursive: true });
+  writeFileSync(join(disk.path, "volume/file"), "of the volume");
+  const recursive = OPEN_TREE_CLONE | AT_RECURSIVE;
+  using bare = new FileDescriptor(
+    openTree({ path: join(disk.path, "below"), flags: OPEN_TREE_CLONE }),
+  );
+  using volume = new FileDescriptor(
+    openTree({ path: join(disk.path, "volume"), flags: OPEN_TREE_CLONE }),
+  );
+  const furnished = cloneAttached(bare, () => {
+    using at = new FileDescriptor(openInRoot({ rootFd: bare.fd, path: "at", flags: O_PATH }));
+    moveMount({ fromFd: volume.fd, toFd: at.fd });
+    return openTree({ dirFd: bare.fd, path: "", flags: recursive });
+  });
+  using tree = new FileDescriptor(furnished);
+  using file = new FileDescriptor(openInRoot({ rootFd: tree.fd, path: "at/file", flags: O_PATH }));
+  expect(readFileSync(`/proc/self/fd/${file.fd}`, "utf8")).toBe("of the volume");
+  expect(existsSync(join(disk.path, "below/at/file"))).toBe(false);
+  expect(readMountInfo().filter(({ target }) => target.includes("naru-overlay-"))).toEqual([]);
 });

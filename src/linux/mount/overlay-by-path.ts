@@ -94,7 +94,7 @@ export function clonePart(tree: FileDescriptor, subpath: string): number {
   return cloneAttached(tree, clone);
 }
 
-/** Clones while the tree is attached. */
+/** Clones while the tree is attached; what is mounted on it meanwhile is part of the clone or gone. @throws what `clone` does */
 export function cloneAttached(tree: FileDescriptor, clone: () => number): number {
   sweep();
   const place = `${PLACES}/${PREFIX}${process.pid}`;
@@ -103,7 +103,8 @@ export function cloneAttached(tree: FileDescriptor, clone: () => number): number
   try {
     moveMount({ fromFd: tree.fd, toPath: top });
     using cloned = new FileDescriptor(clone());
-    mountSetattr({ fd: cloned.fd, propagation: MS_PRIVATE });
+    // Before the place is cleared: the end of what is mounted there would be the clone's as well.
+    mountSetattr({ fd: cloned.fd, propagation: MS_PRIVATE, recursive: true });
     return cloned.release();
   } finally {
     removePlace(top);

@@ -1,15 +1,16 @@
 /** The root of a container that does not run: an overlay that is attached nowhere, with its volumes mounted on it. */
 import { existsSync } from "node:fs";
 
-import { unavailable } from "#base";
 import { SyscallError } from "#linux/ffi";
 import {
+  cloneAttached,
   createDetachedOverlay,
   createDetachedView,
   MOUNT_ATTR_RDONLY,
   mountSetattr,
   moveMount,
   OPEN_TREE_CLONE,
+  openTree,
   openTreeBelow,
 } from "#linux/mount";
 import {
@@ -45,15 +46,27 @@ export interface StillMount {
 /** What is mounted and is not there is left out. */
 export function openStillRoot(still: StillRoot): FileDescriptor {
   const { lowers, upper, work, mounts, readOnly } = still;
-  const root = new FileDescriptor(createDetachedOverlay({ lowers, upper, work }));
+  using bare = new FileDescriptor(createDetachedOverlay({ lowers, upper, work }));
+  using root = new FileDescriptor(furnished(bare, mounts));
+  if (readOnly) mountSetattr({ fd: root.fd, set: MOUNT_ATTR_RDONLY });
+  return new FileDescriptor(root.release());
+}
+
+/** The tree with the mounts on it. Before Linux 6.15 nothing is mounted on what is attached nowhere: there it is, for an instant. */
+function furnished(bare: FileDescriptor, mounts: readonly StillMount[]): number {
+  const furnish = () => {
+    for (const mount of mounts) if (existsSync(mount.source)) attach(bare.fd, mount);
+  };
   try {
-    for (const mount of mounts) if (existsSync(mount.source)) attach(root.fd, mount);
-    if (readOnly) mountSetattr({ fd: root.fd, set: MOUNT_ATTR_RDONLY });
-    return root;
+    furnish();
+    return bare.release();
   } catch (error) {
-    root[Symbol.dispose]();
-    throw error;
+    if (!(error instanceof SyscallError) || error.code !== "EINVAL") throw error;
   }
+  return cloneAttached(bare, () => {
+    furnish();
+    return openTree({ dirFd: bare.fd, path: "", flags: OPEN_TREE_CLONE | AT_RECURSIVE });
+  });
 }
 
 function attach(rootFd: number, mount: StillMount): void {
@@ -68,15 +81,7 @@ function attach(rootFd: number, mount: StillMount): void {
   const at = targetFd(rootFd, target, source);
   if (at === null) return;
   using place = new FileDescriptor(at);
-  try {
-    moveMount({ fromFd: tree.fd, toFd: place.fd });
-  } catch (error) {
-    if (!(error instanceof SyscallError) || error.code !== "EINVAL") throw error;
-    throw unavailable(
-      "the files of a stopped container that has volumes can be reached from Linux 6.15 on: start it first",
-      { cause: error },
-    );
-  }
+  moveMount({ fromFd: tree.fd, toFd: place.fd });
 }
 
 /** The mount point inside the root; null where it cannot be: a start would fail over it, a copy goes without. */
