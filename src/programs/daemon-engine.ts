@@ -125,7 +125,7 @@ export async function openEngine(
   await network.ensure();
   await born;
   await containers.reconcile({ startUp: true });
-  collectInBackground(files.gc, log);
+  collectInBackground({ gc: files.gc, images }, log);
   const close = () => {
     stop();
     return closeAll({ containers, network: networks, supervisor, files, events, store });
@@ -267,8 +267,15 @@ const openVolumes = (
   });
 
 /** Deletes what a crash left half-made; nobody waits for it. */
-function collectInBackground(gc: Pick<GarbageCollector, "collect">, log: DaemonLog): void {
-  gc.collect().catch((cause: unknown) => {
+function collectInBackground(
+  { gc, images }: Pick<Engine, "images"> & { readonly gc: Pick<GarbageCollector, "collect"> },
+  log: DaemonLog,
+): void {
+  const collect = async () => {
+    await gc.collect();
+    images.forgetLostLayers();
+  };
+  collect().catch((cause: unknown) => {
     log.warn("what nobody needs was not deleted", { error: sentenceOf(cause) });
   });
 }

@@ -110,6 +110,49 @@ test("of a large folder only what the target's stages read is sent", async () =>
   expect(missing.stderr).toContain("   2 | >>> COPY missing /\n");
 }, 60_000);
 
+test("links on the way to what is read are followed, and what they lead to is sent", async () => {
+  const context = contextOf({
+    "real/file": "real\n",
+    "real/deep/x": "x\n",
+    "c/file": "c\n",
+    "a/own": "own\n",
+    "b/y": "y",
+  });
+  for (const [target, path] of [
+    ["real", "folder"],
+    ["../b/sub/file", "a/link"],
+    ["../c", "b/sub"],
+    ["/real/file", "absolute"],
+    ["../../../../real/file", "above"],
+    ["folder/deep", "twice"],
+    ["../a", "real/back"],
+  ] as const) {
+    symlinkSync(target, join(context, path));
+  }
+  const dockerfile = [
+    "FROM busybox",
+    "COPY folder/file a/link above absolute folder/back/own /seen/",
+    "COPY twice /seen/twice",
+    "COPY fold*/back/li* /seen/globbed",
+    "RUN --mount=source=twice,target=/m cat /m/x > /seen/mounted",
+  ].join("\n");
+  const args = ["-t", "linked", "-f", "-", context];
+  // Several go through one link, which buildx follows once: then everything is sent.
+  await built(engine, args, { stdin: dockerfile });
+  const script = "cd /seen; for f in *; do [ -f $f ] && echo $f $(cat $f); done; cat twice/x";
+  const seen = ["run", "--rm", "--network", "none", "linked", "sh", "-c", script];
+  expect((await engine.ok(seen)).split("\n")).toEqual([
+    "above real",
+    "absolute real",
+    "file real",
+    "globbed c",
+    "link c",
+    "mounted x",
+    "own own",
+    "x",
+  ]);
+}, 60_000);
+
 test("what was built is remembered with what it said, through a crash of the engine too", async () => {
   await built(engine, [contextOf({ Dockerfile: "FROM busybox\nRUN echo said once\n" })]);
   const failing = contextOf({ Dockerfile: "FROM busybox\nRUN echo oops; exit 3\n" });

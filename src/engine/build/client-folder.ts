@@ -13,6 +13,7 @@ import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { areRead, contextReads } from "./context-reads.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
+import { mayLack } from "./shared-links.ts";
 
 export interface ClientFolders {
   /** What the client calls the folders of the Dockerfile and of the context. */
@@ -93,9 +94,11 @@ class ArrivingFolder implements Disposable {
   }
 
   /** @param reads null: all of it */
-  open(reads: readonly string[] | null): Promise<OpenedFolder> {
-    if (reads === null) return (this.#whole ??= this.#open([]));
-    return this.#whole ?? (this.#some ??= this.#open(reads));
+  async open(reads: readonly string[] | null): Promise<OpenedFolder> {
+    if (reads === null) return await (this.#whole ??= this.#open([]));
+    if (this.#whole !== null) return await this.#whole;
+    const some = await (this.#some ??= this.#open(reads));
+    return mayLack(some.tree, reads) ? await this.open(null) : some;
   }
 
   [Symbol.dispose](): void {

@@ -438,3 +438,38 @@ describe("push", () => {
     expect(await messageOf(push(`x@${digestOf("x")}`))).toBe("cannot push a digest reference");
   });
 });
+
+test("where registries have layers is known as long as an image or the store has them", async () => {
+  await publish("app:latest", ["one"]);
+  await pull("app");
+  const kept = lab.images.resolve(`${registry.host}/app`).config.rootfs.diff_ids;
+  const tar = await layerTar("file", "cached");
+  const cached = digestOf(tar);
+  const source = new Blob([tar]).stream();
+  const lease = lab.gc.lease();
+  lease.keep({ layers: [cached] });
+  await lab.layers.write({ source, diffId: cached });
+  await lab.images.pushCache({
+    reference: `${registry.host}/cache:1`,
+    diffIds: [cached],
+    encode: () => {
+      const config = new TextEncoder().encode("{}");
+      const manifest = new TextEncoder().encode('{"schemaVersion":2}');
+      return { manifest, config, mediaType: MEDIA_TYPE.ociManifest };
+    },
+    signal: noSignal,
+    onProgress: () => undefined,
+  });
+  const known = () =>
+    lab.store
+      .query<{ diff_id: Digest }>("SELECT DISTINCT diff_id FROM layer_blobs")
+      .all()
+      .map((row) => row.diff_id)
+      .toSorted();
+  lab.images.forgetLostLayers();
+  expect(known()).toEqual([...kept, cached].toSorted());
+  lease[Symbol.dispose]();
+  await lab.gc.collect();
+  lab.images.forgetLostLayers();
+  expect(known()).toEqual([...kept]);
+});
