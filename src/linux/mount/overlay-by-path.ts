@@ -22,6 +22,8 @@ const PREFIX = "naru-overlay-";
 /** What mount(2) copies of the options, its NUL included. */
 const OPTIONS_BYTES = 4096;
 
+type Descriptor = Pick<FileDescriptor, "fd">;
+
 let known: boolean | null = null;
 let swept = false;
 
@@ -85,6 +87,11 @@ export function createOverlayByPath(request: OverlayRequest): number {
  */
 export function clonePart(tree: FileDescriptor, subpath: string): number {
   using part = new FileDescriptor(openBeneath({ rootFd: tree.fd, path: subpath, flags: O_PATH }));
+  return cloneOrAttach(tree, part);
+}
+
+/** A clone of a part of the tree, which may be detached, or of all of it. @throws SyscallError */
+export function cloneOrAttach(tree: Descriptor, part = tree): number {
   const clone = () => openTree({ dirFd: part.fd, path: "", flags: OPEN_TREE_CLONE });
   try {
     return clone();
@@ -95,7 +102,7 @@ export function clonePart(tree: FileDescriptor, subpath: string): number {
 }
 
 /** Clones while the tree is attached; what is mounted on it meanwhile is part of the clone or gone. @throws what `clone` does */
-export function cloneAttached(tree: FileDescriptor, clone: () => number): number {
+export function cloneAttached(tree: Descriptor, clone: () => number): number {
   sweep();
   const place = `${PLACES}/${PREFIX}${process.pid}`;
   const top = `${place}/top`;

@@ -3,6 +3,7 @@
  * descriptor. Lowers go in one by one (`lowerdir+`, Linux 6.8), so a stack is not limited by the one page that
  * mount(2) gives to options. Older kernels: overlay-by-path.ts.
  */
+import { SyscallError } from "#linux/ffi";
 import { FileDescriptor } from "#linux/path";
 
 import {
@@ -13,7 +14,12 @@ import {
   OPEN_TREE_CLONE,
 } from "./constants.ts";
 import { fsconfig, fsmount, fsopen, mountSetattr, openTree } from "./mount.ts";
-import { clonePart, createOverlayByPath, takesLowersOneByOne } from "./overlay-by-path.ts";
+import {
+  cloneOrAttach,
+  clonePart,
+  createOverlayByPath,
+  takesLowersOneByOne,
+} from "./overlay-by-path.ts";
 
 export interface OverlayRequest {
   /** Topmost first: paths, or descriptors (of idmapped mounts for example; Linux 6.13). */
@@ -45,7 +51,15 @@ export function createDetachedOverlay(request: OverlayRequest): number {
   if (upper === undefined && only !== undefined && second === undefined) return cloneOf(only);
   const plain = upper === undefined ? {} : PLAIN_UPPER;
   const complete = { ...request, options: { ...plain, ...options } };
-  return takesLowersOneByOne() ? createOverlayByParts(complete) : createOverlayByPath(complete);
+  if (!takesLowersOneByOne()) return createOverlayByPath(complete);
+  try {
+    return createOverlayByParts(complete);
+  } catch (thrown) {
+    // Layers by descriptor came with Linux 6.13, those of detached mounts later still.
+    const mayBeOld = thrown instanceof SyscallError && thrown.code === "EINVAL";
+    if (!mayBeOld || request.mounts === undefined) throw thrown;
+    return createOverlayByPath(complete);
+  }
 }
 
 function createOverlayByParts(request: OverlayRequest): number {
@@ -85,7 +99,7 @@ export function createDetachedView(request: {
 function cloneOf(lower: string | number): number {
   using tree = new FileDescriptor(
     typeof lower === "number"
-      ? openTree({ dirFd: lower, path: "", flags: OPEN_TREE_CLONE })
+      ? cloneOrAttach({ fd: lower })
       : openTree({ path: lower, flags: OPEN_TREE_CLONE }),
   );
   // As in an overlay, what the lower mount is itself kept from does not count.
