@@ -16,7 +16,8 @@ function toJson(value: Value): string {
     if (typeof item === "bigint") return `#bigint:${item}#`;
     return isMap(item) ? sortedByKey(item as object) : item;
   }).replaceAll(/"#bigint:(-?\d+)#"/g, "$1");
-  return value instanceof Row
+  const ofRows = Array.isArray(value) && value.some((item) => item instanceof Row);
+  return value instanceof Row || ofRows
     ? text.replaceAll(/[<>&]/g, (found) => ESCAPED[found] ?? found)
     : text;
 }

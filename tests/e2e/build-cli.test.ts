@@ -202,6 +202,15 @@ test("on a terminal, stages that go on at once are seen at once, and a fault's l
 
 test("the build cache is pruned", async () => {
   await built(["-t", "pruned", contextOf({ Dockerfile: "FROM busybox\nRUN echo > /x\n" })]);
+  for (const format of [[], ["--format", "raw"], ["--format", "json"]]) {
+    const words = ["system", "df", ...format];
+    const told = await engine.naru(words);
+    expect(told.stdout.trimEnd()).toBe((await engine.ok(words)).trimEnd());
+    expect(told.stdout).not.toMatch(/Build Cache +0 /);
+  }
+  // A cache has no labels: what is pruned by label is not the cache.
+  const labelled = ["system", "prune", "-af", "--filter", "label=none"];
+  expect(await engine.ok(labelled)).toBe("Total reclaimed space: 0B");
   const declined = await engine.naru(["builder", "prune"], { stdin: "n\n" });
   expect([declined.code, declined.stderr]).toEqual([1, "builder prune has been cancelled\n"]);
   const all = await engine.naru(["builder", "prune", "-a", "-f"]);

@@ -20,6 +20,12 @@ import { JSON_FLAG } from "./shared-flags.ts";
 import { volumeRow } from "./volumes.ts";
 
 const TABLE = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
+const RAW = `type: {{.Type}}
+total: {{.TotalCount}}
+active: {{.Active}}
+size: {{.Size}}
+reclaimable: {{.Reclaimable}}
+`;
 const HEADERS = {
   Type: "TYPE",
   TotalCount: "TOTAL",
@@ -80,10 +86,10 @@ export const df: Command = {
   async run({ flags, session }) {
     const format = flags.string("format");
     const verbose = flags.bool("verbose");
-    const render = listFormatter({ format, table: TABLE, headers: HEADERS });
+    const render = listFormatter({ format, table: TABLE, raw: RAW, headers: HEADERS });
     const usage = await diskUsage(await session.client());
     if (flags.bool("json")) printLine(JSON.stringify(usage));
-    else if (verbose && format !== "" && format !== "table") printLine(templated(format, usage));
+    else if (verbose && format !== "" && format !== "table") print(templated(format, usage));
     else if (verbose) print(details(usage));
     else print(render(summaries(usage)));
     return 0;

@@ -16,6 +16,9 @@ const PRUNE_FILTERS: ReadonlySet<string> = new Set([
   "inuse",
   "shared",
   "private",
+  // What `docker system prune` says of everything: a cache has no labels.
+  "label",
+  "label!",
 ]);
 
 /** @throws EngineError "invalid" */
@@ -27,8 +30,9 @@ export function decodeBuildPrune({
   readonly filters: Filters;
 }): BuildPruneRequest {
   const asked = requireFilters(filters, PRUNE_FILTERS);
-  for (const values of Object.values(asked)) {
-    if (values.length > 1) throw invalid("filters expect only one value");
+  for (const [name, values] of Object.entries(asked)) {
+    if (values.length > 1 && !name.startsWith("label"))
+      throw invalid("filters expect only one value");
   }
   if (asked["until"] !== undefined && asked["unused-for"] !== undefined) {
     throw invalid('conflicting filters: both "until" and "unused-for" filters are set');
@@ -39,7 +43,7 @@ export function decodeBuildPrune({
     all,
     limits,
     until: until === undefined ? null : parseMoment(until, new Date()),
-    ids: id === undefined ? null : [id],
+    ids: asked["label"] !== undefined ? [] : id === undefined ? null : [id],
     match: matchOf(asked),
   };
 }
