@@ -1,4 +1,6 @@
 /** Version and info as Docker tells them. */
+import ipaddr from "ipaddr.js";
+
 import type { SystemInfo, VersionInfo } from "#engine/system";
 import type * as wire from "#wire/docker";
 import { atLeast } from "#wire/docker";
@@ -221,14 +223,24 @@ const masked = (proxy: string): string => proxy.replace(/\/\/[^/@]*@/, "//xxxxx:
 /** Reached without TLS whoever they are, in Docker as here. */
 const LOOPBACK = ["::1/128", "127.0.0.0/8"];
 
+/** Without the bits of a host, as Docker shows it: `10.1.2.3/8` is 10.0.0.0/8. */
+function networkOf(cidr: string): string {
+  const [address, bits] = ipaddr.parseCIDR(cidr);
+  const { IPv4, IPv6 } = ipaddr;
+  const family = address.kind() === "ipv4" ? IPv4 : IPv6;
+  return `${family.networkAddressFromCIDR(cidr).toString()}/${bits}`;
+}
+
 /** Networks among the insecure registries are one list, names another. */
 function encodeRegistries(info: SystemInfo): wire.SystemInfo["RegistryConfig"] {
-  const isNetwork = (entry: string) => /^[0-9a-fA-F.:]+\/\d+$/.test(entry);
-  const named = info.insecureRegistries.filter((entry) => !isNetwork(entry));
+  const named = info.insecureRegistries.filter((entry) => !ipaddr.isValidCIDR(entry));
   const mirrors = [...info.registryMirrors];
   return {
     InsecureRegistryCIDRs: [
-      ...new Set([...info.insecureRegistries.filter(isNetwork), ...LOOPBACK]),
+      ...new Set([
+        ...info.insecureRegistries.filter((entry) => ipaddr.isValidCIDR(entry)).map(networkOf),
+        ...LOOPBACK,
+      ]),
     ],
     IndexConfigs: {
       [HUB]: { Name: HUB, Mirrors: mirrors, Secure: true, Official: true },
