@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Engine, startEngine } from "./engine.ts";
+import { type Engine, type RunOptions, startEngine } from "./engine.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 
 let engine: Engine;
@@ -56,7 +56,7 @@ function startGate(options: { hostname: string; guarded: boolean }): Gate {
     lives.set(header, left - 1);
     return !guarded || left > 0;
   };
-  const server = Bun.serve({
+  const server: Bun.Server<undefined> = Bun.serve({
     hostname,
     port: 0,
     async fetch(request) {
@@ -99,9 +99,11 @@ const config = () =>
 
 test("a login keeps the registry's token instead of the password, with both clients", async () => {
   const { host, seen } = startGate({ hostname: "127.0.0.1", guarded: true });
-  for (const client of [engine.docker, engine.naru]) {
+  for (const name of ["docker", "naru"] as const) {
+    const client = (args: readonly string[], options: RunOptions = {}) =>
+      engine[name](args, options);
     const login = (password: string) =>
-      client.call(engine, ["login", "-u", "captain", "--password-stdin", host], {
+      client(["login", "-u", "captain", "--password-stdin", host], {
         stdin: password,
       });
     const wrong = await login("wrong");
@@ -113,15 +115,15 @@ test("a login keeps the registry's token instead of the password, with both clie
     await engine.ok(["tag", "busybox", `${host}/ferry/box`]);
     seen.splice(0);
     // Every token dies in the middle of it.
-    const pushed = await client.call(engine, ["push", `${host}/ferry/box`]);
+    const pushed = await client(["push", `${host}/ferry/box`]);
     expect([pushed.code, pushed.stderr]).toEqual([0, ""]);
     expect(seen.filter((line) => line === "token refresh_token true").length).toBeGreaterThan(1);
     await engine.ok(["rmi", `${host}/ferry/box`]);
-    expect((await client.call(engine, ["pull", "-q", `${host}/ferry/box`])).code).toBe(0);
-    const out = await client.call(engine, ["logout", host]);
+    expect((await client(["pull", "-q", `${host}/ferry/box`])).code).toBe(0);
+    const out = await client(["logout", host]);
     expect(out.stdout).toBe(`Removing login credentials for ${host}\n`);
     expect(config().auths?.[host]).toBeUndefined();
-    const refused = await client.call(engine, ["push", `${host}/ferry/box`]);
+    const refused = await client(["push", `${host}/ferry/box`]);
     expect(refused.code).toBe(1);
     await engine.ok(["rmi", `${host}/ferry/box`]);
   }
