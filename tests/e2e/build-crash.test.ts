@@ -93,7 +93,9 @@ test("a cancelled build stops at once and leaves nothing, whichever client it wa
     await running[stream].until("begun\n");
     expect(leftByBuilds(engine).length).toBeGreaterThan(0);
     running.child.kill("SIGINT");
-    expect(await running.child.exited).not.toBe(0);
+    const code = await running.child.exited;
+    // docker's CLI says 0 where it hears of its broken connection before it hears of the signal.
+    if (words[0] === NARU) expect(code).toBe(130);
     await nothingLeft();
   }
 }, 60_000);

@@ -16,6 +16,7 @@ import {
 } from "#wire/tar";
 
 import type { BuildRequest } from "./build-service.ts";
+import { collectSoonAfter } from "./collect.ts";
 import type { Context } from "./context.ts";
 import { bytesIn } from "./file-bytes.ts";
 import { contextPath, getContext, gitAccessOf, gitTree, type RemoteTree } from "./remote-tree.ts";
@@ -80,7 +81,11 @@ async function openContext(context: Context, request: BuildRequest): Promise<Rem
   const dispose = () => rmSync(path, { force: true });
   try {
     const tree = await spool(await openStream(request), path, signal);
-    return { tree, [Symbol.dispose]: dispose };
+    const done = () => {
+      dispose();
+      collectSoonAfter(tree.entries);
+    };
+    return { tree, [Symbol.dispose]: done };
   } catch (cause) {
     dispose();
     throw cause;

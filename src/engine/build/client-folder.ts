@@ -3,13 +3,14 @@
  * (kept-contexts.ts), so that of a folder that has not changed nothing is sent twice.
  */
 import { invalid } from "#base";
-import { ArchiveTree, OffsetDigests, type SourceTree } from "#engine/build/source";
+import { ArchiveTree, OffsetDigests } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
 import { PatternMatcher, readIgnoreFile } from "#wire/ignore";
 import { textOf } from "#wire/tar";
 
 import type { Arrived } from "./arrival.ts";
 import type { BuildRequest } from "./build-service.ts";
+import { collectAfter } from "./collect.ts";
 import type { Context } from "./context.ts";
 import { areRead, contextReads } from "./context-reads.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
@@ -64,9 +65,12 @@ export async function receiveFolder(
   const reads = contextReads(text, request);
   let asked: Promise<string> | null = null;
   const ignoreText = () => (asked ??= readIgnore(request, folders, { ignore }));
-  const folder = new ArrivingFolder(async (paths) =>
-    openFolder(context, request, folders.context, { ignore: await ignoreText(), paths }),
-  );
+  const folder = new ArrivingFolder(async (paths) => {
+    const options = { ignore: await ignoreText(), paths };
+    const opened = await openFolder(context, request, folders.context, options);
+    collectAfter(opened.tree.entries);
+    return opened;
+  });
   // It comes while the first steps are built; what goes wrong is told by the step that needs it.
   if (!request.checkOnly && reads?.length !== 0) folder.open(reads).catch(() => undefined);
   return {
@@ -81,7 +85,7 @@ export async function receiveFolder(
   };
 }
 
-type OpenedFolder = { readonly tree: SourceTree } & Disposable;
+type OpenedFolder = { readonly tree: ArchiveTree } & Disposable;
 
 /** What a build reads of a folder, and where that is not enough, the whole; each opened once. */
 class ArrivingFolder implements Disposable {

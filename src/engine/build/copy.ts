@@ -75,6 +75,20 @@ export class CopyPlan {
     return [...this.#entries.values()];
   }
 
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** The same, each let go as it is taken: the plan is of no more use then. */
+  *drain(): Generator<LayerEntry, void, void> {
+    this.#folders.clear();
+    this.#links.clear();
+    for (const [name, entry] of this.#entries) {
+      this.#entries.delete(name);
+      yield entry;
+    }
+  }
+
   /** @throws EngineError "invalid" when it cannot be copied there */
   add(item: CopyItem): void {
     const { found, destination, whole, name, parents = "" } = item;

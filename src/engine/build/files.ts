@@ -11,6 +11,7 @@ import type { Digest } from "#oci";
 import { rawOf, textOf } from "#wire/tar";
 
 import { archiveIn } from "./archives.ts";
+import { collectAfter } from "./collect.ts";
 import { CopyPlan, type FileMode, type Owner } from "./copy.ts";
 import { type Download, fetchSource, isRemote } from "./download.ts";
 import { InputDigest, type Match, matchSources } from "./inputs.ts";
@@ -229,7 +230,8 @@ async function write(builder: StageBuilder, request: WriteRequest): Promise<Dige
     await addRepositories(plan, builder, { request, owner: chown, opened });
     addMade(plan, builder, { gathered, place, owner, mode });
     await addDownloads(plan, builder, { request, owner: chown, scratch });
-    const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });
+    collectAfter(plan.size);
+    const { diffId } = await context.layers.writeEntries({ entries: plan.drain(), signal });
     return diffId;
   } finally {
     rmSync(scratch, { recursive: true, force: true });

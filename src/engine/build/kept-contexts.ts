@@ -29,6 +29,7 @@ import { ArchiveTree, OffsetDigests } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
 import { type TarEntryType, type TarHeader, TarParser } from "#wire/tar";
 
+import { collectSoonAfter } from "./collect.ts";
 import { ContentWriter } from "./content-writer.ts";
 import { type Kept, readKeptIndex, writeKeptIndex } from "./kept-index.ts";
 
@@ -61,6 +62,11 @@ interface Offer {
   readonly files: Map<string, Kept>;
   readonly needed: ReadonlySet<string>;
   readonly sinceMs: number;
+}
+
+/** A whole context; disposing says that nobody reads it any more. */
+export interface ReceivedContext extends Disposable {
+  readonly tree: ArchiveTree;
 }
 
 /** What is kept for one build only. */
@@ -146,12 +152,12 @@ export class KeptContexts {
     return !this.#receiving.has(key) && (this.#users.get(key) ?? 0) === 0;
   }
 
-  /** Takes in what was missing. @returns the whole context; disposing says that nobody reads it any more */
+  /** Takes in what was missing. */
   async receive(
     id: string,
     archive: ReadableStream<Uint8Array>,
     signal: AbortSignal,
-  ): Promise<{ tree: ArchiveTree } & Disposable> {
+  ): Promise<ReceivedContext> {
     const offer = this.#offers.get(id);
     this.#offers.delete(id);
     if (offer === undefined) throw conflict("the offered context is not known any more");
@@ -168,7 +174,7 @@ export class KeptContexts {
       else utimesSync(join(folder, "index"), new Date(), new Date());
       appendFileSync(join(folder, USES), "\n", { mode: 0o600 });
       this.#evict(key);
-      return { tree: treeOf(path, entries, files), [Symbol.dispose]: dispose };
+      return receivedOf(treeOf(path, entries, files), dispose);
     } catch (cause) {
       dispose();
       throw cause;
@@ -205,10 +211,7 @@ export class KeptContexts {
    * Takes in what of a client's folder is not here. Another build that just receives the same folder is waited for:
    * then nothing of it is missing.
    */
-  async receiveListing(
-    listing: Listing,
-    signal: AbortSignal,
-  ): Promise<{ tree: ArchiveTree } & Disposable> {
+  async receiveListing(listing: Listing, signal: AbortSignal): Promise<ReceivedContext> {
     const { entries } = listing;
     const sizeBytes = entries.reduce((sum, entry) => sum + entry.sizeBytes, 0);
     const isKept = /^[0-9a-f]{64}$/.test(listing.key) && sizeBytes <= CONTEXT_LIMIT_BYTES;
@@ -232,7 +235,7 @@ export class KeptContexts {
       else if (isKept) utimesSync(join(folder, "index"), new Date(), new Date());
       appendFileSync(join(folder, USES), "\n", { mode: 0o600 });
       this.#evict(key);
-      return { tree: treeOf(path, entries, files), [Symbol.dispose]: dispose };
+      return receivedOf(treeOf(path, entries, files), dispose);
     } catch (cause) {
       dispose();
       throw cause;
@@ -295,6 +298,14 @@ export class KeptContexts {
     return true;
   }
 }
+
+const receivedOf = (tree: ArchiveTree, dispose: () => void): ReceivedContext => ({
+  tree,
+  [Symbol.dispose]: () => {
+    dispose();
+    collectSoonAfter(tree.entries);
+  },
+});
 
 interface Taking {
   readonly listing: Listing;
@@ -446,5 +457,5 @@ function treeOf(
     });
     if (kept !== undefined && sizeBytes > 0) digests.set(kept.offset, kept.digest);
   }
-  return new ArchiveTree(path, tree.root, digests);
+  return new ArchiveTree(path, tree.root, digests, tree.entries);
 }

@@ -56,9 +56,12 @@ export interface LayerStore {
     latestSec?: number;
     signal?: AbortSignal;
   }): Promise<LayerInfo>;
-  /** Writes a layer of entries whose data lies elsewhere: copying is this one write, nothing is unpacked. */
+  /**
+   * Writes a layer of entries whose data lies elsewhere: copying is this one write, nothing is unpacked. Entries are
+   * asked for as they are written.
+   */
   writeEntries(request: {
-    entries: readonly LayerEntry[];
+    entries: Iterable<LayerEntry>;
     signal?: AbortSignal;
   }): Promise<LayerInfo>;
   /** A directory that shows the layer, for overlayfs (whiteouts as 0:0 devices); mounted if it was not. */

@@ -28,7 +28,7 @@ export interface PoolRequest {
   /** For a source of "messages". */
   readonly stream?: ReadableStream<Uint8Array>;
   /** For a source of "entries". */
-  readonly entries?: readonly LayerEntry[];
+  readonly entries?: Iterable<LayerEntry>;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((doneBytes: number) => void) | undefined;
 }
@@ -223,10 +223,16 @@ class Conversation {
   }
 
   /** Some at a time: a copy of all would be as large as the list itself. */
-  async #pumpEntries(entries: readonly LayerEntry[]): Promise<void> {
-    for (let next = 0; next < entries.length && !this.#over; next += ENTRIES_AT_ONCE) {
-      await this.#send({ kind: "entries", entries: entries.slice(next, next + ENTRIES_AT_ONCE) });
+  async #pumpEntries(entries: Iterable<LayerEntry>): Promise<void> {
+    let some: LayerEntry[] = [];
+    for (const entry of entries) {
+      some.push(entry);
+      if (some.length < ENTRIES_AT_ONCE) continue;
+      await this.#send({ kind: "entries", entries: some });
+      if (this.#over) return;
+      some = [];
     }
+    if (some.length > 0) await this.#send({ kind: "entries", entries: some });
     if (!this.#over) this.#tell({ kind: "end", failure: null });
   }
 

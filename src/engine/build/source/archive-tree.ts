@@ -53,7 +53,7 @@ export class ArchiveWriter {
     this.#parser.end();
     this.#endFile();
     this.close();
-    return new ArchiveTree(this.#path, this.#tree.root, this.#digests);
+    return new ArchiveTree(this.#path, this.#tree.root, this.#digests, this.#tree.entries);
   }
 
   /** Gives the descriptor back; once. */
@@ -71,13 +71,16 @@ const EMPTY_DIGEST = new Bun.CryptoHasher("sha256").digest("hex");
 
 export class ArchiveTree implements SourceTree {
   readonly path: string;
+  /** How many things it was told to hold. */
+  readonly entries: number;
   readonly #root: LayerNode;
   readonly #digests: OffsetDigests;
   readonly #identities = new Map<LayerNode, string>();
   #last: { readonly path: string; readonly node: LayerNode } | null = null;
 
-  constructor(path: string, root: LayerNode, digests: OffsetDigests) {
+  constructor(path: string, root: LayerNode, digests: OffsetDigests, entries = 0) {
     this.path = path;
+    this.entries = entries;
     this.#root = root;
     this.#digests = digests;
   }
