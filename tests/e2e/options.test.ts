@@ -135,7 +135,7 @@ test("options that cannot go together are refused in Docker's words", async () =
     [["--restart", "always"], "cannot specify both --restart and --rm"],
     [["--uts", "host", "-h", "x"], "conflicting options: hostname and the UTS mode"],
     [["--net", "container:x", "-h", "x"], "conflicting options: hostname and the network mode"],
-    [["-h", "x".repeat(65)], "is too long (maximum 64 bytes)"],
+    [["-h", "x".repeat(65)], "error during container init: sethostname: invalid argument"],
     [["--isolation", "hyperv"], "invalid isolation (hyperv): linux only supports 'default'"],
     [["--security-opt", "foo=bar"], 'invalid --security-opt 2: "foo=bar"'],
     [["--oom-score-adj", "2000"], "range for oom score adj is [-1000, 1000]"],

@@ -5,15 +5,17 @@
 import { invalid } from "#base";
 
 const DEFAULT = new Uint8Array([16, 17]);
+const DEL = 127;
 
-/** Docker's syntax: single characters, or `ctrl-` with a letter or one of `@[\]^_`, comma separated. */
-export function parseDetachKeys(text: string): Uint8Array {
+/** Docker's syntax: single characters, `ctrl-` with a letter or one of `@[\]^_`, or `DEL`; comma separated. */
+export function parseDetachKeys(text: string, called = "detach keys"): Uint8Array {
   if (text === "") return DEFAULT;
   return Uint8Array.from(text.split(","), (key) => {
-    if (/^[\x20-\x7e]$/.test(key)) return key.charCodeAt(0);
-    const control = /^ctrl-([a-zA-Z@[\]\\^_])$/.exec(key)?.[1];
-    if (control === undefined) throw invalid(`Invalid detach keys (${text}) provided`);
-    return control.toLowerCase().charCodeAt(0) & 0x1f;
+    if (key.length === 1 && key.charCodeAt(0) <= DEL) return key.charCodeAt(0);
+    if (key === "DEL") return DEL;
+    const control = /^ctrl-([a-z@[\]\\^_])$/.exec(key)?.[1];
+    if (control === undefined) throw invalid(`Invalid ${called} (${text}) provided`);
+    return control.charCodeAt(0) & 0x1f;
   });
 }
 

@@ -33,7 +33,7 @@ export function createExec(
   const record = runningContainer(context, context.records.resolve(nameOrId).id, nameOrId);
   if (request.command.length === 0) throw invalid("No exec command specified");
   if (request.user !== "") checkUser(record, request.user);
-  parseDetachKeys(request.detachKeys);
+  parseDetachKeys(request.detachKeys, "escape keys");
   const linked = linkEnvironment(linkedContainers(context, record), record.name);
   if (!context.execs.makeRoom(record.id, context.startingExecs)) {
     throw conflict(`container ${record.id} has ${OPEN_LIMIT} exec instances that have not ended`);

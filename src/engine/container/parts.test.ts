@@ -238,7 +238,10 @@ test("policies decide by exit code, by count and by who ended it", () => {
 test("detach keys are found across pieces, and nothing else is swallowed", () => {
   expect(parseDetachKeys("")).toEqual(new Uint8Array([16, 17]));
   expect(parseDetachKeys("ctrl-a,x,ctrl-[")).toEqual(new Uint8Array([1, 120, 27]));
-  expect(() => parseDetachKeys("ctrl-")).toThrow("Invalid detach keys (ctrl-) provided");
+  expect(parseDetachKeys("DEL,~")).toEqual(new Uint8Array([127, 126]));
+  for (const bad of ["ctrl-", "ctrl-A", "é", "del", "a,,b"]) {
+    expect(() => parseDetachKeys(bad)).toThrow(`Invalid detach keys (${bad}) provided`);
+  }
   const watch = new DetachWatch(parseDetachKeys(""));
   expect(watch.feed(new Uint8Array([97, 16]))).toEqual({
     pass: new Uint8Array([97]),

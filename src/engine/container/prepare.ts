@@ -223,8 +223,17 @@ function runningPid(context: Context, nameOrId: string, what: "PID" | "IPC"): nu
   );
 }
 
+/** @throws EngineError "invalid" in Docker's words: "not found" would be the container that is started */
+function networkOwner({ records }: Context, nameOrId: string): ContainerRecord {
+  try {
+    return records.resolve(nameOrId);
+  } catch (cause) {
+    throw invalid(`joining network namespace of container: ${sentenceOf(cause)}`, { cause });
+  }
+}
+
 function networkPid(context: Context, nameOrId: string): number {
-  const { id, name, state } = context.records.resolve(nameOrId);
+  const { id, name, state } = networkOwner(context, nameOrId);
   if (state.status === "running" || state.status === "paused") return state.pid;
   throw conflict(
     state.status === "restarting"

@@ -42,9 +42,6 @@ export interface UserRemap {
   readonly gids: readonly IdMapping[];
 }
 
-/** What sethostname(2) takes. */
-const HOSTNAME_LIMIT_BYTES = 64;
-
 const RLIMITS = new Set(
   "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split(
     " ",
@@ -85,7 +82,7 @@ export function checkHostConfig(
   checkSysctls(host);
   checkExtraHosts(host.extraHosts);
   checkModes(config, host);
-  checkNames(config, host);
+  checkAnnotations(host);
   checkDevices(host);
   parseSecurityOptions(host.securityOptions);
   checkLogOptions(host.log);
@@ -202,10 +199,7 @@ function checkJoinedNetwork(exposedPorts: readonly string[], host: HostConfig): 
   }
 }
 
-function checkNames({ hostname }: ContainerConfig, { annotations }: HostConfig): void {
-  if (Buffer.byteLength(hostname) > HOSTNAME_LIMIT_BYTES) {
-    throw invalid(`hostname "${hostname}" is too long (maximum ${HOSTNAME_LIMIT_BYTES} bytes)`);
-  }
+function checkAnnotations({ annotations }: HostConfig): void {
   if (Object.hasOwn(annotations, "")) {
     throw invalid("invalid Annotations: the empty string is not permitted as an annotation key");
   }
