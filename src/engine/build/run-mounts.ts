@@ -121,9 +121,12 @@ export class StepMounts implements AsyncDisposable {
     }
   }
 
-  /** A script of the Dockerfile's own. */
+  /** A script of the Dockerfile's own: not on the volatile file system, since nothing of Debian's /run may be executed. */
   addFile(target: string, content: string): void {
-    const source = this.#file(Buffer.from(content), 0o755);
+    mkdirSync(this.#scratch, { recursive: true, mode: 0o700 });
+    const source = join(this.#scratch, "script");
+    writeFileSync(source, content, { mode: 0o600, flag: "wx" });
+    chmodSync(source, 0o755);
     this.#push(source, target, true);
   }
 

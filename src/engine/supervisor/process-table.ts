@@ -27,6 +27,7 @@ import type { RuntimeSpec } from "#oci";
 import type { Attacher } from "./attacher.ts";
 import { setNonBlocking } from "./descriptors.ts";
 import type { ProcessEnd } from "./end.ts";
+import { ForeignExits } from "./foreign-exits.ts";
 import type { HandedProcess } from "./handover.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import type { SupervisorParts } from "./parts.ts";
@@ -84,6 +85,7 @@ export class ProcessTable {
   readonly #expected = new Map<string, string>();
   readonly #early = new Map<string, Set<Attacher>>();
   readonly #memory: MemoryWatch;
+  readonly #foreign = new ForeignExits();
 
   constructor(options: ProcessTableOptions) {
     this.#options = options;
@@ -282,6 +284,7 @@ export class ProcessTable {
     const process = new SupervisedProcess({
       ...rest,
       identity,
+      readEnd: this.#foreign.reader(identity, rest.pidfd),
       mountNamespace: null,
       ...hooks,
       log,

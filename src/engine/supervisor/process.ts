@@ -13,6 +13,7 @@ import { setWindowSize } from "#linux/pty";
 import type { AttachedProcess, Attacher } from "./attacher.ts";
 import { closeDescriptor, duplicate, nameDescriptor } from "./descriptors.ts";
 import { type ProcessEnd, readProcessEnd } from "./end.ts";
+import type { ReadEnd } from "./foreign-exits.ts";
 import type { HandedProcess } from "./handover.ts";
 import { Input } from "./input.ts";
 import { type Chunk, Output } from "./output.ts";
@@ -42,6 +43,8 @@ export interface ProcessOptions {
   readonly handles: StreamHandles;
   readonly log: LogWriter;
   readonly readiness: Readiness;
+  /** Of a process that is nobody's child here. */
+  readonly readEnd?: ReadEnd;
   readonly onStdinClosed: (process: SupervisedProcess) => void;
   /** Its output is drained; the attachers are still there. */
   readonly onEnd: (process: SupervisedProcess, end: ProcessEnd) => void;
@@ -227,7 +230,8 @@ export class SupervisedProcess implements AttachedProcess {
   }
 
   #reap(): void {
-    const end = readProcessEnd(this.identity, this.pidfd);
+    const { readEnd = readProcessEnd } = this.#options;
+    const end = readEnd(this.identity, this.pidfd);
     if (end === null || this.#hasEnded) return;
     this.#options.readiness.forget(this.pidfd);
     for (const output of this.#outputs) output.drain();

@@ -1,4 +1,5 @@
 /** Processes by pid and pidfd: signals, exits, names that outlive a pid, limits. */
+export * from "./exit-news.ts";
 export * from "./identity.ts";
 export * from "./keep-alive.ts";
 export * from "./limits.ts";
