@@ -95,7 +95,19 @@ export interface LinuxSpec {
   maskedPaths: string[];
   readonlyPaths: string[];
   sysctl?: Record<string, string>;
+  intelRdt?: IntelRdtSpec;
   mountLabel?: string;
+}
+
+/** A share of the processor's cache and memory bandwidth. */
+export interface IntelRdtSpec {
+  closID?: string;
+  l3CacheSchema?: string;
+  memBwSchema?: string;
+  schemata?: string[];
+  enableMonitoring?: boolean;
+  enableCMT?: boolean;
+  enableMBM?: boolean;
 }
 
 export interface IdMapping {

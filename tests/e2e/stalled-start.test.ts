@@ -3,7 +3,7 @@
  * is ended by whoever stops, kills or removes its container.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
@@ -102,3 +102,31 @@ test.skipIf(!HAS_FUSE)("while it does not answer only its own containers wait", 
   await engine.ok(["rm", "-f", "talker", "killed", "stopped", "last"]);
   await engine.ok(["volume", "rm", "remote"]);
 });
+
+for (const runtime of ["native", "crun"]) {
+  const lacks = !HAS_FUSE || (runtime !== "native" && Bun.which(runtime) === null);
+  test.skipIf(lacks)(
+    `a mount inside a file system that hangs is waited for alone: ${runtime}`,
+    async () => {
+      // An ordinary folder, with the other one somewhere below it.
+      const outer = join(engine.root, `outer-${runtime}`);
+      mkdirSync(outer);
+      await using other = await startStuckServer(join(outer, "stuck"));
+      const inner = join(engine.root, `inner-${runtime}`);
+      const mounts = ["-v", `${outer}:/all`, "-v", `${inner}:/all/stuck/deep/inner`];
+      // The kernel's first question is answered then.
+      readdirSync(join(outer, "stuck"));
+      await other.stall();
+      const which = runtime === "native" ? [] : ["--runtime", runtime];
+      const flags = ["-d", "--name", "nested", ...which, ...mounts];
+      const ended = engine.docker(["run", ...flags, "busybox", "true"]);
+      // Where the mount's target is: its question has come to the server, which keeps it.
+      for (let line = ""; line !== "asked 1";) line = await other.nextLine();
+      expect(await engine.ok(["run", "--rm", "busybox", "echo", "served"])).toBe("served");
+      expect(await engine.ok(["inspect", "-f", "{{.State.Status}}", "nested"])).toBe("created");
+      await engine.ok(["kill", "nested"]);
+      expect((await ended).stderr).toContain("was given up");
+      await engine.ok(["rm", "nested"]);
+    },
+  );
+}

@@ -7,11 +7,19 @@
  * folder's device hides an earlier one's of the same name; two of one folder hide each other.
  * Spec: CDI 1.0, "CDI JSON Specification".
  */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { internal, invalid, notImplemented, sentenceOf } from "#base";
-import type { DeviceRule, DeviceSpec, HookName, HookSpec, MountSpec, RuntimeSpec } from "#oci";
+import { internal, invalid, sentenceOf } from "#base";
+import type {
+  DeviceRule,
+  DeviceSpec,
+  HookName,
+  HookSpec,
+  IntelRdtSpec,
+  MountSpec,
+  RuntimeSpec,
+} from "#oci";
 
 import type { HostConfig } from "./config.ts";
 import { deviceAt } from "./devices.ts";
@@ -51,8 +59,8 @@ interface Edits {
   }[];
   readonly additionalGids?: readonly number[];
   readonly hooks?: readonly VendorHook[];
-  readonly intelRdt?: unknown;
-  readonly netDevices?: readonly unknown[];
+  readonly intelRdt?: Partial<Record<string, unknown>>;
+  readonly netDevices?: readonly { readonly hostInterfaceName?: string; readonly name?: string }[];
 }
 
 type Annotations = Readonly<Record<string, unknown>>;
@@ -72,9 +80,22 @@ export interface DeviceEdits {
   readonly mounts: readonly MountSpec[];
   readonly groups: readonly number[];
   readonly hooks: readonly { readonly name: HookName; readonly hook: HookSpec }[];
+  /** Devices of the host's network by their names there. */
+  readonly netDevices: readonly (readonly [host: string, name: string])[];
+  /** The last one that was asked for. */
+  readonly intelRdt: IntelRdtSpec | null;
 }
 
-const NOTHING: DeviceEdits = { env: [], devices: [], rules: [], mounts: [], groups: [], hooks: [] };
+const NOTHING: DeviceEdits = {
+  env: [],
+  devices: [],
+  rules: [],
+  mounts: [],
+  groups: [],
+  hooks: [],
+  netDevices: [],
+  intelRdt: null,
+};
 
 /** @throws EngineError "invalid" or "internal" in Docker's words */
 export function requestedEdits(
@@ -219,13 +240,11 @@ const joined = (first: DeviceEdits, second: DeviceEdits): DeviceEdits => ({
   mounts: [...first.mounts, ...second.mounts],
   groups: [...new Set([...first.groups, ...second.groups])],
   hooks: [...first.hooks, ...second.hooks],
+  netDevices: [...first.netDevices, ...second.netDevices],
+  intelRdt: second.intelRdt ?? first.intelRdt,
 });
 
 function translate(edits: Edits): DeviceEdits {
-  if (edits.intelRdt !== undefined) throw notImplemented("the device needs Intel RDT");
-  if (Object.keys(edits.netDevices ?? {}).length > 0) {
-    throw notImplemented("the device moves network devices");
-  }
   const nodes = (edits.deviceNodes ?? []).map(deviceOf);
   return {
     env: (edits.env ?? []).map((entry) => {
@@ -242,6 +261,8 @@ function translate(edits: Edits): DeviceEdits {
     })),
     groups: (edits.additionalGids ?? []).filter((gid) => Number.isInteger(gid) && gid > 0),
     hooks: (edits.hooks ?? []).map(hookOf),
+    netDevices: (edits.netDevices ?? []).map(netDeviceOf),
+    intelRdt: edits.intelRdt === undefined ? null : intelRdtOf(edits.intelRdt),
   };
 }
 
@@ -273,6 +294,37 @@ function hookOf({ hookName, path, args, env, timeout }: VendorHook) {
     ...(timeout ? { timeout } : {}),
   };
   return { name, hook };
+}
+
+function netDeviceOf({ hostInterfaceName, name }: NonNullable<Edits["netDevices"]>[number]) {
+  for (const [field, value] of Object.entries({ hostInterfaceName, name })) {
+    if (typeof value === "string" && INTERFACE_NAME.test(value)) continue;
+    throw invalid(`invalid linux net device: ${field} ${JSON.stringify(value ?? "")}`);
+  }
+  return [hostInterfaceName ?? "", name ?? ""] as const;
+}
+
+/** As the kernel: 15 bytes, no space, no slash, neither "." nor "..". */
+const INTERFACE_NAME = /^(?!\.{1,2}$)[!-.0-9;-~]{1,15}$/;
+
+/** Where the kernel shows it, once somebody has mounted it. */
+const RESCTRL = "/sys/fs/resctrl/info";
+
+function intelRdtOf(asked: NonNullable<Edits["intelRdt"]>): IntelRdtSpec {
+  if (!existsSync(RESCTRL)) {
+    throw invalid("intelRdt is specified in config, but Intel RDT is not supported or enabled");
+  }
+  const { closID = "" } = asked;
+  if (typeof closID !== "string" || /^\.{1,2}$|[/\n]/.test(closID) || closID.length >= 4096) {
+    throw invalid("invalid intel RDT: the closID is not a folder's name");
+  }
+  const words = ["closID", "l3CacheSchema", "memBwSchema"].map((field) => [field, "string"]);
+  const switches = ["enableCMT", "enableMBM", "enableMonitoring"].map((name) => [name, "boolean"]);
+  return Object.fromEntries(
+    [...words, ...switches].flatMap(([field = "", type = ""]) =>
+      typeof asked[field] === type ? [[field, asked[field]]] : [],
+    ),
+  );
 }
 
 const isBind = (option: string): boolean => option === "bind" || option === "rbind";
@@ -326,6 +378,7 @@ export function withEdits(spec: RuntimeSpec, edits: DeviceEdits): RuntimeSpec {
     ...(edits.hooks.length === 0 ? {} : { hooks: hooksOf(edits) }),
     linux: {
       ...linux,
+      ...(edits.intelRdt === null ? {} : { intelRdt: edits.intelRdt }),
       devices: [...linux.devices.filter(({ path }) => !paths.has(path)), ...edits.devices],
       resources: { ...linux.resources, devices: [...linux.resources.devices, ...edits.rules] },
     },

@@ -205,6 +205,7 @@ export class FakeSupervisor implements SupervisorLink {
         this.forgotten.push(request.key);
         this.processes.delete(request.key.id);
         return null;
+      case "abandon":
       case "reservePorts":
       case "releasePorts":
       case "removeLinks":

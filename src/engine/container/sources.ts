@@ -5,20 +5,25 @@
  */
 import { existsSync, mkdirSync, realpathSync } from "node:fs";
 
-import { conflict, invalid } from "#base";
-import type { BirthMessage } from "#engine/supervisor";
+import { conflict, invalid, unavailable } from "#base";
+import type { BirthMessage, ProcessReport } from "#engine/supervisor";
 import { leadsToStalling, readMountInfo, stallingTargets } from "#linux/mount";
+import { SIGKILL } from "#linux/process";
 import type { MountSpec, RuntimeSpec } from "#oci";
 
 import type { MountRequest } from "./config.ts";
 import { type Context, liveOf } from "./context.ts";
 import { sendErrand, type Source } from "./errand.ts";
 import type { ContainerRecord } from "./records.ts";
+import { sendSignal } from "./signal.ts";
 import { volumeMounts } from "./volumes.ts";
+
+/** As long as a birth may take that a file system can keep waiting. */
+const BIRTH_LIMIT_MS = 60_000;
 
 type Bind = Extract<MountRequest, { type: "bind" }>;
 
-/** Opened mounts on their way to the supervisor; disposing lets go of them. */
+/** Opened mounts on their way to the supervisor; disposing lets go of them. The birth that gets them may stall, too. */
 export interface OpenSources extends Disposable {
   readonly trees: NonNullable<BirthMessage["trees"]>;
 }
@@ -110,7 +115,55 @@ const isStalling = (
   context: Context,
   { type = "bind", source = "", lowers }: MountSpec,
   stalling: readonly string[],
-): boolean => type === "bind" && lowers === undefined && mayStall(context, source, stalling);
+): boolean =>
+  type === "bind" &&
+  lowers === undefined &&
+  (mayStall(context, source, stalling) || holdsStalling(context, source, stalling));
+
+/** Whether one of these mounts is below the source, so that a mount's target may be in it. */
+function holdsStalling(
+  { filesCommand }: Pick<Context, "filesCommand">,
+  source: string,
+  stalling: readonly string[],
+): boolean {
+  if (filesCommand === undefined || !existsSync(source)) return false;
+  const real = realpathSync(source);
+  return stalling.some((target) => target.startsWith(real === "/" ? real : `${real}/`));
+}
+
+/**
+ * The birth of a container with such sources: a mount below one may have to wait inside it, and ends as the waiting for the
+ * sources does. @throws EngineError
+ */
+export async function bearPatiently(
+  context: Context,
+  message: BirthMessage,
+): Promise<ProcessReport> {
+  const { id, spec } = message;
+  return await whileCancellable(context, id, async (signal) => {
+    // Hooks have limits of their own.
+    const late = spec.hooks === undefined ? AbortSignal.timeout(BIRTH_LIMIT_MS) : signal;
+    const end = AbortSignal.any([signal, late]);
+    const abandon = () =>
+      void context.supervisor.request({ type: "abandon", id }).catch(() => undefined);
+    end.addEventListener("abort", abandon, { once: true });
+    const reason = () =>
+      signal.aborted
+        ? (signal.reason as Error)
+        : unavailable(`error mounting to rootfs of ${id}: the file system does not answer`);
+    try {
+      const report = await context.supervisor.request({ ...message, mayStall: true });
+      if (!end.aborted) return report;
+      // It was born in the same moment.
+      await sendSignal(context, id, SIGKILL);
+    } catch (cause) {
+      if (!end.aborted) throw cause;
+    } finally {
+      end.removeEventListener("abort", abandon);
+    }
+    throw reason();
+  });
+}
 
 /** A start that waits for a file system ends when somebody stops, kills or removes its container. */
 async function whileCancellable<T>(

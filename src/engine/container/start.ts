@@ -3,7 +3,7 @@
  * there since create, the network room records addresses and ports before it answers, and snapshot, cgroup and
  * folder carry the container's id as their name. So a crash at any line leaves nothing that start-up cannot find.
  */
-import { conflict, notModified } from "#base";
+import { conflict, invalid, notModified } from "#base";
 import { SIGKILL } from "#linux/process";
 import type {
   Endpoint,
@@ -16,7 +16,7 @@ import type { BirthMessage, ProcessReport } from "#engine/supervisor";
 import type { RuntimeSpec } from "#oci";
 
 import { withLimits } from "./bandwidth.ts";
-import { requestedEdits } from "./cdi.ts";
+import { type DeviceEdits, requestedEdits } from "./cdi.ts";
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
 import { dnsOf } from "./dns.ts";
 import { finishRun, writeOrNote } from "./exit.ts";
@@ -29,7 +29,7 @@ import { composeSpec, writeEtcFiles } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
 import { sendSignal } from "./signal.ts";
-import { prepareMounts } from "./sources.ts";
+import { bearPatiently, prepareMounts } from "./sources.ts";
 import { mountSharedMemory, unmountSharedMemory } from "./shared-memory.ts";
 import { settleWaiters } from "./wait.ts";
 import { snapshotOf } from "./storage.ts";
@@ -110,7 +110,9 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   // The ports lead to an address that nobody answers at until the birth: both may go on at once.
   const published = attached.ports.length > 0 ? network.publish(id, attached.ports) : null;
   published?.catch(() => undefined);
-  const report = await context.supervisor.request(message);
+  const report = await (opened === null
+    ? context.supervisor.request(message)
+    : bearPatiently(context, message));
   try {
     await published;
     recordRunning(context, id, { report, ports: attached.ports, byPolicy });
@@ -125,6 +127,8 @@ interface Composed {
   readonly spec: RuntimeSpec;
   /** Supplementary groups, names or numbers. */
   readonly groups: readonly string[];
+  /** Devices of the host's network that become the container's. */
+  readonly netDevices: DeviceEdits["netDevices"];
 }
 
 /** What the process shall be, as far as the record tells. */
@@ -134,6 +138,7 @@ export function compose(context: Context, record: ContainerRecord): Composed {
   return {
     spec: composeSpec(context, record, edits),
     groups: [...host.groupAdd, ...edits.groups.map(String)],
+    netDevices: edits.netDevices,
   };
 }
 
@@ -166,6 +171,7 @@ export function birthMessage(
     attachment,
     spec,
     groups,
+    netDevices,
   }: { root: BirthMessage["root"]; attachment: NetworkAttachment } & Composed,
 ): BirthMessage & { readonly type: "birth" } {
   const { config, host, id } = record;
@@ -183,9 +189,20 @@ export function birthMessage(
       stdinOnce: config.stdinOnce,
       terminal: config.terminal ? { columns, rows } : null,
     },
-    network: attachment,
+    network: netDevices.length === 0 ? attachment : withDevices(attachment, netDevices),
     log: logTargetFor(context, record),
   };
+}
+
+/** @throws EngineError "invalid" where there is no namespace to move them to */
+function withDevices(
+  attachment: NetworkAttachment,
+  devices: Composed["netDevices"],
+): NetworkAttachment {
+  if (attachment.mode === "shared") {
+    throw invalid("unable to move network devices without a NET namespace");
+  }
+  return { ...attachment, devices };
 }
 
 interface Attached {

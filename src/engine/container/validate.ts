@@ -1,5 +1,5 @@
 /** Options that make no sense, or that this engine cannot honour, refused at create in Docker's words. Pure. */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import { checkLogOptions } from "#engine/log-delivery";
 import type { IdMapping } from "#oci";
 
@@ -48,7 +48,7 @@ const RLIMITS = new Set(
   ),
 );
 
-/** @throws EngineError "invalid", "conflict" or "notImplemented" */
+/** @throws EngineError "invalid" or "conflict" */
 export function checkHostConfig(
   { config, host }: CreateRequest,
   options: EngineOptions,
@@ -72,11 +72,6 @@ export function checkHostConfig(
     throw invalid("invalid stop timeout: must be -1 or larger");
   }
   if (options.userRemap !== null && host.usernsMode !== "host") checkRemapped(host);
-  if (isRemappedElsewhere(host, options)) {
-    throw notImplemented(
-      `the runtime ${runtime} has no remapped user namespaces here: use --userns=host`,
-    );
-  }
   checkCapabilities(host, facts.capabilities);
   checkUlimits(host.ulimits);
   checkSysctls(host);
@@ -86,12 +81,6 @@ export function checkHostConfig(
   checkDevices(host);
   parseSecurityOptions(host.securityOptions);
   checkLogOptions(host.log);
-}
-
-/** Only the native runtime knows how. */
-function isRemappedElsewhere({ runtime, usernsMode }: HostConfig, options: EngineOptions): boolean {
-  if (options.userRemap === null || usernsMode === "host") return false;
-  return options.runtimes.get(runtime ?? options.defaultRuntime) !== "native";
 }
 
 function checkRemapped({ privileged, networkMode, pidMode }: HostConfig): void {

@@ -70,10 +70,15 @@ export interface LinkSetting {
   readonly value: string;
 }
 
+export interface MovedDevices {
+  /** Devices that leave the host for the container: their names there, and in it. */
+  readonly devices?: readonly (readonly [host: string, name: string])[];
+}
+
 /** What the supervisor builds around a newborn's network namespace. */
 export type NetworkAttachment =
-  | { readonly mode: "bridge"; readonly endpoints: readonly BridgeEndpoint[] }
+  | ({ readonly mode: "bridge"; readonly endpoints: readonly BridgeEndpoint[] } & MovedDevices)
   /** A namespace of its own with nothing but loopback. */
-  | { readonly mode: "none" }
+  | ({ readonly mode: "none" } & MovedDevices)
   /** The host's namespace, or another container's (by the spec's namespace path): nothing to build. */
   | { readonly mode: "shared" };

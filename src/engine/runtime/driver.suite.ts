@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -194,6 +195,41 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       expect(output).toContain("can't create /x: Read-only file system");
     });
 
+    promise("shows layers of images, and parts of folders that no link leaves", async () => {
+      const [top, base, volume] = [lab.folder("top"), lab.folder("base"), lab.folder("volume")];
+      writeFileSync(join(base, "file"), "base\n");
+      writeFileSync(join(top, "other"), "top\n");
+      mkdirSync(join(base, "deep/er"), { recursive: true });
+      writeFileSync(join(base, "deep/er/file"), "deep\n");
+      mkdirSync(join(volume, "part"));
+      writeFileSync(join(volume, "part/file"), "part\n");
+      symlinkSync("part", join(volume, "inside"));
+      symlinkSync("/etc", join(volume, "outside"));
+      const options = ["rbind", "rprivate"];
+      const mounts = (subpath: string) =>
+        spec(({ mounts: all }) => {
+          const lowers = [top, base];
+          const image = { type: "bind", source: "image", options: ["bind", "ro"], shifted: true };
+          all.push({ ...image, destination: "/i", lowers });
+          all.push({ ...image, destination: "/j", lowers, subpath: "deep/er/file" });
+          all.push({
+            destination: "/v",
+            type: "bind",
+            source: volume,
+            subpath,
+            options,
+            shifted: true,
+          });
+        });
+      const text =
+        "cat /i/file /i/other /j /v/file; stat -c %u /i/file /v/file; touch /i/x; touch /v/x";
+      const { output } = await lab.run({ args: script(text), ...mounts("inside") });
+      expect(output).toBe("base\ntop\ndeep\npart\n0\n0\ntouch: /i/x: Read-only file system\n");
+      expect(existsSync(join(volume, "part/x"))).toBe(true);
+      const refused = await refusal(lab.run({ args: ["true"], ...mounts("outside") }));
+      expect(refused.message).toContain(`error mounting "${volume}" to rootfs at "/v"`);
+    });
+
     promise("refuses a file over a directory in Docker's words", async () => {
       const source = join(lab.folder("mismatch"), "file");
       writeFileSync(source, "x");
@@ -272,6 +308,15 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       });
       expect(output).toContain("Operation not permitted");
       expect(output).toContain("Seccomp:\t2");
+    });
+
+    promise("leaves the host's null device as it is, though it is the input", async () => {
+      const before = statSync("/dev/null");
+      const identity = { user: "web", groups: [] };
+      const text = "cat; echo more > /dev/null; cat /proc/self/fd/0; echo end";
+      expect((await lab.run({ args: script(text), identity })).output).toBe("end\n");
+      const { uid, gid, mode } = statSync("/dev/null");
+      expect({ uid, gid, mode }).toEqual({ uid: before.uid, gid: before.gid, mode: before.mode });
     });
 
     promise("gives a terminal of its own", async () => {

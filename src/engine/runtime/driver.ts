@@ -57,6 +57,8 @@ export interface BirthRequest {
   readonly init: string | null;
   /** Detached mounts by the index of the spec's mount whose source they are, the caller's. Absent: all are opened here. */
   readonly openTrees?: ReadonlyMap<number, OpenTree>;
+  /** Ends the birth: it may wait for a file system that does not answer. Absent: nothing of it can. */
+  readonly signal?: AbortSignal;
   /**
    * Called once, synchronously, when the child's namespaces exist and before anything of the image runs:
    * the supervisor builds the network here. A throw ends the birth and nothing is left.

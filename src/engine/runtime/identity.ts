@@ -7,6 +7,8 @@ import { EngineError } from "#base";
 import { type ReadFileRequest, readFileInRoot } from "#linux/path";
 import { SyscallError } from "#linux/ffi";
 
+import type { ProcessSpec } from "#oci";
+
 import { type Identity, RuntimeError } from "./driver.ts";
 
 /** What the kernel is told, and where the program is at home. */
@@ -50,6 +52,19 @@ export function resolveIdentity(
     passwd: read("etc/passwd").flatMap(parsePasswd),
     groups: read("etc/group").flatMap(parseGroup),
   });
+}
+
+/** The process with its user by the files of its own root, and a HOME. */
+export function withIdentity(
+  process: ProcessSpec,
+  identity: Identity,
+  rootFd: number,
+  mayStall?: () => boolean,
+): ProcessSpec {
+  const { uid, gid, groups, home } = resolveIdentity(rootFd, identity, mayStall);
+  const hasHome = process.env.some((entry) => entry.startsWith("HOME="));
+  const env = hasHome ? process.env : [...process.env, `HOME=${home}`];
+  return { ...process, env, user: { ...process.user, uid, gid, additionalGids: [...groups] } };
 }
 
 /** Pure: the same over parsed files. */

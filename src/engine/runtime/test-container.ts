@@ -86,3 +86,21 @@ export function defaultSpec(id: string, args: readonly string[]): RuntimeSpec {
 }
 
 export const testId = newId;
+
+const MAPS = [{ containerID: 0, hostID: 300_000, size: 65_536 }];
+
+/** The same container in a user namespace of its own. */
+export function remapped(spec: RuntimeSpec): RuntimeSpec {
+  const { "net.ipv4.ping_group_range": _without, ...sysctl } = spec.linux.sysctl ?? {};
+  // Who joins another container's namespaces joins the user namespace they belong to.
+  const joined = spec.linux.namespaces.find(({ path }) => path !== undefined)?.path;
+  const namespaces = [
+    ...spec.linux.namespaces,
+    {
+      type: "user" as const,
+      ...(joined === undefined ? {} : { path: joined.replace(/[^/]*$/, "user") }),
+    },
+  ];
+  const linux = { ...spec.linux, namespaces, uidMappings: MAPS, gidMappings: MAPS, sysctl };
+  return { ...spec, linux };
+}

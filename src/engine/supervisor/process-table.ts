@@ -22,7 +22,6 @@ import { type LogTarget, SpoolWriter } from "#engine/log-delivery";
 import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
 import { type Born, RuntimeError } from "#engine/runtime";
 import { readBootId, readStartTime } from "#linux/process";
-import type { RuntimeSpec } from "#oci";
 
 import type { Attacher } from "./attacher.ts";
 import { setNonBlocking } from "./descriptors.ts";
@@ -46,6 +45,8 @@ import type {
 import type { Readiness } from "./readiness.ts";
 import { type ContainerState, nameOf, type ProcessState, Records } from "./records.ts";
 import { takeTrees } from "./lent-trees.ts";
+import { containerOf, makesNetwork } from "./birth-message.ts";
+import { removeInTime, StallingBirths } from "./stalling-births.ts";
 import { forgetStdin, type PreparedStdio, prepareStdio, type StreamHandles } from "./stdio.ts";
 
 /** Clients that wait for one birth, and births that are waited for: more is a mistake, not a use. */
@@ -54,6 +55,13 @@ const EARLY_ATTACHERS_LIMIT = 256;
 const TEARDOWN_DELAY_MS = 15;
 const KILL_WAIT = { timeoutMs: 10_000 };
 const REMOVE_WAIT = { timeoutMs: 5_000 };
+/** For what a birth left in the kernel, which nobody may end: its cgroup is removed when the container is. */
+const STUCK_WAIT = { timeoutMs: 200 };
+
+interface TeardownRequest {
+  readonly process?: SupervisedProcess | null;
+  readonly isStuck?: boolean;
+}
 
 export interface ProcessTableOptions {
   readonly records: Records;
@@ -84,6 +92,7 @@ export class ProcessTable {
   /** Births that were told to come, with their runtimes. */
   readonly #expected = new Map<string, string>();
   readonly #early = new Map<string, Set<Attacher>>();
+  readonly stalling = new StallingBirths();
   readonly #memory: MemoryWatch;
   readonly #foreign = new ForeignExits();
 
@@ -156,6 +165,7 @@ export class ProcessTable {
       const mayTake = driver.takesNetworkNamespace === true && makesNetwork(message.spec);
       using lent = takeTrees(message.trees);
       using spare = mayTake ? parts.takeSpareNamespace(attachment) : null;
+      using patience = this.stalling.begin(message);
       return await driver.birth({
         id: message.id,
         spec: message.spec,
@@ -166,6 +176,7 @@ export class ProcessTable {
         init: message.init,
         networkNamespace: spare?.namespace ?? null,
         ...(lent === null ? {} : { openTrees: lent.trees }),
+        ...(patience === null ? {} : { signal: patience.signal }),
         prepare: (child) => {
           parts.buildNetwork({ ...child, attachment, spare });
           if (message.dns !== undefined) {
@@ -404,7 +415,12 @@ export class ProcessTable {
   }
 
   async #undoBirth(key: ProcessKey, container: ContainerState | null): Promise<void> {
-    if (container !== null) await this.#tearDown(key, container);
+    const isStuck = this.stalling.forget(nameOf(key));
+    if (container !== null) await this.#tearDown(key, container, { isStuck });
+    if (container !== null && isStuck) {
+      const isBack = () => this.#entries.has(key.id) || this.#expected.has(key.id);
+      removeInTime(this.#options.parts.cgroup(container.cgroupsPath), isBack);
+    }
     if (container?.log.driver === "remote")
       this.#options.parts.deliveries.end(container.log.folder);
     try {
@@ -451,7 +467,7 @@ export class ProcessTable {
     const teardown =
       container === null
         ? nothingLater
-        : later(TEARDOWN_DELAY_MS, () => this.#tearDown(key, container, process));
+        : later(TEARDOWN_DELAY_MS, () => this.#tearDown(key, container, { process }));
     this.#entries.set(nameOf(key), { state: "ended", report, process, teardown });
   }
 
@@ -459,15 +475,16 @@ export class ProcessTable {
   async #tearDown(
     key: ProcessKey,
     container: ContainerState,
-    process: SupervisedProcess | null = null,
+    { process = null, isStuck = false }: TeardownRequest = {},
   ): Promise<void> {
     const { parts, records } = this.#options;
+    const [killWait, removeWait] = isStuck ? [STUCK_WAIT, STUCK_WAIT] : [KILL_WAIT, REMOVE_WAIT];
     const cgroup = () => parts.cgroup(container.cgroupsPath);
     const steps: [string, () => unknown][] = [
       ["end the resolver of", () => parts.dns.close(key.id)],
       ["unmount the tree of", () => process?.releaseMounts()],
       ["remove the links of", () => parts.removeLinks(container.endpoints)],
-      ["kill the rest of", () => cgroup().killAll(KILL_WAIT)],
+      ["kill the rest of", () => cgroup().killAll(killWait)],
       [
         "release",
         () =>
@@ -478,7 +495,7 @@ export class ProcessTable {
       [
         "remove the cgroup of",
         async () => {
-          if (!(await cgroup().remove(REMOVE_WAIT))) throw new Error("it is still in use");
+          if (!(await cgroup().remove(removeWait))) throw new Error("it is still in use");
         },
       ],
       ["close the streams of", () => process?.closeStreams()],
@@ -536,25 +553,6 @@ export function failureOf(thrown: unknown) {
   const kind = thrown instanceof EngineError ? thrown.kind : "internal";
   if (kind === "notFound" || kind === "conflict" || kind === "invalid") return { kind, message };
   return { kind: "internal", message } as const;
-}
-
-/** A namespace of the network, and no user namespace of its own that would have to own it. */
-function makesNetwork({ linux }: RuntimeSpec): boolean {
-  const made = linux.namespaces.filter(({ path }) => path === undefined).map(({ type }) => type);
-  return made.includes("network") && !linux.namespaces.some(({ type }) => type === "user");
-}
-
-function containerOf(message: BirthMessage) {
-  const attachment = message.network;
-  const container: ContainerState = {
-    runtime: message.runtime,
-    log: message.log,
-    cgroupsPath: message.spec.linux.cgroupsPath,
-    endpoints: attachment.mode === "bridge" ? attachment.endpoints : [],
-    ...(message.dns === undefined ? {} : { dns: message.dns }),
-    ...(message.spec.linux.resources?.memory?.limit ? { limitsMemory: true } : {}),
-  };
-  return { attachment, container };
 }
 
 const exitOf = (identity: ProcessIdentity, end: ProcessEnd, oomKilled: boolean): ExitReport => ({

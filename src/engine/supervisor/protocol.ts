@@ -75,8 +75,10 @@ export interface BirthMessage {
   /** Absent: no resolver of ours inside. */
   readonly dns?: ContainerDns;
   readonly log: LogTarget;
-  /** Mounts whose sources another process has opened, since they might not answer. Used by the native runtime. */
+  /** Mounts whose sources another process has opened, since they might not answer. */
   readonly trees?: LentTrees;
+  /** It may meet a file system that does not answer: then `abandon` ends it. */
+  readonly mayStall?: boolean;
 }
 
 /** Descriptors of a process that keeps them until the birth is over. */
@@ -145,6 +147,8 @@ export interface Requests {
   expect: { request: ExpectMessage; answer: null };
   birth: { request: BirthMessage; answer: ProcessReport };
   exec: { request: ExecMessage; answer: ProcessReport };
+  /** Ends a birth that may stall; one that is over, or cannot stall, is none of its business. */
+  abandon: { request: { type: "abandon"; id: string }; answer: null };
   /** The plan of system calls that a birth would run, one a line. Refused by runtimes that have none. */
   explain: { request: ExplainMessage; answer: { plan: string } };
   /** Sends a signal through the pidfd. */

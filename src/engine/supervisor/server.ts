@@ -241,6 +241,10 @@ class Server {
       case "exec":
         checkKey(request);
         return await table.exec(request);
+      case "abandon":
+        checkKey(request);
+        table.stalling.abandon(request.id);
+        return null;
       case "explain":
         return { plan: explainBirth(parts, request) };
       case "signal":

@@ -67,6 +67,8 @@ export interface LinkChanges {
   /** A bridge's name; null leaves the bridge. */
   readonly master?: string | null;
   readonly name?: string;
+  /** It goes there. */
+  readonly namespace?: { readonly fd: number };
   /** A note for whoever finds the link. */
   readonly alias?: string;
   /** Bridge port: frames may leave where they came in. Only for a link that is a port already. */

@@ -138,6 +138,7 @@ class Rtnetlink implements Netlink {
     }
     this.#change("link set", name, { type: RTM_NEWLINK, flags: 0 }, (message) => {
       message.fixed(info).text(IFLA_IFNAME, changes.name ?? name);
+      if (changes.namespace !== undefined) message.u32(IFLA_NET_NS_FD, changes.namespace.fd);
       if (mtu !== undefined) message.u32(IFLA_MTU, mtu);
       if (changes.alias !== undefined) message.text(IFLA_IFALIAS, changes.alias);
       if (macAddress !== undefined) message.attribute(IFLA_ADDRESS, macBytes(macAddress));

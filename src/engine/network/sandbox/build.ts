@@ -11,6 +11,7 @@ import { NetlinkError, openNetlink } from "#linux/netlink";
 
 import type { BridgeEndpoint, NetworkAttachment } from "../endpoint.ts";
 import { type SpareNamespace, useSpare } from "./spares.ts";
+import { moveDevices } from "./devices.ts";
 import { linksOf } from "./limits.ts";
 import { configureLink, createLink, prepareLink, raisePort } from "./link.ts";
 
@@ -34,12 +35,14 @@ export function buildNetwork({ networkNamespace, attachment, spare = null }: Bui
       return;
     case "none": {
       using inside = inNetworkNamespace(networkNamespace, openNetlink);
-      return inside.setLink("lo", { up: true });
+      inside.setLink("lo", { up: true });
+      break;
     }
     case "bridge":
-      if (spare !== null) return fitSpare(spare, attachment.endpoints);
-      return buildLinks(networkNamespace, attachment.endpoints);
+      if (spare !== null) fitSpare(spare, attachment.endpoints);
+      else buildLinks(networkNamespace, attachment.endpoints);
   }
+  if (attachment.devices !== undefined) moveDevices(networkNamespace, attachment.devices);
 }
 
 /** How long the kernel has to remove a link with its namespace before we do it. */

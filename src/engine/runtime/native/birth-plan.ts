@@ -6,6 +6,9 @@ import {
   MOUNT_ATTR_NODEV,
   MOUNT_ATTR_RDONLY,
   MOVE_MOUNT_F_EMPTY_PATH,
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
   MS_PRIVATE,
   MS_SHARED,
 } from "#linux/mount";
@@ -16,8 +19,16 @@ import { writeConsole, writeDevices, writeProtection } from "./devices.ts";
 import { type BirthShape, type HostFacts, type JoinShape, namespaceFlags } from "./facts.ts";
 import { openStep, type Root } from "./files.ts";
 import { attach, bind, changeAttributes, STATFS_BYTES, writeMounts } from "./mounts.ts";
-import { errnoOf, type Plan, PlanWriter, type SlotValues } from "./plan.ts";
-import { filterNumber, writeCgroupJoin, writeHead, writeSysctl, writeTail } from "./tail.ts";
+import { type Passage, PASSAGE_OPTIONS } from "../passage.ts";
+import { type Argument, errnoOf, type Plan, PlanWriter, type SlotValues } from "./plan.ts";
+import {
+  filterNumber,
+  writeCgroupJoin,
+  writeHead,
+  writeParting,
+  writeSysctl,
+  writeTail,
+} from "./tail.ts";
 
 const root = { slot: "root" };
 
@@ -65,6 +76,7 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   }
   const writer = new PlanWriter();
   writeHead(writer);
+  writeParting(writer, shape.kept);
   writeCgroupJoin(writer, shape.tasks);
   writeNamespaces(writer, request);
   const joinsPidNamespace = shape.namespaces.includes("pid");
@@ -77,15 +89,21 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   }
   if (shape.init !== null) writeInit(writer, shape.init);
   writeProtection(writer, mounts);
-  if (shape.hooked === true) writeHookBarrier(writer, "hooks can run beside the container");
+  writeJail(writer, request);
+  writeEnding(writer, request);
+  return writer.finish();
+}
+
+/** The root becomes /; hooks run before and after. */
+export function writeJail(writer: PlanWriter, { spec, shape }: BirthPlanRequest): void {
+  const isHooked = shape.hooked !== undefined;
+  if (isHooked) writeHookBarrier(writer, "hooks can run beside the container");
   writeRoot(writer, spec);
-  if (shape.hooked === true) {
+  if (isHooked) {
     writer.call("umount2", [{ text: "/" }, MNT_DETACH], "what was below the host's tree as well");
   }
   writeNames(writer, spec);
-  if (shape.hooked === true) writeHookBarrier(writer, "hooks can run in the container");
-  writeEnding(writer, request);
-  return writer.finish();
+  if (isHooked) writeHookBarrier(writer, "hooks can run in the container");
 }
 
 /** What every birth ends with: the parent's turn, what the namespaces are told, and the process itself. */
@@ -110,6 +128,9 @@ export function writeEnding(writer: PlanWriter, request: BirthPlanRequest): void
 export function refuseUnsupported({ linux }: RuntimeSpec): void {
   const has = (wanted: NamespaceType) => linux.namespaces.some(({ type }) => type === wanted);
   if (has("time")) throw notImplemented("the native runtime has no time namespaces yet");
+  if (linux.intelRdt) {
+    throw notImplemented("the native runtime shares no caches: use --runtime runc");
+  }
   if (linux.mountLabel) throw notImplemented("the native runtime sets no mount label");
   if (!makes({ linux } as RuntimeSpec, "mount")) {
     throw notImplemented("a container without a mount namespace of its own");
@@ -128,17 +149,33 @@ export function writeNamespaces(writer: PlanWriter, { spec, shape }: BirthPlanRe
     const args = [{ slot: `join.${type}` }, namespaceFlags[type]];
     writer.call("setns", args, `join the ${type} namespace`, { context });
   }
-  if (shape.hooked === true) return attachForHooks(writer);
+  if (shape.hooked !== undefined) return attachForHooks(writer, shape.hooked);
   const to = [AT_FDCWD, { text: "/root" }, MOVE_MOUNT_F_EMPTY_PATH] as const;
   writer.call("move_mount", [root, { text: "" }, ...to], "attach the container's root");
 }
 
 /** Over the nursery's root: who joins this mount namespace sees the host's files, and the container's among them. */
-function attachForHooks(writer: PlanWriter): void {
+function attachForHooks(writer: PlanWriter, { passage }: NonNullable<BirthShape["hooked"]>): void {
   const host = { slot: "host" };
   const over = [AT_FDCWD, { text: "/" }, MOVE_MOUNT_F_EMPTY_PATH] as const;
   writer.call("move_mount", [host, { text: "" }, ...over], "attach the host's tree for the hooks");
+  if (passage !== null) writePassage(writer, host, passage);
   attach(writer, root, { slot: "rootfs" }, "attach the container's root at the bundle's folder");
+}
+
+/** Opens the way to the bundle, which is in slot "bundle". */
+function writePassage(writer: PlanWriter, host: Argument, { path, folders }: Passage): void {
+  const below = (whole: string) => ({ text: whole.slice(1) });
+  writer.call("fchdir", [host], "go to the host's tree");
+  const flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  const type = { text: "tmpfs" };
+  const args = [type, below(path), type, flags, { text: PASSAGE_OPTIONS }];
+  writer.call("mount", args, `lay a folder over ${path}`);
+  for (const folder of folders) {
+    writer.call("mkdirat", [AT_FDCWD, below(folder), 0o711], `make ${folder}`);
+  }
+  const to = [AT_FDCWD, below(folders.at(-1) ?? path), MOVE_MOUNT_F_EMPTY_PATH] as const;
+  writer.call("move_mount", [{ slot: "bundle" }, { text: "" }, ...to], "attach the bundle there");
 }
 
 /** Tells the parent that hooks can run, and waits for them. */

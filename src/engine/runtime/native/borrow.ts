@@ -1,25 +1,18 @@
 /** Opening what a child borrows: its root, the sources of its mounts, namespaces to join, streams. */
-import { fchownSync, fstatSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { fstatSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 
-import { invalid, notImplemented, sentenceOf } from "#base";
-import { checked, cstring } from "#linux/ffi";
+import { invalid, notImplemented } from "#base";
+import { checked } from "#linux/ffi";
 import {
   anyMayStall,
-  createDetachedOverlay,
-  createDetachedView,
-  createShiftedOverlay,
-  createShiftedView,
-  type Identities,
   MS_PRIVATE,
   mountSetattr,
   OPEN_TREE_CLONE,
   openTree,
-  openTreeBelow,
   parseMountOptions,
   readMountInfo,
   shiftIds,
-  shiftOrGive,
 } from "#linux/mount";
 import { namespaceId, openNamespace, processNamespaceId } from "#linux/namespace";
 import {
@@ -37,14 +30,10 @@ import {
 } from "#linux/path";
 import type { MountSpec, NamespaceType, ProcessSpec, RuntimeSpec } from "#oci";
 
-import {
-  type BirthRequest,
-  type ExecRequest,
-  type Identity,
-  type ProcessStdio,
-  RuntimeError,
-} from "../driver.ts";
-import { resolveIdentity } from "../identity.ts";
+import { type BirthRequest, type ExecRequest, type ProcessStdio, RuntimeError } from "../driver.ts";
+import { withIdentity } from "../identity.ts";
+import { passageTo } from "../passage.ts";
+import { openRoot, openSource } from "../trees.ts";
 import { hasHooks, writeBundle } from "./hooks.ts";
 import { INIT_PATH } from "./birth-plan.ts";
 import { createDeviceFolder } from "./device-folder.ts";
@@ -52,7 +41,7 @@ import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from
 import { destinationOf, PROC_SUPER_MAGIC, unsafeAtProc } from "./mounts.ts";
 import type { BirthPipes } from "./nursery.ts";
 import { Targets } from "./targets.ts";
-import { hostIdOf, type IdMaps } from "./user-namespaces.ts";
+import { giveStreams, type IdMaps, type Shift } from "./user-namespaces.ts";
 
 const NS_GET_NSTYPE = 0xb703;
 const F_DUPFD_CLOEXEC = 1030;
@@ -84,12 +73,6 @@ class Descriptors implements Disposable {
   }
 }
 
-/** What is prepared for a user namespace, where the container has one. */
-export interface Shift {
-  readonly maps: IdMaps;
-  readonly identities: Identities;
-}
-
 /** Opens all that a birth needs. @throws RuntimeError, SyscallError, EngineError; nothing stays open then */
 export function borrowForBirth(
   request: BirthRequest,
@@ -113,20 +96,11 @@ export function borrowForBirth(
     const spec = { ...request.spec, process, mounts };
     if (request.init !== null) slots["init"] = descriptors.keep(openInit(request.init));
     const init = request.init === null ? null : targets.resolve(INIT_PATH);
-    const hooked = hasHooks(spec);
-    if (hooked) {
-      const bundle = writeBundle(request);
-      const host = descriptors.keep(openHost());
-      const rootfs = cstring(join(bundle, "rootfs").slice(1));
-      slots["host"] = host;
-      slots["rootfs"] = descriptors.keep(
-        checked("openat", bundle, host, rootfs, O_PATH | O_DIRECTORY, 0),
-      );
-    }
+    const hooked = hasHooks(spec) ? borrowForHooks(request, shift, loan) : null;
     const joined = borrowForJoin(request.stdio, own, { ...loan, user: process.user.uid });
     return {
       spec,
-      shape: { ...joined, namespaces, binds, init, ...(hooked ? { hooked } : {}) },
+      shape: { ...joined, namespaces, binds, init, ...(hooked === null ? {} : { hooked }) },
       descriptors: slots,
       withNetworkNamespace: (pid, use) =>
         use(slots["join.network"] ?? descriptors.keep(openNamespace(pid, "net"))),
@@ -176,40 +150,29 @@ export function borrowForExec(
   }
 }
 
-/** The process with its user by the files of its own root, and a HOME. */
-function withIdentity(
-  process: ProcessSpec,
-  identity: Identity,
-  rootFd: number,
-  mayStall?: () => boolean,
-): ProcessSpec {
-  const { uid, gid, groups, home } = resolveIdentity(rootFd, identity, mayStall);
-  const hasHome = process.env.some((entry) => entry.startsWith("HOME="));
-  const env = hasHome ? process.env : [...process.env, `HOME=${home}`];
-  return { ...process, env, user: { ...process.user, uid, gid, additionalGids: [...groups] } };
+/** The host's tree, and where in it the hooks find the bundle and the container's root. */
+function borrowForHooks(
+  request: BirthRequest,
+  shift: Shift | null,
+  { descriptors, slots }: Loan,
+): NonNullable<BirthShape["hooked"]> {
+  const bundle = writeBundle(request, shift?.identities ?? null);
+  const host = descriptors.keep(openHost());
+  slots["host"] = host;
+  const passage = shift === null ? null : passageTo(bundle);
+  if (passage !== null) {
+    slots["bundle"] = descriptors.keep(openTree({ path: bundle, flags: OPEN_TREE_CLONE }));
+  }
+  const [from, path] =
+    passage === null ? [host, join(bundle, "rootfs").slice(1)] : [slots["bundle"] ?? -1, "rootfs"];
+  slots["rootfs"] = descriptors.keep(openPath(path, O_PATH | O_DIRECTORY, 0, from));
+  return { passage };
 }
 
 /** All that the host has mounted, for hooks: what happens to it here stays here. */
 function openHost(): number {
   const fd = openTree({ path: "/", flags: OPEN_TREE_CLONE | AT_RECURSIVE });
   mountSetattr({ fd, propagation: MS_PRIVATE, recursive: true });
-  return fd;
-}
-
-/** The container's root as a detached mount. */
-function openRoot(root: BirthRequest["root"], shift: Shift | null): number {
-  if (root.type === "overlay") {
-    const { lowers, upper, work } = root;
-    if (shift !== null) {
-      const { identities } = shift;
-      const writable = { folder: dirname(upper), upper: basename(upper), work: basename(work) };
-      return createShiftedOverlay({ lowers, writable, identities });
-    }
-    return createDetachedOverlay({ lowers, upper, work });
-  }
-  const fd = openTree({ path: root.path, flags: OPEN_TREE_CLONE | AT_RECURSIVE });
-  mountSetattr({ fd, propagation: MS_PRIVATE, recursive: true });
-  if (shift !== null) shiftIds(fd, shift.identities, true);
   return fd;
 }
 
@@ -294,16 +257,6 @@ function borrowMounts(
   return { mounts, binds };
 }
 
-interface Source {
-  readonly source: string;
-  readonly lowers: readonly string[] | undefined;
-  readonly subpath: string | undefined;
-  readonly destination: string;
-  readonly recursive: boolean;
-  /** Of the shift that the source is shown with. */
-  readonly identities: Identities | null;
-}
-
 const isDeviceFolder = (mount: MountSpec): boolean =>
   mount.type === "tmpfs" && destinationOf(mount) === "/dev";
 
@@ -311,37 +264,6 @@ const isDeviceFolder = (mount: MountSpec): boolean =>
 function requireDeviceFolder({ mounts }: RuntimeSpec): void {
   if (mounts.some(isDeviceFolder)) return;
   throw notImplemented("a container in a user namespace cannot have a /dev of somebody else's");
-}
-
-function openSource(asked: Source): number {
-  const { source, lowers, subpath, destination, recursive, identities } = asked;
-  try {
-    const flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0);
-    if (lowers !== undefined) {
-      return identities === null
-        ? createDetachedView({ lowers, subpath })
-        : createShiftedView({ lowers, subpath, identities });
-    }
-    const tree = openTreeBelow({ path: source, subpath, flags });
-    if (identities !== null) shiftTree(tree, identities);
-    return tree;
-  } catch (cause) {
-    const reason = sentenceOf(cause).slice(sentenceOf(cause).lastIndexOf(": ") + 2);
-    throw invalid(
-      `error mounting "${source}" to rootfs at "${destination}": mount src=${source}, dst=${destination}: ${reason}`,
-      { cause },
-    );
-  }
-}
-
-/** The descriptor stays the caller's only when this does not throw. */
-function shiftTree(tree: number, identities: Identities): void {
-  try {
-    shiftOrGive(tree, identities);
-  } catch (thrown) {
-    closeFd(tree);
-    throw thrown;
-  }
 }
 
 /** Of a file system of another machine or of a program, which is none of the kernel's. */
@@ -393,16 +315,15 @@ function borrowStdio(
         ? fd
         : descriptors.keep(checked("fcntl", `fd ${fd}`, fd, F_DUPFD_CLOEXEC, LOWEST_BORROWED));
   }
+  if (maps !== null) {
+    giveStreams([stdin, stdout, stderr], maps, user);
+    return { type: "pipes", chown: [] };
+  }
   // Only FIFOs are the container's own: a host device or file that happens to be a stream keeps its owner.
   const chown = [stdin, stdout, stderr].flatMap((fd, index) =>
     isType(fstatSync(fd).mode, S_IFIFO) ? [index] : [],
   );
-  if (maps === null) return { type: "pipes", chown };
-  // Made by the host's root: the container's has no power over them.
-  for (const index of chown) {
-    fchownSync([stdin, stdout, stderr][index] ?? stdin, hostIdOf(maps.uids, user), -1);
-  }
-  return { type: "pipes", chown: [] };
+  return { type: "pipes", chown };
 }
 
 /** This process' own oom_score_adj: what its children are born with. */

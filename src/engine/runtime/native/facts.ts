@@ -6,6 +6,8 @@ import { parseResourceName, readResourceLimit, type ResourceName } from "#linux/
 import { capabilityMask, lastCapability, readCapabilityMasks } from "#linux/security";
 import type { NamespaceType } from "#oci";
 
+import type { Passage } from "../passage.ts";
+
 /** Facts that hold as long as the supervisor lives. */
 export interface HostFacts {
   /** What the engine may give away, as a mask. */
@@ -90,8 +92,13 @@ export interface BirthShape extends JoinShape {
   readonly binds: ReadonlyMap<number, boolean>;
   /** Where in the container the init program is mounted; null when pid 1 is the program itself. */
   readonly init: string | null;
-  /** The container's root lies in the host's tree until it becomes /, and hooks run meanwhile; slots "host", "rootfs". */
-  readonly hooked?: boolean;
+  /** Descriptors that a child which may be stuck for ever keeps, in their order; absent: whatever it was born with. */
+  readonly kept?: readonly number[];
+  /**
+   * The container's root lies in the host's tree until it becomes /, and hooks run meanwhile; slots "host", "rootfs", and
+   * with a passage "bundle".
+   */
+  readonly hooked?: { readonly passage: Passage | null };
 }
 
 export const namespaceFlags = {

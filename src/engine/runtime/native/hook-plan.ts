@@ -2,6 +2,7 @@
 import type { HookSpec, NamespaceType, RuntimeSpec } from "#oci";
 
 import { namespaceFlags } from "./facts.ts";
+import { writeMappedRoot } from "./mapped-root.ts";
 import { type Plan, PlanWriter, type SlotValues } from "./plan.ts";
 import { writeHead } from "./tail.ts";
 
@@ -11,6 +12,16 @@ const CLONE_PARENT = 0x8000;
 const SIGCHLD = 17;
 const DEFAULT_UMASK = 0o022;
 
+const JOINED: readonly NamespaceType[] = [
+  "user",
+  "mount",
+  "cgroup",
+  "uts",
+  "ipc",
+  "pid",
+  "network",
+];
+
 /** Host hooks go back to the host's mounts (slot "mounts"); container hooks join the newborn's namespaces ("pidfd"). */
 export function compileHook(hook: HookSpec, spec: RuntimeSpec, where: "host" | "container"): Plan {
   const writer = new PlanWriter();
@@ -18,12 +29,12 @@ export function compileHook(hook: HookSpec, spec: RuntimeSpec, where: "host" | "
   if (where === "host") {
     writer.call("setns", [{ slot: "mounts" }, namespaceFlags.mount], "go to the host's mounts");
   } else {
-    const joined: readonly NamespaceType[] = ["mount", "cgroup", "uts", "ipc", "pid", "network"];
     const flags = spec.linux.namespaces.reduce(
-      (sum, { type }) => (joined.includes(type) ? sum | namespaceFlags[type] : sum),
+      (sum, { type }) => (JOINED.includes(type) ? sum | namespaceFlags[type] : sum),
       0,
     );
     writer.call("setns", [{ slot: "pidfd" }, flags], "join the container's namespaces");
+    if (flags & namespaceFlags.user) writeMappedRoot(writer);
   }
   writer.call("chdir", [{ text: "/" }], "go to /");
   for (const [fd, slot] of ["stdin", "stdout", "stderr"].entries()) {

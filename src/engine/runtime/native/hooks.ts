@@ -12,6 +12,8 @@
  * and know no descriptor of ours. One that fails before the program runs ends the birth; a later one is told and no more.
  */
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   openSync,
@@ -65,11 +67,24 @@ export function checkHooks({ hooks = {} }: RuntimeSpec): void {
   }
 }
 
-/** Makes the folder that hooks know as the container's bundle. @returns its path without links */
-export function writeBundle({ spec, scratch }: Pick<BirthRequest, "spec" | "scratch">): string {
+/**
+ * Makes the folder that hooks know as the container's bundle.
+ * @param owner the container's root, where it is not the host's: hooks inside its namespaces are that
+ * @returns its path without links
+ */
+export function writeBundle(
+  { spec, scratch }: Pick<BirthRequest, "spec" | "scratch">,
+  owner: { readonly gid: number } | null,
+): string {
   mkdirSync(join(scratch, "rootfs"), { recursive: true, mode: 0o700 });
   const document = { ...spec, root: { ...spec.root, path: "rootfs" } };
   writeFileSync(configOf(scratch), JSON.stringify(document), { mode: 0o600 });
+  if (owner !== null) {
+    // To be read, and no more: the last hooks are taken from it, and those run on the host.
+    chownSync(configOf(scratch), 0, owner.gid);
+    chmodSync(configOf(scratch), 0o640);
+    chmodSync(scratch, 0o711);
+  }
   return realpathSync(scratch);
 }
 

@@ -29,7 +29,6 @@ import {
   borrowForBirth,
   borrowForExec,
   ownAdjustment,
-  type Shift,
   writeAdjustment,
 } from "./borrow.ts";
 import type { EncodedPlan } from "./encode.ts";
@@ -58,8 +57,8 @@ import {
   refuseUnmappable,
   remappedFlagsOf,
 } from "./remapped-plan.ts";
-import { hostIdOf, idMapsOf, UserNamespaces, writeIdMaps } from "./user-namespaces.ts";
-import { reap } from "./reap.ts";
+import { idMapsOf, type Shift, type UserNamespaces, writeIdMaps } from "./user-namespaces.ts";
+import { reap, reapInTime } from "./reap.ts";
 import {
   asksListener,
   checkListener,
@@ -131,8 +130,7 @@ function shiftOf(userNamespaces: UserNamespaces | null, { spec }: BirthRequest):
   const maps = userNamespaces === null ? null : idMapsOf(spec);
   if (userNamespaces === null || maps === null) return null;
   refuseUnmappable(spec);
-  const root = { uid: hostIdOf(maps.uids, 0), gid: hostIdOf(maps.gids, 0) };
-  return { maps, identities: { userNamespaceFd: userNamespaces.descriptor(maps), ...root } };
+  return userNamespaces.shift(maps);
 }
 
 const birthKind = (userNamespaces: UserNamespaces | null) =>
@@ -161,12 +159,14 @@ async function birthInside(host: Host, request: BirthRequest, place: Place): Pro
   if (hasHooks(request.spec)) checkHooks(request.spec);
   const shift = shiftOf(userNamespaces, request);
   const { compileWith, flagsOf } = birthKind(userNamespaces);
-  using pipes = openPipes();
+  using pipes = openPipes(request.signal ?? null);
   const { child, mountNamespace, refused } = await (() => {
     using loans = new DisposableStack();
     loans.use(place.join);
     const birth = loans.use(borrowForBirth(request, { pipes, tasks: place.join.tasks }, shift));
-    const { shape, spec, descriptors } = birth;
+    const { spec, descriptors } = birth;
+    const own = { kept: [...Object.values(descriptors), pipes.reportWriter] };
+    const shape = request.signal === undefined ? birth.shape : { ...birth.shape, ...own };
     const compiled = { id: request.id, spec, facts, shape };
     const compile = () => compileWith(compiled);
     const slots = { ...birthSlots(compiled), ...descriptors };
@@ -182,9 +182,9 @@ async function birthInside(host: Host, request: BirthRequest, place: Place): Pro
   })();
   if (refused !== null) {
     if (mountNamespace !== null) attempt("close", mountNamespace);
-    end(child);
+    end(child, pipes);
     // A child that failed by itself, and so had no namespace left to build in, has the better story.
-    const message = await readMessage(pipes.reportReader);
+    const message = await readMessage(pipes);
     throw message?.kind === MESSAGE_FAILED ? failed("birth", child.compile(), message) : refused;
   }
   try {
@@ -231,7 +231,7 @@ function introduce(request: BirthRequest, { child, birth, pipes, shift }: Newbor
 /** The child that the first one makes in another container's user namespace. @throws RuntimeError */
 async function secondChild(first: Child, pipes: BirthPipes): Promise<Child> {
   try {
-    const message = await readMessage(pipes.reportReader);
+    const message = await readMessage(pipes);
     if (message?.kind === MESSAGE_CHILD) {
       // Our own child that we have not reaped: the number cannot be anyone else's.
       return { ...first, pid: message.error, pidfd: pidfdOpen(message.error) };
@@ -240,7 +240,7 @@ async function secondChild(first: Child, pipes: BirthPipes): Promise<Child> {
       ? failed("birth", first.compile(), message)
       : new RuntimeError("failed", frame("birth", "the process was killed"));
   } finally {
-    end(first);
+    end(first, pipes);
   }
 }
 
@@ -283,7 +283,7 @@ async function runBirthHooks(host: Host, { request, child, pipes }: HookedBirth)
     });
     attempt("write", pipes.goWriter, goByte, 1);
   } catch (thrown) {
-    end(child);
+    end(child, pipes);
     if (thrown instanceof RuntimeError) throw thrown;
     throw new RuntimeError("failed", frame("birth", sentenceOf(thrown)), { cause: thrown });
   }
@@ -291,7 +291,7 @@ async function runBirthHooks(host: Host, { request, child, pipes }: HookedBirth)
 
 /** @throws RuntimeError for a child that failed before it came that far */
 async function awaitReport(child: Child, pipes: BirthPipes): Promise<void> {
-  const message = await readMessage(pipes.reportReader);
+  const message = await readMessage(pipes);
   if (message === null) throw new RuntimeError("failed", frame("birth", "the process was killed"));
   if (message.kind === MESSAGE_FAILED) throw failed("birth", child.compile(), message);
 }
@@ -427,10 +427,14 @@ function giveAdjustment(pid: number, adjustment: number | undefined): void {
   writeAdjustment(pid, wanted);
 }
 
-/** Kills and reaps a child that shall not live, and closes its pidfd. */
-function end({ pid, pidfd }: Pick<Child, "pid" | "pidfd">): void {
+/**
+ * Kills and reaps a child that shall not live, and closes its pidfd. One that was given up may be stuck in the kernel:
+ * nobody waits for that.
+ */
+function end({ pid, pidfd }: Pick<Child, "pid" | "pidfd">, { signal }: BirthPipes): void {
   pidfdSendSignal(pidfd, SIGKILL);
-  reap(pid);
+  if (signal?.aborted === true) void reapInTime(pid);
+  else reap(pid);
   attempt("close", pidfd);
 }
 
@@ -453,7 +457,7 @@ async function follow(request: {
     // Only births wait for their parent without a terminal: the byte would be taken for another answer.
     if (!terminal && operation === "birth") go();
     for (;;) {
-      const message = await readMessage(pipes.reportReader);
+      const message = await readMessage(pipes);
       if (message === null) break;
       if (message.kind === MESSAGE_FAILED) throw failed(operation, child.compile(), message);
       if (message.kind === MESSAGE_CHILD) {
@@ -471,13 +475,13 @@ async function follow(request: {
     }
   } catch (thrown) {
     if (ptyMaster !== null) attempt("close", ptyMaster);
-    if (inner !== null) end(inner);
-    end(child);
+    if (inner !== null) end(inner, pipes);
+    end(child, pipes);
     throw thrown;
   }
   const mountNamespace = null;
   if (inner === null) return { pid: child.pid, pidfd: child.pidfd, ptyMaster, mountNamespace };
-  end(child);
+  end(child, pipes);
   return { ...inner, ptyMaster, mountNamespace };
 }
 

@@ -147,12 +147,14 @@ export interface BirthPipes extends Disposable {
   readonly goWriter: number;
   readonly reportReader: number;
   readonly reportWriter: number;
+  /** Ends the waiting for reports. */
+  readonly signal: AbortSignal | null;
   /** Closes the ends that only the child needs. */
   closeChildEnds(): void;
 }
 
 /** A barrier and a way to report, close-on-exec; disposing closes what is still open. */
-export function openPipes(): BirthPipes {
+export function openPipes(signal: AbortSignal | null = null): BirthPipes {
   const open = () => {
     const pair = allocate(8);
     checked("pipe2", "pipe", pair, O_CLOEXEC);
@@ -170,6 +172,7 @@ export function openPipes(): BirthPipes {
     goWriter,
     reportReader,
     reportWriter,
+    signal,
     closeChildEnds: () => close([goReader, reportWriter]),
     [Symbol.dispose]: () => close([...left]),
   };

@@ -6,7 +6,7 @@
  * Who joins another container's namespaces joins its user namespace first, and is cloned once more in there: what is
  * made then belongs to that user namespace, and its root has power over it.
  */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import type { NamespaceType, RuntimeSpec } from "#oci";
 
 import {
@@ -15,18 +15,16 @@ import {
   refuseUnsupported,
   writeEnding,
   writeInit,
-  writeNames,
+  writeJail,
   writeNamespaces,
-  writeRoot,
   writeTerminal,
 } from "./birth-plan.ts";
 import { writeConsole, writeDeviceLinks, writeProtection } from "./devices.ts";
 import { type BirthShape, namespaceFlags } from "./facts.ts";
-import { hasHooks } from "./hooks.ts";
 import { writeMappedRoot } from "./mapped-root.ts";
 import { writeMounts } from "./mounts.ts";
 import { errnoOf, type Plan, PlanWriter } from "./plan.ts";
-import { writeCgroupJoin, writeHead, writeProfile } from "./tail.ts";
+import { writeCgroupJoin, writeHead, writeParting, writeProfile } from "./tail.ts";
 
 const root = { slot: "root" };
 const CLONE_PARENT = 0x8000;
@@ -51,9 +49,6 @@ export const joinsUser = ({ namespaces }: Pick<BirthShape, "namespaces">): boole
 /** @throws EngineError for what cannot be in a user namespace */
 export function refuseUnmappable(spec: RuntimeSpec): void {
   const { linux } = spec;
-  if (hasHooks(spec)) {
-    throw notImplemented("OCI hooks of devices need the host's ids: use --userns=host");
-  }
   const covers = (maps: RuntimeSpec["linux"]["uidMappings"] = []) =>
     maps.some(({ containerID, size }) => containerID === 0 && size > 0);
   if (!covers(linux.uidMappings) || !covers(linux.gidMappings)) {
@@ -77,6 +72,7 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
   refuseUnsupported(spec);
   const writer = new PlanWriter();
   writeHead(writer);
+  writeParting(writer, shape.kept);
   writeCgroupJoin(writer, shape.tasks);
   const joins = joinsUser(shape);
   if (joins) writeEntry(writer, request);
@@ -100,8 +96,7 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
   }
   if (shape.init !== null) writeInit(writer, shape.init);
   writeProtection(writer, mounts);
-  writeRoot(writer, spec);
-  writeNames(writer, spec);
+  writeJail(writer, request);
   const { apparmorProfile: _asked, ...unprofiled } = spec.process;
   writeEnding(writer, joins ? { ...request, spec: { ...spec, process: unprofiled } } : request);
   return writer.finish();

@@ -8,23 +8,8 @@ import type { RuntimeSpec } from "#oci";
 
 import { describeDriver } from "../driver.suite.ts";
 import { Lab } from "../lab.ts";
+import { remapped } from "../test-container.ts";
 import { type NativeDriver, openNativeDriver } from "./native-driver.ts";
-
-const MAPS = [{ containerID: 0, hostID: 300_000, size: 65_536 }];
-
-function remapped(spec: RuntimeSpec): RuntimeSpec {
-  const { "net.ipv4.ping_group_range": _without, ...sysctl } = spec.linux.sysctl ?? {};
-  // Who joins another container's namespaces joins the user namespace they belong to.
-  const joined = spec.linux.namespaces.find(({ path }) => path !== undefined)?.path;
-  const namespaces = [
-    ...spec.linux.namespaces,
-    ...(joined === undefined
-      ? []
-      : [{ type: "user" as const, path: joined.replace(/[^/]*$/, "user") }]),
-  ];
-  const linux = { ...spec.linux, namespaces, uidMappings: MAPS, gidMappings: MAPS, sysctl };
-  return { ...spec, linux };
-}
 
 function openRemapped(scratchRoot: string, cgroups: CgroupHost): NativeDriver {
   const driver = openNativeDriver({ scratchRoot, cgroups });

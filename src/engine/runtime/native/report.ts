@@ -1,6 +1,7 @@
 /** What a child tells while it runs its plan: fixed-size messages on a pipe (struct message of trampoline.ts). */
 import { allocate, attempt } from "#linux/ffi";
 
+import type { BirthPipes } from "./nursery.ts";
 import { REGISTER_COUNT } from "./plan.ts";
 import { MESSAGE_BYTES } from "./trampoline.ts";
 
@@ -20,12 +21,16 @@ const LONGEST_LOOK_MS = 20;
 
 /**
  * The next message; null when the pipe closed: the program runs, or the child was killed. No thread waits for it: a
- * mount can hang for ever, and the pool has few threads.
+ * mount can hang for ever, and the pool has few threads. @throws the reason of the birth's signal
  */
-export async function readMessage(fd: number): Promise<Message | null> {
+export async function readMessage({
+  reportReader: fd,
+  signal,
+}: Pick<BirthPipes, "reportReader" | "signal">): Promise<Message | null> {
   const buffer = allocate(MESSAGE_BYTES);
   let pauseMs = 1;
   for (let readable = isReadable(fd, PATIENCE_MS); !readable; readable = isReadable(fd, 0)) {
+    signal?.throwIfAborted();
     await Bun.sleep(pauseMs);
     pauseMs = Math.min(pauseMs * 1.5, LONGEST_LOOK_MS);
   }

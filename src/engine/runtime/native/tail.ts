@@ -54,6 +54,20 @@ export function writeHead(writer: PlanWriter): void {
   writer.call("close", [{ slot: "goWriter" }], "close the parent's end of the barrier");
 }
 
+/**
+ * Closes what a child was born with and does not need: while it is stuck, nobody who waits for the end of another's stream
+ * may be waiting for it.
+ */
+export function writeParting(writer: PlanWriter, kept: readonly number[] | undefined): void {
+  if (kept === undefined) return;
+  let next = 3;
+  for (const fd of [...new Set(kept)].filter((each) => each >= 3).toSorted((a, b) => a - b)) {
+    if (fd > next) writer.call("close_range", [next, fd - 1, 0], "let go of what is others'");
+    next = fd + 1;
+  }
+  writer.call("close_range", [next, 0xffff_ffff, 0], "let go of what is others'");
+}
+
 /** Joins v1 cgroups: each file takes "0" for the writer itself. */
 export function writeCgroupJoin(writer: PlanWriter, tasks: number): void {
   for (let index = 0; index < tasks; index += 1) {

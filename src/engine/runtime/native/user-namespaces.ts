@@ -2,11 +2,13 @@
  * User namespaces as the supervisor handles them: writing their maps, and holding one of each map without a process
  * in it, since a mount shifts ids by a user namespace's maps.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { fchownSync, fstatSync, readFileSync, writeFileSync } from "node:fs";
 
 import { internal } from "#base";
 import { allocate, attempt } from "#linux/ffi";
+import type { Identities } from "#linux/mount";
 import { openNamespace } from "#linux/namespace";
+import { isType, S_IFIFO } from "#linux/path";
 import { waitPid } from "#linux/process";
 import type { IdMapping, RuntimeSpec } from "#oci";
 
@@ -19,6 +21,12 @@ import type { Trampoline } from "./trampoline.ts";
 export interface IdMaps {
   readonly uids: readonly IdMapping[];
   readonly gids: readonly IdMapping[];
+}
+
+/** What is prepared for a user namespace, where the container has one. */
+export interface Shift {
+  readonly maps: IdMaps;
+  readonly identities: Identities;
 }
 
 /** More maps are not held at once; a daemon has one. */
@@ -71,6 +79,12 @@ export class UserNamespaces implements Disposable {
     return made;
   }
 
+  /** What a birth with these maps is prepared with. @throws EngineError, SyscallError */
+  shift(maps: IdMaps): Shift {
+    const root = { uid: hostIdOf(maps.uids, 0), gid: hostIdOf(maps.gids, 0) };
+    return { maps, identities: { userNamespaceFd: this.descriptor(maps), ...root } };
+  }
+
   [Symbol.dispose](): void {
     for (const fd of this.#held.values()) attempt("close", fd);
     this.#held.clear();
@@ -96,6 +110,13 @@ export class UserNamespaces implements Disposable {
       attempt("write", pipes.goWriter, allocate(1), 1);
       waitPid(pid);
     }
+  }
+}
+
+/** Streams that are FIFOs become a user's of the container: its root has no power over what the host's made. */
+export function giveStreams(streams: readonly number[], { uids }: IdMaps, user: number): void {
+  for (const fd of streams) {
+    if (isType(fstatSync(fd).mode, S_IFIFO)) fchownSync(fd, hostIdOf(uids, user), -1);
   }
 }
 

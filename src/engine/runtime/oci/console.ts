@@ -3,7 +3,15 @@
  * The socket is bound through a descriptor of its folder, since sun_path holds only 108 bytes.
  * Source: runc, docs/terminals.md, "Detached New Terminal"; unix(7).
  */
-import { addressOf, allocate, attempt, checked, cstring } from "#linux/ffi";
+import {
+  addressOf,
+  allocate,
+  attempt,
+  checked,
+  cstring,
+  errnoNumbers,
+  SyscallError,
+} from "#linux/ffi";
 import { closeFd, O_CLOEXEC, O_DIRECTORY, O_PATH, openPath } from "#linux/path";
 
 const AF_UNIX = 1;
@@ -18,8 +26,8 @@ const NAME = "console.sock";
 export interface ConsoleSocket extends Disposable {
   /** Relative to the folder: the runtime is started in it. */
   readonly name: string;
-  /** The master the runtime sent; the caller's to close. Call it after the runtime has ended. */
-  receive(): number;
+  /** The master, if the runtime has sent it; the caller's to close. Null at every call but one. @throws SyscallError */
+  receive(): number | null;
 }
 
 /** @param folder an empty place of the driver's own for this process */
@@ -51,8 +59,10 @@ export function listenForConsole(folder: string): ConsoleSocket {
   };
 }
 
-function receiveFrom(listener: number): number {
-  const connection = checked("accept4", "console socket", listener, null, null, SOCK_CLOEXEC);
+function receiveFrom(listener: number): number | null {
+  const connection = attempt("accept4", listener, null, null, SOCK_CLOEXEC);
+  if (connection === -errnoNumbers.EAGAIN) return null;
+  if (connection < 0) throw new SyscallError("accept4", "console socket", -connection);
   try {
     const [bytes, control] = [allocate(4096), allocate(64)];
     const vector = struct(addressOf(bytes), 4096n);

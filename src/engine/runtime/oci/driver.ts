@@ -1,8 +1,7 @@
 /**
  * Drives crun, runc or any other OCI runtime, for `--runtime` and for hosts that want it.
  *
- *   <scratch>/config.json    the bundle's spec
- *   <scratch>/rootfs         the overlay, mounted here while the container lives
+ *   <scratch>/config.json    the bundle's spec; what else is in the bundle: bundle.ts
  *   <scratch>/state          the runtime's own state (--root), so that nothing is shared with another engine
  *   <scratch>/oci.log        what the runtime says
  *
@@ -10,38 +9,31 @@
  * `start` lets the init execute the program. The init becomes the supervisor's child when `create` has ended,
  * because the supervisor is a subreaper. Spec: OCI runtime-spec 1.2, runtime.md, "Lifecycle".
  */
-import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { notImplemented } from "#base";
-import { closeFd, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, openPath } from "#linux/path";
-import {
-  anyMayStall,
-  createDetachedOverlay,
-  MNT_DETACH,
-  mount,
-  moveMount,
-  MS_BIND,
-  MS_REC,
-  readMountInfo,
-  unmount,
-} from "#linux/mount";
-import { parseResourceName, pidfdOpen, readResourceLimit } from "#linux/process";
+import { anyMayStall, readMountInfo } from "#linux/mount";
+import { closeFd, FileDescriptor, O_DIRECTORY, O_PATH, O_RDONLY, openPath } from "#linux/path";
+import { pidfdOpen } from "#linux/process";
 import { setWindowSize } from "#linux/pty";
-import type { ProcessSpec, RuntimeSpec } from "#oci";
 
 import {
   type BirthRequest,
   type Born,
   type ExecRequest,
   type ProcessStdio,
-  type RootFileSystem,
   type RuntimeDriver,
   RuntimeError,
 } from "../driver.ts";
-import { type ResolvedIdentity, resolveIdentity } from "../identity.ts";
+import { withIdentity } from "../identity.ts";
+import { openTrampoline, type Trampoline } from "../native/trampoline.ts";
+import { isRemapped, refuseUnmappable } from "../native/remapped-plan.ts";
+import { giveStreams, idMapsOf, type Shift, UserNamespaces } from "../native/user-namespaces.ts";
+import { openBundle, processFor } from "./bundle.ts";
 import { parseRuntimeCommand } from "./command.ts";
 import { type ConsoleSocket, listenForConsole } from "./console.ts";
+import { launch, type MountChange } from "./launch.ts";
+import { isNullDevice, openNullDevice } from "./null.ts";
 import { createError, errorOf, execError } from "./sentences.ts";
 
 export interface OciDriverOptions {
@@ -51,96 +43,141 @@ export interface OciDriverOptions {
 
 /** @throws RuntimeError from birth, when the program is not installed */
 export function openOciDriver({ command }: OciDriverOptions): RuntimeDriver {
+  const host = new OciHost(command);
   return {
     name: command,
-    birth: (request) => birth(command, request),
-    exec: (request) => exec(command, request),
+    birth: (request) => birth(host, request),
+    exec: (request) => exec(host, request),
     async release({ id, scratch }) {
       if (existsSync(join(scratch, "state"))) {
-        await runtime(command, scratch, ["delete", "--force", id], ignored).catch(() => undefined);
+        await remove(host, scratch, id).catch(() => undefined);
       }
-      unmount(join(scratch, "rootfs"), MNT_DETACH);
       rmSync(scratch, { recursive: true, force: true });
     },
+    [Symbol.dispose]: () => host[Symbol.dispose](),
   };
 }
 
-const ignored: ProcessStdio = { type: "terminal", columns: 0, rows: 0 };
+/** What is made once for a runtime, when its first container is born. */
+class OciHost implements Disposable {
+  readonly command: string;
+  #trampoline: Trampoline | null = null;
+  #userNamespaces: UserNamespaces | null = null;
 
-async function birth(command: string, request: BirthRequest): Promise<Born> {
+  constructor(command: string) {
+    this.command = command;
+  }
+
+  /** @param folder for its source, for a moment */
+  trampoline(folder: string): Trampoline {
+    return (this.#trampoline ??= openTrampoline(folder));
+  }
+
+  /** Null: the container has the host's ids. @throws EngineError, SyscallError */
+  shift({ spec, scratch }: BirthRequest): Shift | null {
+    const maps = isRemapped(spec) ? idMapsOf(spec) : null;
+    if (maps === null) return null;
+    refuseUnmappable(spec);
+    this.#userNamespaces ??= new UserNamespaces(this.trampoline(scratch));
+    return this.#userNamespaces.shift(maps);
+  }
+
+  [Symbol.dispose](): void {
+    this.#userNamespaces?.[Symbol.dispose]();
+    this.#userNamespaces = null;
+  }
+}
+
+async function birth(host: OciHost, request: BirthRequest): Promise<Born> {
   const { id, scratch, stdio } = request;
   await using undo = new AsyncDisposableStack();
-  const rootfs = join(scratch, "rootfs");
-  mkdirSync(rootfs, { recursive: true });
   undo.defer(() => rmSync(scratch, { recursive: true, force: true }));
-  mountRoot(request.root, rootfs);
-  undo.defer(() => void unmount(rootfs, MNT_DETACH));
-  checkFolders(rootfs);
-  writeFileSync(join(scratch, "config.json"), JSON.stringify(bundleSpec(request, rootfs)));
-
-  const terminal = request.spec.process.terminal ? listenForConsole(scratch) : null;
+  const terminal = openTerminal(scratch, stdio);
   undo.defer(() => terminal?.[Symbol.dispose]());
   const pidFile = join(scratch, "init.pid");
-  const create = [
+  const args = [
     "create",
     "--bundle",
     scratch,
     "--pid-file",
     pidFile,
-    ...consoleFlags(terminal),
+    ...(terminal?.flags ?? []),
     id,
   ];
-  const created = await runtime(command, scratch, create, stdio);
-  undo.defer(
-    async () => void (await runtime(command, scratch, ["delete", "--force", id], ignored)),
-  );
-  if (!created.ok) throw createError(created.error);
+  undo.defer(() => remove(host, scratch, id));
+  await create(host, request, { args, look: () => terminal?.look() });
 
   const pid = Number(readFileSync(pidFile, "utf8"));
   const pidfd = pidfdOpen(pid);
   undo.defer(() => closeFd(pidfd));
-  const networkNamespace = openPath(`/proc/${pid}/ns/net`, O_RDONLY | O_CLOEXEC);
+  const networkNamespace = openPath(`/proc/${pid}/ns/net`, O_RDONLY);
   try {
     request.prepare({ pid, networkNamespace });
   } finally {
     closeFd(networkNamespace);
   }
-  const ptyMaster = masterOf(terminal, stdio);
+  const ptyMaster = terminal?.take() ?? null;
   undo.defer(() => (ptyMaster === null ? undefined : closeFd(ptyMaster)));
-  const started = await runtime(command, scratch, ["start", id], ignored);
+  const started = await runtime(host, scratch, { args: ["start", id] });
   if (!started.ok) throw createError(started.error);
   terminal?.[Symbol.dispose]();
-  undo.move(); // it lives: from here `release` owns bundle, mount and state
+  undo.move(); // it lives: from here `release` owns bundle and state
   return { pid, pidfd, ptyMaster, mountNamespace: null };
 }
 
-async function exec(command: string, request: ExecRequest): Promise<Born> {
+/** @throws RuntimeError, EngineError, SyscallError */
+async function create(
+  host: OciHost,
+  request: BirthRequest,
+  run: Pick<Run, "args" | "look">,
+): Promise<void> {
+  const { scratch, stdio } = request;
+  const shift = host.shift(request);
+  // The container's root looks for its own tree in there.
+  if (shift !== null) chmodSync(scratch, 0o711);
+  using bundle = openBundle(request, shift);
+  const { changes, names } = bundle;
+  const { signal } = request;
+  const stoppable = signal === undefined ? {} : { signal };
+  const created = await runtime(host, scratch, { ...run, stdio, changes, ...stoppable });
+  if (created.ok) return;
+  throw createError(inOwnWords(created.error, names));
+}
+
+/** The longest first: one path may begin another. */
+const inOwnWords = (text: string, names: ReadonlyMap<string, string>): string =>
+  [...names]
+    .toSorted(([a], [b]) => b.length - a.length)
+    .reduce((words, [path, source]) => words.replaceAll(path, source), text);
+
+async function exec(host: OciHost, request: ExecRequest): Promise<Born> {
   const { id, scratch, stdio } = request;
-  const root = openPath(`/proc/${request.pid}/root`, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  let identity: ResolvedIdentity;
-  try {
-    identity = resolveIdentity(root, request.identity, () =>
-      anyMayStall(readMountInfo(request.pid)),
-    );
-  } finally {
-    closeFd(root);
+  const process = (() => {
+    using root = new FileDescriptor(openPath(`/proc/${request.pid}/root`, O_PATH | O_DIRECTORY));
+    const mayStall = () => anyMayStall(readMountInfo(request.pid));
+    return withIdentity(request.process, request.identity, root.fd, mayStall);
+  })();
+  const maps = idMapsOf(request.spec);
+  if (maps !== null && stdio.type === "pipes") {
+    giveStreams([stdio.stdin, stdio.stdout, stdio.stderr], maps, process.user.uid);
   }
   const unique = crypto.randomUUID().slice(0, 8);
   const [processFile, pidFile] = [
     join(scratch, `exec-${unique}.json`),
     join(scratch, `exec-${unique}.pid`),
   ];
-  writeFileSync(processFile, JSON.stringify(processSpec(request.process, identity, stdio)));
-  using terminal = request.process.terminal ? listenForConsole(scratch) : null;
+  writeFileSync(processFile, JSON.stringify(processFor(process, stdio)), { mode: 0o600 });
+  using terminal = openTerminal(scratch, stdio);
   try {
     const flags = ["exec", "--detach", "--process", processFile, "--pid-file", pidFile];
-    const done = await runtime(command, scratch, [...flags, ...consoleFlags(terminal), id], stdio);
+    const args = [...flags, ...(terminal?.flags ?? []), id];
+    const done = await runtime(host, scratch, { args, stdio, look: () => terminal?.look() });
     if (!done.ok) throw execError(done.error);
     const pid = Number(readFileSync(pidFile, "utf8"));
     return {
       pid,
       pidfd: pidfdOpen(pid),
-      ptyMaster: masterOf(terminal, stdio),
+      ptyMaster: terminal?.take() ?? null,
       mountNamespace: null,
     };
   } finally {
@@ -149,143 +186,105 @@ async function exec(command: string, request: ExecRequest): Promise<Born> {
   }
 }
 
-const consoleFlags = (terminal: ConsoleSocket | null): string[] =>
-  terminal === null ? [] : ["--console-socket", terminal.name];
+/** A terminal's master, which the runtime sends some time before it ends. */
+class Terminal implements Disposable {
+  readonly #socket: ConsoleSocket;
+  readonly #size: { readonly columns: number; readonly rows: number };
+  #master: number | null = null;
 
-function masterOf(terminal: ConsoleSocket | null, stdio: ProcessStdio): number | null {
-  if (terminal === null) return null;
-  const master = terminal.receive();
-  if (stdio.type === "terminal") setWindowSize(master, stdio);
-  return master;
-}
-
-function mountRoot(root: RootFileSystem, target: string): void {
-  if (root.type === "directory") {
-    mount({ source: root.path, target, flags: MS_BIND | MS_REC });
-    return;
+  constructor(scratch: string, size: { readonly columns: number; readonly rows: number }) {
+    this.#socket = listenForConsole(scratch);
+    this.#size = size;
   }
-  const { lowers, upper, work } = root;
-  const overlay = createDetachedOverlay({ lowers, upper, work });
-  try {
-    moveMount({ fromFd: overlay, toPath: target });
-  } finally {
-    closeFd(overlay);
+
+  get flags(): string[] {
+    return ["--console-socket", this.#socket.name];
   }
-}
 
-/**
- * runc makes the links of /dev (fd, stdin, ptmx) by path before it changes root: where an image's /dev is a link,
- * it makes them on the host.
- */
-function checkFolders(rootfs: string): void {
-  if (lstatSync(join(rootfs, "dev"), { throwIfNoEntry: false })?.isSymbolicLink() !== true) return;
-  throw createError(
-    'error mounting "tmpfs" to rootfs at "/dev": filesystem "tmpfs" must be mounted on ordinary directory',
-  );
-}
+  /** Takes the master as soon as it is there: programs may ask for the size at once. */
+  look(): void {
+    if (this.#master !== null) return;
+    this.#master = this.#socket.receive();
+    if (this.#master !== null) setWindowSize(this.#master, this.#size);
+  }
 
-/** The spec as the runtime gets it: its root is the mounted one, its user is a number. */
-function bundleSpec(request: BirthRequest, rootfs: string): RuntimeSpec {
-  const root = openPath(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  try {
-    const identity = resolveIdentity(root, request.identity);
-    if (request.spec.linux.uidMappings !== undefined) {
-      throw notImplemented("user namespaces with an OCI runtime are not implemented yet");
-    }
-    const process = processSpec(request.spec.process, identity, request.stdio);
-    if (request.spec.mounts.some(({ lowers }) => lowers !== undefined)) {
-      throw notImplemented("image mounts with an OCI runtime are not implemented yet");
-    }
-    if (request.spec.mounts.some(({ subpath }) => subpath !== undefined)) {
-      // An OCI runtime opens sources by path: whoever writes to the volume could lead it elsewhere.
-      throw notImplemented("volume-subpath with an OCI runtime is not implemented yet");
-    }
-    const spec = { ...request.spec, root: { ...request.spec.root, path: rootfs }, process };
-    return request.init === null ? spec : withInit(spec, request.init);
-  } finally {
-    closeFd(root);
+  /** The caller's from now on. @throws Error when the runtime has sent none */
+  take(): number {
+    this.look();
+    const master = this.#master;
+    if (master === null) throw new Error("the runtime sent no terminal");
+    this.#master = null;
+    return master;
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+    if (this.#master !== null) closeFd(this.#master);
+    this.#master = null;
   }
 }
 
-function withInit(spec: RuntimeSpec, init: string): RuntimeSpec {
-  const destination = "/sbin/docker-init";
-  return {
-    ...spec,
-    mounts: [...spec.mounts, { type: "bind", source: init, destination, options: ["bind", "ro"] }],
-    process: { ...spec.process, args: [destination, "--", ...spec.process.args] },
-  };
-}
+const openTerminal = (scratch: string, stdio: ProcessStdio): Terminal | null =>
+  stdio.type === "terminal" ? new Terminal(scratch, stdio) : null;
 
-function processSpec(
-  process: ProcessSpec,
-  { uid, gid, groups, home }: ResolvedIdentity,
-  stdio: ProcessStdio,
-): ProcessSpec {
-  const env = process.env.some((entry) => entry.startsWith("HOME="))
-    ? process.env
-    : [...process.env, `HOME=${home}`];
-  const rlimits = process.rlimits?.map(clampToHost);
-  const user = { ...process.user, uid, gid, additionalGids: [...groups] };
-  // The runtime sets the size before the program runs; afterwards would be a race that programs see.
-  const size =
-    stdio.type === "terminal" && stdio.rows > 0 && stdio.columns > 0
-      ? { consoleSize: { height: stdio.rows, width: stdio.columns } }
-      : {};
-  return { ...process, ...size, env, user, ...(rlimits === undefined ? {} : { rlimits }) };
-}
+/** What a runtime may take to remove a container: one that is stuck in the kernel is left to its cgroup. */
+const REMOVAL_LIMIT_MS = 10_000;
 
-type Rlimit = NonNullable<ProcessSpec["rlimits"]>[number];
-
-/** Without CAP_SYS_RESOURCE a limit above our own hard limit cannot be set: it is clamped, not refused. */
-function clampToHost(limit: Rlimit): Rlimit {
-  const name = parseResourceName(limit.type);
-  if (name === null) return limit;
-  const { hard } = readResourceLimit(0, name);
-  const highest = hard > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(hard);
-  return { ...limit, soft: Math.min(limit.soft, highest), hard: Math.min(limit.hard, highest) };
+async function remove(host: OciHost, scratch: string, id: string): Promise<void> {
+  const signal = AbortSignal.timeout(REMOVAL_LIMIT_MS);
+  await runtime(host, scratch, { args: ["delete", "--force", id], signal });
 }
 
 type Outcome = { readonly ok: true } | { readonly ok: false; readonly error: string };
 
-/** One run of the runtime; with pipes, they become the program's own streams. */
-async function runtime(
-  command: string,
-  scratch: string,
-  args: readonly string[],
-  stdio: ProcessStdio,
-): Promise<Outcome> {
+interface Run {
+  readonly args: readonly string[];
+  /** With pipes, they become the program's own streams. */
+  readonly stdio?: ProcessStdio;
+  readonly changes?: readonly MountChange[];
+  readonly signal?: AbortSignal;
+  /** Called now and then meanwhile. */
+  readonly look?: () => void;
+}
+
+/** One run of the runtime. @throws RuntimeError where it is not installed */
+async function runtime(host: OciHost, scratch: string, run: Run): Promise<Outcome> {
+  const { args, stdio, changes = [] } = run;
   const log = join(scratch, "oci.log");
   rmSync(log, { force: true });
   const global = ["--root", join(scratch, "state"), "--log", log, "--log-format", "json"];
-  const { path, args: own } = parseRuntimeCommand(command);
-  const words = [...hybridPrefix(path), path, ...own, ...global, ...args];
-  const streams: [number | "ignore", number | "ignore", number | "ignore"] =
-    stdio.type === "pipes"
-      ? [stdio.stdin, stdio.stdout, stdio.stderr]
-      : ["ignore", "ignore", "ignore"];
-  const env = { PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin" };
-  let child: Bun.Subprocess;
-  try {
-    child = Bun.spawn(words, { cwd: scratch, stdio: streams, env });
-  } catch (cause) {
-    throw new RuntimeError("failed", `exec: "${path}": executable file not found in $PATH`, {
-      cause,
-    });
+  const { path, args: own } = parseRuntimeCommand(host.command);
+  const PATH = process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin";
+  const program = Bun.which(path, { PATH });
+  if (program === null) {
+    throw new RuntimeError("failed", `exec: "${path}": executable file not found in $PATH`);
   }
-  if ((await child.exited) === 0) return { ok: true };
+  using nothing = new FileDescriptor(openNullDevice());
+  const streamOf = (fd: number): number => (isNullDevice(fd) ? nothing.fd : fd);
+  const code = await launch({
+    trampoline: host.trampoline(scratch),
+    words: [program, ...own, ...global, ...args],
+    environment: [`PATH=${PATH}`],
+    folder: scratch,
+    streams:
+      stdio?.type === "pipes"
+        ? [streamOf(stdio.stdin), streamOf(stdio.stdout), streamOf(stdio.stderr)]
+        : [nothing.fd, nothing.fd, nothing.fd],
+    changes: [...hybridChanges(path), ...changes],
+    look: run.look ?? (() => undefined),
+    signal: run.signal ?? null,
+  });
+  if (code === 0) return { ok: true };
   const text = existsSync(log) ? readFileSync(log, "utf8") : "";
   return { ok: false, error: errorOf(text, "") };
 }
 
 let unified: boolean | undefined;
 
-/**
- * crun 1.8 refuses hybrid cgroups while the v2 tree has a controller. It works in a mount namespace where that tree
- * is unmounted; runc works as it is.
- */
-function hybridPrefix(command: string): string[] {
-  const controllers = "/sys/fs/cgroup/unified/cgroup.controllers";
+/** crun 1.8 refuses hybrid cgroups while the v2 tree has a controller, unless it does not see that tree; runc works as it is. */
+function hybridChanges(command: string): MountChange[] {
+  const tree = "/sys/fs/cgroup/unified";
+  const controllers = `${tree}/cgroup.controllers`;
   unified ??= existsSync(controllers) && readFileSync(controllers, "utf8").trim() !== "";
-  if (!unified || !/(^|\/)crun$/.test(command)) return [];
-  return ["unshare", "--mount", "sh", "-c", 'umount /sys/fs/cgroup/unified && exec "$0" "$@"'];
+  return unified && /(^|\/)crun$/.test(command) ? [{ change: "hide", path: tree }] : [];
 }
