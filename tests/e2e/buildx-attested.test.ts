@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { writeContext } from "./build-context.ts";
+import { leftByBuilds, untilNothingLeft } from "./build-left.ts";
 import { addBuildx, buildx, built } from "./buildx.ts";
 import { type Engine, run, startEngine } from "./engine.ts";
 import { type Registry, startRegistry } from "./registry.ts";
@@ -136,6 +137,32 @@ test("a scanner that fails, says nonsense or is not there fails the build", asyn
     ]);
   }
 }, 90_000);
+
+test("a client that goes away while its build is scanned takes the scanner with it", async () => {
+  const dockerfile = 'FROM busybox\nCMD ["sh", "-c", "echo it scans; sleep 1000"]\n';
+  await built(engine, ["-t", "sleeper", contextOf({ Dockerfile: dockerfile })]);
+  const plugin = join(engine.root, "client/cli-plugins/docker-buildx");
+  const words = ["build", "--progress=plain", "--attest=type=sbom,generator=sleeper"];
+  const child = Bun.spawn([plugin, ...words, contextOf({ Dockerfile: "FROM busybox\n" })], {
+    env: {
+      ...process.env,
+      DOCKER_HOST: `unix://${engine.socket}`,
+      DOCKER_CONFIG: join(engine.root, "client"),
+    },
+    stderr: "pipe",
+  });
+  let said = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of child.stderr) {
+    said += decoder.decode(chunk);
+    if (/ it scans\n/.test(said)) break;
+  }
+  expect(said).toContain("it scans");
+  child.kill("SIGKILL");
+  await child.exited;
+  await untilNothingLeft(engine);
+  expect(leftByBuilds(engine)).toEqual([]);
+}, 60_000);
 
 const MANY = "FROM scratch\nARG TARGETARCH\nENV ARCH=$TARGETARCH\nCOPY file /$TARGETARCH\n";
 const ACCEPT = {

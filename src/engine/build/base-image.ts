@@ -21,13 +21,13 @@ import {
 
 import type { BuildMaterial, BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
-import { CopyPlan } from "./copy.ts";
 import { drawFault } from "./fault.ts";
 import type { PlannedStage } from "./plan.ts";
 import type { NamedContext } from "./remote-tree.ts";
 import type { BuildScope } from "./solver.ts";
 import type { StageBuilder } from "./stage-builder.ts";
 import { committed, emptyState, type StageState, stateOf } from "./stage-state.ts";
+import { layerOfTree } from "./tree-layer.ts";
 
 export interface Base {
   readonly state: StageState;
@@ -125,16 +125,9 @@ async function fromTree(
   tree: SourceTree,
   { platform, builder }: { platform: Platform; builder: StageBuilder },
 ): Promise<Base> {
-  const { context, lease, signal, epochSec } = scope;
-  const plan = new CopyPlan({ root: null, nowSec: builder.nowSec, latestSec: epochSec });
-  const found = tree.find("", { follow: true });
-  if (found === null) throw invalid("a named context is empty");
-  const item = { tree, found, name: "", owner: null, mode: null, isExcluded: null, whole: false };
-  plan.add({ ...item, destination: "/" });
-  using hold = context.gc.hold();
-  void hold;
-  const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });
-  lease.keep({ layers: [diffId] });
+  const { epochSec } = scope;
+  const times = { nowSec: builder.nowSec, latestSec: epochSec };
+  const diffId = await layerOfTree(scope, tree, times);
   const created = new Date((epochSec ?? 0) * 1000).toISOString();
   const createdBy = "FROM a named context";
   const state = emptyState(platform, created);

@@ -5,10 +5,10 @@
  */
 import type { Digest } from "#oci";
 
-import { CopyPlan } from "./copy.ts";
 import type { PlannedStage } from "./plan.ts";
 import type { BuildScope } from "./solver.ts";
 import type { StageState } from "./stage-state.ts";
+import { layerOfTree } from "./tree-layer.ts";
 
 const STAGE = "BUILDKIT_SBOM_SCAN_STAGE";
 const CONTEXT = "BUILDKIT_SBOM_SCAN_CONTEXT";
@@ -24,8 +24,10 @@ export async function scanExtras(
     isMeant(state?.args.get(name) ?? scope.globals[name] ?? "", nameOf(planned));
   const { stages } = scope.plan;
   if (stages.some((planned, at) => asks(planned, states[at], CONTEXT))) {
-    const layer = await contextLayer(scope);
-    if (layer !== null) extras.set("context", [layer]);
+    const tree = await scope.arrived.tree();
+    const layer = await layerOfTree(scope, tree, { nowSec: 0, latestSec: null });
+    scope.own(() => scope.context.gc.release({ layers: [layer] }));
+    extras.set("context", [layer]);
   }
   for (const [at, planned] of stages.slice(0, -1).entries()) {
     const state = states[at];
@@ -44,21 +46,4 @@ function isMeant(value: string, stage: string): boolean {
   if (/^(?:1|t|true)$/i.test(value)) return true;
   if (/^(?:0|f|false)?$/i.test(value)) return false;
   return value.split(",").includes(stage);
-}
-
-/** The context as one layer. */
-async function contextLayer(scope: BuildScope): Promise<Digest | null> {
-  const { context, arrived, lease, signal } = scope;
-  const tree = await arrived.tree();
-  const found = tree.find("", { follow: true });
-  if (found === null) return null;
-  const plan = new CopyPlan({ root: null, nowSec: 0, latestSec: null });
-  const item = { tree, found, name: "", owner: null, mode: null, isExcluded: null, whole: false };
-  plan.add({ ...item, destination: "/" });
-  using hold = context.gc.hold();
-  void hold;
-  const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });
-  lease.keep({ layers: [diffId] });
-  scope.own(() => context.gc.release({ layers: [diffId] }));
-  return diffId;
 }

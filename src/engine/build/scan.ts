@@ -8,6 +8,9 @@
  * What it writes is kept as a layer of the cache: one scanner, looking at the same files, is not run twice.
  * Source: moby/buildkit, docs/attestations/sbom-protocol.md.
  */
+import { lstatSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+
 import { invalid, sentenceOf } from "#base";
 import { type Digest, hostPlatform, isObject } from "#oci";
 import { textOf } from "#wire/tar";
@@ -62,7 +65,7 @@ export async function scan(
       Object.entries(asked.parameters).toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ),
   };
-  const { layer } = await takeStep(context, {
+  const { key, layer } = await takeStep(context, {
     slot: `sbom ${asked.image}`,
     description: `generating sbom using ${asked.image}`,
     parent: "",
@@ -78,7 +81,15 @@ export async function scan(
     },
   });
   if (layer === null) throw new Error("broken invariant: a scan is a layer");
-  return { scans: await read(context, layer), scanner: materialOf(asked.image, image) };
+  try {
+    return { scans: await read(context, layer), scanner: materialOf(asked.image, image) };
+  } catch (cause) {
+    // What cannot be read is asked for again the next time.
+    context.cache.delete([key]);
+    lease[Symbol.dispose]();
+    context.gc.release({ layers: [layer] });
+    throw cause;
+  }
 }
 
 interface Running {
@@ -128,6 +139,7 @@ async function run(context: Context, running: Running): Promise<Digest> {
     });
     await ended.released;
     if (ended.exitCode !== 0) throw failedStep(command, ended);
+    checkWritten(written);
     return (await context.layers.writeUpper({ upper: written, signal: until })).diffId;
   } finally {
     await context.snapshots.remove(id);
@@ -147,17 +159,26 @@ function environmentOf({ things, asked, image }: Running): string[] {
   return withEnvironment(image.config?.Env ?? [], pairs);
 }
 
+/** Before it is kept. @throws EngineError "invalid" for what no scanner has to say */
+function checkWritten(folder: string): void {
+  const names = readdirSync(folder);
+  if (names.length > FILE_LIMIT) throw invalid("too many files of a scanner");
+  for (const name of names) {
+    const stat = lstatSync(join(folder, name));
+    if (!stat.isFile()) throw invalid(`${name} of a scanner is no file`);
+    if (stat.size > FILE_LIMIT_BYTES) throw invalid(`${name} of a scanner is too large`);
+  }
+}
+
 /** Every file is a statement; the result's own comes first. */
 async function read(context: Context, layer: Digest): Promise<Scan[]> {
   using root = rootOf(context, [layer]);
   const names = root.list("").toSorted((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-  if (names.length > FILE_LIMIT) throw invalid("too many files of a scanner");
   const scans: Scan[] = [];
   for (const name of names) {
     const node = root.at(name);
     const fileName = textOf(name);
     if (node?.type !== "file") throw invalid(`${fileName} of a scanner is no file`);
-    if (node.sizeBytes > FILE_LIMIT_BYTES) throw invalid(`${fileName} of a scanner is too large`);
     scans.push(statementIn(fileName, await new Response(bytesIn(node)).text()));
   }
   return scans;
