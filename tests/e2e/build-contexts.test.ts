@@ -82,6 +82,7 @@ async function layoutOf(image: string): Promise<string> {
 test("an OCI layout is an image: by its tag, by its digest, alone without a name", async () => {
   await built("FROM busybox\nENV FROM=layout\nRUN echo in-layout > /file\n", ["-t", "packed:v2"]);
   const folder = await layoutOf("packed:v2");
+  const id = await engine.ok(["image", "inspect", "-f", "{{.Id}}", "packed:v2"]);
   await engine.ok(["rmi", "packed:v2", "made"]);
   const index = (await Bun.file(join(folder, "index.json")).json()) as {
     manifests: { digest: string; annotations?: Record<string, string> }[];
@@ -100,6 +101,8 @@ test("an OCI layout is an image: by its tag, by its digest, alone without a name
   await built(dockerfile, ["--build-context", `base=oci-layout://${named}:v9`]);
   const wrong = await naru(dockerfile, ["--build-context", `base=oci-layout://${named}:v8`]);
   expect(wrong.stderr).toContain(`could not find v8 in the OCI layout ${named}`);
+  // What was built on it is there; the layout itself is no image of the engine.
+  expect((await engine.docker(["image", "inspect", id])).code).toBe(1);
   rmSync(join(named, "blobs"), { recursive: true });
   const broken = await naru(dockerfile, ["--build-context", `base=oci-layout://${named}:v9`]);
   expect(broken.code).toBe(1);

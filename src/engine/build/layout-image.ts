@@ -10,9 +10,11 @@ import {
   sentenceOf,
   unavailable,
 } from "#base";
+import type { SourceTree } from "#engine/build/source";
 import {
   chooseManifest,
   type Digest,
+  digestHex,
   digestOf,
   formatPlatform,
   type ImageConfig,
@@ -20,12 +22,15 @@ import {
   isLayerType,
   type Manifest,
   parseImageConfig,
+  parseIndex,
   parseManifestDocument,
   type Platform,
 } from "#oci";
+import { rawOf } from "#wire/tar";
 
 import type { GivenLayout } from "./build-service.ts";
 import type { Context } from "./context.ts";
+import { bytesIn } from "./file-bytes.ts";
 
 /** What a context says: `oci-layout://<store>[:<tag>]@<digest>`. */
 export interface LayoutName {
@@ -54,9 +59,66 @@ export function parseLayoutName(value: string): LayoutName | null {
   return { store, digest };
 }
 
+/** What the opener of a context does for it. */
+export interface ContextOwner {
+  /** Called with what is to be given back when the build ends. */
+  own(undo: () => void): void;
+  /** Holds layers until then. */
+  keep(layers: readonly Digest[]): void;
+}
+
+export interface LayoutContext {
+  readonly kind: "layout";
+  image(platform: Platform): Promise<LayoutImage>;
+}
+
+/** Each platform of it is fetched once. */
+export function layoutContext(
+  context: Context,
+  asked: Pick<LayoutRequest, "layout" | "digest" | "signal">,
+  owner: ContextOwner,
+): LayoutContext {
+  const images = new Map<string, Promise<LayoutImage>>();
+  const keep = (layers: readonly Digest[]) => {
+    owner.keep(layers);
+    owner.own(() => context.gc.release({ layers }));
+  };
+  return {
+    kind: "layout",
+    image: (platform) => {
+      const wanted = formatPlatform(platform);
+      let image = images.get(wanted);
+      if (image === undefined) {
+        image = fetchLayoutImage(context, { ...asked, platform, keep });
+        images.set(wanted, image);
+      }
+      return image;
+    },
+  };
+}
+
+/** A layout that came as an archive: the first image that it names. @throws EngineError "invalid" */
+export async function layoutIn(
+  tree: SourceTree,
+): Promise<{ readonly layout: GivenLayout; readonly digest: Digest }> {
+  const read = (path: string): ReadableStream<Uint8Array> => {
+    const node = tree.at(rawOf(path));
+    if (node?.type !== "file") throw invalid(`${path} is not in the OCI layout`);
+    return bytesIn(node) ?? new Blob([]).stream();
+  };
+  const limitBytes = MANIFEST_LIMIT_BYTES;
+  const tooLarge = () => invalid(`index.json is larger than ${limitBytes} bytes`);
+  const index = parseIndex(await readAll(read("index.json"), { limitBytes, tooLarge }));
+  const [first] = index.manifests;
+  if (first === undefined) throw invalid("the OCI layout names no image");
+  const layout = { blob: (digest: Digest) => read(`blobs/sha256/${digestHex(digest)}`) };
+  return { layout, digest: first.digest };
+}
+
 interface LayoutRequest {
   readonly layout: GivenLayout;
-  readonly name: LayoutName;
+  /** Of an index or a manifest. */
+  readonly digest: Digest;
   readonly platform: Platform;
   readonly signal: AbortSignal;
   /** Before a layer is fetched: it has to be held. */
@@ -64,11 +126,8 @@ interface LayoutRequest {
 }
 
 /** Makes the image's layers be here. @throws EngineError "invalid" for what is not as its digest says */
-export async function fetchLayoutImage(
-  { layers }: Context,
-  request: LayoutRequest,
-): Promise<LayoutImage> {
-  const { name, layout, signal, keep } = request;
+async function fetchLayoutImage({ layers }: Context, request: LayoutRequest): Promise<LayoutImage> {
+  const { digest: named, layout, signal, keep } = request;
   const manifest = await manifestFor(request);
   const configBytes = await documentAt(request, manifest.config.digest, IMAGE_CONFIG_LIMIT_BYTES);
   const config = parseImageConfig(configBytes);
@@ -100,19 +159,19 @@ export async function fetchLayoutImage(
     const { reason } = failed.signal;
     throw unavailable(`failed to read the OCI layout: ${sentenceOf(reason)}`, { cause: reason });
   }
-  return { config, digest: name.digest };
+  return { config, digest: named };
 }
 
 /** The manifest for the platform, through at most one index. */
 async function manifestFor(request: LayoutRequest): Promise<Manifest> {
-  const { name, platform } = request;
-  const bytes = await documentAt(request, name.digest, MANIFEST_LIMIT_BYTES);
+  const { digest, platform } = request;
+  const bytes = await documentAt(request, digest, MANIFEST_LIMIT_BYTES);
   const document = parseManifestDocument(bytes);
   if (document.kind === "manifest") return document.manifest;
   const entries = document.kind === "index" ? document.index.manifests : [];
   const chosen = chooseManifest(entries, platform);
   if (chosen === null) {
-    throw invalid(`${name.digest}: no match for platform in manifest ${formatPlatform(platform)}`);
+    throw invalid(`${digest}: no match for platform in manifest ${formatPlatform(platform)}`);
   }
   const inner = await documentAt(request, chosen.digest, MANIFEST_LIMIT_BYTES);
   const innerDocument = parseManifestDocument(inner, chosen.mediaType);

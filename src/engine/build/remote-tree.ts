@@ -14,13 +14,18 @@ import {
 import { RootTree, type SourceTree } from "#engine/build/source";
 import type { ImageConfig } from "#oci";
 import { removeTree } from "#engine/snapshot";
-import { type Digest, formatPlatform, hostPlatform, type Platform } from "#oci";
 import { plainArchive } from "#wire/tar";
 
 import type { BuildRequest } from "./build-service.ts";
 import type { Context } from "./context.ts";
 import { openFolder } from "./client-folder.ts";
-import { fetchLayoutImage, type LayoutImage, parseLayoutName } from "./layout-image.ts";
+import {
+  type ContextOwner,
+  layoutContext,
+  type LayoutContext,
+  layoutIn,
+  parseLayoutName,
+} from "./layout-image.ts";
 import { spool } from "./spool.ts";
 
 export interface RemoteTree extends Disposable {
@@ -74,16 +79,8 @@ export async function gitTree(
 export type NamedContext =
   | { readonly kind: "image"; readonly name: string }
   | { readonly kind: "result"; readonly config: ImageConfig }
-  | { readonly kind: "layout"; image(platform: Platform): Promise<LayoutImage> }
+  | LayoutContext
   | { readonly kind: "tree"; readonly tree: SourceTree };
-
-/** What the opener of a context does for it. */
-export interface ContextOwner {
-  /** Called with what is to be given back when the build ends. */
-  own(undo: () => void): void;
-  /** Holds layers until then. */
-  keep(layers: readonly Digest[]): void;
-}
 
 export async function openNamedContext(
   context: Context,
@@ -94,8 +91,11 @@ export async function openNamedContext(
   const own = (undo: () => void) => owner.own(undo);
   const config = request.results.get(value);
   if (config !== undefined) return { kind: "result", config };
-  const layout = openLayout(context, { value, request }, owner);
-  if (layout !== null) return layout;
+  const named = parseLayoutName(value);
+  if (named !== null && request.givenLayout !== undefined) {
+    const layout = request.givenLayout(named.store);
+    return layoutContext(context, { layout, digest: named.digest, signal }, owner);
+  }
   if (value.startsWith("docker-image://")) {
     return { kind: "image", name: value.slice("docker-image://".length) };
   }
@@ -108,10 +108,10 @@ export async function openNamedContext(
     own(() => opened[Symbol.dispose]());
     return { kind: "tree", tree: opened.tree };
   }
-  const spooled = async (body: ReadableStream<Uint8Array>): Promise<NamedContext> => {
+  const spooled = async (body: ReadableStream<Uint8Array>) => {
     const path = contextPath(context, "tar");
     own(() => rmSync(path, { force: true }));
-    return { kind: "tree", tree: await spool(await plainArchive(body), path, signal) };
+    return { kind: "tree", tree: await spool(await plainArchive(body), path, signal) } as const;
   };
   if (/^https?:\/\//i.test(value)) return await spooled(await getContext(value, signal));
   if (value.startsWith("local:") && request.givenFolder !== undefined) {
@@ -124,42 +124,10 @@ export async function openNamedContext(
   }
   if (value.startsWith("oci-layout:") && request.givenFolder !== undefined) {
     const archive = await request.givenFolder(value.slice("oci-layout:".length), signal);
-    const platform = request.platform ?? hostPlatform();
-    const load = { archive, quiet: true, platform, signal, onProgress: () => undefined };
-    const [id] = await context.images.load(load);
-    if (id !== undefined) return { kind: "image", name: id };
+    const { tree } = await spooled(archive);
+    return layoutContext(context, { ...(await layoutIn(tree)), signal }, owner);
   }
   throw invalid(`invalid context ${name}: ${JSON.stringify(value)} is no URL of a context`);
-}
-
-/** Each platform of it is fetched once. Null for what is no layout that is read piece by piece. */
-function openLayout(
-  context: Context,
-  { value, request }: { readonly value: string; readonly request: BuildRequest },
-  owner: ContextOwner,
-): NamedContext | null {
-  const { givenLayout, signal } = request;
-  if (givenLayout === undefined) return null;
-  const name = parseLayoutName(value);
-  if (name === null) return null;
-  const layout = givenLayout(name.store);
-  const images = new Map<string, Promise<LayoutImage>>();
-  const held = (layers: readonly Digest[]) => {
-    owner.keep(layers);
-    owner.own(() => context.gc.release({ layers }));
-  };
-  return {
-    kind: "layout",
-    image: (platform) => {
-      const wanted = formatPlatform(platform);
-      let image = images.get(wanted);
-      if (image === undefined) {
-        image = fetchLayoutImage(context, { layout, name, platform, signal, keep: held });
-        images.set(wanted, image);
-      }
-      return image;
-    },
-  };
 }
 
 /** @throws EngineError in Docker's words */
