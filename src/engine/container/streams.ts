@@ -61,16 +61,20 @@ export interface ConnectRequest {
   readonly onDetach: () => void;
 }
 
-/** The supervisor's two streams with the detach keys watched. */
+/** The supervisor's two streams, those of a terminal with the detach keys watched. */
 export function connect(attached: AttachedStreams, request: ConnectRequest): ProcessStreams {
   const detach = () => attached.close();
   return {
     terminal: request.terminal,
     output: request.history === null ? attached.output : joined(request.history, attached.output),
-    input: request.input ? watched(attached, request) : null,
+    input: request.input ? inputOf(attached, request) : null,
     detach,
   };
 }
+
+/** As in Docker only what is typed at a terminal has keys: any other input may be of any bytes. */
+const inputOf = (attached: AttachedStreams, request: ConnectRequest) =>
+  request.terminal ? watched(attached, request) : attached.input;
 
 function watched(
   attached: AttachedStreams,
