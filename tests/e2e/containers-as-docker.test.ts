@@ -210,6 +210,15 @@ describe("create and rename", () => {
       "failed to join PID namespace: No such container: nobody",
     );
     await engine.ok(["rm", "pp"]);
+    await engine.ok("create --name own --network container:own busybox true".split(" "));
+    expect((await refused("start", "own")).said).toBe("cannot join own network namespace");
+    await engine.ok(["rm", "own"]);
+    expect(
+      await refused("run", "--rm", "--network", "container:nobody", "busybox", "true"),
+    ).toEqual({
+      code: 125,
+      said: "joining network namespace of container: No such container: nobody",
+    });
   });
 
   test("names may be long, and not odd", async () => {
@@ -364,18 +373,29 @@ test("what the engine mounts over /etc cannot be replaced by a copy", async () =
   await engine.ok(["rm", "-f", "copied"]);
 });
 
+/** `docker logs -f` that has begun: what it printed by then is past. */
+async function follower(name: string): Promise<Bun.Subprocess> {
+  const command = ["docker", "-H", `unix://${engine.socket}`, "logs", "-f", name];
+  const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+  const reader = child.stdout.getReader();
+  await reader.read();
+  void (async () => {
+    while (!(await reader.read()).done) continue;
+  })();
+  return child;
+}
+
 test("a follower of a log ends with the run it follows, however that ends", async () => {
   const script = "while :; do echo tick; sleep 0.05; done";
-  const line = ["busybox", "sh", "-c", script];
   const ways: readonly (readonly string[])[] = [["kill"], ["restart", "-t", "0"], ["rm", "-f"]];
   for (const way of ways) {
-    await engine.ok(["run", "-d", "--name", "followed", ...line]);
-    const follower = engine.docker(["logs", "-f", "followed"], { timeoutMs: 20_000 });
+    await engine.ok(["run", "-d", "--name", "followed", "busybox", "sh", "-c", script]);
+    const child = await follower("followed");
     await engine.ok([...way, "followed"]);
-    expect({ way, code: (await follower).code }).toEqual({ way, code: 0 });
+    expect({ way, code: await child.exited }).toEqual({ way, code: 0 });
     await engine.docker(["rm", "-f", "followed"]);
   }
   await engine.ok(["run", "--name", "followed", "busybox", "echo", "done"]);
-  expect(await engine.ok(["logs", "-f", "followed"], { timeoutMs: 20_000 })).toBe("done");
+  expect(await engine.ok(["logs", "-f", "followed"])).toBe("done");
   await engine.ok(["rm", "followed"]);
 });

@@ -165,7 +165,7 @@ export function cgroupsPathOf(
 
 type Joined = { -readonly [Type in "pid" | "ipc" | "network"]?: number };
 
-function joinedPids(context: Context, { host }: ContainerRecord): Joined {
+function joinedPids(context: Context, { id, host }: ContainerRecord): Joined {
   const joined: Joined = {};
   if (host.pidMode.mode === "container") {
     joined.pid = runningPid(context, host.pidMode.container, "PID");
@@ -174,7 +174,7 @@ function joinedPids(context: Context, { host }: ContainerRecord): Joined {
     joined.ipc = runningPid(context, host.ipcMode.container, "IPC");
   }
   if (host.networkMode.mode === "container") {
-    joined.network = networkPid(context, host.networkMode.container);
+    joined.network = networkPid(context, host.networkMode.container, id);
   }
   return joined;
 }
@@ -232,8 +232,9 @@ function networkOwner({ records }: Context, nameOrId: string): ContainerRecord {
   }
 }
 
-function networkPid(context: Context, nameOrId: string): number {
+function networkPid(context: Context, nameOrId: string, ownId: string): number {
   const { id, name, state } = networkOwner(context, nameOrId);
+  if (id === ownId) throw invalid("cannot join own network namespace");
   if (state.status === "running" || state.status === "paused") return state.pid;
   throw conflict(
     state.status === "restarting"
