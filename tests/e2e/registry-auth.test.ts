@@ -1,6 +1,6 @@
 /** Registries that want tokens, that let them run out, that are insecure by network, and mirrors that fail. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, type RunOptions, startEngine } from "./engine.ts";
@@ -160,5 +160,27 @@ test("a mirror that fails is passed by, and none is sent anything", async () => 
     expect(good.seen.some((line) => line.includes("/v2/library/mirrored/manifests/"))).toBe(true);
   } finally {
     await failing.stop(true);
+  }
+});
+
+test("an image that is sent to two registries in a row has one digest, and arrives whole", async () => {
+  await using second = await startRegistry(engine.root);
+  const digests: string[] = [];
+  for (const { host } of [registry, second]) {
+    await engine.ok(["tag", "busybox", `${host}/twice`]);
+    const pushed = await engine.ok(["push", `${host}/twice`]);
+    digests.push(/digest: (\S+)/.exec(pushed)?.[1] ?? host);
+  }
+  expect(digests[1]).toBe(digests[0] ?? "");
+  const arriving = readdirSync(join(engine.dataRoot, "content/ingest"));
+  expect(arriving.length).toBe(1);
+  await engine.restartDaemon();
+  expect(readdirSync(join(engine.dataRoot, "content/ingest"))).toEqual([]);
+  const other = await startEngine({ images: [] });
+  try {
+    await other.ok(["pull", "-q", `${second.host}/twice`]);
+    expect(await other.ok(["run", "--rm", `${second.host}/twice`, "echo", "whole"])).toBe("whole");
+  } finally {
+    await other[Symbol.asyncDispose]();
   }
 });

@@ -9,6 +9,7 @@ import type { Digest } from "#oci";
 
 import type { ImageUsers } from "./image-service.ts";
 import type { LayerDownloads } from "./layer-downloads.ts";
+import type { PackedLayers } from "./packed-layers.ts";
 import type { ImageRecords } from "./records.ts";
 
 /** How many layers travel at a time. Read anew each time, so that a reload counts at once. */
@@ -26,6 +27,7 @@ export interface ImageContext {
   readonly users: ImageUsers;
   readonly registry: RegistryClient;
   readonly downloads: LayerDownloads;
+  readonly packed: PackedLayers;
   readonly concurrency: Concurrency;
   readonly clock: Clock;
 }

@@ -1,7 +1,7 @@
 /**
  * Layers on their way to a registry. Compressed layers are not kept, only what their bytes were and where: a layer
  * that the registry has under a known digest is not sent, one that a neighbour repository has is mounted, others are
- * compressed anew.
+ * compressed anew, and for the registry that follows at once sent as they were compressed.
  */
 import { shortId } from "#base";
 import { compressTar, type LayerCompression, layerTypeOf } from "#engine/layer";
@@ -10,12 +10,15 @@ import { type Descriptor, type Digest, digestHex, type Reference, repositoryOf }
 
 import type { ImageContext } from "./context.ts";
 import type { OnProgress } from "./image-service.ts";
+import type { PackedLayer } from "./packed-layers.ts";
 import { type LayerProgress, layerProgress } from "./progress.ts";
 import type { LayerBlob } from "./records.ts";
 
 /** Other repositories asked to give a layer. */
 const MOUNT_SOURCES = 3;
 const QUICK: LayerCompression = { type: "gzip", level: null };
+
+type Uploaded = Pick<PackedLayer, "digest" | "sizeBytes">;
 
 export interface UploadRequest {
   readonly repository: Repository;
@@ -135,19 +138,49 @@ class LayerUploads {
   }
 
   async #packed(diffId: Digest, progress: LayerProgress): Promise<Descriptor> {
-    const packing = this.#packing;
-    const { digest, sizeBytes: size } = await this.#upload(diffId, progress, (tar) =>
-      compressTar(tar, packing),
-    );
-    const mediaType = layerTypeOf(packing, packing.type === "zstd");
+    const compression = this.#packing;
+    const { packed } = this.#context;
+    const again = packed.get({ diffId, compression });
+    const sent = again === null ? null : await this.#sentAgain(again, progress);
+    if (again !== null && sent === null) packed.drop({ diffId, compression });
+    const { digest, sizeBytes: size } = sent ?? (await this.#compressed(diffId, progress));
+    const mediaType = layerTypeOf(compression, compression.type === "zstd");
     return this.#sent(diffId, { digest, size, mediaType });
+  }
+
+  /** As it was packed for another registry a moment ago. @returns null when it is not there any more, or damaged */
+  async #sentAgain(packed: PackedLayer, progress: LayerProgress): Promise<Uploaded | null> {
+    const total = packed.sizeBytes;
+    const onProgress = (done: number) => progress.bar("Pushing", done, total);
+    try {
+      const sent = await this.#request.repository.upload({
+        open: () => counted(packed.open(), onProgress),
+        signal: this.#signal,
+      });
+      if (sent.digest !== packed.digest) return null;
+      progress.status("Pushed");
+      return sent;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
+      throw cause;
+    }
+  }
+
+  async #compressed(diffId: Digest, progress: LayerProgress): Promise<Uploaded> {
+    const compression = this.#packing;
+    using copy = this.#context.packed.copy({ diffId, compression });
+    const sent = await this.#upload(diffId, progress, (tar) =>
+      copy.of(compressTar(tar, compression)),
+    );
+    copy.keep(sent);
+    return sent;
   }
 
   async #upload(
     diffId: Digest,
     progress: LayerProgress,
     pack: (tar: ReadableStream<Uint8Array>) => ReadableStream<Uint8Array>,
-  ): Promise<{ digest: Digest; sizeBytes: number }> {
+  ): Promise<Uploaded> {
     const { layers } = this.#context;
     const total = layers.info(diffId)?.tarSizeBytes ?? 0;
     const onProgress = (done: number) => progress.bar("Pushing", done, total);
@@ -200,7 +233,7 @@ class LayerUploads {
   }
 }
 
-/** Progress counts the plain bytes, as Docker's does. */
+/** Progress counts the plain bytes, as Docker's does; of what is sent again, what is sent. */
 function counted(
   tar: ReadableStream<Uint8Array>,
   onProgress: (doneBytes: number) => void,

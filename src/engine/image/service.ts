@@ -30,6 +30,7 @@ import type {
 } from "./image-service.ts";
 import { importTar } from "./import.ts";
 import { LayerDownloads } from "./layer-downloads.ts";
+import { PackedLayers } from "./packed-layers.ts";
 import { historyOf, listImages } from "./list.ts";
 import { load } from "./load.ts";
 import { pruneImages } from "./prune.ts";
@@ -79,6 +80,7 @@ export function openImageService(options: ImageServiceOptions): ImageService {
       layers,
       concurrency: () => concurrency.downloads,
     }),
+    packed: new PackedLayers(content),
     concurrency,
     clock: options.clock ?? systemClock,
   });
