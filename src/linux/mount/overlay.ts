@@ -55,8 +55,8 @@ export function createDetachedOverlay(request: OverlayRequest): number {
   try {
     return createOverlayByParts(complete);
   } catch (thrown) {
-    // Layers by descriptor came with Linux 6.13, those of detached mounts later still.
-    const mayBeOld = thrown instanceof SyscallError && thrown.code === "EINVAL";
+    // Layers by descriptor came with Linux 6.13 (before: EBADF), those of detached mounts later still.
+    const mayBeOld = thrown instanceof SyscallError && ["EBADF", "EINVAL"].includes(thrown.code);
     if (!mayBeOld || request.mounts === undefined) throw thrown;
     return createOverlayByPath(complete);
   }
