@@ -15,7 +15,7 @@ import { describedFailure, failureFrom } from "./failures.ts";
 import { BuildHistory } from "./history.ts";
 import { addHistoryContent } from "./history-content.ts";
 import { Jobs } from "./jobs.ts";
-import { type SessionHead, Sessions } from "./sessions.ts";
+import { addSessions, type SessionHead, Sessions } from "./sessions.ts";
 
 export interface BuildApiServices extends BuildServices {
   /** What `host-gateway` of `--add-host` stands for. */
@@ -44,11 +44,12 @@ export function openBuildApi(services: BuildApiServices): BuildApi {
   const router = new GrpcRouter();
   addControl(router, bridge);
   addBridge(router, bridge);
+  addSessions(router, sessions);
   addHistoryContent(router, bridge.history);
   return {
     serve: (socket) => serveGrpc(socket, router, (error) => failureFrom(error, null)),
     checkSession: (head) => sessions.check(head),
-    openSession: (socket, head) => sessions.open(socket, head),
+    openSession: (socket, head) => void sessions.open(socket, head),
     build: (build) => buildClassic(bridge, build),
     sayFailure: describedFailure,
   };

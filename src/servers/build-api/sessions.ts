@@ -1,8 +1,8 @@
 /** Sessions of clients: connections over which the engine asks them for files, secrets and credentials. */
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 import { conflict, invalid, unavailable } from "#base";
-import { GrpcConnection } from "#wire/grpc";
+import { GrpcConnection, type GrpcRouter } from "#wire/grpc";
 
 import { Session } from "./session.ts";
 
@@ -30,7 +30,8 @@ export class Sessions {
     if (this.#sessions.size >= SESSION_LIMIT) throw unavailable("too many sessions");
   }
 
-  open(socket: Socket, head: SessionHead): void {
+  /** @returns aborts when the session has ended */
+  open(socket: Duplex, head: SessionHead): AbortSignal {
     const { id } = head;
     const session = new Session(new GrpcConnection(socket), head);
     this.#sessions.set(id, session);
@@ -40,6 +41,7 @@ export class Sessions {
     });
     this.#arrived.resolve();
     this.#arrived = Promise.withResolvers();
+    return session.closed;
   }
 
   /** Waits for it to arrive. @throws EngineError "unavailable" when it does not */
@@ -61,4 +63,26 @@ export class Sessions {
       late.removeEventListener("abort", stop);
     }
   }
+}
+
+/**
+ * A session that comes as a call on the connection that the client has already: `bake` shares one between its targets.
+ * Source: moby/buildkit, session/grpchijack.
+ */
+export function addSessions(router: GrpcRouter, sessions: Sessions): void {
+  router.tunnel("/moby.buildkit.v1.Control/Session", async (connection, { header, signal }) => {
+    const head = {
+      id: header("x-docker-expose-session-uuid"),
+      sharedKey: header("x-docker-expose-session-sharedkey"),
+      methods: header("x-docker-expose-session-grpc-method")
+        .split(",")
+        .map((method) => method.trim()),
+    };
+    sessions.check(head);
+    const closed = AbortSignal.any([signal, sessions.open(connection, head)]);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    closed.addEventListener("abort", () => resolve(), { once: true });
+    if (closed.aborted) resolve();
+    await promise;
+  });
 }

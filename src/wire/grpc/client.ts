@@ -1,5 +1,5 @@
 /** gRPC on a connection that is already ours, this side as the client: what a session of buildx offers. */
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 import {
   create,
@@ -36,7 +36,7 @@ export class GrpcConnection implements Disposable {
   /** Aborts when the connection has ended. */
   readonly #closed = new AbortController();
 
-  constructor(socket: Socket, limits?: KeepAlive) {
+  constructor(socket: Duplex, limits?: KeepAlive) {
     this.#connection = new Http2Connection(socket);
     const close = () => this.#close();
     socket.once("close", close);

@@ -1,12 +1,14 @@
 import { expect, test } from "bun:test";
 import { createServer, connect, type Socket } from "node:net";
 
+import { fromBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 
 import { GrpcConnection } from "./client.ts";
 import { encodeGrpcFrame, GrpcFrameReader } from "./frames.ts";
-import { Auth } from "./generated/filesync_pb.ts";
+import { Auth, BytesMessageSchema } from "./generated/filesync_pb.ts";
 import { Control } from "./generated/buildkit_pb.ts";
+import { bytesMessage } from "./packets-out.ts";
 import { GrpcRouter, serveGrpc } from "./server.ts";
 import { failureOf, GrpcFailure, grpcFailure, trailersOf } from "./status.ts";
 
@@ -139,6 +141,42 @@ test("what is no HTTP/2 ends the connection and nothing else", async () => {
   ends.here.resume();
   ends.here.write("GET / HTTP/1.1\r\n\r\n".repeat(10));
   await closed;
+});
+
+test("a call carries a connection, both ways no faster than the slower side, until one of them has gone", async () => {
+  using ends = await pair();
+  const over = Promise.withResolvers<void>();
+  const method = { name: "Session", parent: { typeName: "some.Service" } };
+  const router = new GrpcRouter().tunnel(
+    "/some.Service/Session",
+    async (connection, { header }) => {
+      connection.write(header("name"));
+      connection.pipe(connection);
+      await new Promise((resolve) => connection.once("close", resolve));
+      over.resolve();
+    },
+  );
+  serveGrpc(ends.there, router, tell);
+  using client = new GrpcConnection(ends.here);
+  using call = client.open(method, { signal: never, metadata: { name: "tunnel" } });
+  const pieces = Array.from({ length: 40 }, (_, at) => Buffer.alloc(50_000, at));
+  const sending = (async () => {
+    for (const piece of pieces) await call.send(bytesMessage(piece));
+  })();
+  const heard: Uint8Array[] = [];
+  let heardBytes = 0;
+  for await (const messages of call.messages()) {
+    for (const message of messages) {
+      const { data } = fromBinary(BytesMessageSchema, message);
+      heard.push(data);
+      heardBytes += data.length;
+    }
+    if (heardBytes >= 2_000_006) break;
+  }
+  await sending;
+  expect(Buffer.concat(heard).equals(Buffer.concat([Buffer.from("tunnel"), ...pieces]))).toBe(true);
+  call[Symbol.dispose]();
+  await over.promise;
 });
 
 test("more than one message, or none, is no call", async () => {

@@ -7,7 +7,7 @@
  * `CONTROL_LIMIT_BYTES` for answers that it does not take.
  * Source: RFC 9113.
  */
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 import { CALL_WINDOW_BYTES, type CallLink, Http2Call, SendWindow } from "./http2-call.ts";
 import {
@@ -49,7 +49,7 @@ interface OpenFields {
 }
 
 export class Http2Connection implements CallLink, Disposable {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #reader: FrameReader;
   readonly #fieldReader = new FieldReader();
   readonly #calls = new Map<number, Http2Call>();
@@ -72,7 +72,7 @@ export class Http2Connection implements CallLink, Disposable {
   #fields: OpenFields | null = null;
   #pings: (() => void)[] = [];
 
-  constructor(socket: Socket) {
+  constructor(socket: Duplex) {
     this.#socket = socket;
     this.#reader = new FrameReader(
       {

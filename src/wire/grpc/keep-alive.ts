@@ -3,7 +3,8 @@
  * its session, and the build that waits for its files, for a quarter of an hour or for ever. So it is asked (HTTP/2's
  * PING), which costs a healthy one 17 bytes. On a Unix socket the kernel tells.
  */
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 export interface KeepAlive {
   readonly intervalMs: number;
@@ -20,10 +21,11 @@ const KEEP_ALIVE: KeepAlive = { intervalMs: 30_000, limitMs: 60_000 };
  */
 export function keepAlive(
   ask: (onAnswer: () => void) => boolean,
-  socket: Socket,
+  socket: Duplex,
   limits?: KeepAlive,
 ): void {
-  if (limits === undefined && socket.remoteAddress === undefined) return;
+  const isRemote = socket instanceof Socket && socket.remoteAddress !== undefined;
+  if (limits === undefined && !isRemote) return;
   const { intervalMs, limitMs } = limits ?? KEEP_ALIVE;
   let askedAt: number | null = null;
   const timer = setInterval(() => {

@@ -10,6 +10,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 import {
   create,
@@ -26,6 +27,7 @@ import { encodeGrpcFrame, GrpcFrameReader } from "./frames.ts";
 import { type KeepAlive, keepAlive } from "./keep-alive.ts";
 import { grpcFailure, type GrpcFailure, GRPC_STATUS, trailersOf } from "./status.ts";
 import { arriving, written } from "./streams.ts";
+import { Tunnel } from "./tunnel.ts";
 
 /** What a handler knows of a call beside its message. */
 export interface GrpcCall {
@@ -47,8 +49,11 @@ const REQUEST_TIMEOUT_MS = 60_000;
 /** Names and values of a call's metadata, with what HTTP/2 counts for each. */
 const METADATA_LIMIT_BYTES = 256 * 1024;
 
+type Serve = (connection: Duplex, call: GrpcCall) => Promise<void>;
+
 export class GrpcRouter {
   readonly #handlers = new Map<string, Handler>();
+  readonly #tunnels = new Map<string, Serve>();
 
   unary<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -73,8 +78,18 @@ export class GrpcRouter {
     return this;
   }
 
+  /** A call that carries a connection. @param serve resolves when the connection is over */
+  tunnel(path: string, serve: Serve): this {
+    this.#tunnels.set(path, serve);
+    return this;
+  }
+
   find(path: string): Handler | null {
     return this.#handlers.get(path) ?? null;
+  }
+
+  findTunnel(path: string): Serve | null {
+    return this.#tunnels.get(path) ?? null;
   }
 }
 
@@ -139,16 +154,18 @@ async function answer(
   let failure: GrpcFailure | null = null;
   try {
     const path = headers[":path"] ?? "";
+    const header = (name: string) => String(headers[name] ?? "");
+    const tunnel = router.findTunnel(path);
+    if (tunnel !== null) {
+      await serveTunnel(stream, tunnel, { header, signal: abort.signal });
+      return end(stream, null);
+    }
     const handle = router.find(path);
     const message = await onlyMessage(stream, arrivals);
     if (handle === null) {
       throw grpcFailure(GRPC_STATUS.unimplemented, `unknown method ${path}`);
     }
-    stream.respond(
-      { ":status": 200, "content-type": "application/grpc" },
-      { waitForTrailers: true },
-    );
-    const header = (name: string) => String(headers[name] ?? "");
+    begin(stream);
     const answers = handle(message, { header, signal: abort.signal });
     for await (const bytes of answers) {
       if (!(await written(stream, encodeGrpcFrame(bytes)))) return;
@@ -157,6 +174,21 @@ async function answer(
     failure = tell(error);
   }
   end(stream, failure);
+}
+
+const begin = (stream: ServerHttp2Stream): void =>
+  stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+
+async function serveTunnel(stream: ServerHttp2Stream, serve: Serve, call: GrpcCall): Promise<void> {
+  begin(stream);
+  const tunnel = new Tunnel(stream);
+  // Whoever is at its other end has gone: told where it is read.
+  tunnel.on("error", () => undefined);
+  try {
+    await serve(tunnel, call);
+  } finally {
+    tunnel.destroy();
+  }
 }
 
 function end(stream: ServerHttp2Stream, failure: GrpcFailure | null): void {
