@@ -48,8 +48,8 @@ test("a folder without what .dockerignore names is built, and told in plain line
   });
   const first = await built(["-t", "plain:1", "-t", "plain:2", folder]);
   expect(first.stdout).toBe("");
-  expect(first.stderr).toMatch(/^#1 \[0 1\/3\] FROM busybox\n#1 DONE/);
-  expect(first.stderr).toMatch(/#3 \[0 3\/3\] RUN echo printed\n#3 [\d.]+s printed\n#3 DONE/);
+  expect(first.stderr).toMatch(/^#1 \[1\/3\] FROM busybox\n#1 DONE/);
+  expect(first.stderr).toMatch(/#3 \[3\/3\] RUN echo printed\n#3 [\d.]+s printed\n#3 DONE/);
   expect(await shown("plain:2", "cd /app; ls -A")).toBe(
     ".dockerignore\nDockerfile\na.txt\nkeep.tmp",
   );
@@ -129,7 +129,7 @@ test("what fails ends with the program's code, and points at its line", async ()
   ]);
   expect(failing).toMatchObject({ code: 7, stdout: "" });
   expect(failing.stderr).toContain("why\n");
-  expect(failing.stderr).toContain("#2 ERROR\n------\n > [0 2/2] RUN echo why; exit 7:\nwhy\n");
+  expect(failing.stderr).toContain("#2 ERROR\n------\n > [2/2] RUN echo why; exit 7:\nwhy\n");
   expect(failing.stderr).toContain("   2 | >>> RUN echo why; exit 7\n");
   expect(failing.stderr).toMatch(/-\nERROR: The command .* returned a non-zero code: 7\n$/);
   const folder = contextOf({ Dockerfile: "FROM busybox\nRUN true\nCOPPY a b\n" });
@@ -196,8 +196,29 @@ test("on a terminal, stages that go on at once are seen at once, and a fault's l
   expect(text).toMatch(/\[\+\] Building [\d.]+s \(7\/7\) FINISHED/);
   expect(text).toMatch(/=> \[one 2\/7\] RUN/);
   expect(text).toContain("not cached: it was never built here");
+  expect(text).toMatch(/Successfully built [0-9a-f]{12}\r\n/);
   expect(screen.output()).toEndWith("\n");
   expect(screen.output()).toContain("\x1b[?25h");
+}, 60_000);
+
+test("a terminal that draws nothing gets lines, and a build that is given up says what was", async () => {
+  const folder = contextOf({ Dockerfile: "FROM busybox\nRUN echo begun; sleep 1000\n" });
+  const words = [NARU, "-H", `unix://${engine.socket}`, "build", folder];
+  const size = { columns: 60, rows: 10 };
+  // One after the other: two at once would run the step once, and tell one of them.
+  const givenUp = async (env: Record<string, string>): Promise<string> => {
+    const screen = runOnTerminal(words, size, env);
+    while (!Bun.stripANSI(screen.output()).includes("begun\r\n")) await Bun.sleep(10);
+    screen.type("\x03");
+    expect(await screen.exited).toBe(130);
+    return screen.output();
+  };
+  const dumb = await givenUp({ TERM: "dumb" });
+  expect(dumb).not.toContain("\x1b");
+  expect(dumb).toContain("#2 [2/2] RUN echo begun; sleep 1000\r\n");
+  const live = await givenUp({});
+  expect(Bun.stripANSI(live)).toContain(" => CANCELED [2/2] RUN echo begun; sleep 1000 ");
+  expect(live).toEndWith("\x1b[?25h");
 }, 60_000);
 
 test("the build cache is pruned", async () => {

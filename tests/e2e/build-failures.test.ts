@@ -118,7 +118,7 @@ test("every way of showing progress ends with the last lines of the command, its
   for (const mode of ["plain", "quiet"]) {
     const { code, stderr, stdout } = await engine.naru(["build", `--progress=${mode}`, folder]);
     expect([mode, code, stdout]).toEqual([mode, 9, ""]);
-    const end = stderr.slice(stderr.indexOf("------\n > [0 2/2] RUN for n in"));
+    const end = stderr.slice(stderr.indexOf("------\n > [2/2] RUN for n in"));
     expect(end).toContain("line-22\n");
     expect(end).toContain("line-40\n");
     expect(end).toContain("to stderr\n");
@@ -135,7 +135,7 @@ test("every way of showing progress ends with the last lines of the command, its
   const terminal = runOnTerminal(command, { columns: 90, rows: 30 });
   expect(await terminal.exited).toBe(9);
   const drawn = terminal.output().replaceAll("\r", "");
-  expect(drawn).toContain("=> ERROR [0 2/2] RUN for n in");
+  expect(drawn).toContain("=> ERROR [2/2] RUN for n in");
   expect(drawn).toContain("line-40\nto stderr\n------\nDockerfile:2\n");
   expect(drawn).toContain("   2 | >>> RUN for n in");
   expect(drawn).toEndWith("returned a non-zero code: 9\n");

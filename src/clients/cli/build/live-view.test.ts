@@ -53,3 +53,10 @@ test("a frame has no more lines than the terminal, and none wider; the last one 
   expect(last).toHaveLength(4);
   expect(last[2]).toStartWith(" => ERROR [a 2/4] RUN make all");
 });
+
+test("a line that overwrites itself is shown as it is by then, behind the mark of its step", () => {
+  const progress = twoStages();
+  progress.take({ type: "output", step: 3, text: "10%\r50%\r", stderr: false });
+  const lines = frame(progress, { nowMs: 3500, columns: 40, rows: 20 });
+  expect(lines.at(-1)).toBe(" => => 50%");
+});

@@ -41,7 +41,9 @@ export function drawBuild({ progress, nowMs, size, coloured, ended }: DrawReques
     lines.push(stepLine(state, { nowMs, size, coloured }));
     if (state.status !== "running" || ended) continue;
     const tail = tailOf(state, Math.max(1, Math.floor(TAIL_LINES / Math.max(1, running.length))));
-    for (const line of tail) lines.push(paint(fit(` => => ${line}`, size.columns), DIM, coloured));
+    for (const line of tail) {
+      lines.push(paint(fit(` => => ${asOverwritten(line)}`, size.columns), DIM, coloured));
+    }
   }
   // All of it stays on the screen at the end; until then only what the terminal has room for.
   const room = size.rows - 2;
@@ -82,13 +84,13 @@ function tailOf(state: StepState, count: number): string[] {
   return lines.slice(-count);
 }
 
+/** What a line was overwritten with counts, as on a terminal. */
+const asOverwritten = (line: string): string =>
+  line.includes("\r") ? (line.split("\r").findLast((part) => part !== "") ?? "") : line;
+
 /** Cut to a width; nothing that a terminal would obey gets through. */
 function fit(text: string, width: number): string {
-  // What a line was overwritten with counts, as on a terminal.
-  const last = text.includes("\r")
-    ? (text.split("\r").findLast((part) => part !== "") ?? "")
-    : text;
-  const safe = Bun.stripANSI(last)
+  const safe = Bun.stripANSI(text)
     .replaceAll("\t", " ")
     // oxlint-disable-next-line no-control-regex -- that is what is taken out
     .replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "?");
@@ -106,6 +108,8 @@ export function liveView(progress: BuildProgress, options: LiveViewOptions): Bui
   const { write, size, coloured, explain } = options;
   let drawn = 0;
   let ended = false;
+  /** What came of it: its id and names, told behind the steps. */
+  let outcome = "";
   const draw = () => {
     const lines = drawBuild({ progress, nowMs: performance.now(), size: size(), coloured, ended });
     const up = drawn === 0 ? "" : `\x1b[${drawn}A`;
@@ -116,8 +120,10 @@ export function liveView(progress: BuildProgress, options: LiveViewOptions): Bui
   let timer = setInterval(draw, REDRAW_MS);
   return {
     take({ naru: event, stream }: BuildMessage) {
+      if (event !== undefined || stream === undefined) return;
       // Docker's own lines come from an engine that does not tell more.
-      if (event === undefined && progress.steps.size === 0 && stream !== undefined) write(stream);
+      if (progress.steps.size === 0) write(stream);
+      else outcome += stream;
     },
     pause() {
       clearInterval(timer);
@@ -135,6 +141,7 @@ export function liveView(progress: BuildProgress, options: LiveViewOptions): Bui
       clearInterval(timer);
       if (progress.steps.size > 0) draw();
       write(SHOW_CURSOR);
+      write(outcome);
       if (explain) write(reasonsOf(progress));
       if (progress.warnings.length > 0) write(`\n${progress.warnings.join("\n")}\n`);
       if (failed) write(failureText(progress));

@@ -114,6 +114,13 @@ export class BuildProgress {
     }
   }
 
+  /** Whoever waited for it has given the build up. */
+  cancel(): void {
+    for (const state of this.steps.values()) {
+      if (state.status === "running") this.#end(state, "canceled");
+    }
+  }
+
   #end(state: StepState, status: "failed" | "canceled"): void {
     state.status = status;
     state.durationMs = this.#now() - state.startedMs;
@@ -131,10 +138,12 @@ export interface BuildView {
 
 export const secondsOf = (durationMs: number): string => `${(durationMs / 1000).toFixed(1)}s`;
 
-/** `[build 2/7] RUN make`. */
+/** `[build 2/7] RUN make`; a stage without a name is called as BuildKit does, the first one not at all. */
 export const titleOf = ({ stage, step, total, text }: StepState): string => {
   const oneLine = text.replaceAll(/\s*\\?\n\s*/g, " ");
-  return `[${stage === "" ? "" : `${stage} `}${step}/${total}] ${oneLine}`;
+  const named = /^\d+$/.test(stage) ? `stage-${stage}` : stage;
+  const shown = named === "" || named === "stage-0" ? "" : `${named} `;
+  return `[${shown}${step}/${total}] ${oneLine}`;
 };
 
 /** The last lines of a step that are shown again when it fails. */

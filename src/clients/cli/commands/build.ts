@@ -125,6 +125,7 @@ async function runBuild(work: Work): Promise<{ id: string | null; findings: numb
   });
   const view = viewOf(flags, progress, session);
   const interrupted = (signal: NodeJS.Signals) => {
+    progress.cancel();
     view.end(false);
     restoreTerminals();
     agents[Symbol.dispose]();
@@ -269,7 +270,9 @@ function viewOf(flags: Flags, progress: BuildProgress, session: Session): BuildV
   }
   const asked = flags.string("progress");
   if (asked === "rawjson") return rawView(write);
-  const isLive = asked === "tty" || (asked === "auto" && isTerminal(STDERR));
+  // A terminal that draws nothing gets lines.
+  const draws = isTerminal(STDERR) && session.environment["TERM"] !== "dumb";
+  const isLive = asked === "tty" || (asked === "auto" && draws);
   if (!isLive) return plainView(progress, { write, explain });
   return liveView(progress, {
     write,
