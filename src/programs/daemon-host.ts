@@ -17,6 +17,9 @@ const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const CLOCK_MONOTONIC = 1;
 const MSG_NOSIGNAL = 0x4000;
+/** Between fork and exec of a program on a busy machine. */
+const LOCK_PATIENCE_MS = 1000;
+const LOCK_LOOK_MS = 10;
 /** A manager that is busy ending everything still answers at once. */
 const SYSTEMD_PATIENCE_MS = 5000;
 /** Where systemd's descriptors begin. */
@@ -27,11 +30,16 @@ const LISTEN_FDS_START = 3;
  * left to clean up after a crash.
  * @throws EngineError "unavailable" when another engine has it
  */
-export function lockFolder(folder: string, what: string): void {
+export async function lockFolder(folder: string, what: string): Promise<void> {
   mkdirSync(folder, { recursive: true, mode: 0o711 });
   // Stays open, and with it the lock, as long as the process lives.
   const fd = openSync(join(folder, "daemon.lock"), "a", 0o600);
-  if (attempt("flock", fd, LOCK_EX | LOCK_NB) >= 0) return;
+  // One that was killed while it started a program has left the lock to that program, for the moment it begins.
+  for (const end = performance.now() + LOCK_PATIENCE_MS; ;) {
+    if (attempt("flock", fd, LOCK_EX | LOCK_NB) >= 0) return;
+    if (performance.now() > end) break;
+    await Bun.sleep(LOCK_LOOK_MS);
+  }
   throw unavailable(
     `another naru daemon uses the ${what} ${folder}: stop it, or choose another with --${what.replace(" ", "-")}`,
   );

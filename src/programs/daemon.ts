@@ -122,8 +122,8 @@ async function startEngine(
   // One that was there may have been made by hand.
   chmodSync(dataRoot, statSync(dataRoot).mode & 0o710);
   mkdirSync(execRoot, { recursive: true, mode: 0o711 });
-  lockFolder(dataRoot, "data root");
-  lockFolder(execRoot, "exec root");
+  await lockFolder(dataRoot, "data root");
+  await lockFolder(execRoot, "exec root");
   writePidFile(options.pidFile);
   log.info("starting", { version: VERSION, dataRoot, execRoot });
   return await openEngine(options, log, metrics);

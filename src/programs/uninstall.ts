@@ -30,8 +30,8 @@ async function removeFromKernel(options: DaemonOptions): Promise<void> {
   const { dataRoot, execRoot } = options;
   const database = join(dataRoot, "naru.db");
   if (!existsSync(database)) return;
-  lockFolder(dataRoot, "data root");
-  lockFolder(execRoot, "exec root");
+  await lockFolder(dataRoot, "data root");
+  await lockFolder(execRoot, "exec root");
   await removeCgroups(options.engine.cgroupParent, join(dataRoot, "containers"));
   using store = openStore({ path: database, migrations });
   using network = openNetworkService({

@@ -18,7 +18,7 @@ import {
 } from "node:fs";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 
-import { readAll } from "#base";
+import { EngineError, readAll } from "#base";
 import { createDetachedOverlay, MNT_DETACH, moveMount, readMountInfo, unmount } from "#linux/mount";
 import { FileDescriptor } from "#linux/path";
 import { getXattr, setXattr } from "#linux/xattr";
@@ -343,6 +343,13 @@ export function describeLayerStore(form: "file" | "directory"): void {
       expect((await failureOf(store.write({ source: broken }))).message).toContain(
         "connection reset",
       );
+      const damaged = new ReadableStream<Uint8Array>({
+        pull: () => Promise.reject(new EngineError("invalid", "the archive is damaged")),
+      });
+      expect(await failureOf(store.write({ source: damaged }))).toMatchObject({
+        kind: "invalid",
+        message: "the archive is damaged",
+      });
 
       const stop = new AbortController();
       let cancelled = false;

@@ -3,7 +3,7 @@ import { EngineError, kindOf, sentenceOf } from "#base";
 
 import type { LayerEntry } from "./entries-tar.ts";
 import { type JobContext, type LayerJob, runLayerJob } from "./layer-job.ts";
-import type { FromJob, FromWorker, ToWorker } from "./worker-messages.ts";
+import type { FromJob, FromWorker, SourceFailure, ToWorker } from "./worker-messages.ts";
 
 declare const self: Worker;
 
@@ -15,7 +15,7 @@ const tell = (message: FromWorker): void => self.postMessage(message);
 interface Inbox {
   readonly tell: (message: FromJob) => void;
   readonly arrived: (Uint8Array | readonly LayerEntry[])[];
-  end: { readonly failure: string | null } | null;
+  end: { readonly failure: SourceFailure | null } | null;
   aborted: boolean;
   wake: () => void;
 }
@@ -44,7 +44,8 @@ async function* arriving<T extends Uint8Array | readonly LayerEntry[]>(
       from.tell({ kind: "consumed" });
       yield piece;
     } else if (from.end) {
-      if (from.end.failure !== null) throw new EngineError("unavailable", from.end.failure);
+      const { failure } = from.end;
+      if (failure !== null) throw new EngineError(failure.errorKind, failure.message);
       return;
     } else {
       await new Promise<void>((resolve) => {

@@ -16,8 +16,13 @@ export type AboutJob =
   /** The next entries of a source of "entries". */
   | { readonly kind: "entries"; readonly entries: readonly LayerEntry[] }
   /** No more of either: the source's end, or its failure. */
-  | { readonly kind: "end"; readonly failure: string | null }
+  | { readonly kind: "end"; readonly failure: SourceFailure | null }
   | { readonly kind: "abort" };
+
+export interface SourceFailure {
+  readonly errorKind: ErrorKind;
+  readonly message: string;
+}
 
 export type FromWorker = { readonly number: number } & FromJob;
 

@@ -13,6 +13,7 @@ import {
   type FromJob,
   type FromWorker,
   PIECES_IN_FLIGHT,
+  type SourceFailure,
   type ToWorker,
 } from "./worker-messages.ts";
 
@@ -201,7 +202,7 @@ class Conversation {
     // A source that nobody waits for any more may never answer: what is read now ends at once.
     this.#cancel = () => void reader.cancel().catch(() => undefined);
     const piece = new Piece();
-    let failure: string | null = null;
+    let failure: SourceFailure | null = null;
     try {
       for (;;) {
         const { done, value } = await reader.read();
@@ -213,7 +214,9 @@ class Conversation {
       }
       if (piece.size > 0) await this.#send({ kind: "piece", bytes: piece.take() });
     } catch (error) {
-      failure = sentenceOf(error);
+      // What nobody has classified is a source that broke off.
+      const errorKind = error instanceof EngineError ? error.kind : "unavailable";
+      failure = { errorKind, message: sentenceOf(error) };
     } finally {
       this.#cancel = () => undefined;
       if (this.#over) await reader.cancel().catch(() => undefined);

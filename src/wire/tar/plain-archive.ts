@@ -1,5 +1,5 @@
 /** What arriving bytes are, by their beginning, without losing it. */
-import { invalid, joinBytes } from "#base";
+import { invalid, joinBytes, sentenceOf } from "#base";
 import { bunzip2, unxz } from "#linux/compression";
 
 /** Enough for a tar's header block. */
@@ -87,9 +87,9 @@ export async function plainArchive(
     case "tar":
       return stream;
     case "gzip":
-      return stream.pipeThrough(decompressor("gzip"));
+      return inflated(stream, "gzip");
     case "zstd":
-      return stream.pipeThrough(decompressor("zstd"));
+      return inflated(stream, "zstd");
     case "bzip2":
       return bunzip2(stream);
     case "xz":
@@ -99,6 +99,44 @@ export async function plainArchive(
       await stream.cancel();
       throw invalid(sizeBytes < PEEK_BYTES ? "unexpected EOF" : "archive/tar: invalid tar header");
   }
+}
+
+/** A damaged archive is its sender's mistake; a source that breaks off is not, and fails as it is. */
+function inflated(
+  stream: ReadableStream<Uint8Array>,
+  format: "gzip" | "zstd",
+): ReadableStream<Uint8Array> {
+  let broken: { readonly cause: unknown } | null = null;
+  const source = translated(stream, (cause) => {
+    broken = { cause };
+    return cause;
+  });
+  return translated(source.pipeThrough(decompressor(format)), (cause) =>
+    broken === null ? invalid(`${format}: ${sentenceOf(cause)}`, { cause }) : broken.cause,
+  );
+}
+
+/** The same stream, its failure told otherwise. */
+function translated(
+  stream: ReadableStream<Uint8Array>,
+  translate: (cause: unknown) => unknown,
+): ReadableStream<Uint8Array> {
+  const reader = stream.getReader();
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        } catch (cause) {
+          throw translate(cause);
+        }
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  );
 }
 
 /** Bun knows zstd too, its types do not. */

@@ -4,15 +4,15 @@ import { invalid } from "#base";
 import { parseDuration } from "#base";
 
 const FORMS =
-  /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2})(?::(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?)?(Z|[+-]\d{2}:\d{2})?$/;
+  /^(\d{4})-(\d{2})-(\d{2})(?:T(\d{2})(?::(\d{2})(?::(\d{2})(?:\.(\d+))?)?)?)?(Z|[+-]\d{2}:\d{2})?$/;
 
 /** The API's form: `seconds.nanoseconds`, or the text itself when it already is. @throws EngineError "invalid" */
 export function parseTimestamp(text: string, nowMs: number): string {
   // Docker's own exception: the beginning of time, not "no time ago".
   if (text === "0") return text;
   try {
-    const atMs = nowMs - parseDuration(text) / 1e6;
-    return secondsText(Math.floor(atMs / 1000), Math.round((atMs % 1000) * 1e6));
+    // Whole seconds, as docker's.
+    return String(Math.floor((nowMs - parseDuration(text) / 1e6) / 1000));
   } catch {
     // Not a duration.
   }
@@ -30,7 +30,7 @@ export function parseTimestamp(text: string, nowMs: number): string {
   if (Number.isNaN(atMs)) {
     throw invalid(`failed to parse value as time or duration: ${JSON.stringify(text)}`);
   }
-  return secondsText(atMs / 1000, Number(fraction.padEnd(9, "0")));
+  return secondsText(atMs / 1000, Number(fraction.slice(0, 9).padEnd(9, "0")));
 }
 
 const secondsText = (seconds: number, nanoseconds: number): string =>
