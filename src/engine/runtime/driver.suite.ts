@@ -13,6 +13,7 @@ import {
 import { join } from "node:path";
 
 import { type CgroupHost, openCgroupHost } from "#linux/cgroup";
+import { mount, MS_NODEV, MS_NOEXEC, MS_NOSUID } from "#linux/mount";
 import { setSubreaper } from "#linux/process";
 import { capabilityMask, hostCapabilities } from "#linux/security";
 import type { RuntimeSpec } from "#oci";
@@ -309,6 +310,32 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       expect(output).toContain("Operation not permitted");
       expect(output).toContain("Seccomp:\t2");
     });
+
+    promise(
+      "binds no more rights than the source has; a file read-only; no endless quota",
+      async () => {
+        const source = lab.folder("confined");
+        const target = lab.folder("device");
+        using _mounted = mount({ target, type: "tmpfs", flags: MS_NOSUID | MS_NODEV | MS_NOEXEC });
+        writeFileSync(join(source, "file"), "x\n");
+        const { output } = await lab.run({
+          args: script(
+            "grep -E ' /(shm|f) ' /proc/mounts | cut -d' ' -f2,4; cat /proc/1/oom_score_adj",
+          ),
+          ...spec(({ mounts, linux, process }) => {
+            const options = ["rbind", "rprivate"];
+            mounts.push({ destination: "/shm", type: "bind", source: target, options });
+            const file = { destination: "/f", type: "bind", source: join(source, "file") };
+            mounts.push({ ...file, options: [...options, "rro"] });
+            linux.resources.cpu = { quota: -1 };
+            process.oomScoreAdj = -5;
+          }),
+        });
+        expect(output).toMatch(/\/shm [^\n]*nosuid,nodev,noexec/);
+        expect(output).toMatch(/\/f ro,/);
+        expect(output).toMatch(/\n-?\d+\n$/);
+      },
+    );
 
     promise("leaves the host's null device as it is, though it is the input", async () => {
       const before = statSync("/dev/null");

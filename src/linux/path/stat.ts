@@ -80,6 +80,15 @@ export function fileSystemType(fd: number): number {
   return new DataView(statfs.buffer).getUint32(0, true);
 }
 
+const STATFS_FLAGS = 80;
+
+/** How the mount that a descriptor (O_PATH too) is open in is confined: ST_RDONLY, ST_NOSUID and so on. @throws SyscallError */
+export function mountFlags(fd: number): number {
+  const statfs = allocate(STATFS_BYTES);
+  checked("fstatfs", `fd ${fd}`, fd, statfs);
+  return new DataView(statfs.buffer).getUint32(STATFS_FLAGS, true);
+}
+
 /** What a path is, a symbolic link itself; null when there is nothing. @throws SyscallError for other failures */
 export function statPath(path: Path | NameMemory, dirFd = AT_FDCWD): FileStat | null {
   const name = memoryOf(path);

@@ -14,6 +14,7 @@ import { OPEN_TREE_CLONE, openTree, parseMountOptions, shiftIds } from "#linux/m
 import {
   closeFd,
   isType,
+  mountFlags,
   O_NOFOLLOW,
   O_PATH,
   openPath,
@@ -22,11 +23,13 @@ import {
   statFd,
 } from "#linux/path";
 import { parseResourceName, readResourceLimit } from "#linux/process";
-import type { MountSpec, ProcessSpec, RuntimeSpec } from "#oci";
+import { hostCapabilities } from "#linux/security";
+import type { MountSpec, ProcessSpec, ResourcesSpec, RuntimeSpec } from "#oci";
 
 import type { BirthRequest, ProcessStdio } from "../driver.ts";
 import { withIdentity } from "../identity.ts";
 import { createDeviceFolder } from "../native/device-folder.ts";
+import { ownAdjustment } from "../native/borrow.ts";
 import { giveStreams, type Shift } from "../native/user-namespaces.ts";
 import { passageTo } from "../passage.ts";
 import { openRoot, openSource } from "../trees.ts";
@@ -63,7 +66,11 @@ export function openBundle(request: BirthRequest, shift: Shift | null): Bundle {
   const init = request.init === null ? [] : [sources.add(initMount(request.init), mounts.length)];
   const args = request.init === null ? process.args : [INIT_PATH, "--", ...process.args];
   const devices = shift === null ? null : deviceMounts(request, { shift, changes, keep });
-  const linux = devices === null ? spec.linux : { ...spec.linux, devices: [] };
+  const linux = {
+    ...spec.linux,
+    ...(devices === null ? {} : { devices: [] }),
+    resources: withoutEndlessQuota(spec.linux.resources),
+  };
   const document: RuntimeSpec = {
     ...spec,
     root: { ...spec.root, path: rootfs },
@@ -75,6 +82,12 @@ export function openBundle(request: BirthRequest, shift: Shift | null): Bundle {
   writeFileSync(join(scratch, "config.json"), JSON.stringify(document), { mode: 0o600 });
   const kept = open.move();
   return { changes, names: sources.names, [Symbol.dispose]: () => kept.dispose() };
+}
+
+/** A quota below zero is what a new cgroup has; crun cannot write it. */
+function withoutEndlessQuota(resources: ResourcesSpec): ResourcesSpec {
+  const { quota, ...cpu } = resources.cpu ?? {};
+  return quota === undefined || quota >= 0 ? resources : { ...resources, cpu };
 }
 
 interface Places {
@@ -115,9 +128,24 @@ class Sources {
     if (!isFolder) writeFileSync(path, "");
     changes.push({ change: "attach", tree, path });
     this.names.set(path, source);
-    return { ...plain, type: "bind", source: path };
+    const kept = lent === undefined ? attributesOf(tree) : [];
+    const own = isFolder ? options : options.map((option) => (option === "rro" ? "ro" : option));
+    return { ...plain, type: "bind", source: path, options: [...kept, ...own] };
   }
 }
+
+/** A bind is confined as its source is; crun would take that away. */
+function attributesOf(tree: number): string[] {
+  const flags = mountFlags(tree);
+  return ATTRIBUTES.flatMap(([flag, option]) => ((flags & flag) === 0 ? [] : [option]));
+}
+
+const ATTRIBUTES = [
+  [1, "ro"],
+  [2, "nosuid"],
+  [4, "nodev"],
+  [8, "noexec"],
+] as const;
 
 const initMount = (init: string): MountSpec => ({
   destination: INIT_PATH,
@@ -190,7 +218,15 @@ export function processFor(process: ProcessSpec, stdio: ProcessStdio): ProcessSp
     stdio.type === "terminal" && stdio.rows > 0 && stdio.columns > 0
       ? { consoleSize: { height: stdio.rows, width: stdio.columns } }
       : {};
-  return { ...process, ...size, ...(rlimits === undefined ? {} : { rlimits }) };
+  const oomScoreAdj = process.oomScoreAdj === undefined ? {} : adjustmentFor(process.oomScoreAdj);
+  return { ...process, ...size, ...oomScoreAdj, ...(rlimits === undefined ? {} : { rlimits }) };
+}
+
+/** Below our own adjustment nobody goes without CAP_SYS_RESOURCE: it stays. */
+function adjustmentFor(asked: number): Pick<ProcessSpec, "oomScoreAdj"> {
+  const own = ownAdjustment();
+  const mayLower = hostCapabilities().includes("CAP_SYS_RESOURCE");
+  return { oomScoreAdj: asked < own && !mayLower ? own : asked };
 }
 
 type Rlimit = NonNullable<ProcessSpec["rlimits"]>[number];

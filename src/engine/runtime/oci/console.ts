@@ -19,6 +19,7 @@ const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
+const MSG_DONTWAIT = 0x40;
 const SCM_RIGHTS = 1;
 const SOL_SOCKET = 1;
 const NAME = "console.sock";
@@ -26,7 +27,7 @@ const NAME = "console.sock";
 export interface ConsoleSocket extends Disposable {
   /** Relative to the folder: the runtime is started in it. */
   readonly name: string;
-  /** The master, if the runtime has sent it; the caller's to close. Null at every call but one. @throws SyscallError */
+  /** The master, once the runtime has sent it; the caller's to close. @throws SyscallError */
   receive(): number | null;
 }
 
@@ -48,10 +49,15 @@ export function listenForConsole(folder: string): ConsoleSocket {
     closeFd(directory);
     throw thrown;
   }
+  let connection: number | null = null;
   return {
     name,
-    receive: () => receiveFrom(listener),
+    receive() {
+      connection ??= acceptFrom(listener);
+      return connection === null ? null : receiveFrom(connection);
+    },
     [Symbol.dispose]() {
+      if (connection !== null) closeFd(connection);
       attempt("unlinkat", directory, cstring(name), 0);
       closeFd(listener);
       closeFd(directory);
@@ -59,24 +65,26 @@ export function listenForConsole(folder: string): ConsoleSocket {
   };
 }
 
-function receiveFrom(listener: number): number | null {
+/** A socket that is connected, or null. */
+function acceptFrom(listener: number): number | null {
   const connection = attempt("accept4", listener, null, null, SOCK_CLOEXEC);
   if (connection === -errnoNumbers.EAGAIN) return null;
   if (connection < 0) throw new SyscallError("accept4", "console socket", -connection);
-  try {
-    const [bytes, control] = [allocate(4096), allocate(64)];
-    const vector = struct(addressOf(bytes), 4096n);
-    const message = struct(0n, 0n, addressOf(vector), 1n, addressOf(control), 64n, 0n);
-    checked("recvmsg", "console socket", connection, message, MSG_CMSG_CLOEXEC);
-    // cmsghdr: length (8 bytes), level, type, then the descriptors.
-    const view = new DataView(control.buffer);
-    if (view.getInt32(8, true) !== SOL_SOCKET || view.getInt32(12, true) !== SCM_RIGHTS) {
-      throw new Error("the runtime sent no terminal");
-    }
-    return view.getInt32(16, true);
-  } finally {
-    closeFd(connection);
-  }
+  return connection;
+}
+
+/** Null: it has not been sent yet, or never will be, which the runtime's own error tells. */
+function receiveFrom(connection: number): number | null {
+  const [bytes, control] = [allocate(4096), allocate(64)];
+  const vector = struct(addressOf(bytes), 4096n);
+  const message = struct(0n, 0n, addressOf(vector), 1n, addressOf(control), 64n, 0n);
+  const length = attempt("recvmsg", connection, message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (length <= 0) return null;
+  // cmsghdr: length (8 bytes), level, type, then the descriptors.
+  const view = new DataView(control.buffer);
+  const isDescriptor =
+    view.getInt32(8, true) === SOL_SOCKET && view.getInt32(12, true) === SCM_RIGHTS;
+  return isDescriptor ? view.getInt32(16, true) : null;
 }
 
 /** A C struct of 8-byte words; what it points to must stay in a `const` of the caller. */
