@@ -79,6 +79,20 @@ describe("exec", () => {
     expect(await engine.ok(["exec", "-u", "new", "execs", "id", "-u"])).toBe("700");
   });
 
+  test("a size that is none is refused in Docker's words", async () => {
+    for (const [size, sentence] of [
+      ["h=x&w=1", 'invalid resize height "x": invalid syntax'],
+      ["h=1", 'invalid resize width "": invalid syntax'],
+      ["h=1&w=-1", 'invalid resize width "-1": value out of range'],
+    ] as const) {
+      const answer = await engine.fetch(`/containers/execs/resize?${size}`, { method: "POST" });
+      expect(await answer.json()).toEqual({ message: sentence });
+    }
+    expect((await refused("exec", "--detach-keys", "no", "execs", "true")).said).toBe(
+      "Invalid escape keys (no) provided",
+    );
+  });
+
   test("a relative working directory is the runtime's to refuse, when the program starts", async () => {
     const { code, stdout } = await engine.docker(["exec", "-w", "rel", "execs", "pwd"]);
     expect({ code, stdout: stdout.trim() }).toEqual({

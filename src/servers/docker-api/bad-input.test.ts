@@ -231,7 +231,7 @@ test("options that cannot be honoured are refused by name", async () => {
       400,
       "TmpfsOptions",
     ],
-    [{ PortBindings: { "eighty/tcp": [] } }, 400, "invalid port specification"],
+    [{ PortBindings: { "eighty/tcp": [] } }, 400, 'invalid port specification: "eighty"'],
     [{ PortBindings: { "80/tcp": [{ HostPort: "90-80" }] } }, 400, "invalid port specification"],
     [{ PortBindings: { "80/tcp": [{ HostIp: "localhost" }] } }, 400, "invalid IP address"],
     [{ Devices: [{ PathOnHost: "null" }] }, 400, "invalid device path"],

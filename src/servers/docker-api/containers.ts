@@ -10,7 +10,7 @@ import type {
 import type { ImageService } from "#engine/image";
 import type { NetworkService } from "#engine/network";
 import { atLeast, type ContainerSummary, type ContainerWait } from "#wire/docker";
-import { type Filters, parseInteger, requireFilters } from "#wire/http";
+import { type Filters, requireFilters } from "#wire/http";
 
 import type { Call } from "./call.ts";
 import { refuseCheckpoint } from "./checkpoints.ts";
@@ -138,14 +138,14 @@ const SIZE_LIMIT = 65_535;
 
 /** A terminal's size. @throws EngineError "invalid" */
 export function sizeOf(call: Call): { columns: number; rows: number } {
-  const number = (name: string) => {
-    const value = parseInteger(call.query.text(name));
-    if (value < 0 || value > SIZE_LIMIT) {
-      throw invalid(`invalid resize ${name === "h" ? "height" : "width"}: ${value}`);
-    }
-    return value;
+  const number = (name: string, what: string) => {
+    const text = call.query.text(name);
+    const isNumber = /^-?\d+$/.test(text);
+    if (isNumber && !text.startsWith("-") && Number(text) <= SIZE_LIMIT) return Number(text);
+    const why = isNumber ? "value out of range" : "invalid syntax";
+    throw invalid(`invalid resize ${what} ${JSON.stringify(text)}: ${why}`);
   };
-  return { rows: number("h"), columns: number("w") };
+  return { rows: number("h", "height"), columns: number("w", "width") };
 }
 
 async function unlink(call: Call, containers: ContainerService, name: string): Promise<void> {

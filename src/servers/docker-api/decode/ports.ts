@@ -13,7 +13,9 @@ export function parsePort(text: string): Pick<PortRequest, "containerPort" | "pr
   const [port = "", protocol = "tcp", ...rest] = text.split("/");
   const containerPort = portNumber(port);
   if (containerPort === null || containerPort === 0 || !isProtocol(protocol) || rest.length > 0) {
-    throw invalid(`invalid port specification: "${text}"`);
+    throw invalid(
+      `invalid port specification: ${JSON.stringify(isProtocol(protocol) ? port : text)}`,
+    );
   }
   return { containerPort, protocol };
 }
