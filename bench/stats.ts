@@ -29,7 +29,8 @@ export async function costOfWatching(request: {
   const abort = new AbortController();
   let samples = 0;
   const readers = ids.map(async (id) => {
-    const answer = await fetch(`http://engine/v1.51/containers/${id}/stats`, {
+    // A version that the older Docker has too.
+    const answer = await fetch(`http://engine/v1.41/containers/${id}/stats`, {
       unix: socket,
       signal: abort.signal,
     });
@@ -37,7 +38,8 @@ export async function costOfWatching(request: {
   });
   const all = Promise.allSettled(readers);
   // The first samples open the files: they are no part of the running cost.
-  while (samples < ids.length * 2) await Bun.sleep(50);
+  const deadline = performance.now() + FIRST_LIMIT_MS;
+  while (samples < ids.length * 2 && performance.now() < deadline) await Bun.sleep(50);
   const [before, from, started] = [cpuMsOf(pids), samples, performance.now()];
   await Bun.sleep(forMs);
   const tookMs = performance.now() - started;

@@ -5,7 +5,7 @@
 import { chmodSync, statSync } from "node:fs";
 
 import { kindOf, sentenceOf, unavailable } from "#base";
-import type { AttachedStreams, SupervisorLink } from "#engine/container";
+import type { AttachedStreams, EarlyStreams, SupervisorLink } from "#engine/container";
 import type { PortHolder } from "#engine/network";
 import {
   type AttachHello,
@@ -64,6 +64,12 @@ export class DaemonSupervisor implements SupervisorLink, PortHolder {
   attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams> {
     if (this.#open !== null) return this.#open.attach(hello);
     return this.#living().then((client) => client.attach(hello));
+  }
+
+  async attachAhead(
+    hello: Omit<AttachHello, "hello" | "channel" | "attachment">,
+  ): Promise<EarlyStreams> {
+    return (this.#open ?? (await this.#living())).attachAhead(hello);
   }
 
   async reserve(request: Parameters<PortHolder["reserve"]>[0]): ReturnType<PortHolder["reserve"]> {

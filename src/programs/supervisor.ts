@@ -9,6 +9,7 @@ import {
   DnsServers,
   PortReservations,
   removeLinks,
+  isSpareFor,
   SpareNamespaces,
 } from "#engine/network";
 import { openNativeDriver, openOciDriver, type RuntimeDriver } from "#engine/runtime";
@@ -72,7 +73,8 @@ function parts(
       for (const driver of drivers.values()) driver[Symbol.dispose]?.();
       drivers.clear();
     },
-    takeSpareNamespace: (attachment) => spares.take(attachment),
+    takeSpareNamespace: (wanted) => spares.take(wanted),
+    isFor: isSpareFor,
     buildNetwork,
     removeLinks,
     dns: new DnsServers((message) => log("warn", message)),

@@ -11,7 +11,7 @@ import { publishNetworkEvent } from "./happenings.ts";
 import { followLinked, HOSTS_LIMIT_BYTES } from "./linked-hosts.ts";
 import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
-import { networksOf, portsOf } from "./start.ts";
+import { networksOf, portsOf } from "./wishes.ts";
 
 /** @throws EngineError in Docker's words */
 export function connectContainer(

@@ -18,6 +18,7 @@ import type {
   RequestType,
 } from "#engine/supervisor";
 
+import type { Announced } from "./announce.ts";
 import type { WaitResult } from "./container-service.ts";
 import type { ExecTable } from "./exec-table.ts";
 import type { HealthTable } from "./health-table.ts";
@@ -34,12 +35,20 @@ export interface AttachedStreams {
   close(): void;
 }
 
+/** Streams that the supervisor may not have heard of yet. */
+export interface EarlyStreams extends AttachedStreams {
+  /** Rejects as the supervisor refuses; the output has ended then. */
+  readonly joined: Promise<void>;
+}
+
 /** The supervisor, whichever one lives: the daemon puts a new one behind this when the old one died. */
 export interface SupervisorLink {
   request<Type extends RequestType>(
     request: Requests[Type]["request"] & { readonly type: Type },
   ): Promise<Requests[Type]["answer"]>;
   attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams>;
+  /** Without waiting for its word. */
+  attachAhead(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<EarlyStreams>;
 }
 
 export interface Log {
@@ -98,8 +107,8 @@ export interface Live {
   restarting: boolean;
   /** Ends the monitor that probes it; null while none does. */
   health: AbortController | null;
-  /** Attachments that were made before the start: ended when the start fails. */
-  readonly earlyAttachments: Set<() => void>;
+  /** Attachments that were made before the start, which waits for them to join: ended when it fails. */
+  readonly earlyAttachments: Set<Pick<EarlyStreams, "joined" | "close">>;
 }
 
 export interface Context extends ContainerRooms {
@@ -127,6 +136,8 @@ export interface Context extends ContainerRooms {
   readonly startingExecs: Map<string, Promise<void>>;
   /** Lets the supervisor forget an exec once its end is written. */
   forgetLater: (key: ProcessKey) => void;
+  /** The container that is made ready for a start that nobody asked for yet. */
+  announced: Announced | null;
   /** The engine is stopping its containers: their ends are no person's wish, and nothing starts them again. */
   ending: boolean;
   /** Aborted when the daemon stops serving: restarts and waits end. */
@@ -167,6 +178,6 @@ export function inBackground(
 
 /** Nobody will be born for those who wait for it. */
 export function endEarlyAttachments(live: Live): void {
-  for (const end of live.earlyAttachments) end();
+  for (const attached of live.earlyAttachments) attached.close();
   live.earlyAttachments.clear();
 }

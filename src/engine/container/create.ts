@@ -1,6 +1,6 @@
 /**
  * `docker create`: everything is decided and checked, and one transaction writes it down. Nothing else is touched:
- * files, mounts and networks come with the start.
+ * files, mounts and networks come with the start (announce.ts makes some of it ready once the answer is out).
  */
 import { statSync } from "node:fs";
 
@@ -10,6 +10,7 @@ import type { EndpointRequest } from "#engine/network";
 import type { VolumeChange } from "#engine/volume";
 import { formatPlatform, hostPlatform, type ImageConfig, parsePlatform, platformRank } from "#oci";
 
+import { announceSoon } from "./announce.ts";
 import { checkLimits } from "./bandwidth.ts";
 import type { ContainerConfig, CreateRequest, HostConfig, NamespaceMode } from "./config.ts";
 import type { Context } from "./context.ts";
@@ -83,6 +84,7 @@ export function createContainer(
   // From the image's resolution to here nothing waited, so nobody can have removed the image meanwhile.
   records.insert(record, planVolumes(context, record));
   publishEvent(context, record, "create");
+  announceSoon(context, record);
   return { id, warnings };
 }
 

@@ -5,7 +5,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { EngineError, noSuch, systemClock } from "#base";
+import { EngineError, noSuch, notFound, systemClock } from "#base";
 import { type EngineEvent, type EventBus, eventMigrations, openEventBus } from "#engine/events";
 import type { Image, ImageService } from "#engine/image";
 import type { NetworkHolders, NetworkService, PortBinding } from "#engine/network";
@@ -13,6 +13,8 @@ import { openStore, type Store } from "#engine/store";
 import type { RuntimeDefaults } from "#engine/runtime";
 import { openVolumeService, volumeMigrations, type VolumeRoom } from "#engine/volume";
 import type {
+  AnnouncedBirth,
+  AnnounceMessage,
   BirthMessage,
   ExecMessage,
   ExitReport,
@@ -134,6 +136,8 @@ export const createOf = (
 /** A supervisor that outlives the rooms it serves, as the real one does. */
 export class FakeSupervisor implements SupervisorLink {
   readonly births: BirthMessage[] = [];
+  /** Births that were told of; a rebirth forgets them. */
+  readonly announced = new Map<string, AnnounceMessage>();
   readonly execs: ExecMessage[] = [];
   readonly processes = new Map<string, ProcessReport>();
   readonly forgotten: ProcessKey[] = [];
@@ -161,6 +165,10 @@ export class FakeSupervisor implements SupervisorLink {
     return Promise.reject(new Error("the fake carries no streams"));
   }
 
+  attachAhead(): Promise<never> {
+    return this.attach();
+  }
+
   /** The init of a container ends. */
   end(id: string, exitCode: number): void {
     const report = this.processes.get(id);
@@ -180,6 +188,9 @@ export class FakeSupervisor implements SupervisorLink {
   async #answer(request: Requests[RequestType]["request"]): Promise<unknown> {
     switch (request.type) {
       case "expect":
+        return null;
+      case "announce":
+        this.announced.set(request.id, request);
         return null;
       case "birth":
         return await this.#birth(request);
@@ -204,6 +215,7 @@ export class FakeSupervisor implements SupervisorLink {
       case "forget":
         this.forgotten.push(request.key);
         this.processes.delete(request.key.id);
+        this.announced.delete(request.key.id);
         return null;
       case "abandon":
       case "reservePorts":
@@ -221,7 +233,8 @@ export class FakeSupervisor implements SupervisorLink {
     }
   }
 
-  async #birth(request: BirthMessage): Promise<ProcessReport> {
+  async #birth(asked: BirthMessage | AnnouncedBirth): Promise<ProcessReport> {
+    const request: BirthMessage = asked.spec === null ? this.#whole(asked) : asked;
     this.births.push(request);
     const failure = this.birthFailure;
     this.birthFailure = null;
@@ -230,6 +243,12 @@ export class FakeSupervisor implements SupervisorLink {
     this.processes.set(request.id, report);
     await this.onBirth(request.id);
     return report;
+  }
+
+  #whole(asked: AnnouncedBirth): BirthMessage {
+    const announced = this.announced.get(asked.id);
+    if (announced === undefined) throw notFound(`nothing was announced of container ${asked.id}`);
+    return { ...announced, ...asked, spec: announced.spec };
   }
 
   #report(key: ProcessKey): ProcessReport {
@@ -259,6 +278,10 @@ export class FakeNetwork implements NetworkService {
 
   list(): [] {
     return [];
+  }
+
+  expectedLink(): null {
+    return null;
   }
 
   resolve(name: string): never {

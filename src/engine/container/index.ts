@@ -5,7 +5,7 @@ export * from "./container-service.ts";
 export { type ErrandRequest, sendErrand } from "./errand.ts";
 export { runErrand } from "./errand-run.ts";
 export { runFilesTask } from "./files/aside-run.ts";
-export type { AttachedStreams, SupervisorLink } from "./context.ts";
+export type { AttachedStreams, EarlyStreams, SupervisorLink } from "./context.ts";
 export { type HostFacts, readHostFacts } from "./host-facts.ts";
 export { type ContainerRoom, openContainerService } from "./open.ts";
 export { containerMigrations } from "./records.ts";

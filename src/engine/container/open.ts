@@ -7,6 +7,7 @@ import type { RuntimeDefaults } from "#engine/runtime";
 import { StatsSampler } from "#engine/stats";
 import type { SupervisorEvent } from "#engine/supervisor";
 
+import { dropAnnounced } from "./announce.ts";
 import type { ContainerService } from "./container-service.ts";
 import type { ContainerPaths, ContainerRooms, Context, Log } from "./context.ts";
 import { connectContainer, disconnectContainer } from "./connect.ts";
@@ -119,6 +120,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     lives: new Map(),
     steps: new Map(),
     startingExecs: new Map(),
+    announced: null,
     ending: false,
     forgetLater: () => undefined,
     closing: closing.signal,
@@ -154,6 +156,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     close: () => {
       closing.abort();
       context.stats[Symbol.dispose]();
+      dropAnnounced(context);
       for (const live of context.lives.values()) {
         if (live.restartTimer !== null) clearTimeout(live.restartTimer);
         live.health?.abort();

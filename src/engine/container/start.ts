@@ -3,20 +3,14 @@
  * there since create, the network room records addresses and ports before it answers, and snapshot, cgroup and
  * folder carry the container's id as their name. So a crash at any line leaves nothing that start-up cannot find.
  */
-import { conflict, invalid, notModified } from "#base";
+import { conflict, invalid, kindOf, notModified } from "#base";
 import { SIGKILL } from "#linux/process";
-import type {
-  Endpoint,
-  EndpointRequest,
-  NetworkAttachment,
-  PortBinding,
-  PortRequest,
-} from "#engine/network";
-import type { BirthMessage, ProcessReport } from "#engine/supervisor";
-import type { RuntimeSpec } from "#oci";
+import type { Endpoint, NetworkAttachment, PortBinding } from "#engine/network";
+import type { AnnouncedBirth, BirthMessage, ProcessReport } from "#engine/supervisor";
 
+import { takeAnnounced } from "./announce.ts";
 import { withLimits } from "./bandwidth.ts";
-import { type DeviceEdits, requestedEdits } from "./cdi.ts";
+import { compose, type Composed, expectBirth, processMessage, rootOf } from "./compose.ts";
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
 import { dnsOf } from "./dns.ts";
 import { finishRun, writeOrNote } from "./exit.ts";
@@ -24,15 +18,14 @@ import { startError, startFailureOf } from "./failures.ts";
 import { publishEvent, publishNetworkEvents, publishNetworksLeft } from "./happenings.ts";
 import { resetHealth, watchHealth } from "./health-monitor.ts";
 import { followLinked } from "./linked-hosts.ts";
-import { logTargetFor } from "./log-files.ts";
-import { composeSpec, writeEtcFiles } from "./prepare.ts";
+import { writeEtcFiles } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
 import { sendSignal } from "./signal.ts";
 import { bearPatiently, prepareMounts } from "./sources.ts";
 import { mountSharedMemory, unmountSharedMemory } from "./shared-memory.ts";
 import { settleWaiters } from "./wait.ts";
-import { snapshotOf } from "./storage.ts";
+import { networksOf, portsOf } from "./wishes.ts";
 
 /** @throws EngineError "notModified" when it runs already */
 export function startContainer(context: Context, nameOrId: string): Promise<void> {
@@ -52,12 +45,13 @@ export async function startNow(
   if (live.restartTimer !== null) clearTimeout(live.restartTimer);
   live.restartTimer = null;
   if (!byPolicy) live.restartDelayMs = null;
+  const announced = takeAnnounced(context, record);
   // The last run's address, ports and mounts are given back before new ones are asked for.
   await live.teardown.now();
   const starting = { exit: null, giveUp: null };
   live.starting = starting;
   try {
-    await run(context, record, byPolicy);
+    await run(context, record, { byPolicy, announced });
   } catch (cause) {
     live.starting = null;
     throw await fail(context, id, cause);
@@ -84,35 +78,33 @@ function checkStartable({ id, state }: ContainerRecord, live: Live): void {
   }
 }
 
-async function run(context: Context, record: ContainerRecord, byPolicy: boolean): Promise<void> {
+async function run(
+  context: Context,
+  record: ContainerRecord,
+  { byPolicy, announced }: { byPolicy: boolean; announced: Composed | null },
+): Promise<void> {
   const { id } = record;
   const { network } = context;
-  const composed = compose(context, record);
-  expectBirth(context, record, composed);
-  const lowers = context.snapshots.rootLowers(record.layers);
+  const composed = announced ?? compose(context, record);
+  if (announced === null) expectBirth(context, record, composed);
   const attached = await attachNetwork(context, record);
-  const snapshot = snapshotOf(context, record);
   const dns = dnsOf(context, record, attached.endpoints);
   writeEtcFiles(context, record, { endpoints: attached.endpoints, dns });
   followLinked(context, id);
-  mountSharedMemory(context, record);
-  using opened = await prepareMounts(context, record, { spec: composed.spec, lowers });
-  const born = birthMessage(context, record, {
-    root: { type: "overlay", lowers, upper: snapshot.upper, work: snapshot.work },
-    attachment: attached.attachment,
-    ...composed,
-  });
-  const message = {
-    ...born,
+  const place = {
+    network: withDevices(attached.attachment, composed.netDevices),
     ...(dns === null ? {} : { dns }),
-    ...(opened === null ? {} : { trees: opened.trees }),
   };
+  const whole = () => wholeBirth(context, record, composed, place);
+  using birth = announced === null ? await whole() : null;
+  // Whoever is attached already must not miss a byte. One that could not join has been told.
+  await Promise.allSettled([...liveOf(context, id).earlyAttachments].map(({ joined }) => joined));
   // The ports lead to an address that nobody answers at until the birth: both may go on at once.
   const published = attached.ports.length > 0 ? network.publish(id, attached.ports) : null;
   published?.catch(() => undefined);
-  const report = await (opened === null
-    ? context.supervisor.request(message)
-    : bearPatiently(context, message));
+  const report = await (birth === null
+    ? goOn(context, { type: "birth", id, spec: null, ...place }, whole)
+    : birth.bear());
   try {
     await published;
     recordRunning(context, id, { report, ports: attached.ports, byPolicy });
@@ -123,75 +115,50 @@ async function run(context: Context, record: ContainerRecord, byPolicy: boolean)
   }
 }
 
-interface Composed {
-  readonly spec: RuntimeSpec;
-  /** Supplementary groups, names or numbers. */
-  readonly groups: readonly string[];
-  /** Devices of the host's network that become the container's. */
-  readonly netDevices: DeviceEdits["netDevices"];
+/** A birth with all that it needs, and the descriptors it lends until it is over. */
+interface WholeBirth extends Disposable {
+  bear(): Promise<ProcessReport>;
 }
 
-/** What the process shall be, as far as the record tells. */
-export function compose(context: Context, record: ContainerRecord): Composed {
-  const { host } = record;
-  const edits = requestedEdits(host.deviceRequests, context.options.cdiFolders);
-  return {
-    spec: composeSpec(context, record, edits),
-    groups: [...host.groupAdd, ...edits.groups.map(String)],
-    netDevices: edits.netDevices,
-  };
-}
-
-/** The supervisor begins with what the limits alone say, while this process prepares the rest. */
-function expectBirth(context: Context, record: ContainerRecord, { spec }: Composed): void {
-  const { cgroupsPath, resources } = spec.linux;
-  const runtime = runtimeOf(context, record);
-  const told = context.supervisor.request({
-    type: "expect",
-    id: record.id,
-    runtime,
-    cgroupsPath,
-    resources,
-  });
-  // Whatever is wrong, the birth meets it too, and says it.
-  told.catch(() => undefined);
-}
-
-function runtimeOf({ options }: Context, { host }: ContainerRecord): string {
-  const runtime = host.runtime ?? options.defaultRuntime;
-  return options.runtimes.get(runtime) ?? runtime;
-}
-
-/** Everything the supervisor needs to make the process. */
-export function birthMessage(
+async function wholeBirth(
   context: Context,
   record: ContainerRecord,
-  {
-    root,
-    attachment,
-    spec,
-    groups,
-    netDevices,
-  }: { root: BirthMessage["root"]; attachment: NetworkAttachment } & Composed,
-): BirthMessage & { readonly type: "birth" } {
-  const { config, host, id } = record;
-  const [rows, columns] = host.consoleSize;
-  return {
-    type: "birth",
-    id,
-    runtime: runtimeOf(context, record),
-    spec,
-    root,
-    identity: { user: config.user, groups },
-    init: (host.init ?? context.options.init) ? context.options.initPath : null,
-    stdio: {
-      openStdin: config.openStdin,
-      stdinOnce: config.stdinOnce,
-      terminal: config.terminal ? { columns, rows } : null,
-    },
-    network: netDevices.length === 0 ? attachment : withDevices(attachment, netDevices),
-    log: logTargetFor(context, record),
-  };
+  composed: Composed,
+  place: Pick<BirthMessage, "network" | "dns">,
+): Promise<WholeBirth> {
+  mountSharedMemory(context, record);
+  const lowers = context.snapshots.rootLowers(record.layers);
+  const opened = await prepareMounts(context, record, { spec: composed.spec, lowers });
+  try {
+    const root = rootOf(context, record);
+    const process = processMessage(context, record, { root, ...composed });
+    const message: BirthMessage = { type: "birth", ...process, ...place };
+    return {
+      bear: () =>
+        opened === null
+          ? context.supervisor.request(message)
+          : bearPatiently(context, { ...message, trees: opened.trees }),
+      [Symbol.dispose]: () => opened?.[Symbol.dispose](),
+    };
+  } catch (thrown) {
+    opened?.[Symbol.dispose]();
+    throw thrown;
+  }
+}
+
+/** The birth that was announced; from the beginning when the supervisor knows nothing of it, or cannot use it. */
+async function goOn(
+  { supervisor }: Context,
+  rest: AnnouncedBirth,
+  whole: () => Promise<WholeBirth>,
+): Promise<ProcessReport> {
+  try {
+    return await supervisor.request(rest);
+  } catch (cause) {
+    if (kindOf(cause) !== "notFound") throw cause;
+    using birth = await whole();
+    return await birth.bear();
+  }
 }
 
 /** @throws EngineError "invalid" where there is no namespace to move them to */
@@ -199,6 +166,7 @@ function withDevices(
   attachment: NetworkAttachment,
   devices: Composed["netDevices"],
 ): NetworkAttachment {
+  if (devices.length === 0) return attachment;
   if (attachment.mode === "shared") {
     throw invalid("unable to move network devices without a NET namespace");
   }
@@ -231,35 +199,6 @@ async function attachNetwork(context: Context, record: ContainerRecord): Promise
         ports: portsOf(record),
       });
   }
-}
-
-/** What the container is connected to: its own network alone where nothing else was said. */
-export function networksOf({
-  host,
-  config,
-  networks,
-}: Pick<ContainerRecord, "host" | "config" | "networks">): readonly EndpointRequest[] {
-  if (networks !== undefined) return networks;
-  if (host.networkMode.mode !== "network") return [];
-  const { macAddress } = config;
-  const own = { network: host.networkMode.name };
-  return [macAddress === null || macAddress === "" ? own : { ...own, macAddress }];
-}
-
-/** What was asked to be published; with `-P` also everything exposed, at ports the host chooses. */
-export function portsOf({ config, host }: Pick<ContainerRecord, "config" | "host">): PortRequest[] {
-  const asked = [...host.ports];
-  if (!host.publishAllPorts) return asked;
-  for (const exposed of config.exposedPorts) {
-    const [number = "", protocol = "tcp"] = exposed.split("/");
-    const containerPort = Number(number);
-    const isAsked = asked.some(
-      (port) => port.containerPort === containerPort && port.protocol === protocol,
-    );
-    if (isAsked || !(protocol === "tcp" || protocol === "udp" || protocol === "sctp")) continue;
-    asked.push({ protocol, containerPort, hostAddress: "", hostPort: 0 });
-  }
-  return asked;
 }
 
 /** One transaction: from here the container runs, whatever becomes of the daemon. */

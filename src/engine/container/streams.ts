@@ -1,10 +1,10 @@
 /** Attaching to processes: the supervisor carries the bytes, the detach keys are watched for here. */
-import { conflict, notImplemented } from "#base";
+import { conflict, notImplemented, sentenceOf } from "#base";
 import { encodeLogEntries, readLog } from "#engine/logs";
 import type { ProcessKey } from "#engine/supervisor";
 
 import type { AttachRequest, LogsRequest, ProcessStreams } from "./container-service.ts";
-import { type AttachedStreams, type Context, liveOf } from "./context.ts";
+import { type AttachedStreams, type Context, liveOf, type SupervisorLink } from "./context.ts";
 import { DetachWatch, parseDetachKeys } from "./detach-keys.ts";
 import { publishEvent } from "./happenings.ts";
 import { readableLog } from "./log-files.ts";
@@ -29,18 +29,16 @@ export async function attachContainer(
   const history = request.logs ? logFrames(context, record, request) : null;
   if (!request.stream) return finished(history, config.terminal);
   const early = state.status !== "running";
-  const attached = await context.supervisor.attach({
+  const hello = {
     key: { id },
     stdin: request.stdin && config.openStdin,
     stdout: request.stdout,
     stderr: request.stderr,
     beforeBirth: early,
-  });
-  if (early) {
-    const { earlyAttachments } = liveOf(context, id);
-    const end = () => attached.close();
-    earlyAttachments.add(end);
-  }
+  };
+  const attached = early
+    ? await attachEarly(context, hello)
+    : await context.supervisor.attach(hello);
   publishEvent(context, record, "attach");
   return connect(attached, {
     terminal: config.terminal,
@@ -49,6 +47,19 @@ export async function attachContainer(
     history,
     onDetach: () => publishEvent(context, context.records.get(id) ?? record, "detach"),
   });
+}
+
+/** Nothing comes before the start: the client gets ready for it while the supervisor is told. */
+async function attachEarly(
+  context: Context,
+  hello: Parameters<SupervisorLink["attach"]>[0],
+): Promise<AttachedStreams> {
+  const attached = await context.supervisor.attachAhead(hello);
+  liveOf(context, hello.key.id).earlyAttachments.add(attached);
+  attached.joined.catch((cause: unknown) => {
+    context.log.warn("a client was attached to nothing", { error: sentenceOf(cause) });
+  });
+  return attached;
 }
 
 export interface ConnectRequest {

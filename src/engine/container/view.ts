@@ -9,7 +9,7 @@ import { describeMount } from "./mounts.ts";
 import { jsonLogPath } from "./log-files.ts";
 import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
-import { networksOf } from "./start.ts";
+import { networksOf } from "./wishes.ts";
 import { isActive } from "./wait.ts";
 
 export function viewOf(context: Context, record: ContainerRecord): Container {

@@ -257,10 +257,11 @@ function range6Of({ network, pool }: NetworkPool, { pending }: DesignTools): Add
   };
 }
 
-function linkNameOf(
+/** @throws EngineError "invalid" */
+export function linkNameOf(
   { custom }: Network,
   { driverOptions = {} }: EndpointRequest,
-  taken: ReadonlySet<string>,
+  taken: ReadonlySet<string> = new Set(),
 ): string {
   const asked = driverOptions[LINK_NAME_OPTION];
   if (asked !== undefined && asked !== "") {

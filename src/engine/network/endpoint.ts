@@ -45,6 +45,9 @@ export interface BridgeEndpoint {
   readonly linkLocal?: readonly string[];
 }
 
+/** What a plain veth is like before it has a name and addresses. */
+export type LinkKind = Pick<BridgeEndpoint, "bridge" | "containerLink" | "mtu">;
+
 /** What the container may send and receive at most; absent: as much as the machine can. */
 export interface Bandwidth {
   readonly egressBytesPerSecond?: number;

@@ -13,5 +13,5 @@ export type * from "./network-service.ts";
 export { networkMigrations } from "./migrations.ts";
 export { PortReservations } from "./ports/reservations.ts";
 export { type BuildRequest, buildNetwork, removeLinks } from "./sandbox/build.ts";
-export { SpareNamespaces, type SpareNamespace } from "./sandbox/spares.ts";
+export { isSpareFor, SpareNamespaces, type SpareNamespace } from "./sandbox/spares.ts";
 export { type NetworkOptions, type NetworkServiceRequest, openNetworkService } from "./service.ts";

@@ -1,5 +1,11 @@
 /** The contract of the network room for the daemon: addresses, bridges, firewall and published ports. */
-import type { BridgeEndpoint, NetworkAttachment, PortBinding, PortProtocol } from "./endpoint.ts";
+import type {
+  BridgeEndpoint,
+  LinkKind,
+  NetworkAttachment,
+  PortBinding,
+  PortProtocol,
+} from "./endpoint.ts";
 
 /** What a container asks to publish; host port 0 is "choose one", a range is `hostPort`..`hostPortEnd`. */
 export interface PortRequest {
@@ -189,6 +195,8 @@ export interface NetworkService {
   /** By name, id or unique prefix. @throws EngineError "notFound": `network x not found` */
   resolve(nameOrId: string): Network;
   endpointsOf(containerId: string): Endpoint[];
+  /** What the only link of a container in these will be like, as far as it can be told before. @throws EngineError */
+  expectedLink(networks: readonly EndpointRequest[]): LinkKind | null;
   /** Containers with an endpoint in this network, for inspect. */
   endpointsIn(networkId: string): Endpoint[];
   /**

@@ -30,10 +30,11 @@ import {
   designEndpoints,
   dnsNamesOf,
   type DesignTools,
+  linkNameOf,
   releasePending,
   type Wish,
 } from "./endpoint-design.ts";
-import type { NetworkAttachment, PortBinding } from "./endpoint.ts";
+import type { LinkKind, NetworkAttachment, PortBinding } from "./endpoint.ts";
 import { Firewall } from "./firewall/firewall.ts";
 import { Guards } from "./firewall/guards.ts";
 import type { EntryPolicy } from "./firewall/table.ts";
@@ -275,6 +276,14 @@ class BridgeNetworkService implements OpenedNetworkService {
 
   endpointsOf(containerId: string): Endpoint[] {
     return this.#records.endpointsOf(containerId);
+  }
+
+  expectedLink([request, ...others]: readonly EndpointRequest[]): LinkKind | null {
+    if (request === undefined || others.length > 0) return null;
+    const network = this.resolve(request.network);
+    const { driver, bridge, mtu } = network;
+    if (driver !== "bridge" || bridge === null || poolOf(network, "ipv6") !== null) return null;
+    return { bridge, containerLink: linkNameOf(network, request), mtu };
   }
 
   endpointsIn(networkId: string): Endpoint[] {

@@ -107,12 +107,24 @@ export interface ExpectedBirth {
   readonly resources: ResourcesSpec;
 }
 
+/** A birth without its end: the child has built its file tree, or is about to, and waits for its network. */
+export interface BegunBirth {
+  /** The host's number of the child, which nobody else knows. */
+  readonly pid: number;
+  /** Once. Resolves when execve has succeeded. @throws RuntimeError; nothing is left then */
+  complete(prepare: BirthRequest["prepare"]): Promise<Born>;
+  /** Ends the child instead; nothing is left. */
+  abandon(): void;
+}
+
 export interface RuntimeDriver {
   readonly name: string;
   /** Whether a birth may be given its network namespace. */
   readonly takesNetworkNamespace?: boolean;
   /** Makes now what a birth will need. Undone by `release`, by a birth that differs, or when none comes. */
   expect?(request: ExpectedBirth): void;
+  /** The first part of a birth; null for one that is too special to be interrupted. @throws RuntimeError */
+  begin?(request: Omit<BirthRequest, "prepare">): BegunBirth | null;
   /** Resolves when execve has succeeded. @throws RuntimeError, its sentence in Docker's words */
   birth(request: BirthRequest): Promise<Born>;
   /** What a birth would do, one step a line; nothing is started. Drivers of other programs cannot tell. */

@@ -10,16 +10,17 @@ export function makesNetwork({ linux }: RuntimeSpec): boolean {
   return made.includes("network") && !linux.namespaces.some(({ type }) => type === "user");
 }
 
-/** Its network, and what is written down of it. */
-export function containerOf(message: BirthMessage) {
-  const attachment = message.network;
-  const container: ContainerState = {
-    runtime: message.runtime,
-    log: message.log,
-    cgroupsPath: message.spec.linux.cgroupsPath,
-    endpoints: attachment.mode === "bridge" ? attachment.endpoints : [],
-    ...(message.dns === undefined ? {} : { dns: message.dns }),
-    ...(message.spec.linux.resources?.memory?.limit ? { limitsMemory: true } : {}),
+/** What is written down of it. */
+export function containerOf(
+  message: Omit<BirthMessage, "type" | "spec"> & { readonly spec: RuntimeSpec },
+): ContainerState {
+  const { network, runtime, log, spec, dns } = message;
+  return {
+    runtime,
+    log,
+    cgroupsPath: spec.linux.cgroupsPath,
+    endpoints: network.mode === "bridge" ? network.endpoints : [],
+    ...(dns === undefined ? {} : { dns }),
+    ...(spec.linux.resources?.memory?.limit ? { limitsMemory: true } : {}),
   };
-  return { attachment, container };
 }

@@ -28,7 +28,7 @@ import {
   type SupervisorFailure,
 } from "./protocol.ts";
 import { nameOf } from "./records.ts";
-import { type AttachedStreams, attachStreams } from "./streams.ts";
+import { type AttachedStreams, type EarlyStreams, openStreams } from "./streams.ts";
 
 /** Requests without an answer: more means that the supervisor hangs. */
 const PENDING_LIMIT = 10_000;
@@ -40,6 +40,8 @@ export interface SupervisorClient {
     request: Requests[Type]["request"] & { readonly type: Type },
   ): Promise<Requests[Type]["answer"]>;
   attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams>;
+  /** The same without waiting for the supervisor's word. */
+  attachAhead(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): EarlyStreams;
   /** Resolves when the connection is gone, whoever ended it. Pending requests have failed by then. */
   readonly closed: Promise<void>;
   close(): void;
@@ -122,10 +124,18 @@ class ControlChannel implements SupervisorClient {
     return promise as Promise<Requests[Type]["answer"]>;
   }
 
-  attach(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): Promise<AttachedStreams> {
+  async attach(
+    hello: Omit<AttachHello, "hello" | "channel" | "attachment">,
+  ): Promise<AttachedStreams> {
+    const streams = this.attachAhead(hello);
+    await streams.joined;
+    return streams;
+  }
+
+  attachAhead(hello: Omit<AttachHello, "hello" | "channel" | "attachment">): EarlyStreams {
     const attachment = crypto.randomUUID();
     const whole: AttachHello = { hello: PROTOCOL_VERSION, channel: "attach", attachment, ...hello };
-    return attachStreams(this.#options.socketPath, whole, () =>
+    return openStreams(this.#options.socketPath, whole, () =>
       this.request({ type: "leave", attachment }),
     );
   }

@@ -4,4 +4,4 @@ export * from "./ensure.ts";
 export type * from "./parts.ts";
 export * from "./protocol.ts";
 export * from "./server.ts";
-export type { AttachedStreams } from "./streams.ts";
+export type { AttachedStreams, EarlyStreams } from "./streams.ts";

@@ -3,6 +3,7 @@ import type { Deliveries } from "#engine/log-delivery";
 import type {
   BridgeEndpoint,
   ContainerDns,
+  LinkKind,
   NetworkAttachment,
   PortBinding,
   SpareNamespace,
@@ -41,8 +42,10 @@ export interface NameServing {
 export interface SupervisorParts {
   /** @throws RuntimeError for a runtime that is not there */
   openDriver(runtime: string): RuntimeDriver;
-  /** A network namespace made ahead that will do for this attachment; the taker's. */
-  takeSpareNamespace(attachment: NetworkAttachment): SpareNamespace | null;
+  /** A network namespace made ahead that will do for this attachment, or for one with such a link; the taker's. */
+  takeSpareNamespace(wanted: NetworkAttachment | LinkKind): SpareNamespace | null;
+  /** Whether it will do for that. */
+  isFor(spare: SpareNamespace, attachment: NetworkAttachment): boolean;
   /** Synchronous: called while the newborn waits. */
   buildNetwork(request: {
     readonly pid: number;

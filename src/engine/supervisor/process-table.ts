@@ -4,25 +4,17 @@
  * A container's folder, cgroup and links outlive its announced exit by a moment (teardown is not on the caller's
  * path); `forget` and the next birth of the same id wait for it.
  */
-import type { ContainerDns } from "#engine/network";
+import type { ContainerDns, SpareNamespace } from "#engine/network";
 import { openNamespace } from "#linux/namespace";
 import { FileDescriptor } from "#linux/path";
-import {
-  assert,
-  conflict,
-  type Later,
-  later,
-  nothingLater,
-  EngineError,
-  noSuch,
-  notFound,
-  sentenceOf,
-} from "#base";
+import { assert, conflict, type Later, later, nothingLater, sentenceOf } from "#base";
 import { type LogTarget, SpoolWriter } from "#engine/log-delivery";
 import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
-import { type Born, RuntimeError } from "#engine/runtime";
+import type { BirthRequest, Born } from "#engine/runtime";
 import { readBootId, readStartTime } from "#linux/process";
 
+import { type BirthAhead, BirthsAhead } from "./ahead.ts";
+import { containerOf, makesNetwork } from "./birth-message.ts";
 import type { Attacher } from "./attacher.ts";
 import { setNonBlocking } from "./descriptors.ts";
 import type { ProcessEnd } from "./end.ts";
@@ -32,6 +24,8 @@ import { MemoryWatch } from "./memory-watch.ts";
 import type { SupervisorParts } from "./parts.ts";
 import { type ProcessIdentity, SupervisedProcess } from "./process.ts";
 import type {
+  AnnouncedBirth,
+  AnnounceMessage,
   BirthMessage,
   ExecMessage,
   ExpectMessage,
@@ -44,8 +38,8 @@ import type {
 } from "./protocol.ts";
 import type { Readiness } from "./readiness.ts";
 import { type ContainerState, nameOf, type ProcessState, Records } from "./records.ts";
+import { exitOf, jobOf, noSuchProcess, type RemoteLog } from "./said.ts";
 import { takeTrees } from "./lent-trees.ts";
-import { containerOf, makesNetwork } from "./birth-message.ts";
 import { removeInTime, StallingBirths } from "./stalling-births.ts";
 import { forgetStdin, type PreparedStdio, prepareStdio, type StreamHandles } from "./stdio.ts";
 
@@ -91,6 +85,7 @@ export class ProcessTable {
   readonly #entries = new Map<string, Entry>();
   /** Births that were told to come, with their runtimes. */
   readonly #expected = new Map<string, string>();
+  readonly #ahead: BirthsAhead;
   readonly #early = new Map<string, Set<Attacher>>();
   readonly stalling = new StallingBirths();
   readonly #memory: MemoryWatch;
@@ -99,6 +94,7 @@ export class ProcessTable {
   constructor(options: ProcessTableOptions) {
     this.#options = options;
     this.#memory = new MemoryWatch({ ...options, warn: this.#warn.bind(this) });
+    this.#ahead = new BirthsAhead(options);
   }
 
   get livingCount(): number {
@@ -113,6 +109,7 @@ export class ProcessTable {
     for (const entry of this.#entries.values()) {
       if (entry.state === "alive") pids.add(entry.process.identity.pid);
     }
+    if (this.#ahead.pid !== null) pids.add(this.#ahead.pid);
     return pids;
   }
 
@@ -122,6 +119,7 @@ export class ProcessTable {
 
   /** Every living process, for a successor. @throws EngineError "conflict" when this is not the moment */
   async handOver(): Promise<() => HandedProcess[]> {
+    await this.#ahead.drop();
     for (const entry of this.#entries.values())
       if (entry.state === "ended") await entry.teardown.now();
     return () => {
@@ -145,26 +143,37 @@ export class ProcessTable {
   }
 
   /** Lets the driver begin. An earlier life of the same id may still be on its way out: then nothing is made. */
-  expect({ id, runtime, cgroupsPath, resources }: ExpectMessage): void {
-    const driver = this.#options.parts.openDriver(runtime);
-    if (driver.expect === undefined || this.#entries.has(id)) return;
-    this.#expected.set(id, runtime);
-    driver.expect({ id, cgroupsPath, resources });
+  expect(message: ExpectMessage): void {
+    const driver = this.#options.parts.openDriver(message.runtime);
+    if (driver.expect === undefined || this.#entries.has(message.id)) return;
+    this.#expected.set(message.id, message.runtime);
+    driver.expect(message);
   }
 
-  async birth(message: BirthMessage): Promise<ProcessReport> {
+  announce(message: AnnounceMessage): void {
+    if (!this.#entries.has(message.id)) this.#ahead.announce(message);
+  }
+
+  /** Ends the process that waits for a birth to be asked for. */
+  dropAnnounced(): Promise<void> {
+    return this.#ahead.drop();
+  }
+
+  async birth(asked: BirthMessage | AnnouncedBirth): Promise<ProcessReport> {
+    if (asked.spec === null) return await this.#goOn(asked);
+    const message: BirthMessage = asked;
     this.#expected.delete(message.id);
+    await this.#ahead.drop(message.id);
     const key = { id: message.id };
     const { records, parts } = this.#options;
     await this.#makeRoom(key);
-    const { attachment, container } = containerOf(message);
     if (message.log.driver === "remote") await this.#openDelivery(key, message.log);
-    return await this.#bear(key, message.stdio, container, async ({ stdio }) => {
+    return await this.#bear(key, message.stdio, containerOf(message), async ({ stdio }) => {
       records.writeSpec(message.id, message.spec);
       const driver = parts.openDriver(message.runtime);
       const mayTake = driver.takesNetworkNamespace === true && makesNetwork(message.spec);
       using lent = takeTrees(message.trees);
-      using spare = mayTake ? parts.takeSpareNamespace(attachment) : null;
+      using spare = mayTake ? parts.takeSpareNamespace(message.network) : null;
       using patience = this.stalling.begin(message);
       return await driver.birth({
         id: message.id,
@@ -177,15 +186,32 @@ export class ProcessTable {
         networkNamespace: spare?.namespace ?? null,
         ...(lent === null ? {} : { openTrees: lent.trees }),
         ...(patience === null ? {} : { signal: patience.signal }),
-        prepare: (child) => {
-          parts.buildNetwork({ ...child, attachment, spare });
-          if (message.dns !== undefined) {
-            const { networkNamespace } = child;
-            parts.dns.open(message.id, { networkNamespace, dns: message.dns });
-          }
-        },
+        prepare: (child) => this.#buildNetwork(message, spare, child),
       });
     });
+  }
+
+  /** The birth that waits for this. */
+  async #goOn(asked: AnnouncedBirth): Promise<ProcessReport> {
+    const { id } = asked;
+    const ahead = await this.#ahead.take(asked);
+    this.#entries.set(id, { state: "beingBorn" });
+    using spare = ahead.spare;
+    const { stdio, spec } = ahead.message;
+    const container = containerOf({ ...ahead.message, ...asked, spec });
+    const goOn = () => ahead.begun.complete((child) => this.#buildNetwork(asked, spare, child));
+    return await this.#bear({ id }, stdio, container, goOn, ahead);
+  }
+
+  #buildNetwork(
+    { id, network, dns }: Pick<BirthMessage, "id" | "network" | "dns">,
+    spare: SpareNamespace | null,
+    child: Parameters<BirthRequest["prepare"]>[0],
+  ): void {
+    const { parts } = this.#options;
+    parts.buildNetwork({ ...child, attachment: network, spare });
+    const { networkNamespace } = child;
+    if (dns !== undefined) parts.dns.open(id, { networkNamespace, dns });
   }
 
   async exec(message: ExecMessage): Promise<ProcessReport> {
@@ -262,8 +288,10 @@ export class ProcessTable {
   }
 
   async #stopExpecting(key: ProcessKey): Promise<void> {
+    if (key.execId !== undefined) return;
+    await this.#ahead.drop(key.id);
     const runtime = this.#expected.get(key.id);
-    if (runtime === undefined || key.execId !== undefined) return;
+    if (runtime === undefined) return;
     this.#expected.delete(key.id);
     const scratch = this.#options.records.scratch(key);
     await this.#options.parts.openDriver(runtime).release({ id: key.id, scratch });
@@ -362,14 +390,15 @@ export class ProcessTable {
     stdio: StdioRequest,
     container: ContainerState | null,
     bear: (request: { stdio: PreparedStdio }) => Promise<Born>,
+    ahead: BirthAhead | null = null,
   ): Promise<ProcessReport> {
     const name = nameOf(key);
     const { records } = this.#options;
-    let prepared: PreparedStdio | null = null;
+    let prepared: PreparedStdio | null = ahead?.stdio ?? null;
     try {
-      const folder = records.makeFolder(key);
+      if (ahead === null) records.makeFolder(key);
       records.writeState({ version: 1, key, stdio, born: null, container });
-      prepared = prepareStdio(folder, stdio);
+      prepared ??= prepareStdio(records.folder(key), stdio);
       const born = await bear({ stdio: prepared });
       prepared.closeTheirs();
       return this.#settleBirth({ key, stdio, container, born, handles: prepared.handles });
@@ -543,32 +572,3 @@ export class ProcessTable {
     this.#options.parts.log("warn", `${what}: ${sentenceOf(thrown)}`);
   }
 }
-
-/** The failure of a request as it travels. */
-export function failureOf(thrown: unknown) {
-  const message = sentenceOf(thrown);
-  if (thrown instanceof RuntimeError) {
-    return { kind: "birth", message, failure: thrown.failure } as const;
-  }
-  const kind = thrown instanceof EngineError ? thrown.kind : "internal";
-  if (kind === "notFound" || kind === "conflict" || kind === "invalid") return { kind, message };
-  return { kind: "internal", message } as const;
-}
-
-const exitOf = (identity: ProcessIdentity, end: ProcessEnd, oomKilled: boolean): ExitReport => ({
-  key: identity.key,
-  pid: identity.pid,
-  exitCode: end.exitCode,
-  oomKilled,
-  finishedAt: timeNow(),
-  error: end.error,
-});
-
-const noSuchProcess = (key: ProcessKey): EngineError =>
-  key.execId === undefined
-    ? noSuch("container", key.id)
-    : notFound(`No such exec instance: ${key.execId}`);
-
-type RemoteLog = Extract<LogTarget, { driver: "remote" }>;
-
-const jobOf = ({ folder, delivery }: RemoteLog) => ({ folder, delivery });

@@ -18,7 +18,13 @@
  * A process is named by `ProcessKey`: a container's init is { id }, an exec { id, execId }.
  */
 import type { LogTarget } from "#engine/log-delivery";
-import type { BridgeEndpoint, ContainerDns, NetworkAttachment, PortBinding } from "#engine/network";
+import type {
+  BridgeEndpoint,
+  ContainerDns,
+  LinkKind,
+  NetworkAttachment,
+  PortBinding,
+} from "#engine/network";
 import type { BirthFailure, Identity, RootFileSystem } from "#engine/runtime";
 import type { ProcessSpec, ResourcesSpec, RuntimeSpec } from "#oci";
 
@@ -80,6 +86,21 @@ export interface BirthMessage {
   /** It may meet a file system that does not answer: then `abandon` ends it. */
   readonly mayStall?: boolean;
 }
+
+/**
+ * A birth may come in a moment, and this is all of it but its network: a child builds the file tree and waits. Only the
+ * last one is kept, for some seconds; `forget` takes it back. Only a hint, too.
+ */
+export interface AnnounceMessage extends Omit<BirthMessage, "type" | "network" | "dns" | "trees"> {
+  readonly type: "announce";
+  /** What its only link will be like; null for none, or one that nobody can tell of yet. */
+  readonly link: LinkKind | null;
+}
+
+/** The rest of a birth that was announced. "notFound" when this supervisor cannot go on with it: the whole is needed. */
+export type AnnouncedBirth = Pick<BirthMessage, "type" | "id" | "network" | "dns"> & {
+  readonly spec: null;
+};
 
 /** Descriptors of a process that keeps them until the birth is over. */
 export interface LentTrees {
@@ -145,7 +166,8 @@ export type ExplainMessage = Omit<BirthMessage, "type"> & { readonly type: "expl
 /** Every request with its answer. A refused one answers `SupervisorFailure`. */
 export interface Requests {
   expect: { request: ExpectMessage; answer: null };
-  birth: { request: BirthMessage; answer: ProcessReport };
+  announce: { request: AnnounceMessage; answer: null };
+  birth: { request: BirthMessage | AnnouncedBirth; answer: ProcessReport };
   exec: { request: ExecMessage; answer: ProcessReport };
   /** Ends a birth that may stall; one that is over, or cannot stall, is none of its business. */
   abandon: { request: { type: "abandon"; id: string }; answer: null };

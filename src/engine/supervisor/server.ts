@@ -18,12 +18,13 @@ import { adoptEarlier, type Adoption } from "./adopt.ts";
 import { Attacher } from "./attacher.ts";
 import { O_RDWR, openDescriptor } from "./descriptors.ts";
 import { explainBirth } from "./explain.ts";
+import { failureOf } from "./failures.ts";
 import { encodeFrame, FrameReader } from "./frames.ts";
 import { startOrphanReaper } from "./orphans.ts";
 import { becomeProgram, takeHandover } from "./handover.ts";
 import { Outbox } from "./outbox.ts";
 import type { SupervisorParts } from "./parts.ts";
-import { failureOf, ProcessTable } from "./process-table.ts";
+import { ProcessTable } from "./process-table.ts";
 import {
   type ControlFrame,
   type Hello,
@@ -235,6 +236,10 @@ class Server {
         checkKey(request);
         table.expect(request);
         return null;
+      case "announce":
+        checkKey(request);
+        table.announce(request);
+        return null;
       case "birth":
         checkKey(request);
         return await table.birth(request);
@@ -282,7 +287,7 @@ class Server {
       case "upgrade":
         return await this.#prepareUpgrade(table, request.command);
       case "shutdown":
-        await this.#adoption?.finished;
+        await Promise.all([this.#adoption?.finished, table.dropAnnounced()]);
         if (table.livingCount === 0) return null;
         throw conflict(`${table.livingCount} processes are running`);
       default:

@@ -18,23 +18,19 @@ export interface AttachedStreams {
   close(): void;
 }
 
-/**
- * @param leave asks the supervisor to hang up once it has seen the end of the input
- * @throws EngineError as the supervisor refuses
- */
-export async function attachStreams(
+/** Streams that are there before the supervisor has answered: what is written waits, and nothing comes yet. */
+export interface EarlyStreams extends AttachedStreams {
+  /** The supervisor carries them. Rejects as it refuses; the output has ended then. */
+  readonly joined: Promise<void>;
+}
+
+/** @param leave asks the supervisor to hang up once it has seen the end of the input */
+export function openStreams(
   path: string,
   hello: AttachHello,
   leave: () => Promise<unknown>,
-): Promise<AttachedStreams> {
-  const attachment = new Attachment(leave);
-  const socket = await dial(path, {
-    data: (_, bytes) => attachment.onData(bytes),
-    drain: () => attachment.onDrain(),
-    end: () => attachment.onEnd(),
-    close: () => attachment.onClose(),
-  });
-  return await attachment.open(socket, hello);
+): EarlyStreams {
+  return new Attachment(leave).open(path, hello);
 }
 
 class Attachment {
@@ -53,8 +49,7 @@ class Attachment {
     this.#leave = leave;
   }
 
-  async open(socket: Socket, hello: AttachHello): Promise<AttachedStreams> {
-    this.#socket = socket;
+  open(path: string, hello: AttachHello): EarlyStreams {
     const strategy = new ByteLengthQueuingStrategy({ highWaterMark: OUTPUT_HIGH_WATER_BYTES });
     const output = new ReadableStream<Uint8Array>(
       {
@@ -69,14 +64,29 @@ class Attachment {
       },
       strategy,
     );
+    const joined = this.#join(path, hello);
+    joined.catch(() => this.#endOutput());
     const input = new WritableStream<Uint8Array>({
+      // What is sent before the answer would be lost with a refusal, and nobody could tell.
+      start: () => joined,
       write: (bytes) => this.#sendAll(bytes),
       close: () => this.#endInput(),
       abort: () => this.#endInput(), // the far client is gone: Docker ends the input then, too
     });
+    return { output, input, joined, close: () => this.#close() };
+  }
+
+  async #join(path: string, hello: AttachHello): Promise<void> {
+    this.#socket = await dial(path, {
+      data: (_, bytes) => this.onData(bytes),
+      drain: () => this.onDrain(),
+      end: () => this.onEnd(),
+      close: () => this.onClose(),
+    });
+    // Closed before it was open.
+    if (this.#hasEnded) this.#socket.terminate();
     await this.#sendAll(encodeFrame(hello));
     await this.#greeted.promise;
-    return { output, input, close: () => this.#close() };
   }
 
   onData(bytes: Uint8Array): void {

@@ -105,6 +105,7 @@ try {
       openDriver: () => driver,
       closeDrivers: () => undefined,
       takeSpareNamespace: () => null,
+      isFor: () => false,
       buildNetwork: () => undefined,
       removeLinks: () => undefined,
       deliveries: new Deliveries({

@@ -9,17 +9,14 @@ import { attempt } from "#linux/ffi";
 import { inNetworkNamespace, newNetworkNamespace } from "#linux/namespace";
 import { type Netlink, NetlinkError, openNetlink } from "#linux/netlink";
 
-import type { BridgeEndpoint, NetworkAttachment } from "../endpoint.ts";
+import type { BridgeEndpoint, LinkKind, NetworkAttachment } from "../endpoint.ts";
 import { limitOutside } from "./limits.ts";
 import { addressLink, createLink, prepareLink, raisePort } from "./link.ts";
-
-/** What makes two spares alike. */
-type Kind = Pick<BridgeEndpoint, "bridge" | "containerLink" | "mtu">;
 
 /** A spare belongs to whoever took it; disposing lets go of it, and without a process in it it is gone then. */
 export interface SpareNamespace extends Disposable {
   readonly namespace: number;
-  readonly kind: Kind;
+  readonly kind: LinkKind;
   /** Its link's name on the host until it is used. */
   readonly hostLink: string;
   /** Sockets into it and into the host's namespace: a birth opens none. */
@@ -45,8 +42,8 @@ export class SpareNamespaces implements Disposable {
   }
 
   /** One that will do for these links, or null. Others like it are made when things are quiet again. */
-  take(attachment: NetworkAttachment): SpareNamespace | null {
-    const kind = kindOf(attachment);
+  take(wanted: NetworkAttachment | LinkKind): SpareNamespace | null {
+    const kind = "mode" in wanted ? kindOf(wanted) : wanted;
     if (kind === null) return null;
     this.#timer ??= setTimeout(() => this.#refill(kind), REFILL_MS).unref();
     if (!this.#spares.every((spare) => isAlike(spare.kind, kind))) this.#drop();
@@ -66,7 +63,7 @@ export class SpareNamespaces implements Disposable {
   }
 
   /** One at a time: whoever starts a container meanwhile waits for one at most. */
-  #refill(kind: Kind): void {
+  #refill(kind: LinkKind): void {
     this.#timer = null;
     try {
       this.#outside ??= openNetlink();
@@ -81,8 +78,13 @@ export class SpareNamespaces implements Disposable {
   }
 }
 
+export function isSpareFor({ kind }: SpareNamespace, attachment: NetworkAttachment): boolean {
+  const wanted = kindOf(attachment);
+  return wanted !== null && isAlike(kind, wanted);
+}
+
 /** Null for what is too special to be made ahead. */
-function kindOf(attachment: NetworkAttachment): Kind | null {
+function kindOf(attachment: NetworkAttachment): LinkKind | null {
   if (attachment.mode !== "bridge" || attachment.endpoints.length !== 1) return null;
   const [endpoint] = attachment.endpoints;
   if (!endpoint || endpoint.device || endpoint.ipv6 || endpoint.isolated) return null;
@@ -91,10 +93,10 @@ function kindOf(attachment: NetworkAttachment): Kind | null {
   return { bridge, containerLink, mtu };
 }
 
-const isAlike = (one: Kind, other: Kind): boolean =>
+const isAlike = (one: LinkKind, other: LinkKind): boolean =>
   one.bridge === other.bridge && one.containerLink === other.containerLink && one.mtu === other.mtu;
 
-function make(kind: Kind, outside: Netlink): SpareNamespace {
+function make(kind: LinkKind, outside: Netlink): SpareNamespace {
   const namespace = newNetworkNamespace();
   using undo = new DisposableStack();
   undo.defer(() => void attempt("close", namespace));

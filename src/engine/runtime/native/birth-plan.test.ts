@@ -11,6 +11,7 @@ import type { BirthShape, HostFacts } from "./facts.ts";
 import { deviceNumber } from "./devices.ts";
 import { parseMountOptions } from "#linux/mount";
 import { explainPlan, type Plan, PlanWriter } from "./plan.ts";
+import { gapSlots } from "./tail.ts";
 
 const ID = "a".repeat(64);
 const facts: HostFacts = {
@@ -266,4 +267,24 @@ test("an AppArmor profile is given through a procfs of its own, before any power
   expect(said(compile(defaultSpec(ID, ["sh"]))).join(" ")).not.toContain("AppArmor");
   const exec = compileExec({ spec, process: spec.process, facts, shape });
   expect(said(exec)).toContain("AppArmor profile docker-default from execve on");
+});
+
+test("who may wait long closes everything but what it keeps, in ranges that are all valid", () => {
+  assert(
+    property(array(nat(200), { minLength: 1, maxLength: 30 }), (numbers) => {
+      const kept = [...new Set(numbers.map((number) => number + 3))];
+      const slots = gapSlots(kept);
+      const ranges = Array.from({ length: kept.length + 1 }, (_, gap) => [
+        Number(slots[`gap${gap}`]),
+        Number(slots[`gapEnd${gap}`]),
+      ]);
+      const isClosed = (fd: number) => ranges.some(([from = 0, to = 0]) => from <= fd && fd <= to);
+      expect(ranges.every(([from = 0, to = 0]) => from <= to)).toBe(true);
+      for (let fd = 0; fd < 300; fd += 1) {
+        expect(isClosed(fd)).toBe(fd >= 3 && !kept.includes(fd));
+      }
+    }),
+  );
+  const plan = compile(defaultSpec(ID, ["sh"]), { kept: 2 });
+  expect(calls(plan).filter((call) => call === "close_range")).toHaveLength(3 + 1);
 });

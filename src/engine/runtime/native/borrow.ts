@@ -75,7 +75,7 @@ class Descriptors implements Disposable {
 
 /** Opens all that a birth needs. @throws RuntimeError, SyscallError, EngineError; nothing stays open then */
 export function borrowForBirth(
-  request: BirthRequest,
+  request: Omit<BirthRequest, "prepare">,
   own: { readonly pipes: BirthPipes; readonly tasks: readonly number[] },
   shift: Shift | null,
 ): BirthLoan {
@@ -152,7 +152,7 @@ export function borrowForExec(
 
 /** The host's tree, and where in it the hooks find the bundle and the container's root. */
 function borrowForHooks(
-  request: BirthRequest,
+  request: Omit<BirthRequest, "prepare">,
   shift: Shift | null,
   { descriptors, slots }: Loan,
 ): NonNullable<BirthShape["hooked"]> {
@@ -209,7 +209,11 @@ function openNamespaces(
 
 /** Opens what is bound, and finds where every mount goes. */
 function borrowMounts(
-  { request, targets, shift }: { request: BirthRequest; targets: Targets; shift: Shift | null },
+  {
+    request,
+    targets,
+    shift,
+  }: { request: Pick<BirthRequest, "spec" | "openTrees">; targets: Targets; shift: Shift | null },
   { descriptors, slots }: Loan,
 ) {
   const { spec, openTrees } = request;

@@ -16,8 +16,8 @@ interface Expected extends Place {
   readonly timer: Timer;
 }
 
-/** A daemon that announced a birth and does not ask for it has died, or failed. */
-const PATIENCE_MS = 10_000;
+/** A daemon that announced a birth and neither asks for it nor takes it back has died, or failed. */
+const PATIENCE_MS = 3_000;
 
 export class ExpectedPlaces implements Disposable {
   readonly #cgroups: CgroupHost;

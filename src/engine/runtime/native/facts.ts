@@ -92,8 +92,8 @@ export interface BirthShape extends JoinShape {
   readonly binds: ReadonlyMap<number, boolean>;
   /** Where in the container the init program is mounted; null when pid 1 is the program itself. */
   readonly init: string | null;
-  /** Descriptors that a child which may be stuck for ever keeps, in their order; absent: whatever it was born with. */
-  readonly kept?: readonly number[];
+  /** How many descriptors a child keeps that may wait long, slots "gap<n>", "gapEnd<n>"; absent: all it was born with. */
+  readonly kept?: number;
   /**
    * The container's root lies in the host's tree until it becomes /, and hooks run meanwhile; slots "host", "rootfs", and
    * with a passage "bundle".

@@ -7,16 +7,17 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { EngineError, sentenceOf } from "#base";
+import { sentenceOf } from "#base";
 import type { CgroupHost } from "#linux/cgroup";
-import { allocate, attempt, SyscallError } from "#linux/ffi";
+import { attempt } from "#linux/ffi";
 import { openNamespace } from "#linux/namespace";
 import { FileDescriptor } from "#linux/path";
-import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
+import { pidfdOpen } from "#linux/process";
 
 import type { RuntimeSpec } from "#oci";
 
 import {
+  type BegunBirth,
   type BirthRequest,
   type Born,
   type ExecRequest,
@@ -24,21 +25,26 @@ import {
   RuntimeError,
 } from "../driver.ts";
 import { birthKey, birthSlots, cloneFlagsOf, compileBirth } from "./birth-plan.ts";
-import {
-  type BirthLoan,
-  borrowForBirth,
-  borrowForExec,
-  ownAdjustment,
-  writeAdjustment,
-} from "./borrow.ts";
-import type { EncodedPlan } from "./encode.ts";
+import { type BirthLoan, borrowForBirth, borrowForExec } from "./borrow.ts";
 import { ExpectedPlaces, type Place } from "./expected.ts";
+import {
+  asRuntimeError,
+  type Child,
+  cloneBeside,
+  cloneChild,
+  end,
+  failed,
+  follow,
+  giveAdjustment,
+  goByte,
+  terminalOf,
+} from "./child.ts";
 import { compileExec, execKey, execSlots } from "./exec-plan.ts";
 import { readHostFacts } from "./facts.ts";
-import { failureOf, frame, type Operation } from "./failure.ts";
+import { frame } from "./failure.ts";
 import { Midwife } from "./midwife.ts";
 import { type BirthPipes, openNursery, openPipes } from "./nursery.ts";
-import { explainPlan, type Plan } from "./plan.ts";
+import { explainPlan } from "./plan.ts";
 import { PlanCache } from "./plan-cache.ts";
 import { compileHook, hookSlots } from "./hook-plan.ts";
 import {
@@ -58,14 +64,9 @@ import {
   remappedFlagsOf,
 } from "./remapped-plan.ts";
 import { idMapsOf, type Shift, type UserNamespaces, writeIdMaps } from "./user-namespaces.ts";
-import { reap, reapInTime } from "./reap.ts";
-import {
-  asksListener,
-  checkListener,
-  handToListener,
-  type ListenerHandover,
-} from "./seccomp-agent.ts";
-import { type Message, readMessage } from "./report.ts";
+import { asksListener, checkListener } from "./seccomp-agent.ts";
+import { readMessage } from "./report.ts";
+import { gapSlots } from "./tail.ts";
 import { MESSAGE_CHILD, MESSAGE_FAILED, openTrampoline } from "./trampoline.ts";
 
 export interface NativeDriverOptions {
@@ -95,6 +96,7 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
     name: "native",
     takesNetworkNamespace: true,
     expect: (request) => host.expected.expect(request),
+    begin: (request) => begin(host, request),
     birth: (request) => birth(isRemapped(request.spec) ? remapped.open() : host, request),
     exec: (request) => exec(host, request),
     release: async ({ id, scratch }) => {
@@ -154,32 +156,115 @@ async function birth(host: Host, request: BirthRequest): Promise<Born> {
   }
 }
 
+/** A birth up to its barrier. Its descriptors are few: it may wait for seconds, and must not keep what others close. */
+function begin(host: Host, request: Omit<BirthRequest, "prepare">): BegunBirth | null {
+  const { spec } = request;
+  const { cgroupsPath, resources, seccomp } = spec.linux;
+  if (isRemapped(spec) || hasHooks(spec) || asksListener(seccomp)) return null;
+  using undo = new DisposableStack();
+  try {
+    const place = host.expected.take({ id: request.id, cgroupsPath, resources });
+    undo.defer(() => {
+      place.cgroup.sendKill();
+      place.cgroup.tryRemove();
+    });
+    using join = place.join;
+    const pipes = undo.use(openPipes());
+    const birth = undo.use(borrowForBirth(request, { pipes, tasks: join.tasks }, null));
+    const order = orderOf(host, request, birth, pipes);
+    const child = cloneChild(host, { ...order, pipes, unified: join.unified });
+    const newborn = { child, birth, pipes, shift: null };
+    return begunBirth(host, request, newborn, undo.move());
+  } catch (thrown) {
+    throw asRuntimeError("birth", thrown);
+  }
+}
+
+function begunBirth(
+  host: Host,
+  request: Omit<BirthRequest, "prepare">,
+  newborn: Newborn,
+  undo: DisposableStack,
+): BegunBirth {
+  const { child, birth, pipes } = newborn;
+  return {
+    pid: child.pid,
+    complete: async (prepare) => {
+      const whole = { ...request, prepare };
+      try {
+        const born = await settle(host, whole, { ...introduce(whole, newborn), pipes });
+        birth[Symbol.dispose]();
+        pipes[Symbol.dispose]();
+        return born;
+      } catch (thrown) {
+        // The child has ended.
+        undo.dispose();
+        throw asRuntimeError("birth", thrown);
+      }
+    },
+    abandon: () => {
+      end(child, pipes);
+      undo.dispose();
+    },
+  };
+}
+
 async function birthInside(host: Host, request: BirthRequest, place: Place): Promise<Born> {
-  const { facts, plans, userNamespaces } = host;
+  const { userNamespaces } = host;
   if (hasHooks(request.spec)) checkHooks(request.spec);
   const shift = shiftOf(userNamespaces, request);
-  const { compileWith, flagsOf } = birthKind(userNamespaces);
   using pipes = openPipes(request.signal ?? null);
-  const { child, mountNamespace, refused } = await (() => {
+  const introduced = await (() => {
     using loans = new DisposableStack();
     loans.use(place.join);
     const birth = loans.use(borrowForBirth(request, { pipes, tasks: place.join.tasks }, shift));
-    const { spec, descriptors } = birth;
-    const own = { kept: [...Object.values(descriptors), pipes.reportWriter] };
-    const shape = request.signal === undefined ? birth.shape : { ...birth.shape, ...own };
-    const compiled = { id: request.id, spec, facts, shape };
-    const compile = () => compileWith(compiled);
-    const slots = { ...birthSlots(compiled), ...descriptors };
-    const encoded = plans.encode({ key: birthKey(compiled), compile, slots });
-    const flags = flagsOf(spec, shape);
-    const { unified } = place.join;
-    const child = cloneChild(host, { compile, encoded, flags, pipes, unified });
-    if (!joinsUser(shape)) return introduce(request, { child, birth, pipes, shift });
+    const mayStall = request.signal !== undefined;
+    const order = orderOf(host, request, birth, mayStall ? pipes : null);
+    const child = cloneChild(host, { ...order, pipes, unified: place.join.unified });
+    if (!joinsUser(birth.shape)) return introduce(request, { child, birth, pipes, shift });
     const kept = loans.move();
     return secondChild(child, pipes)
       .then((second) => introduce(request, { child: second, birth, pipes, shift: null }))
       .finally(() => kept.dispose());
   })();
+  return await settle(host, request, { ...introduced, pipes });
+}
+
+/**
+ * What the midwife is told: to be cloned from at once.
+ * @param alone of a child that keeps nothing but what is its own; null: it has all that its parent has
+ */
+function orderOf(
+  { facts, plans, userNamespaces }: Host,
+  { id }: Pick<BirthRequest, "id">,
+  { shape, spec, descriptors }: BirthLoan,
+  alone: BirthPipes | null,
+) {
+  const { compileWith, flagsOf } = birthKind(userNamespaces);
+  const kept =
+    alone === null ? null : [...new Set([...Object.values(descriptors), alone.reportWriter])];
+  const whole = kept === null ? shape : { ...shape, kept: kept.length };
+  const compiled = { id, spec, facts, shape: whole };
+  const compile = () => compileWith(compiled);
+  const gaps = kept === null ? {} : gapSlots(kept);
+  const slots = { ...birthSlots(compiled), ...descriptors, ...gaps };
+  const encoded = plans.encode({ key: birthKey(compiled), compile, slots });
+  return { compile, encoded, flags: flagsOf(spec, shape) };
+}
+
+interface Introduced {
+  readonly child: Child;
+  readonly mountNamespace: number | null;
+  /** Why it cannot live. */
+  readonly refused: unknown;
+}
+
+/** Follows a child that has all it needs until its program runs. @throws RuntimeError; it has ended then */
+async function settle(
+  host: Host,
+  request: BirthRequest,
+  { child, mountNamespace, refused, pipes }: Introduced & { readonly pipes: BirthPipes },
+): Promise<Born> {
   if (refused !== null) {
     if (mountNamespace !== null) attempt("close", mountNamespace);
     end(child, pipes);
@@ -211,7 +296,7 @@ interface Newborn {
 }
 
 /** Gives the child what only its parent can give, while it builds its file tree. */
-function introduce(request: BirthRequest, { child, birth, pipes, shift }: Newborn) {
+function introduce(request: BirthRequest, { child, birth, pipes, shift }: Newborn): Introduced {
   const mountNamespace = mountNamespaceOf(child.pid);
   try {
     if (shift !== null) {
@@ -368,134 +453,4 @@ async function exec(host: Host, request: ExecRequest): Promise<Born> {
   } catch (thrown) {
     throw asRuntimeError("exec", thrown);
   }
-}
-
-const terminalOf = ({ stdio }: BirthRequest | ExecRequest): boolean => stdio.type === "terminal";
-
-function asRuntimeError(operation: Operation, thrown: unknown): unknown {
-  if (thrown instanceof RuntimeError) return thrown;
-  if (thrown instanceof SyscallError || thrown instanceof EngineError) {
-    return new RuntimeError("failed", frame(operation, sentenceOf(thrown)), { cause: thrown });
-  }
-  return thrown;
-}
-
-interface Child {
-  readonly pid: number;
-  readonly pidfd: number;
-  /** The child's own plan, for what a failure says. */
-  readonly compile: () => Plan;
-  readonly registers: ReadonlyMap<string, number>;
-}
-
-interface ChildRequest {
-  readonly compile: () => Plan;
-  readonly encoded: EncodedPlan;
-  readonly flags: number;
-  readonly pipes: BirthPipes;
-  readonly unified: number | null;
-}
-
-function cloneChild({ midwife }: Host, request: ChildRequest): Child {
-  const { compile, encoded, flags, pipes, unified } = request;
-  const newborn = midwife.clone({ flags, unified, plan: encoded, report: pipes.reportWriter });
-  // Closed at once: another child cloned later must not hold this one's pipe open.
-  pipes.closeChildEnds();
-  return { ...newborn, compile, registers: encoded.registers };
-}
-
-/** Where a container's cgroup takes nobody, since it hands its controllers down: the child goes where its first process is. */
-function cloneBeside(host: Host, request: ChildRequest, openBelow: () => number | null): Child {
-  try {
-    return cloneChild(host, request);
-  } catch (thrown) {
-    if (!(thrown instanceof SyscallError) || !NO_MEMBERS.has(thrown.code)) throw thrown;
-    const below = openBelow();
-    if (below === null) throw thrown;
-    using folder = new FileDescriptor(below);
-    return cloneChild(host, { ...request, unified: folder.fd });
-  }
-}
-
-/** Of a cgroup with controllers in its subtree_control; of one that became threaded. */
-const NO_MEMBERS: ReadonlySet<string> = new Set(["EBUSY", "EOPNOTSUPP"]);
-
-/** A child is born with the supervisor's own adjustment; the container has one of its own, 0 if nothing is said. */
-function giveAdjustment(pid: number, adjustment: number | undefined): void {
-  const wanted = adjustment ?? 0;
-  if (wanted === ownAdjustment()) return;
-  writeAdjustment(pid, wanted);
-}
-
-/**
- * Kills and reaps a child that shall not live, and closes its pidfd. One that was given up may be stuck in the kernel:
- * nobody waits for that.
- */
-function end({ pid, pidfd }: Pick<Child, "pid" | "pidfd">, { signal }: BirthPipes): void {
-  pidfdSendSignal(pidfd, SIGKILL);
-  if (signal?.aborted === true) void reapInTime(pid);
-  else reap(pid);
-  attempt("close", pidfd);
-}
-
-/** Lets the child go on and follows it until its program runs. @throws RuntimeError */
-async function follow(request: {
-  readonly child: Child;
-  readonly pipes: BirthPipes;
-  readonly operation: Operation;
-  readonly terminal: boolean;
-  /** Whom the profile wants to ask about calls; null: nobody. */
-  readonly listener: Omit<ListenerHandover, "pid" | "pidfd" | "descriptor"> | null;
-}): Promise<Born> {
-  const { child, pipes, operation, terminal, listener } = request;
-  let ptyMaster: number | null = null;
-  let inner: Pick<Child, "pid" | "pidfd"> | null = null;
-  // The second child may tell of its filter before the first one tells of it.
-  let asked: Message | null = null;
-  const go = () => attempt("write", pipes.goWriter, goByte, 1);
-  try {
-    // Only births wait for their parent without a terminal: the byte would be taken for another answer.
-    if (!terminal && operation === "birth") go();
-    for (;;) {
-      const message = await readMessage(pipes);
-      if (message === null) break;
-      if (message.kind === MESSAGE_FAILED) throw failed(operation, child.compile(), message);
-      if (message.kind === MESSAGE_CHILD) {
-        // Our own child that we have not reaped: the number cannot be anyone else's.
-        inner = { pid: message.error, pidfd: pidfdOpen(message.error) };
-      } else if (terminal && ptyMaster === null) {
-        ptyMaster = pidfdGetfd(child.pidfd, register(child, message, "ptmx"));
-        go();
-      } else asked = message;
-      if (asked === null || listener === null || (inner === null && hasSecond(child))) continue;
-      const descriptor = register(child, asked, "listener");
-      handToListener({ ...listener, ...(inner ?? child), descriptor });
-      asked = null;
-      go();
-    }
-  } catch (thrown) {
-    if (ptyMaster !== null) attempt("close", ptyMaster);
-    if (inner !== null) end(inner, pipes);
-    end(child, pipes);
-    throw thrown;
-  }
-  const mountNamespace = null;
-  if (inner === null) return { pid: child.pid, pidfd: child.pidfd, ptyMaster, mountNamespace };
-  end(child, pipes);
-  return { ...inner, ptyMaster, mountNamespace };
-}
-
-const hasSecond = ({ compile }: Child): boolean =>
-  compile().steps.some(({ call }) => call === "leaveIfParent");
-
-const goByte = allocate(1);
-
-function register(child: Child, message: Message, name: string): number {
-  return message.registers[child.registers.get(name) ?? 0] ?? -1;
-}
-
-function failed(operation: Operation, { steps }: Plan, { step, error }: Message): RuntimeError {
-  const at = steps[step];
-  if (at === undefined) return new RuntimeError("failed", frame(operation, `step ${step}`));
-  return failureOf(operation, at, error);
 }

@@ -13,7 +13,7 @@ import type { ProcessSpec, SeccompSpec } from "#oci";
 import { RuntimeError } from "../driver.ts";
 import type { HostFacts, StdioShape } from "./facts.ts";
 import { openHow, openStep, type Root, targetStep } from "./files.ts";
-import { type Argument, errnoOf, type PlanWriter } from "./plan.ts";
+import { type Argument, errnoOf, type PlanWriter, type SlotValues } from "./plan.ts";
 import { asksListener } from "./seccomp-agent.ts";
 
 const PR_SET_PDEATHSIG = 1;
@@ -55,17 +55,36 @@ export function writeHead(writer: PlanWriter): void {
 }
 
 /**
- * Closes what a child was born with and does not need: while it is stuck, nobody who waits for the end of another's stream
- * may be waiting for it.
+ * Away from what is other processes', for a child that may wait for seconds, or be stuck for ever: what others close must
+ * be closed, or the end of their streams would not be seen.
+ * @param kept how many descriptors are kept: `gapSlots` tells which
  */
-export function writeParting(writer: PlanWriter, kept: readonly number[] | undefined): void {
+export function writeParting(writer: PlanWriter, kept: number | undefined): void {
   if (kept === undefined) return;
-  let next = 3;
-  for (const fd of [...new Set(kept)].filter((each) => each >= 3).toSorted((a, b) => a - b)) {
-    if (fd > next) writer.call("close_range", [next, fd - 1, 0], "let go of what is others'");
-    next = fd + 1;
+  for (let gap = 0; gap <= kept; gap += 1) {
+    const range = [{ slot: `gap${gap}` }, { slot: `gapEnd${gap}` }, 0];
+    writer.call("close_range", range, "close what is other processes'");
   }
-  writer.call("close_range", [next, 0xffff_ffff, 0], "let go of what is others'");
+}
+
+/** Where nothing is: a range that is as good as none. */
+const NOWHERE = 0x7fff_ffff;
+const LAST_DESCRIPTOR = 0xffff_ffff;
+const FIRST_DESCRIPTOR = 3;
+
+/** The slots of the ranges between the descriptors that are kept. */
+export function gapSlots(kept: readonly number[]): SlotValues {
+  const slots: Record<string, number> = {};
+  let from = FIRST_DESCRIPTOR;
+  for (const [gap, descriptor] of kept.toSorted((one, other) => one - other).entries()) {
+    const isEmpty = descriptor <= from;
+    slots[`gap${gap}`] = isEmpty ? NOWHERE : from;
+    slots[`gapEnd${gap}`] = isEmpty ? NOWHERE : descriptor - 1;
+    from = Math.max(from, descriptor + 1);
+  }
+  slots[`gap${kept.length}`] = from;
+  slots[`gapEnd${kept.length}`] = LAST_DESCRIPTOR;
+  return slots;
 }
 
 /** Joins v1 cgroups: each file takes "0" for the writer itself. */

@@ -1,0 +1,80 @@
+import { expect, test } from "bun:test";
+
+import { createOf, openFixture } from "./fixture.ts";
+
+const soon = () => new Promise<void>((resolve) => void setImmediate(resolve));
+
+async function created(fixture: ReturnType<typeof openFixture>, change = {}): Promise<string> {
+  const { id } = await fixture.room.create(createOf(change));
+  await soon();
+  return id;
+}
+
+test("what a start needs is made ready behind the create, and the birth uses it", async () => {
+  await using fixture = openFixture();
+  const { room, supervisor, snapshots } = fixture;
+  const id = await created(fixture);
+  const announced = supervisor.announced.get(id);
+  expect(announced?.spec.linux.cgroupsPath).toEndWith(id);
+  expect(snapshots.has(id)).toBe(true);
+  expect(room.resolve(id).state).toEqual({ status: "created" });
+  await room.start(id);
+  expect(supervisor.births).toHaveLength(1);
+  expect(supervisor.births[0]?.spec).toBe(announced?.spec);
+  expect(supervisor.forgotten).toEqual([]);
+});
+
+test("one container at a time: many creates cost one", async () => {
+  await using fixture = openFixture();
+  const { room, supervisor } = fixture;
+  const first = await created(fixture);
+  const second = await created(fixture);
+  expect([...supervisor.announced.keys()]).toEqual([first]);
+  await room.start(second);
+  await room.start(first);
+  const third = await created(fixture);
+  expect(supervisor.announced.has(third)).toBe(true);
+  expect(supervisor.births).toHaveLength(2);
+});
+
+test("what changed since is composed anew", async () => {
+  await using fixture = openFixture();
+  const { room, supervisor } = fixture;
+  const id = await created(fixture);
+  await room.update(id, { resources: { pidsLimit: 7 }, restartPolicy: null });
+  await room.start(id);
+  expect(supervisor.births[0]?.spec.linux.resources.pids?.limit).toBe(7);
+});
+
+test("a supervisor that was born again has heard of nothing: it is told the whole", async () => {
+  await using fixture = openFixture();
+  const { room, supervisor } = fixture;
+  const id = await created(fixture);
+  supervisor.announced.clear();
+  await room.start(id);
+  expect(supervisor.births).toHaveLength(1);
+  expect(room.resolve(id).state.status).toBe("running");
+});
+
+test("what was made for nothing is given back with the container, and with the engine", async () => {
+  await using fixture = openFixture();
+  const { room, supervisor } = fixture;
+  const id = await created(fixture);
+  await room.remove(id, { force: false, volumes: false });
+  expect(supervisor.forgotten).toEqual([{ id }]);
+  const other = await created(fixture);
+  room.close();
+  expect(supervisor.forgotten).toEqual([{ id }, { id: other }]);
+});
+
+test("what the host may change until the start is looked up at the start", async () => {
+  await using fixture = openFixture();
+  const { supervisor } = fixture;
+  await created(fixture, { host: { privileged: true } });
+  const hostPath = "/dev/null";
+  const device = { hostPath, containerPath: hostPath, permissions: "rwm" };
+  await created(fixture, { host: { devices: [device] } });
+  const target = await created(fixture);
+  await created(fixture, { host: { pidMode: { mode: "container", container: target } } });
+  expect([...supervisor.announced.keys()]).toEqual([target]);
+});

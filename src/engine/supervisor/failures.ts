@@ -1,0 +1,14 @@
+/** What the daemon is told when something was refused. */
+import { EngineError, sentenceOf } from "#base";
+import { RuntimeError } from "#engine/runtime";
+
+/** The failure of a request as it travels. */
+export function failureOf(thrown: unknown) {
+  const message = sentenceOf(thrown);
+  if (thrown instanceof RuntimeError) {
+    return { kind: "birth", message, failure: thrown.failure } as const;
+  }
+  const kind = thrown instanceof EngineError ? thrown.kind : "internal";
+  if (kind === "notFound" || kind === "conflict" || kind === "invalid") return { kind, message };
+  return { kind: "internal", message } as const;
+}
