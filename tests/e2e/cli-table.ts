@@ -370,6 +370,8 @@ export const SAME: Readonly<Record<string, readonly string[]>> = {
     "system df --format '{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}} {{.Reclaimable}}'",
     "system df --format json",
     "system df -v --format '{{json .Volumes}}'",
+    "system df --format raw",
+    "system df -v --format raw",
     "system df -v --format 'table {{.Type}}'",
     "system df --format '{{.Nope}}'",
     "system df extra",

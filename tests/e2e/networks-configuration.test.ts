@@ -188,3 +188,17 @@ test("a network may be called almost anything", async () => {
   }
   expect(await refused("network", "create", " ")).toContain("invalid name: name is empty");
 });
+
+test("clients of before API 1.48 cannot make a network without IPv4, as in Docker", async () => {
+  const body = JSON.stringify({ Name: "old", EnableIPv4: false });
+  const headers = { "Content-Type": "application/json" };
+  for (const [version, has] of [
+    ["1.47", true],
+    ["1.48", false],
+  ] as const) {
+    const asked = { method: "POST", body: body.replace("}", ',"EnableIPv6":true}'), headers };
+    expect((await engine.fetch(`/v${version}/networks/create`, asked)).status).toBe(201);
+    expect((await inspect("old"))?.["EnableIPv4"]).toBe(has);
+    await engine.ok(["network", "rm", "old"]);
+  }
+});

@@ -2,7 +2,7 @@
 import { invalid } from "#base";
 import type { ContainerService } from "#engine/container";
 import type { Network, NetworkService } from "#engine/network";
-import type { NetworkConnectRequest, NetworkDisconnectRequest } from "#wire/docker";
+import { atLeast, type NetworkConnectRequest, type NetworkDisconnectRequest } from "#wire/docker";
 import { type Filters, requireFilters } from "#wire/http";
 
 import type { Call } from "./call.ts";
@@ -50,7 +50,10 @@ export function networkRoutes({ networks, containers, defaults }: Services): Rou
     },
     "GET /networks/**:id": (call) => inspect(call, { networks, containers }),
     "POST /networks/create": async (call) => {
-      const asked = decodeNetworkCreate(await call.requireBody(), defaults.networkOptions);
+      const asked = decodeNetworkCreate(await call.requireBody(), {
+        defaults: defaults.networkOptions,
+        saysIpv4: atLeast(call.version, "1.48"),
+      });
       const { id } = await networks.create(asked);
       call.json(201, { Id: id, Warning: "" });
     },

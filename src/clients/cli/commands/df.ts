@@ -15,9 +15,9 @@ import { humanDuration } from "../output/units.ts";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { imageRows } from "./images.ts";
-import { containerRow } from "./ps.ts";
+import { containerRow, RAW as CONTAINER } from "./ps.ts";
 import { JSON_FLAG } from "./shared-flags.ts";
-import { volumeRow } from "./volumes.ts";
+import { RAW as VOLUME, volumeRow } from "./volumes.ts";
 
 const TABLE = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 const RAW = `type: {{.Type}}
@@ -26,6 +26,43 @@ active: {{.Active}}
 size: {{.Size}}
 reclaimable: {{.Reclaimable}}
 `;
+const VERBOSE_RAW = `{{range .Images}}type: Image
+repository: {{ .Repository }}
+tag: {{.Tag}}
+digest: {{.Digest}}
+image_id: {{.ID}}
+created_at: {{.CreatedAt}}
+virtual_size: {{.Size}}
+
+{{end -}}
+{{range .Containers}}type: Container
+${CONTAINER}size: {{.Size}}
+
+{{end -}}
+{{range .Volumes}}type: Volume
+${VOLUME}
+{{end -}}
+{{range .BuildCache}}type: Build Cache
+build_cache_id: {{.ID}}
+parent_id: {{.Parent}}
+build_cache_type: {{.CacheType}}
+description: {{.Description}}
+created_at: {{.CreatedAt}}
+created_since: {{.CreatedSince}}
+last_used_at: {{.LastUsedAt}}
+last_used_since: {{.LastUsedSince}}
+usage_count: {{.UsageCount}}
+in_use: {{.InUse}}
+shared: {{.Shared}}
+
+{{end -}}`;
+/** In this order, which is not the alphabet's. */
+const VERBOSE_JSON = `{"Images":{{json .Images}},"Containers":{{json .Containers}},"Volumes":{{json .Volumes}},"BuildCache":{{json .BuildCache}}}`;
+const FORMS: Readonly<Record<string, string>> = {
+  raw: VERBOSE_RAW,
+  json: VERBOSE_JSON,
+  "{{json .}}": VERBOSE_JSON,
+};
 const HEADERS = {
   Type: "TYPE",
   TotalCount: "TOTAL",
@@ -179,7 +216,10 @@ function templated(format: string, usage: SystemDiskUsage): string {
   const nowMs = Date.now();
   const options = { truncated: false, digests: false, nowMs };
   const lists = {
-    Images: (usage.Images ?? []).flatMap((image) => imageRows(byFirstTag(image), options)),
+    // Docker tells no digest here, not even that there is none.
+    Images: (usage.Images ?? [])
+      .flatMap((image) => imageRows(byFirstTag(image), options))
+      .map(({ type, fields }) => new Row(type, { ...fields, Digest: () => "" })),
     Containers: (usage.Containers ?? []).map((one) =>
       containerRow({ ...one, SizeRootFs: 0 }, options),
     ),
@@ -187,7 +227,7 @@ function templated(format: string, usage: SystemDiskUsage): string {
     BuildCache: cacheRows(usage.BuildCache ?? [], options),
   };
   try {
-    return compileFormat(format === "json" ? "{{json .}}" : format.replace(/^table\s*/, ""))(
+    return compileFormat(FORMS[format] ?? format.replace(/^table\s*/, ""))(
       new Row("*formatter.diskUsageContext", lists),
     );
   } catch (cause) {

@@ -15,7 +15,8 @@ import { FILTER_FLAG, JSON_FLAG } from "./shared-flags.ts";
 
 const TABLE =
   "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
-const RAW = `container_id: {{.ID}}
+/** Of one container, without its size. */
+export const RAW = `container_id: {{.ID}}
 image: {{.Image}}
 command: {{.Command}}
 created_at: {{.CreatedAt}}

@@ -64,7 +64,8 @@ export const create: Command = {
 
 const TABLE = "table {{.Driver}}\t{{.Name}}";
 const CLUSTER_TABLE = "table {{.Name}}\t{{.Group}}\t{{.Driver}}\t{{.Availability}}\t{{.Status}}";
-const RAW = "name: {{.Name}}\ndriver: {{.Driver}}\n";
+/** Of one volume. */
+export const RAW = "name: {{.Name}}\ndriver: {{.Driver}}\n";
 const HEADERS = {
   Name: "VOLUME NAME",
   Driver: "DRIVER",

@@ -104,10 +104,14 @@ export function decodeEndpoint(
   };
 }
 
-/** `POST /networks/create`. @throws EngineError "invalid" */
+/**
+ * `POST /networks/create`.
+ * @param more.saysIpv4 false for clients that cannot ask for a network without IPv4
+ * @throws EngineError "invalid"
+ */
 export function decodeNetworkCreate(
   body: unknown,
-  defaults: HostDefaults["networkOptions"] = {},
+  { defaults = {}, saysIpv4 }: { defaults?: HostDefaults["networkOptions"]; saysIpv4: boolean },
 ): NetworkRequest {
   const asked = decodeShape<wire.NetworkCreateRequest>(body, networkCreateShape);
   const refuse = (what: string): never => {
@@ -134,7 +138,7 @@ export function decodeNetworkCreate(
   return {
     name: asked.Name ?? "",
     driver,
-    ipv4: familyOf("ipv4", asked.EnableIPv4 ?? null, options) ?? true,
+    ipv4: familyOf("ipv4", saysIpv4 ? (asked.EnableIPv4 ?? null) : null, options) ?? true,
     ipv6: familyOf("ipv6", asked.EnableIPv6 ?? null, options) ?? false,
     internal: asked.Internal ?? false,
     attachable: asked.Attachable ?? false,
