@@ -69,7 +69,7 @@ async function namespaceProcess(): Promise<{ pid: number; fd: number; end(): Pro
   return { pid: child.pid, fd, end };
 }
 
-function openEngine(options: NetworkOptions = {}, folder?: string) {
+function openEngine(options: NetworkOptions = {}, folder?: string, nftables = openNftables()) {
   const path = folder ?? mkdtempSync("/tmp/naru-test-network-");
   if (folder === undefined) cleanups.push(() => rmSync(path, { recursive: true, force: true }));
   const store = openStore({ path: join(path, "naru.db"), migrations: networkMigrations });
@@ -85,6 +85,7 @@ function openEngine(options: NetworkOptions = {}, folder?: string) {
     options: { bridge: "narut0", ...options },
     events: { publish: () => undefined },
     warn: (message) => void warnings.push(message),
+    nftables,
   });
   const close = () => {
     service[Symbol.dispose]();
@@ -763,6 +764,33 @@ test("a subnet that another program takes at the same instant is left to it", as
   expect(netlink.getLink(second.bridge ?? "")?.up).toBe(true);
   expect(engine.service.list().filter(({ name }) => name === "net").length).toBe(1);
   expect(netlink.listLinks().filter(({ name }) => name.startsWith("narut0-")).length).toBe(1);
+});
+
+test("a default bridge, too, leaves its subnet to whoever takes it at the same instant", async () => {
+  netlink.addLink({ kind: "bridge", name: "docker7", macAddress: "02:00:00:00:00:07", mtu: 1500 });
+  netlink.setLink("docker7", { up: true });
+  const nftables = openNftables();
+  let isTaken = false;
+  const racing: typeof nftables = {
+    list: (command) => nftables.list(command),
+    outline: (command) => nftables.outline(command),
+    // The table is written between the choice and the bridge's address.
+    apply: (commands) => {
+      if (!isTaken)
+        netlink.addAddress({ link: "docker7", address: "172.17.0.1", prefixLength: 16 });
+      isTaken = true;
+      nftables.apply(commands);
+    },
+    [Symbol.dispose]: () => nftables[Symbol.dispose](),
+  };
+  const { service } = openEngine({}, undefined, racing);
+  await service.ensure();
+  expect(service.resolve("bridge").subnet).toBe("172.18.0.0/16");
+  const addresses = netlink.listAddresses().filter(({ link }) => link === "narut0");
+  expect(addresses.map(({ address }) => address)).toEqual(["172.18.0.1"]);
+  const table = Bun.spawnSync(["nft", "list", "table", "inet", "naru_narut0"]).stdout.toString();
+  expect(table).toContain("172.18.0.0/16");
+  expect(table).not.toContain("172.17.0.0/16");
 });
 
 test("engines that make networks at the same instant never choose one subnet twice", async () => {

@@ -185,7 +185,7 @@ class BridgeNetworkService implements OpenedNetworkService {
     for (const family of families) this.#forwarding.decide(family);
     // The table first: route_localnet and forwarding must never be on without its rules.
     this.#firewall.ensure();
-    this.#default.ensure();
+    if (this.#default.ensure()) this.#firewall.ensure();
     for (const family of families) this.#forwarding.start(family);
     this.#users.ensure();
     const endpoints = this.#records.allEndpoints();

@@ -6,7 +6,7 @@ import { chooseSubnet, usedSubnets } from "../addresses/pools.ts";
 import type { Network } from "../network-service.ts";
 import { LINK_NAME } from "../options.ts";
 import { poolOf } from "../parts.ts";
-import { subnetChooser, type SubnetSources } from "../subnet-choice.ts";
+import { isOverlapped, subnetChooser, type SubnetSources } from "../subnet-choice.ts";
 import {
   bridgeAddressOf,
   type DefaultBridgeOptions,
@@ -26,6 +26,7 @@ export class DefaultBridge {
   readonly #options: DefaultBridgeOptions;
   readonly #mtu: number;
   readonly #localhost: boolean;
+  #isChosenNow = false;
 
   constructor(
     request: SubnetSources & {
@@ -105,10 +106,28 @@ export class DefaultBridge {
     }
   }
 
-  /** After the firewall's table is there. */
-  ensure(): void {
+  /**
+   * After the firewall's table is there.
+   * @returns whether the bridge moved to another subnet, for another program took the chosen one at the same instant
+   */
+  ensure(): boolean {
+    const network = this.#ensureLink();
+    const { netlink, records } = this.#parts;
+    const pools = network?.predefined?.pools ?? [];
+    if (!this.#isChosenNow || network === null || !isOverlapped(netlink, network, pools)) {
+      return false;
+    }
+    netlink.deleteLink(this.bridge);
+    records.transact(() => records.deleteNetwork(network.id));
+    this.decide();
+    this.#ensureLink();
+    return true;
+  }
+
+  #ensureLink(): Network | null {
     const network = this.network();
     if (network !== null) ensureNetworkBridge(this.#parts.netlink, network, this.#localhost);
+    return network;
   }
 
   #design(recorded: Network | null): Wanted {
@@ -145,6 +164,7 @@ export class DefaultBridge {
     // A bridge that lost its records keeps its address: containers of old may still use it.
     const present = netlink.listAddresses().find(({ link }) => link === this.bridge);
     if (present) return bridgeAddressOf(`${present.address}/${present.prefixLength}`);
+    this.#isChosenNow = true;
     const chosen = chooseSubnet(usedSubnets(netlink, this.bridge), pools);
     return { subnet: formatSubnet(chosen), gateway: formatIpv4(chosen.base + 1) };
   }
