@@ -1,7 +1,11 @@
 /** What buildx's builds stand on: OCI layouts of the client, images that only a registry has, names as they are written. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { connect as connectHttp2 } from "node:http2";
+import { connect } from "node:net";
 import { join } from "node:path";
+
+import { Control, create, fromBinary, type MessageInitShape, toBinary } from "#wire/grpc";
 
 import { writeContext } from "./build-context.ts";
 import { addBuildx, buildx, built } from "./buildx.ts";
@@ -125,4 +129,78 @@ test("--check asks a registry for the base images that are not here, and stores 
   const naru = await engine.naru(["build", "--check", gone]);
   expect(naru.stderr).toContain("failed to resolve source metadata");
   expect(naru.code).toBe(1);
+}, 60_000);
+
+interface Answered {
+  readonly said: string;
+  readonly response: Readonly<Record<string, string>>;
+}
+
+/** A build as `buildctl` asks for it: one call of BuildKit's control service, and no session. */
+async function solve(
+  request: MessageInitShape<typeof Control.method.solve.input>,
+): Promise<Answered> {
+  const { input, output } = Control.method.solve;
+  const socket = connect(engine.daemonSocket);
+  socket.write("POST /grpc HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  const head = Promise.withResolvers<Buffer>();
+  socket.once("data", head.resolve);
+  expect((await head.promise).toString("latin1")).toStartWith("HTTP/1.1 101");
+  const session = connectHttp2("http://x", { createConnection: () => socket });
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/moby.buildkit.v1.Control/Solve",
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  const asked = toBinary(input, create(input, { ref: crypto.randomUUID(), ...request }));
+  const frame = Buffer.alloc(5 + asked.length);
+  frame.writeUInt32BE(asked.length, 1);
+  frame.set(asked, 5);
+  let said = "";
+  const note = (headers: object) => {
+    const { "grpc-message": message = "" } = headers as { "grpc-message"?: string };
+    said += decodeURIComponent(message);
+  };
+  stream.on("response", note);
+  stream.on("trailers", note);
+  const chunks: Buffer[] = [];
+  stream.on("data", (chunk: Buffer) => void chunks.push(chunk));
+  const ended = Promise.withResolvers<void>();
+  stream.once("close", () => ended.resolve());
+  stream.end(frame);
+  await ended.promise;
+  session.destroy();
+  const bytes = Buffer.concat(chunks).subarray(5);
+  return { said, response: fromBinary(output, bytes).exporterResponse };
+}
+
+test("a client without a part of its own has the Dockerfile frontend; a graph is refused in words", async () => {
+  using web = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: () => new Response("FROM busybox\nARG WHO\nRUN echo $WHO > /who\n"),
+  });
+  const context = `http://127.0.0.1:${web.port}/Dockerfile`;
+  const frontendAttrs = { context, "build-arg:WHO": "direct" };
+  const exporters = [{ type: "image", attrs: { name: "direct" } }];
+  const frontend = "dockerfile.v0";
+  const answer = await solve({ frontend, frontendAttrs, exporters });
+  expect(answer).toMatchObject({
+    said: "",
+    response: { "image.name": "docker.io/library/direct:latest" },
+  });
+  expect(await shown("direct", "cat", "/who")).toBe("direct");
+  const failing = { ...frontendAttrs, target: "gone" };
+  for (const [request, words] of [
+    [{ frontend, exporters }, "no build context"],
+    [{ frontend, exporters, frontendAttrs: failing }, 'target stage "gone" could not be found'],
+    [{ frontend: "other.v0", exporters }, "frontend other.v0 not found"],
+    [
+      { definition: { def: [new Uint8Array([1])] }, exporters },
+      "build graphs (LLB) of clients are",
+    ],
+  ] as const) {
+    expect((await solve(request as never)).said).toContain(words);
+  }
 }, 60_000);

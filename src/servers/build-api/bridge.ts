@@ -24,7 +24,7 @@ import { digestOf, formatPlatform, hostPlatform, type ImageConfig, type Platform
 
 import { decodeAttributes, platformsIn } from "./attributes.ts";
 import { type BuildServices, solveForSession } from "./builds.ts";
-import { failureFrom } from "./failures.ts";
+import { failureFrom, unsupportedGraph } from "./failures.ts";
 import { cacheSourceOf } from "./caches.ts";
 import type { BuildHistory } from "./history.ts";
 import type { Job, Jobs, ReturnedResult } from "./jobs.ts";
@@ -99,7 +99,7 @@ function returnedOf(
   return { ids: Object.values(refs).map(({ id }) => id), isMany: true };
 }
 
-interface Asked {
+export interface Asked {
   readonly job: Job;
   readonly request: FrontendRequest;
   readonly signal: AbortSignal;
@@ -109,7 +109,7 @@ async function solve(bridge: Bridge, asked: Asked): Promise<MessageInitShape<typ
   const { job, request } = asked;
   try {
     if (request.definition !== undefined && request.definition.def.length > 0) {
-      throw grpcFailure(GRPC_STATUS.unimplemented, "build graphs of a client");
+      throw unsupportedGraph();
     }
     checkFrontend(request);
     bridge.history.describe(job.ref, request.frontendOpt);
@@ -127,6 +127,10 @@ async function solve(bridge: Bridge, asked: Asked): Promise<MessageInitShape<typ
     throw failureFrom(cause, job.progress);
   }
 }
+
+/** A build that a client asks for without a part of its own: the frontend is asked for it. */
+export const solveFrontend = async (bridge: Bridge, asked: Asked): Promise<ReturnedResult> =>
+  returnedOf((await solve(bridge, asked)) as Parameters<typeof returnedOf>[0]);
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 
@@ -189,10 +193,10 @@ async function shareCaches(
   const held = ids.flatMap((id) => job.results.get(id)?.solved ?? []);
   if (held.every(({ cache }) => cache === null)) return;
   const until = AbortSignal.any([signal, job.signal]);
-  const session = await sessions.get(name, until);
+  const session = name === "" ? null : await sessions.get(name, until);
   await builds.exportCaches(held, {
     cacheTo,
-    credentials: (domain) => session.credentials(domain, until),
+    credentials: (domain) => session?.credentials(domain, until),
     signal: until,
     onEvent: (event) => job.progress.tell(event),
   });
@@ -238,9 +242,10 @@ async function sessionBuild(
 ) {
   const { session: id, cacheTo, entitlements, isScanned } = await job.asked.promise;
   const until = AbortSignal.any([signal, job.signal]);
-  const session = await bridge.sessions.get(id, until);
+  // Who asks for what lies elsewhere needs none.
+  const session = id === "" ? null : await bridge.sessions.get(id, until);
   const options = decodeAttributes(request.frontendOpt, platform, (cache) =>
-    cacheSourceOf(cache, () => Promise.resolve(session)),
+    cacheSourceOf(cache, () => bridge.sessions.get(id, until)),
   );
   const results = inputsOf(bridge, request, options.contexts);
   const { progress } = job;
@@ -252,7 +257,10 @@ function checkFrontend({ frontend, frontendOpt }: FrontendRequest): void {
   if (frontend === "dockerfile.v0") return;
   const source = frontendOpt["source"] ?? "";
   if (frontend === "gateway.v0" && DOCKERFILE_FRONTEND.test(source)) return;
-  throw grpcFailure(GRPC_STATUS.unimplemented, `frontend ${frontend} ${source} not found`.trim());
+  throw grpcFailure(
+    GRPC_STATUS.unimplemented,
+    `frontend ${[frontend, source].filter(Boolean).join(" ")} not found`,
+  );
 }
 
 /** A graph of one source, which names a result: buildx hands it on to a build that stands on this one. */

@@ -3,6 +3,8 @@ import { invalid } from "#base";
 import type { BuildPruneRequest, BuildCacheItem, Scanned } from "#engine/build";
 import {
   Control,
+  create,
+  FrontendRequestSchema,
   grpcFailure,
   type GrpcFailure,
   type GrpcRouter,
@@ -13,10 +15,10 @@ import {
 import { formatPlatform } from "#oci";
 
 import { platformsIn } from "./attributes.ts";
-import type { Bridge } from "./bridge.ts";
+import { type Bridge, solveFrontend } from "./bridge.ts";
 import { cacheTargetsOf } from "./caches.ts";
 import type { ExportedResult, Exporting } from "./exporting.ts";
-import { cancelled, failureFrom } from "./failures.ts";
+import { cancelled, failureFrom, unsupportedGraph } from "./failures.ts";
 import type { Job, JobResult, ReturnedResult } from "./jobs.ts";
 import { LOG_LIMIT_BYTES } from "./history.ts";
 import { checkOutputs, exportAll, type Output } from "./outputs.ts";
@@ -76,7 +78,6 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
   try {
     const outputs = outputsOf(request);
     checkOutputs(outputs);
-    refuse(request);
     const attested = attestedBy(request.frontendAttrs);
     const { session: name, entitlements } = request;
     const client = () => sessions.get(name, job.signal);
@@ -85,6 +86,7 @@ async function solve(bridge: Bridge, request: SolveRequest, signal: AbortSignal)
     job.asked.resolve({ session: name, cacheTo: cacheTo.targets, entitlements, isScanned });
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
+    beginFrontend(bridge, job, request);
     const returned = await returnedBy(job);
     const asked = { returned, attested, session: client, attachments };
     const exporting = await exportingOf(bridge, job, asked);
@@ -248,9 +250,14 @@ function outputsOf({ exporters, exporter, exporterAttrs }: SolveRequest): Output
   return exporter === "" ? [] : [{ type: exporter, attributes: exporterAttrs }];
 }
 
-function refuse({ frontend, definition }: SolveRequest): void {
-  const isDirect = frontend !== "" || (definition?.def.length ?? 0) > 0;
-  if (isDirect) throw grpcFailure(GRPC_STATUS.unimplemented, "builds without a client's own part");
+/** Where the client has no part of its own, as buildx has one. */
+function beginFrontend(bridge: Bridge, job: Job, request: SolveRequest): void {
+  const { frontend, frontendAttrs: frontendOpt, frontendInputs, definition } = request;
+  if ((definition?.def.length ?? 0) > 0) throw unsupportedGraph();
+  if (frontend === "") return;
+  const asked = create(FrontendRequestSchema, { frontend, frontendOpt, frontendInputs });
+  const { resolve, reject } = job.returned;
+  solveFrontend(bridge, { job, request: asked, signal: job.signal }).then(resolve, reject);
 }
 
 const recordOf = (item: BuildCacheItem) => ({

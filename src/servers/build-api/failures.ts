@@ -44,6 +44,13 @@ function linesOf({ source, fault }: Progress): GrpcDetail[] {
   return [{ typeUrl: SOURCE_TYPE, value: new TextEncoder().encode(JSON.stringify(value)) }];
 }
 
+/** For LLB: there is no solver for graphs of clients here. */
+export const unsupportedGraph = (): GrpcFailure =>
+  new GrpcFailure(
+    GRPC_STATUS.unimplemented,
+    "build graphs (LLB) of clients are not supported by this engine: builds go through the Dockerfile frontend",
+  );
+
 /** For a question about a Dockerfile that is not answered here. */
 export function unsupportedSubrequest(name: string): GrpcFailure {
   const value = new TextEncoder().encode(JSON.stringify({ name }));

@@ -46,6 +46,7 @@ export class Sessions {
 
   /** Waits for it to arrive. @throws EngineError "unavailable" when it does not */
   async get(id: string, signal: AbortSignal): Promise<Session> {
+    if (id === "") throw invalid("no session: the client has no part in this build");
     const late = AbortSignal.any([signal, AbortSignal.timeout(ARRIVAL_TIMEOUT_MS)]);
     const stopped = Promise.withResolvers<void>();
     const stop = () => stopped.resolve();

@@ -14,6 +14,7 @@ export {
   LLBBridge,
   type ResultSchema,
   type SolveRequest as FrontendRequest,
+  SolveRequestSchema as FrontendRequestSchema,
 } from "./generated/gateway_pb.ts";
 export { Auth, BytesMessageSchema, FileSend, FileSync } from "./generated/filesync_pb.ts";
 export {
