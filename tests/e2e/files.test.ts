@@ -237,6 +237,17 @@ describe("cp", () => {
 });
 
 describe("diff and export", () => {
+  test("diff ends where no path leads further, and goes for others between its steps", async () => {
+    const id = await ended(
+      'n=$(printf "%0200d" 1); for i in $(seq 40); do mkdir $n; cd -P $n; done; echo deep > leaf; ' +
+        "mkdir /many; cd /many; for i in $(seq 3000); do : > $i; done",
+    );
+    const lines = (await engine.ok(["diff", id])).split("\n");
+    expect(lines.filter((line) => line.startsWith("A /0")).length).toBe(20);
+    expect(lines.filter((line) => line.startsWith("A /many/")).length).toBe(3000);
+    await engine.ok(["rm", id]);
+  });
+
   test("diff tells what was added, changed and deleted, and nothing the engine did", async () => {
     const fresh = await ended("true");
     expect(await engine.ok(["diff", fresh])).toBe("");

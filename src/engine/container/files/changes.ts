@@ -25,10 +25,14 @@ import type { Context } from "../context.ts";
 import { engineMarks } from "./marks.ts";
 import { whileStill } from "./view.ts";
 
-/** Directories that are looked at before others get a turn. */
-const BATCH = 64;
+/** Others get a turn after so long: a directory may have any number of entries. */
+const TURN_MS = 5;
+/** Entries between two looks at the clock. */
+const LOOK_EVERY = 16;
 /** As in an archive: every level costs two descriptors, and no path of Linux has more. */
 const DEPTH_LIMIT = 1024;
+/** PATH_MAX: what lies deeper has no path to be told by. */
+const PATH_LIMIT_BYTES = 4096;
 
 /** In the order of their paths. @throws EngineError "notFound" */
 export async function changesOf(context: Context, nameOrId: string): Promise<FileChange[]> {
@@ -42,7 +46,7 @@ export async function changesOf(context: Context, nameOrId: string): Promise<Fil
     );
     using top = new FileDescriptor(openPath(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     const changes: FileChange[] = [];
-    const walk = { changes, skip, seen: 0 };
+    const walk = { changes, skip, seen: 0, turnAt: performance.now() };
     await compare(walk, { upperFd: top.fd, lowerFd: image.fd, path: "", depth: 0 });
     return changes.sort((a, b) => (a.path < b.path ? -1 : 1));
   });
@@ -52,6 +56,8 @@ interface Walk {
   readonly changes: FileChange[];
   readonly skip: ReadonlySet<string>;
   seen: number;
+  /** When others last had one. */
+  turnAt: number;
 }
 
 interface Place {
@@ -66,11 +72,11 @@ interface Place {
 /** @returns true when something below changed */
 async function compare(walk: Walk, { upperFd, lowerFd, path, depth }: Place): Promise<boolean> {
   const before = walk.changes.length;
-  if ((walk.seen += 1) % BATCH === 0) await new Promise((resolve) => setImmediate(resolve));
   const entries = readDirectory(upperFd);
   for (const { name } of entries) {
+    if ((walk.seen += 1) % LOOK_EVERY === 0) await breathe(walk);
     const below = `${path}/${rawOf(name)}`;
-    if (walk.skip.has(below.slice(1))) continue;
+    if (below.length >= PATH_LIMIT_BYTES || walk.skip.has(below.slice(1))) continue;
     const now = statPath(name, upperFd);
     if (now === null) continue;
     const then = lowerFd === null ? null : statPath(name, lowerFd);
@@ -100,6 +106,12 @@ async function compare(walk: Walk, { upperFd, lowerFd, path, depth }: Place): Pr
     tellHidden(walk, { lowerFd, path, there: new Set(entries.map(({ name }) => rawOf(name))) });
   }
   return walk.changes.length > before;
+}
+
+async function breathe(walk: Walk): Promise<void> {
+  if (performance.now() - walk.turnAt < TURN_MS) return;
+  await new Promise((resolve) => setImmediate(resolve));
+  walk.turnAt = performance.now();
 }
 
 /** What a directory that was made anew no longer has. */
