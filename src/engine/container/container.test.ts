@@ -149,6 +149,23 @@ test("stop sends the image's signal, waits, and then kills", async () => {
   });
 });
 
+test("a kill that dies with the supervisor is sent to the next one; another signal is not repeated", async () => {
+  await using fixture = openFixture({ Cmd: ["sh"] });
+  const { room, supervisor } = fixture;
+  const id = await running(fixture);
+  let lost = 2;
+  supervisor.onSignal = (container, signal) => {
+    if ((lost -= 1) >= 0) throw new EngineError("unavailable", "the supervisor is gone");
+    supervisor.end(container, 128 + signal);
+  };
+  expect(room.stop(id, { timeoutSeconds: null, signal: null })).rejects.toThrow(
+    "the supervisor is gone",
+  );
+  await room.stop(id, { timeoutSeconds: 0, signal: "SIGKILL" });
+  expect(supervisor.signals.map(([, signal]) => signal)).toEqual([15, 9, 9]);
+  expect(room.resolve(id).state).toMatchObject({ status: "exited", exitCode: 137 });
+});
+
 test("patience that is over before the signal is on its way is no unhandled failure", async () => {
   await using fixture = openFixture({ Cmd: ["sh"] });
   const { room, supervisor } = fixture;

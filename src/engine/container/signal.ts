@@ -1,6 +1,7 @@
 /** Signals to a container's init. */
 import { kindOf } from "#base";
 import { openCgroupHost, type CgroupHost } from "#linux/cgroup";
+import { SIGKILL } from "#linux/process";
 
 import type { Context } from "./context.ts";
 import { cgroupsPathOf } from "./prepare.ts";
@@ -15,15 +16,24 @@ export const cgroupOf = (
 ): ReturnType<CgroupHost["at"]> =>
   (cgroups ??= openCgroupHost()).at(cgroupsPathOf(context, record));
 
+/** A supervisor that dies with a request is followed by another. */
+const KILL_ATTEMPTS = 5;
+const KILL_RETRY_MS = 50;
+
 /** Sends a signal. @returns false when the process has ended meanwhile: its exit is on the way */
 export async function sendSignal(context: Context, id: string, signal: number): Promise<boolean> {
-  try {
-    await context.supervisor.request({ type: "signal", key: { id }, signal });
-    return true;
-  } catch (cause) {
-    const kind = kindOf(cause);
-    if (kind === "notFound" || kind === "conflict") return false;
-    throw cause;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await context.supervisor.request({ type: "signal", key: { id }, signal });
+      return true;
+    } catch (cause) {
+      const kind = kindOf(cause);
+      if (kind === "notFound" || kind === "conflict") return false;
+      // Twice killed is killed; any other signal might be acted on twice.
+      const mayRepeat = kind === "unavailable" && signal === SIGKILL && attempt < KILL_ATTEMPTS;
+      if (!mayRepeat) throw cause;
+      await context.clock.sleep(KILL_RETRY_MS);
+    }
   }
 }
 

@@ -124,11 +124,13 @@ export async function stopAll(
 async function killNow(context: Context, id: string): Promise<void> {
   const record = context.records.get(id);
   if (record === undefined || !isActive(record)) return;
-  const exited = waitForExit(context, id, AbortSignal.timeout(KILL_TIMEOUT_MS));
+  const late = AbortSignal.timeout(KILL_TIMEOUT_MS);
+  const exited = waitForExit(context, id, late);
   publishEvent(context, record, "kill", { signal: String(SIGKILL) });
   try {
     await Promise.all([exited, signalAndThaw(context, record, SIGKILL)]);
   } catch (cause) {
+    if (!late.aborted) throw cause;
     throw internal(`the process did not end ${KILL_TIMEOUT_MS / 1000} seconds after SIGKILL`, {
       cause,
     });
