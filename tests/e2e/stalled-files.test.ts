@@ -59,6 +59,29 @@ test.skipIf(!HAS_FUSE)(
 );
 
 test.skipIf(!HAS_FUSE)(
+  "users are not looked up in a file that such a file system has: nobody is kept waiting",
+  async () => {
+    const place = join(engine.root, "users");
+    await using own = await startStuckServer(place);
+    const passwd = ["-v", `${join(place, "file")}:/etc/passwd`];
+    await engine.ok(["run", "-d", "--name", "users", ...passwd, "busybox", "sleep", "1000"]);
+    await own.stall();
+    expect(await engine.ok(["exec", "users", "echo", "runs"])).toBe("runs");
+    expect(await engine.ok("exec -u 7 users grep ^Uid /proc/self/status".split(" "))).toContain(
+      "7",
+    );
+    const { code, stderr } = await engine.docker(["exec", "-u", "daemon", "users", "true"]);
+    expect({ code, stderr: stderr.trim() }).toEqual({
+      code: 1,
+      stderr:
+        "Error response from daemon: unable to find user daemon: no matching entries in passwd file",
+    });
+    own.kill();
+    await engine.ok(["rm", "-f", "users"]);
+  },
+);
+
+test.skipIf(!HAS_FUSE)(
   "while it does not answer everybody else is served, and the copy ends when it is gone",
   async () => {
     await server.stall();
