@@ -16,7 +16,7 @@ import {
 } from "#wire/tar";
 
 import type { BuildRequest } from "./build-service.ts";
-import { collectSoonAfter } from "./collect.ts";
+import { collectAfter, collectSoonAfter } from "./collect.ts";
 import type { Context } from "./context.ts";
 import { bytesIn } from "./file-bytes.ts";
 import { contextPath, getContext, gitAccessOf, gitTree, type RemoteTree } from "./remote-tree.ts";
@@ -67,7 +67,9 @@ async function openContext(context: Context, request: BuildRequest): Promise<Rem
   const { remote, signal, offer } = request;
   if (offer !== "") {
     if (request.context === null) throw invalid("no build context was given");
-    return await context.kept.receive(offer, await plainArchive(request.context), signal);
+    const received = await context.kept.receive(offer, await plainArchive(request.context), signal);
+    collectAfter(received.tree.entries);
+    return received;
   }
   const source = remote === "" ? null : parseGitUrl(remote);
   if (source !== null) {
@@ -81,6 +83,7 @@ async function openContext(context: Context, request: BuildRequest): Promise<Rem
   const dispose = () => rmSync(path, { force: true });
   try {
     const tree = await spool(await openStream(request), path, signal);
+    collectAfter(tree.entries);
     const done = () => {
       dispose();
       collectSoonAfter(tree.entries);
