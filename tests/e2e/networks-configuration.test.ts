@@ -33,13 +33,13 @@ test("a configuration is a name for options, and nothing on the host", async () 
     "create",
     "--config-only",
     "--subnet",
-    "10.232.5.0/24",
+    "10.235.5.0/24",
     "--gateway",
-    "10.232.5.7",
+    "10.235.5.7",
     "--ip-range",
-    "10.232.5.64/26",
+    "10.235.5.64/26",
     "--aux-address",
-    "a=10.232.5.9",
+    "a=10.235.5.9",
     "--label",
     "made=by",
     "-o",
@@ -62,10 +62,10 @@ test("a configuration is a name for options, and nothing on the host", async () 
       Options: {},
       Config: [
         {
-          Subnet: "10.232.5.0/24",
-          IPRange: "10.232.5.64/26",
-          Gateway: "10.232.5.7",
-          AuxiliaryAddresses: { a: "10.232.5.9" },
+          Subnet: "10.235.5.0/24",
+          IPRange: "10.235.5.64/26",
+          Gateway: "10.235.5.7",
+          AuxiliaryAddresses: { a: "10.235.5.9" },
         },
       ],
     },
@@ -75,7 +75,7 @@ test("a configuration is a name for options, and nothing on the host", async () 
     "none\nsettings",
   );
   // It takes nothing: another network may have the subnet.
-  await engine.ok(["network", "create", "--subnet", "10.232.5.0/24", "holder"]);
+  await engine.ok(["network", "create", "--subnet", "10.235.5.0/24", "holder"]);
   await engine.ok(["network", "rm", "holder"]);
   await engine.restartDaemon();
   expect(await inspect("settings")).toMatchObject(shown);
@@ -101,7 +101,7 @@ test("a network made from it works as it says, keeps it, and says no settings it
     ConfigFrom: { Network: "settings" },
     Labels: { made: "by" },
     Options: { "com.docker.network.driver.mtu": "1311" },
-    IPAM: { Config: [{ Subnet: "10.232.5.0/24", Gateway: "10.232.5.7" }] },
+    IPAM: { Config: [{ Subnet: "10.235.5.0/24", Gateway: "10.235.5.7" }] },
   });
   const seen = await engine.ok([
     "run",
@@ -115,7 +115,7 @@ test("a network made from it works as it says, keeps it, and says no settings it
     "show",
     "eth0",
   ]);
-  expect(seen).toContain("inet 10.232.5.64/24");
+  expect(seen).toContain("inet 10.235.5.64/24");
   const link = await engine.ok(["run", "--rm", "--network", "town", "busybox", "ip", "link"]);
   expect(link).toMatch(/eth0.* mtu 1311 /);
   expect(await refused(...from, "again")).toContain("Pool overlaps with other one");
@@ -124,7 +124,7 @@ test("a network made from it works as it says, keeps it, and says no settings it
   );
   const own =
     "user specified configurations are not supported if the network depends on a configuration network";
-  expect(await refused(...from, "--subnet", "10.232.6.0/24", "x")).toContain(own);
+  expect(await refused(...from, "--subnet", "10.235.6.0/24", "x")).toContain(own);
   expect(await refused(...from, "--label", "a=b", "x")).toContain(own);
   expect(await refused(...from, "--ipv6", "x")).toContain(own);
   expect(await refused(...from, "-o", "a=b", "x")).toContain(
@@ -165,8 +165,8 @@ test("a prune leaves configurations, and takes what was made from them", async (
 });
 
 test("addresses that nobody can have are no gateways", async () => {
-  const create = ["network", "create", "--subnet", "10.232.7.0/24", "--gateway"];
-  for (const gateway of ["10.232.7.0", "10.232.7.255"]) {
+  const create = ["network", "create", "--subnet", "10.235.7.0/24", "--gateway"];
+  for (const gateway of ["10.235.7.0", "10.235.7.255"]) {
     expect(await refused(...create, gateway, "edge")).toBe(
       `Error response from daemon: failed to allocate gateway (${gateway}): Address already in use\n`,
     );
