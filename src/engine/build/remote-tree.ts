@@ -91,9 +91,10 @@ export async function openNamedContext(
   const own = (undo: () => void) => owner.own(undo);
   const config = request.results.get(value);
   if (config !== undefined) return { kind: "result", config };
-  const named = parseLayoutName(value);
-  if (named !== null && request.givenLayout !== undefined) {
-    const layout = request.givenLayout(named.store);
+  const { givenLayout } = request;
+  const named = givenLayout === undefined ? null : parseLayoutName(value);
+  if (named !== null && givenLayout !== undefined) {
+    const layout = givenLayout(named.store);
     return layoutContext(context, { layout, digest: named.digest, signal }, owner);
   }
   if (value.startsWith("docker-image://")) {
