@@ -33,6 +33,21 @@ test("an address that has passed on keeps its new owner's name when the old one 
   expect(reverse("2.0.0.10.in-addr.arpa")).toBeNull();
 });
 
+test("an address is called by the first name that DNS can say", () => {
+  const names = new DnsNames();
+  names.set("asker", dns("asker", "10.0.0.9"));
+  const told = (...all: [string, ...string[]]) => {
+    const [first, ...more] = all;
+    names.set("web", dns(first, "10.0.0.2", more));
+    const answers = names.answer("asker", query("2.0.0.10.in-addr.arpa", TYPE.ptr));
+    return answers === null ? null : String.fromCharCode(...(answers[0]?.data ?? []));
+  };
+  expect(told("n".repeat(63), "short")).toContain("n".repeat(63));
+  expect(told("n".repeat(64), "short")).toContain("short");
+  expect(told("n.".repeat(4000), "short")).toContain("short");
+  expect(told("n".repeat(64))).toBeNull();
+});
+
 test("who shares an alias shares its clients, and of many a bounded number is told", () => {
   const names = new DnsNames();
   for (let index = 0; index < 200; index += 1) {

@@ -35,10 +35,11 @@ export class DnsNames {
         all.push({ containerId, addresses });
         network.byName.set(name, all);
       }
-      const [own] = names;
+      // What is too long for a name of DNS answers to questions of no one: its next name is told.
+      const own = names.map((name) => `${name}.${networkName}`).find(isSayable);
       if (own === undefined) continue;
       for (const address of addresses) {
-        network.byAddress.set(reverseName(address), { containerId, name: `${own}.${networkName}` });
+        network.byAddress.set(reverseName(address), { containerId, name: own });
       }
     }
   }
@@ -87,6 +88,10 @@ export class DnsNames {
     return null;
   }
 }
+
+/** RFC 1035, 2.3.4: labels of 63 octets, names of 255. */
+const isSayable = (name: string): boolean =>
+  name.length <= 253 && name.split(".").every((label) => label.length <= 63);
 
 /** By name, by `name.network`, or by what this container alone calls it. */
 function addressesOf(
