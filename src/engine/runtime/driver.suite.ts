@@ -337,6 +337,17 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       },
     );
 
+    promise("has its domain name, and a multiplexer of its own terminals", async () => {
+      const { output } = await lab.run({
+        args: script("cat /proc/sys/kernel/domainname; readlink /dev/ptmx"),
+        ...spec((all) => {
+          all.domainname = "inside.test";
+          all.linux.devices.push({ type: "c", path: "/dev/ptmx", major: 5, minor: 2 });
+        }),
+      });
+      expect(output).toBe("inside.test\npts/ptmx\n");
+    });
+
     promise("leaves the host's null device as it is, though it is the input", async () => {
       const identity = { user: "4321:4321", groups: [] };
       const text = "cat; echo more > /dev/null; cat /proc/self/fd/0; echo end";
@@ -514,7 +525,9 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       const container = await lab.start({ args: ["sleep", "1000"] });
       const { output, exitCode } = await container.exec({
         // crun 1.8 gives a further program no size; ours comes a moment after its start.
-        args: script("tty; until stty size 2>/dev/null; do :; done; exit 5"),
+        args: script(
+          'tty; until [ "$(stty size 2>/dev/null)" = "20 80" ]; do :; done; stty size; exit 5',
+        ),
         terminal: { columns: 80, rows: 20 },
       });
       expect(output).toContain("/dev/pts/0\r\n20 80\r\n");

@@ -61,10 +61,11 @@ const defaultDevices: readonly DeviceSpec[] = [
   { type: "c", path: "/dev/tty", major: 5, minor: 0 },
 ];
 
-/** Those of the spec, and the defaults that it does not replace. */
+/** Those of the spec, and the defaults that it does not replace. /dev/ptmx is a link to the container's own, as runc has it. */
 export function devicesOf(spec: RuntimeSpec): DeviceSpec[] {
-  const listed = new Set(spec.linux.devices.map(({ path }) => path));
-  return [...defaultDevices.filter(({ path }) => !listed.has(path)), ...spec.linux.devices];
+  const asked = spec.linux.devices.filter(({ path }) => path !== "/dev/ptmx");
+  const listed = new Set(asked.map(({ path }) => path));
+  return [...defaultDevices.filter(({ path }) => !listed.has(path)), ...asked];
 }
 
 export interface DeviceSteps {

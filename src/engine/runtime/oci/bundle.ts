@@ -71,6 +71,11 @@ export function openBundle(request: BirthRequest, shift: Shift | null): Bundle {
     ...(devices === null ? {} : { devices: [] }),
     resources: withoutEndlessQuota(spec.linux.resources),
   };
+  const { domainname } = spec;
+  // As Docker has it: runc learnt the specification's own field late. A remapped root may not write it.
+  if (domainname !== undefined && shift === null) {
+    linux.sysctl = { ...linux.sysctl, "kernel.domainname": domainname };
+  }
   const document: RuntimeSpec = {
     ...spec,
     root: { ...spec.root, path: rootfs },
