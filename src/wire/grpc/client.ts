@@ -1,4 +1,5 @@
 /** gRPC on a connection that is already ours, this side as the client: what a session of buildx offers. */
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import type { Duplex } from "node:stream";
 
 import {
@@ -12,17 +13,18 @@ import {
 } from "@bufbuild/protobuf";
 
 import { frameHead, GrpcFrameReader } from "./frames.ts";
-import type { HeaderField } from "./hpack.ts";
-import type { Http2Call } from "./http2-call.ts";
-import { Http2Connection } from "./http2.ts";
-import { type KeepAlive, keepAlive } from "./keep-alive.ts";
+import { type KeepAlive, keepAlive, pinged } from "./keep-alive.ts";
 import { failureOf, grpcFailure, type GrpcFailure, GRPC_STATUS } from "./status.ts";
+import { arriving, written } from "./streams.ts";
 
 /** Values by name; what is no ASCII is the caller's to encode. */
 export type GrpcMetadata = Readonly<Record<string, string | readonly string[]>>;
 
 /** The largest message a client may send: a piece of a file, a secret. Go's own limit for clients is 4 MiB. */
 const MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024;
+/** What may be on its way to us on one stream, and on the connection, before the client waits. */
+const WINDOW_BYTES = 4 * 1024 * 1024;
+
 /** One message whole, or in pieces that follow each other. Their bytes are not to be changed any more. */
 export type GrpcMessage = Uint8Array | readonly Uint8Array[];
 
@@ -32,18 +34,26 @@ interface CallOptions {
 }
 
 export class GrpcConnection implements Disposable {
-  readonly #connection: Http2Connection;
+  readonly #session: ClientHttp2Session;
   /** Aborts when the connection has ended. */
   readonly #closed = new AbortController();
 
   constructor(socket: Duplex, limits?: KeepAlive) {
-    this.#connection = new Http2Connection(socket);
-    const close = () => this.#close();
+    this.#session = connect("http://session", {
+      createConnection: () => socket,
+      settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
+    });
+    const close = () => this.#closed.abort(new Error("the session has ended"));
+    this.#session.on("error", () => socket.destroy());
+    this.#session.once("close", close);
     socket.once("close", close);
     // Half a connection carries no calls: who has said his last is gone.
     socket.once("end", () => socket.destroy());
     if (socket.destroyed) close();
-    keepAlive((onAnswer) => this.#connection.ping(onAnswer), socket, limits);
+    this.#session.once("connect", () => {
+      this.#session.setLocalWindowSize(WINDOW_BYTES);
+      keepAlive((onAnswer) => pinged(this.#session, onAnswer), socket, limits);
+    });
   }
 
   get closed(): AbortSignal {
@@ -74,48 +84,40 @@ export class GrpcConnection implements Disposable {
   ): GrpcStream {
     signal.throwIfAborted();
     this.closed.throwIfAborted();
-    const fields: HeaderField[] = [
-      [":method", "POST"],
-      [":scheme", "http"],
-      [":path", `/${method.parent.typeName}/${method.name}`],
-      [":authority", "session"],
-      ["content-type", "application/grpc"],
-      ["te", "trailers"],
-    ];
-    for (const [name, values] of Object.entries(metadata)) {
-      for (const value of [values].flat()) fields.push([name.toLowerCase(), value]);
-    }
-    const answer = new Map<string, string>();
-    const call = this.#connection.open(fields, (some) => {
-      for (const [name, value] of some) answer.set(name, value);
+    const stream = this.#session.request({
+      ":method": "POST",
+      ":path": `/${method.parent.typeName}/${method.name}`,
+      "content-type": "application/grpc",
+      te: "trailers",
+      ...metadata,
     });
-    if (call === null) throw grpcFailure(GRPC_STATUS.unavailable, "the client takes no more calls");
-    return new GrpcStream(call, answer, AbortSignal.any([signal, this.closed]));
-  }
-
-  #close(): void {
-    this.#closed.abort(new Error("the session has ended"));
+    return new GrpcStream(stream, AbortSignal.any([signal, this.closed]));
   }
 
   [Symbol.dispose](): void {
-    this.#close();
-    this.#connection[Symbol.dispose]();
+    this.#session.destroy();
   }
 }
 
 export class GrpcStream implements Disposable {
-  readonly #call: Http2Call;
-  /** Fields of the answer, by name, as they have arrived. */
-  readonly #answer: ReadonlyMap<string, string>;
+  readonly #stream: ClientHttp2Stream;
   readonly #signal: AbortSignal;
   readonly #stop: () => void;
+  #failure: GrpcFailure | null | undefined;
 
-  constructor(call: Http2Call, answer: ReadonlyMap<string, string>, signal: AbortSignal) {
-    this.#call = call;
-    this.#answer = answer;
+  constructor(stream: ClientHttp2Stream, signal: AbortSignal) {
+    this.#stream = stream;
     this.#signal = signal;
-    this.#stop = () => call.cancel();
+    this.#stop = () => stream.destroy();
     signal.addEventListener("abort", this.#stop, { once: true });
+    const ended = (headers: object) => {
+      const fields = headers as Readonly<Record<string, unknown>>;
+      if (fields["grpc-status"] !== undefined) this.#failure = failureOf(fields);
+    };
+    stream.on("response", ended);
+    stream.on("trailers", ended);
+    // Told where the call is read or written.
+    stream.on("error", () => {});
     if (signal.aborted) this.#stop();
   }
 
@@ -125,41 +127,32 @@ export class GrpcStream implements Disposable {
       const parts = message instanceof Uint8Array ? [message] : message;
       return [frameHead(parts.reduce((sum, part) => sum + part.length, 0)), ...parts];
     });
-    if (await this.#call.write(pieces)) return;
+    if (await written(this.#stream, Buffer.concat(pieces))) return;
     this.#signal.throwIfAborted();
-    throw this.#failure() ?? grpcFailure(GRPC_STATUS.unavailable, "the call was ended");
+    throw this.#failure ?? grpcFailure(GRPC_STATUS.unavailable, "the call was ended");
   }
 
   /** Nothing more is sent. */
   end(): void {
-    this.#call.end();
+    this.#stream.end();
   }
 
   /** What arrives, as many messages at once as came together. @throws GrpcFailure, or the reason of the signal */
   async *messages(): AsyncGenerator<Uint8Array[]> {
     const reader = new GrpcFrameReader(MESSAGE_LIMIT_BYTES);
-    for await (const chunks of this.#call.arriving()) {
-      const messages: Uint8Array[] = [];
-      for (const chunk of chunks) reader.push(chunk, messages);
+    for await (const chunk of arriving(this.#stream)) {
+      const messages = reader.push(chunk);
       if (messages.length > 0) yield messages;
     }
     this.#signal.throwIfAborted();
-    const failure = this.#failure();
-    if (failure === undefined) {
+    if (this.#failure === undefined) {
       throw grpcFailure(GRPC_STATUS.unavailable, "the call ended without a status");
     }
-    if (failure !== null) throw failure;
-  }
-
-  /** How the call ended; undefined while nobody has said so. */
-  #failure(): GrpcFailure | null | undefined {
-    return this.#answer.has("grpc-status")
-      ? failureOf(Object.fromEntries(this.#answer))
-      : undefined;
+    if (this.#failure !== null) throw this.#failure;
   }
 
   [Symbol.dispose](): void {
     this.#signal.removeEventListener("abort", this.#stop);
-    this.#call.cancel();
+    if (!this.#stream.closed) this.#stream.destroy();
   }
 }

@@ -3,6 +3,7 @@
  * its session, and the build that waits for its files, for a quarter of an hour or for ever. So it is asked (HTTP/2's
  * PING), which costs a healthy one 17 bytes. On a Unix socket the kernel tells.
  */
+import type { Http2Session } from "node:http2";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
@@ -40,3 +41,11 @@ export function keepAlive(
   }, intervalMs).unref();
   socket.once("close", () => clearInterval(timer));
 }
+
+/** Asks a session. @returns false when it cannot be asked */
+export const pinged = (session: Http2Session, onAnswer: () => void): boolean =>
+  !session.destroyed &&
+  !session.closed &&
+  session.ping((error) => {
+    if (error === null) onAnswer();
+  });

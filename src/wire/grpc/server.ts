@@ -24,7 +24,7 @@ import {
 } from "@bufbuild/protobuf";
 
 import { encodeGrpcFrame, GrpcFrameReader } from "./frames.ts";
-import { type KeepAlive, keepAlive } from "./keep-alive.ts";
+import { type KeepAlive, keepAlive, pinged } from "./keep-alive.ts";
 import { grpcFailure, type GrpcFailure, GRPC_STATUS, trailersOf } from "./status.ts";
 import { arriving, written } from "./streams.ts";
 import { Tunnel } from "./tunnel.ts";
@@ -129,13 +129,6 @@ export function serveGrpc(
   socket.once("end", () => socket.destroy());
   server.emit("connection", socket);
 }
-
-const pinged = (session: ServerHttp2Session, onAnswer: () => void): boolean =>
-  !session.destroyed &&
-  !session.closed &&
-  session.ping((error) => {
-    if (error === null) onAnswer();
-  });
 
 interface Serving {
   readonly router: GrpcRouter;
