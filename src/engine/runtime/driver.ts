@@ -111,6 +111,8 @@ export interface ExpectedBirth {
 export interface BegunBirth {
   /** The host's number of the child, which nobody else knows. */
   readonly pid: number;
+  /** Whether it waits still: somebody may have killed it, or something of its file tree could not be made. */
+  isWaiting(): boolean;
   /** Once. Resolves when execve has succeeded. @throws RuntimeError; nothing is left then */
   complete(prepare: BirthRequest["prepare"]): Promise<Born>;
   /** Ends the child instead; nothing is left. */

@@ -83,9 +83,10 @@ export class BirthsAhead {
   async take({ id, network }: AnnouncedBirth): Promise<BirthAhead> {
     const waiting = this.#waiting;
     if (waiting?.message.id !== id) throw notFound(`nothing was announced of container ${id}`);
-    if (waiting.spare !== null && !this.#parts.isFor(waiting.spare, network)) {
+    const isFitting = waiting.spare === null || this.#parts.isFor(waiting.spare, network);
+    if (!isFitting || !waiting.begun.isWaiting()) {
       await this.drop();
-      throw notFound(`container ${id} was announced with another link`);
+      throw notFound(`what was announced of container ${id} does not fit it`);
     }
     clearTimeout(waiting.timer);
     this.#waiting = null;

@@ -65,7 +65,7 @@ import {
 } from "./remapped-plan.ts";
 import { idMapsOf, type Shift, type UserNamespaces, writeIdMaps } from "./user-namespaces.ts";
 import { asksListener, checkListener } from "./seccomp-agent.ts";
-import { readMessage } from "./report.ts";
+import { isReadable, readMessage } from "./report.ts";
 import { gapSlots } from "./tail.ts";
 import { MESSAGE_CHILD, MESSAGE_FAILED, openTrampoline } from "./trampoline.ts";
 
@@ -189,6 +189,8 @@ function begunBirth(
   const { child, birth, pipes } = newborn;
   return {
     pid: child.pid,
+    // Readable once it has ended.
+    isWaiting: () => !isReadable(child.pidfd, 0),
     complete: async (prepare) => {
       const whole = { ...request, prepare };
       try {
