@@ -90,10 +90,15 @@ export function tracesOf(tag: string): Traces {
 }
 
 function removeCgroup(folder: string): void {
+  if (!existsSync(folder)) return;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.isDirectory()) removeCgroup(join(folder, entry.name));
   }
   try {
+    // What a container ran, and its supervisor did not live to end.
+    for (const pid of readFileSync(join(folder, "cgroup.procs"), "utf8").split("\n")) {
+      if (pid !== "" && pid !== "0") process.kill(Number(pid), "SIGKILL");
+    }
     rmdirSync(folder);
   } catch {
     // a process is still leaving; the next pass takes it
@@ -120,7 +125,10 @@ export async function removeTraces({ tag }: { tag: string }): Promise<void> {
     const [, family = "", name = ""] = line.split(" ");
     command("nft", "delete", "table", family, name);
   }
-  for (const folder of cgroupsOf(tag)) removeCgroup(folder);
+  for (let round = 0; round < 50 && cgroupsOf(tag).length > 0; round += 1) {
+    if (round > 0) await Bun.sleep(20);
+    for (const folder of cgroupsOf(tag)) removeCgroup(folder);
+  }
 }
 
 const YOUNG_MS = 60_000;
