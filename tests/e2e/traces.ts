@@ -1,5 +1,13 @@
 /** What a private engine leaves in the kernel, by its tag: processes, mounts, links, tables and cgroups. */
-import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 const TAG = /^naru-test-([0-9a-f]{4})$/;
@@ -89,13 +97,21 @@ export function tracesOf(tag: string): Traces {
   };
 }
 
+const THAWED = [
+  ["freezer.state", "THAWED"],
+  ["cgroup.freeze", "0"],
+] as const;
+
 function removeCgroup(folder: string): void {
   if (!existsSync(folder)) return;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.isDirectory()) removeCgroup(join(folder, entry.name));
   }
   try {
-    // What a container ran, and its supervisor did not live to end.
+    // What a container ran, and its supervisor did not live to end; frozen, it would not die.
+    for (const [file, thawed] of THAWED) {
+      if (existsSync(join(folder, file))) writeFileSync(join(folder, file), thawed);
+    }
     for (const pid of readFileSync(join(folder, "cgroup.procs"), "utf8").split("\n")) {
       if (pid !== "" && pid !== "0") process.kill(Number(pid), "SIGKILL");
     }
