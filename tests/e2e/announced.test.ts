@@ -164,6 +164,10 @@ test("killed, daemon and supervisor alike: nothing waits on, and the start comes
   await engine.startDaemon();
   await until(() => gone(first.id, first.pid));
   expect(await engine.ok(["start", "-a", first.id])).toBe("first");
+  const soon = await created("busybox", "echo", "soon");
+  await engine.killDaemon();
+  await engine.startDaemon();
+  expect(await engine.ok(["start", "-a", soon.id])).toBe("soon");
   const second = await created("busybox", "echo", "second");
   process.kill(engine.supervisorPid(), "SIGKILL");
   expect(await engine.ok(["start", "-a", second.id])).toBe("second");
@@ -171,7 +175,7 @@ test("killed, daemon and supervisor alike: nothing waits on, and the start comes
   const third = await created("busybox", "echo", "third");
   process.kill(third.pid, "SIGKILL");
   expect(await engine.ok(["start", "-a", third.id])).toBe("third");
-  await engine.ok(["rm", first.id, second.id, third.id]);
+  await engine.ok(["rm", first.id, soon.id, second.id, third.id]);
 });
 
 test("a program that is not there is told of at the start, and the container starts again", async () => {

@@ -33,6 +33,8 @@ export class BirthsAhead {
   readonly #records: Records;
   readonly #parts: SupervisorParts;
   #waiting: Waiting | null = null;
+  /** The last one that was given back, until nothing of it is left. Never rejects. */
+  #leaving: { readonly id: string; readonly done: Promise<void> } | null = null;
 
   constructor({ records, parts }: { records: Records; parts: SupervisorParts }) {
     this.#records = records;
@@ -93,11 +95,18 @@ export class BirthsAhead {
     return waiting;
   }
 
-  /** Nobody will ask for it. @param id only of this container */
+  /** Nobody will ask for it. Resolves when nothing of it is left. @param id only of this container */
   async drop(id?: string): Promise<void> {
     const waiting = this.#waiting;
-    if (waiting === null || (id !== undefined && waiting.message.id !== id)) return;
-    this.#waiting = null;
+    if (waiting !== null && (id === undefined || waiting.message.id === id)) {
+      this.#waiting = null;
+      this.#leaving = { id: waiting.message.id, done: this.#giveBack(waiting) };
+    }
+    const leaving = this.#leaving;
+    if (leaving !== null && (id === undefined || leaving.id === id)) await leaving.done;
+  }
+
+  async #giveBack(waiting: Waiting): Promise<void> {
     clearTimeout(waiting.timer);
     try {
       waiting.undo.dispose();
@@ -105,6 +114,9 @@ export class BirthsAhead {
       this.#parts.log("warn", `give back what was announced: ${sentenceOf(thrown)}`);
     }
     // Its last process was reaped, and the kernel may still be on its way out of the cgroup.
-    await this.#parts.cgroup(waiting.message.spec.linux.cgroupsPath).remove(REMOVE_WAIT);
+    const cgroup = this.#parts.cgroup(waiting.message.spec.linux.cgroupsPath);
+    await cgroup.remove(REMOVE_WAIT).catch((thrown: unknown) => {
+      this.#parts.log("warn", `remove the cgroup of what was announced: ${sentenceOf(thrown)}`);
+    });
   }
 }

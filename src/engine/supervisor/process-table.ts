@@ -143,7 +143,9 @@ export class ProcessTable {
   }
 
   /** Lets the driver begin. An earlier life of the same id may still be on its way out: then nothing is made. */
-  expect(message: ExpectMessage): void {
+  async expect(message: ExpectMessage): Promise<void> {
+    // Announced before, by a daemon that died since: its cgroup has the same name.
+    await this.#ahead.drop(message.id);
     const driver = this.#options.parts.openDriver(message.runtime);
     if (driver.expect === undefined || this.#entries.has(message.id)) return;
     this.#expected.set(message.id, message.runtime);

@@ -234,7 +234,7 @@ class Server {
     switch (request.type) {
       case "expect":
         checkKey(request);
-        table.expect(request);
+        await table.expect(request);
         return null;
       case "announce":
         checkKey(request);

@@ -163,6 +163,7 @@ function begin(host: Host, request: Omit<BirthRequest, "prepare">): BegunBirth |
   if (isRemapped(spec) || hasHooks(spec) || asksListener(seccomp)) return null;
   using undo = new DisposableStack();
   try {
+    checkListener(seccomp);
     const place = host.expected.take({ id: request.id, cgroupsPath, resources });
     undo.defer(() => {
       place.cgroup.sendKill();
