@@ -383,13 +383,16 @@ test.each([
     neighbour: ask("TCP:172.17.0.1:8080", inside(b.pid)),
     neighbourOther: ask("TCP:192.0.2.1:8080", inside(b.pid)),
     itself: ask("TCP:192.0.2.1:8080", inside(a.pid)),
-    udpLoopback: ask("UDP:127.0.0.1:8081"),
-    udpOwn: ask("UDP:192.0.2.1:8081"),
-    udpIpv6: ask("UDP6:[::1]:8081"),
-    udpOutside: ask("UDP:192.0.2.1:8081", world.prefix),
-    udpNeighbour: ask("UDP:172.17.0.1:8081", inside(b.pid)),
   });
-  expect(heard).toEqual({
+  // The server loses what comes while it looks at another's: one at a time.
+  const heardByUdp: Record<string, string> = {
+    udpLoopback: await ask("UDP:127.0.0.1:8081"),
+    udpOwn: await ask("UDP:192.0.2.1:8081"),
+    udpIpv6: await ask("UDP6:[::1]:8081"),
+    udpOutside: await ask("UDP:192.0.2.1:8081", world.prefix),
+    udpNeighbour: await ask("UDP:172.17.0.1:8081", inside(b.pid)),
+  };
+  expect({ ...heard, ...heardByUdp }).toEqual({
     loopback: "hello 172.17.0.1",
     own: "hello 192.0.2.1",
     gateway: "hello 172.17.0.1",

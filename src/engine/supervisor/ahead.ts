@@ -86,7 +86,9 @@ export class BirthsAhead {
     const waiting = this.#waiting;
     if (waiting?.message.id !== id) throw notFound(`nothing was announced of container ${id}`);
     const isFitting = waiting.spare === null || this.#parts.isFor(waiting.spare, network);
-    if (!isFitting || !waiting.begun.isWaiting()) {
+    const isWaiting = waiting.begun.isWaiting();
+    if (!isWaiting) this.#parts.log("warn", `the process that waited for ${id} has ended`);
+    if (!isFitting || !isWaiting) {
       await this.drop();
       throw notFound(`what was announced of container ${id} does not fit it`);
     }
