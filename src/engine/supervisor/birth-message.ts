@@ -1,4 +1,5 @@
 /** What a request for a birth says of its container. Pure. */
+import type { LogTarget } from "#engine/log-delivery";
 import type { RuntimeSpec } from "#oci";
 
 import type { BirthMessage } from "./protocol.ts";
@@ -24,3 +25,9 @@ export function containerOf(
     ...(spec.linux.resources?.memory?.limit ? { limitsMemory: true } : {}),
   };
 }
+
+/** A log that a server keeps. */
+export type RemoteLog = Extract<LogTarget, { driver: "remote" }>;
+
+/** Its delivery, as the process that does it is asked for it. */
+export const jobOf = ({ folder, delivery }: RemoteLog) => ({ folder, delivery });

@@ -1,4 +1,5 @@
 /** How a process ended, from whoever still knows. */
+import { timeNow } from "#engine/logs";
 import { errnoNumbers, SyscallError } from "#linux/ffi";
 import {
   exitCodeOf,
@@ -7,6 +8,9 @@ import {
   readProcessStat,
   waitPidfd,
 } from "#linux/process";
+
+import type { ProcessIdentity } from "./process.ts";
+import type { ExitReport } from "./protocol.ts";
 
 export interface ProcessEnd {
   /** As Docker counts: 0-255, 128 + n for signal n. */
@@ -42,3 +46,17 @@ export function readForeignEnd(
   if (stat.state !== "Z" && stat.state !== "X") return null;
   return { exitCode: exitCodeOfStatus(stat.exitStatus), error: null };
 }
+
+/** What the daemon is told of it. */
+export const exitOf = (
+  identity: ProcessIdentity,
+  end: ProcessEnd,
+  oomKilled: boolean,
+): ExitReport => ({
+  key: identity.key,
+  pid: identity.pid,
+  exitCode: end.exitCode,
+  oomKilled,
+  finishedAt: timeNow(),
+  error: end.error,
+});

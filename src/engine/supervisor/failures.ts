@@ -1,6 +1,8 @@
 /** What the daemon is told when something was refused. */
-import { EngineError, sentenceOf } from "#base";
+import { EngineError, noSuch, notFound, sentenceOf } from "#base";
 import { RuntimeError } from "#engine/runtime";
+
+import type { ProcessKey } from "./protocol.ts";
 
 /** The failure of a request as it travels. */
 export function failureOf(thrown: unknown) {
@@ -12,3 +14,8 @@ export function failureOf(thrown: unknown) {
   if (kind === "notFound" || kind === "conflict" || kind === "invalid") return { kind, message };
   return { kind: "internal", message } as const;
 }
+
+export const noSuchProcess = (key: ProcessKey): EngineError =>
+  key.execId === undefined
+    ? noSuch("container", key.id)
+    : notFound(`No such exec instance: ${key.execId}`);

@@ -14,10 +14,11 @@ import type { BirthRequest, Born } from "#engine/runtime";
 import { readBootId, readStartTime } from "#linux/process";
 
 import { type BirthAhead, BirthsAhead } from "./ahead.ts";
-import { containerOf, makesNetwork } from "./birth-message.ts";
+import { containerOf, jobOf, makesNetwork, type RemoteLog } from "./birth-message.ts";
 import type { Attacher } from "./attacher.ts";
 import { setNonBlocking } from "./descriptors.ts";
-import type { ProcessEnd } from "./end.ts";
+import { exitOf, type ProcessEnd } from "./end.ts";
+import { noSuchProcess } from "./failures.ts";
 import { ForeignExits } from "./foreign-exits.ts";
 import type { HandedProcess } from "./handover.ts";
 import { MemoryWatch } from "./memory-watch.ts";
@@ -38,7 +39,6 @@ import type {
 } from "./protocol.ts";
 import type { Readiness } from "./readiness.ts";
 import { type ContainerState, nameOf, type ProcessState, Records } from "./records.ts";
-import { exitOf, jobOf, noSuchProcess, type RemoteLog } from "./said.ts";
 import { takeTrees } from "./lent-trees.ts";
 import { removeInTime, StallingBirths } from "./stalling-births.ts";
 import { forgetStdin, type PreparedStdio, prepareStdio, type StreamHandles } from "./stdio.ts";
