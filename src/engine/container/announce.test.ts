@@ -78,3 +78,15 @@ test("what the host may change until the start is looked up at the start", async
   await created(fixture, { host: { pidMode: { mode: "container", container: target } } });
   expect([...supervisor.announced.keys()]).toEqual([target]);
 });
+
+test("a client that attached and left before the start keeps nobody waiting", async () => {
+  await using fixture = openFixture();
+  const { room } = fixture;
+  const { id } = await room.create(createOf());
+  const streams = { stdin: false, stdout: true, stderr: true, stream: true, logs: false };
+  const staying = await room.attach(id, { ...streams, detachKeys: "" });
+  const started = room.start(id);
+  staying.detach();
+  await started;
+  expect(room.resolve(id).state.status).toBe("running");
+});

@@ -26,7 +26,7 @@ import type {
 import type { Digest, ImageRunConfig, MountSpec } from "#oci";
 
 import type { ContainerConfig, CreateRequest, HostConfig } from "./config.ts";
-import type { SupervisorLink } from "./context.ts";
+import type { EarlyStreams, SupervisorLink } from "./context.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { type ContainerRoom, openContainerService, type OpenContainersRequest } from "./open.ts";
 import { PLAIN_CONFIG, PLAIN_HOST } from "./plain.ts";
@@ -165,8 +165,14 @@ export class FakeSupervisor implements SupervisorLink {
     return Promise.reject(new Error("the fake carries no streams"));
   }
 
-  attachAhead(): Promise<never> {
-    return this.attach();
+  /** Streams of a client that the supervisor never answers. */
+  attachAhead(): Promise<EarlyStreams> {
+    return Promise.resolve({
+      output: new ReadableStream<Uint8Array>(),
+      input: new WritableStream<Uint8Array>(),
+      joined: new Promise<void>(() => undefined),
+      close: () => undefined,
+    });
   }
 
   /** The init of a container ends. */

@@ -55,11 +55,21 @@ async function attachEarly(
   hello: Parameters<SupervisorLink["attach"]>[0],
 ): Promise<AttachedStreams> {
   const attached = await context.supervisor.attachAhead(hello);
-  liveOf(context, hello.key.id).earlyAttachments.add(attached);
-  attached.joined.catch((cause: unknown) => {
+  const { earlyAttachments } = liveOf(context, hello.key.id);
+  const left = Promise.withResolvers<void>();
+  const close = () => {
+    earlyAttachments.delete(early);
+    left.resolve();
+    attached.close();
+  };
+  // A start that waits for it does not wait for a client that has left.
+  const early = { joined: Promise.race([attached.joined, left.promise]), close };
+  earlyAttachments.add(early);
+  early.joined.catch((cause: unknown) => {
+    earlyAttachments.delete(early);
     context.log.warn("a client was attached to nothing", { error: sentenceOf(cause) });
   });
-  return attached;
+  return { ...attached, close };
 }
 
 export interface ConnectRequest {
