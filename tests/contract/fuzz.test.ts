@@ -3,6 +3,8 @@
  * and huge bodies, odd queries, paths, methods and encodings. Each is answered with a sentence and never with 5xx
  * (503 and 501 where that is Docker's own answer), nothing hangs, and the engine is as well as before.
  *
+ * The seed is the same in every run, so that nobody's work is refused for what chance found; to look for more:
+ *
  *   NARU_FUZZ_SEED=7 NARU_FUZZ_RUNS=200   another seed, more cases each
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
@@ -13,8 +15,8 @@ import * as fc from "fast-check";
 import { type Engine, startEngine } from "../e2e/engine.ts";
 import { operations, requests, resolveSchema, type Schema } from "./contract.ts";
 
-const FIXED_SEED = 20_261_122;
-const RUNS = Number(process.env["NARU_FUZZ_RUNS"] ?? 10);
+const SEED = Number(process.env["NARU_FUZZ_SEED"] ?? 20_261_122);
+const RUNS = Number(process.env["NARU_FUZZ_RUNS"] ?? 20);
 const ANSWER_LIMIT_MS = 20_000;
 const MEMORY_LIMIT_MIB = 200;
 
@@ -234,6 +236,8 @@ async function wrongWith(asked: Asked): Promise<string | null> {
       unix: engine.daemonSocket,
       method,
       signal: abort,
+      // A path that is not clean is answered with the clean one, and a follower would look for a host `engine`.
+      redirect: "manual",
       ...(body === null || method === "GET" || method === "HEAD" ? {} : { body }),
       headers: contentType === null ? {} : { "content-type": contentType },
     });
@@ -269,12 +273,12 @@ const UNFUZZED = new Set([
   "POST /containers/{id}/attach",
 ]);
 
-async function fuzz(seed: number): Promise<string[]> {
+async function fuzz(): Promise<string[]> {
   const failures: string[] = [];
   for (const operation of operations) {
     const name = `${operation.method} ${operation.template}`;
     if (UNFUZZED.has(name)) continue;
-    for (const asked of fc.sample(askedOf(operation), { seed, numRuns: RUNS })) {
+    for (const asked of fc.sample(askedOf(operation), { seed: SEED, numRuns: RUNS })) {
       const wrong = await wrongWith(asked);
       if (wrong !== null) {
         failures.push(
@@ -297,14 +301,12 @@ async function expectWell(pid: number): Promise<void> {
   expect(engine.daemonLog()).not.toMatch(/uncaughtException|unhandledRejection/);
 }
 
-for (const seed of [FIXED_SEED, Number(process.env["NARU_FUZZ_SEED"] ?? Date.now() % 2 ** 31)]) {
-  test(`no request is answered with 5xx, none hangs (seed ${seed === FIXED_SEED ? "fixed" : "of this run"})`, async () => {
-    console.log(`fuzz: seed ${seed}, ${RUNS} requests for each of ${operations.length} operations`);
-    const pid = engine.daemonPid;
-    expect(await fuzz(seed)).toEqual([]);
-    await expectWell(pid);
-  });
-}
+test("no request is answered with 5xx, none hangs", async () => {
+  console.log(`fuzz: seed ${SEED}, ${RUNS} requests for each of ${operations.length} operations`);
+  const pid = engine.daemonPid;
+  expect(await fuzz()).toEqual([]);
+  await expectWell(pid);
+});
 
 test("deep and huge bodies are refused everywhere, and memory stays bounded", async () => {
   const before = residentMib();
