@@ -42,7 +42,8 @@ const ACTS: Readonly<Record<string, unknown>> = {
   "default-cgroupns-mode": "private",
   "default-gateway": "10.9.0.9",
   "default-gateway-v6": "fd00::9",
-  "default-init": "tini-static",
+  // Neither of the inits that a machine may have.
+  "default-init": "busybox",
   "default-ipc-mode": "shareable",
   "default-network-opts": { bridge: { "com.docker.network.driver.mtu": "1400" } },
   "default-runtime": "other",

@@ -3,7 +3,7 @@
  * database and every file it writes are thrown away. Installed, run, upgraded under a running container, removed, purged.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { baseImage, type Finished, run, VOLATILE } from "./engine.ts";
@@ -97,16 +97,21 @@ beforeAll(async () => {
       timeoutMs: 300_000,
     });
     if (made.code !== 0) throw new Error(made.stderr);
-    packages.push(join(REPOSITORY, made.stdout.trim()));
+    // The private root sees this folder, and not a repository that is a mount of its own.
+    const built = join(REPOSITORY, made.stdout.trim());
+    packages.push(join(folder, `${version}.deb`));
+    cpSync(built, join(folder, `${version}.deb`));
+    rmSync(built);
   }
+  const image = join(folder, "busybox.tar");
+  cpSync(await baseImage("busybox"), image);
   const words = ["unshare", "--mount", "sh", "-c", enter, "sh", ...packages];
-  result = await run([...words, await baseImage("busybox")], { timeoutMs: 240_000 });
+  result = await run([...words, image], { timeoutMs: 240_000 });
 }, 500_000);
 
 afterAll(async () => {
   await removeTraces({ tag });
-  for (const path of [...packages, folder, volatile])
-    rmSync(path, { recursive: true, force: true });
+  for (const path of [folder, volatile]) rmSync(path, { recursive: true, force: true });
 });
 
 const part = (name: string): string | undefined =>
