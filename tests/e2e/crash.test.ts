@@ -83,6 +83,24 @@ describe("the daemon is killed", () => {
     await expectNothingLeft(engine);
   });
 
+  test("at once after an answer: what it tells of is in the past", async () => {
+    const told = async (id: string): Promise<string[]> => {
+      await engine.restartDaemon();
+      const filters = JSON.stringify({ container: [id], type: ["container"] });
+      const query = new URLSearchParams({ since: "1", until: `${Date.now() / 1000}`, filters });
+      const lines = (await (await engine.fetch(`/events?${query.toString()}`)).text())
+        .trim()
+        .split("\n");
+      return lines.map((line) => (JSON.parse(line) as { Action: string }).Action);
+    };
+    const id = await engine.ok(["run", "-d", "busybox", "sleep", "1000"]);
+    expect(await told(id)).toEqual(["create", "start"]);
+    await engine.ok(["stop", "-t", "0", id]);
+    expect((await told(id)).slice(2)).toContain("die");
+    await engine.ok(["rm", id]);
+    expect((await told(id)).at(-1)).toBe("destroy");
+  });
+
   test("at random moments of create, start, stop and remove", async () => {
     const lives = async (): Promise<void> => {
       for (let index = 0; ; index += 1) {

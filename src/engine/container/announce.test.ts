@@ -1,6 +1,30 @@
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 
-import { createOf, openFixture } from "./fixture.ts";
+import { openCgroupHost } from "#linux/cgroup";
+
+import { createOf, openFixture, options } from "./fixture.ts";
+
+const cgroups = openCgroupHost();
+const WAIT = { timeoutMs: 10_000 };
+afterAll(() => void cgroups.at(options.cgroupParent).remove(WAIT));
+
+/** Stands for a container's process, in the cgroup of its container. */
+function processOf(id: string) {
+  const cgroup = cgroups.create({ path: `${options.cgroupParent}/${id}`, resources: {} });
+  const child = Bun.spawn(["sleep", "1000"]);
+  for (const { folder } of cgroup.folders) writeFileSync(`${folder}/cgroup.procs`, `${child.pid}`);
+  return {
+    cgroup,
+    /** By which signal it ends when it is asked to: one that came before wins. */
+    async end(): Promise<string | number | null> {
+      child.kill("SIGTERM");
+      await child.exited;
+      await cgroup.remove(WAIT);
+      return child.signalCode;
+    },
+  };
+}
 
 const soon = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
@@ -89,4 +113,26 @@ test("a client that attached and left before the start keeps nobody waiting", as
   staying.detach();
   await started;
   expect(room.resolve(id).state.status).toBe("running");
+});
+
+test("a supervisor born again has what waits for its start, and the daemon leaves it alone", async () => {
+  await using fixture = openFixture();
+  const id = await created(fixture);
+  const waiting = processOf(id);
+  await fixture.room.reconcile({ startUp: false });
+  expect(await waiting.end()).toBe("SIGTERM");
+});
+
+test("what a dead engine left in a container's cgroup is gone before its start goes there", async () => {
+  await using fixture = openFixture();
+  const id = await created(fixture);
+  const left = processOf(id);
+  await fixture.reopen();
+  let isThere = true;
+  fixture.supervisor.onBirth = () => {
+    isThere = left.cgroup.exists();
+  };
+  await fixture.room.start(id);
+  expect(isThere).toBe(false);
+  expect(await left.end()).toBe("SIGKILL");
 });

@@ -82,8 +82,8 @@ export function createContainer(
     ...(request.networks === undefined ? {} : { networks: request.networks }),
   };
   // From the image's resolution to here nothing waited, so nobody can have removed the image meanwhile.
-  records.insert(record, planVolumes(context, record));
-  publishEvent(context, record, "create");
+  const tell = () => publishEvent(context, record, "create");
+  records.insert(record, planVolumes(context, record), tell);
   announceSoon(context, record);
   return { id, warnings };
 }

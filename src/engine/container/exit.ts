@@ -60,15 +60,18 @@ export function finishRun(context: Context, exit: ExitReport): void {
   };
   // A `--rm` container's record is deleted in a moment: that one transaction is enough for both.
   const isLeaving = record.host.autoRemove && !restarts && !live.removing && !live.restarting;
+  const tell = once(() => {
+    publishNetworkEvents(context, record, "disconnect");
+    context.volumes.release(id);
+    publishEvent(context, record, "die", {
+      exitCode: String(run.exitCode),
+      execDuration: String(Math.floor(ranForMs(run) / 1000)),
+    });
+  });
   const { ended, written } = isLeaving
     ? { ended: context.records.note(id, change), written: true }
-    : writeOrNote(context, id, change);
-  publishNetworkEvents(context, record, "disconnect");
-  context.volumes.release(id);
-  publishEvent(context, ended, "die", {
-    exitCode: String(run.exitCode),
-    execDuration: String(Math.floor(ranForMs(run) / 1000)),
-  });
+    : writeOrNote(context, id, change, tell);
+  tell();
   // Whoever waits for the end may want the ports at once; without ports nobody can tell the difference, and the
   // answers go out first.
   const hasPorts = record.ports.length > 0;
@@ -79,10 +82,19 @@ export function finishRun(context: Context, exit: ExitReport): void {
     inBackground(context, `give back what ${id} used`, given);
     await given.catch(() => undefined);
   });
-  const tell = () => announce(context, ended, run.exitCode);
-  if (hasPorts) void live.teardown.done.then(tell);
-  else tell();
+  const answer = () => announce(context, ended, run.exitCode);
+  if (hasPorts) void live.teardown.done.then(answer);
+  else answer();
   if (restarts) scheduleRestart(context, id, ranForMs(run));
+}
+
+function once(work: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    work();
+  };
 }
 
 /** Nothing that it used can be missed by anyone: no port, no network or volume that could be removed now. */
@@ -91,14 +103,18 @@ const isPlain = ({ ports, mounts, host: { networkMode: network } }: ContainerRec
   mounts.length === 0 &&
   (network.mode !== "network" || network.name === "bridge" || network.name === "default");
 
-/** On a full disk an end is known all the same, and the supervisor keeps its own record for the next daemon. */
+/**
+ * On a full disk an end is known all the same, and the supervisor keeps its own record for the next daemon.
+ * @param also shares the transaction
+ */
 export function writeOrNote(
   context: Context,
   id: string,
   change: Partial<ContainerRecord>,
+  also?: () => void,
 ): { ended: ContainerRecord; written: boolean } {
   try {
-    return { ended: context.records.update(id, change), written: true };
+    return { ended: context.records.update(id, change, also), written: true };
   } catch (cause) {
     context.log.error(`the end of ${id} could not be written down`, { error: sentenceOf(cause) });
     return { ended: context.records.note(id, change), written: false };

@@ -71,7 +71,7 @@ export const options: EngineOptions = {
   defaultShmSizeBytes: 64 * 1024 * 1024,
   init: false,
   initPath: null,
-  cgroupParent: "/naru-test-container-room",
+  cgroupParent: `/naru-test-container-room-${process.pid}`,
   cdiFolders: [],
   hostGatewayIps: [],
   resolvConf: null,

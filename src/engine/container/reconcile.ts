@@ -231,19 +231,31 @@ function endStrangers(context: Context, inits: ReadonlyMap<string, ProcessReport
   }
   const host = openCgroupHost();
   const parent = context.options.cgroupParent;
-  for (const id of host.list(parent).filter(isId)) {
-    const record = context.records.get(id);
-    if (inits.has(id) || (record !== undefined && isActive(record))) continue;
-    if (context.steps.has(id)) continue;
-    if ((context.lives.get(id)?.starting ?? null) !== null) continue;
+  const isStranger = (id: string) => !inits.has(id) && isNobodys(context, id);
+  for (const id of host.list(parent).filter(isId).filter(isStranger)) {
     const cgroup = host.at(`${parent}/${id}`);
     if (!existsSync(join(context.paths.containers, id)) && !cgroup.isEmpty()) continue;
     const work = async () => {
+      if (!isNobodys(context, id)) return;
       await cgroup.killAll({ timeoutMs: CGROUP_TIMEOUT_MS });
       await cgroup.remove({ timeoutMs: CGROUP_TIMEOUT_MS });
     };
-    inBackground(context, `remove the cgroup of ${id}`, work());
+    // Of a container that is on record: a start that is asked for now goes into a cgroup of the same name.
+    const isKnown = context.records.get(id) !== undefined;
+    const ended = isKnown ? liveOf(context, id).queue.run(work) : work();
+    inBackground(context, `remove the cgroup of ${id}`, ended);
   }
+}
+
+/** Whether nothing that this engine runs, starts or has announced can be in the container's cgroup. */
+function isNobodys(context: Context, id: string): boolean {
+  const record = context.records.get(id);
+  return (
+    (record === undefined || !isActive(record)) &&
+    !context.steps.has(id) &&
+    (context.lives.get(id)?.starting ?? null) === null &&
+    context.announced?.record.id !== id
+  );
 }
 
 const sweep = (context: Context): void =>

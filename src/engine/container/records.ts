@@ -197,8 +197,8 @@ export class Records {
     return found;
   }
 
-  /** A new container with the volumes made for it, in one transaction. @throws EngineError "conflict" */
-  insert(record: ContainerRecord, volumes: VolumeChange): void {
+  /** A new container with the volumes made for it, in one transaction that `also` shares. @throws EngineError "conflict" */
+  insert(record: ContainerRecord, volumes: VolumeChange, also: () => void): void {
     const owner = this.#idByName.get(record.name);
     if (owner !== undefined) throw nameInUse(record.name, owner);
     this.#store.transact(
@@ -207,6 +207,7 @@ export class Records {
           .query("INSERT INTO containers (id, name, definition, status) VALUES (?, ?, ?, ?)")
           .run(record.id, record.name, JSON.stringify(definitionOf(record)), statusText(record));
         volumes.write();
+        also();
       },
       volumes.isEmpty ? durabilityOf(record) : "machine",
     );
@@ -261,12 +262,13 @@ export class Records {
     return record;
   }
 
-  /** The record and the volumes that go with it, in one transaction. */
-  delete(id: string, volumes: VolumeChange): void {
+  /** The record and the volumes that go with it, in one transaction that `also` shares. */
+  delete(id: string, volumes: VolumeChange, also: () => void): void {
     const record = this.must(id);
     this.#store.transact(() => {
       this.#store.query("DELETE FROM containers WHERE id = ?").run(id);
       volumes.write();
+      also();
     }, durabilityOf(record));
     this.#byId.delete(id);
     this.#idByName.delete(record.name);

@@ -84,12 +84,13 @@ export function deleteContainer(
   endEarlyAttachments(live);
   const anonymous = volumes ? anonymousVolumes(record) : [];
   const removal = { containerId: id, after: live.teardown.done };
-  context.records.delete(id, context.volumes.planRemoval(anonymous, removal));
+  context.records.delete(id, context.volumes.planRemoval(anonymous, removal), () =>
+    publishEvent(context, record, "destroy"),
+  );
   context.execs.forgetContainer(id);
   context.stats.removed(id);
   unwatchHealth(context, id);
   context.health.forget(id);
-  publishEvent(context, record, "destroy");
   settleWaiters(context, id, "next-exit", result);
   settleWaiters(context, id, "removed", result);
   void live.teardown.done.then(() => {

@@ -214,7 +214,7 @@ export function recordRunning(
   const finishedAt =
     last.status === "exited" || last.status === "restarting" ? last.finishedAt : null;
   resetHealth(context, before);
-  const record = context.records.update(id, {
+  const change = {
     state: {
       status: "running",
       pid,
@@ -225,9 +225,11 @@ export function recordRunning(
     manuallyStopped: false,
     restartCount: byPolicy ? before.restartCount + 1 : 0,
     ports,
+  } as const;
+  const record = context.records.update(id, change, () => {
+    publishNetworkEvents(context, before, "connect");
+    publishEvent(context, before, "start");
   });
-  publishNetworkEvents(context, record, "connect");
-  publishEvent(context, record, "start");
   watchHealth(context, record);
 }
 

@@ -1,7 +1,8 @@
 /**
  * The engine's memory of what happened. Live readers hear an event at once; the database gets it inside the
  * next transaction anyone makes, or after a short delay, so that an event never costs a sync of its own.
- * A crash may lose events of the last moment, never records.
+ * What is published inside a transaction is written with the record that it tells of; of what is published outside of
+ * one, a crash may lose the last moment.
  */
 import { type Clock, nextNano, systemClock, unavailable } from "#base";
 import type { Store } from "#engine/store";

@@ -113,6 +113,8 @@ export interface BegunBirth {
   readonly pid: number;
   /** Whether it waits still: somebody may have killed it, or something of its file tree could not be made. */
   isWaiting(): boolean;
+  /** Why one waits no more: what it said, or how it was ended. */
+  lastWords(): Promise<string>;
   /** Once. Resolves when execve has succeeded. @throws RuntimeError; nothing is left then */
   complete(prepare: BirthRequest["prepare"]): Promise<Born>;
   /** Ends the child instead; nothing is left. */

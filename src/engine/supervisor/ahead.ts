@@ -87,14 +87,20 @@ export class BirthsAhead {
     if (waiting?.message.id !== id) throw notFound(`nothing was announced of container ${id}`);
     const isFitting = waiting.spare === null || this.#parts.isFor(waiting.spare, network);
     const isWaiting = waiting.begun.isWaiting();
-    if (!isWaiting) this.#parts.log("warn", `the process that waited for ${id} has ended`);
     if (!isFitting || !isWaiting) {
-      await this.drop();
+      if (!isWaiting) await this.#tellEnd(waiting);
+      await this.drop(id);
       throw notFound(`what was announced of container ${id} does not fit it`);
     }
     clearTimeout(waiting.timer);
     this.#waiting = null;
     return waiting;
+  }
+
+  /** Nobody is refused because of it, so nobody else would hear why. */
+  async #tellEnd({ message: { id }, begun }: Waiting): Promise<void> {
+    const why = await begun.lastWords().catch(sentenceOf);
+    this.#parts.log("warn", `the process that waited for ${id} has ended: ${why}`);
   }
 
   /** Nobody will ask for it. Resolves when nothing of it is left. @param id only of this container */

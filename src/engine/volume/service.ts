@@ -94,13 +94,11 @@ class LocalVolumes implements VolumeRoom {
           // The old one's files are still there, unless they are moved away now.
           if (this.#records.isRemoving(record.name)) this.#moveAway(record.name);
           this.#records.write(record);
+          this.#publish(record.name, "create");
         }
       },
       done: () => {
-        for (const record of added.values()) {
-          this.#records.remember(record);
-          this.#publish(record.name, "create");
-        }
+        for (const record of added.values()) this.#records.remember(record);
       },
     };
   }
@@ -153,9 +151,11 @@ class LocalVolumes implements VolumeRoom {
   /** Nothing waits between the look at its users and the record: no container can take it meanwhile. */
   #removeUnused(name: string): void {
     this.#holds.unmountUnheld(name);
-    this.#records.transact(() => this.#records.writeRemoving(name));
+    this.#records.transact(() => {
+      this.#records.writeRemoving(name);
+      this.#publish(name, "destroy");
+    });
     this.#records.forget(name);
-    this.#publish(name, "destroy");
     this.#delete(name);
   }
 
@@ -171,13 +171,13 @@ class LocalVolumes implements VolumeRoom {
     return {
       isEmpty: going.length === 0,
       write: () => {
-        for (const name of going) this.#records.writeRemoving(name);
-      },
-      done: () => {
         for (const name of going) {
-          this.#records.forget(name);
+          this.#records.writeRemoving(name);
           this.#publish(name, "destroy");
         }
+      },
+      done: () => {
+        for (const name of going) this.#records.forget(name);
         // Not before whoever removed the container has been answered.
         const work = async () => {
           await after;

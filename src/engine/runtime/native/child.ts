@@ -2,7 +2,14 @@
 import { EngineError, sentenceOf } from "#base";
 import { allocate, attempt, SyscallError } from "#linux/ffi";
 import { FileDescriptor } from "#linux/path";
-import { pidfdGetfd, pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
+import {
+  exitCodeOf,
+  pidfdGetfd,
+  pidfdOpen,
+  pidfdSendSignal,
+  SIGKILL,
+  waitPidfd,
+} from "#linux/process";
 
 import { type BirthRequest, type Born, type ExecRequest, RuntimeError } from "../driver.ts";
 import { ownAdjustment, writeAdjustment } from "./borrow.ts";
@@ -12,7 +19,7 @@ import type { Host } from "./host.ts";
 import type { BirthPipes } from "./nursery.ts";
 import type { Plan } from "./plan.ts";
 import { reap, reapInTime } from "./reap.ts";
-import { type Message, readMessage } from "./report.ts";
+import { isReadable, type Message, readMessage } from "./report.ts";
 import { handToListener, type ListenerHandover } from "./seccomp-agent.ts";
 import { MESSAGE_CHILD, MESSAGE_FAILED } from "./trampoline.ts";
 
@@ -138,6 +145,16 @@ export async function follow(request: {
 
 const hasSecond = ({ compile }: Child): boolean =>
   compile().steps.some(({ call }) => call === "leaveIfParent");
+
+/** Of a child that has ended and is not reaped yet. */
+export async function lastWords(child: Child, pipes: BirthPipes): Promise<string> {
+  const message = isReadable(pipes.reportReader, 0) ? await readMessage(pipes) : null;
+  if (message?.kind === MESSAGE_FAILED) {
+    return sentenceOf(failed("birth", child.compile(), message));
+  }
+  const end = waitPidfd(child.pidfd, { noHang: true, noReap: true });
+  return end === null ? "it has not ended" : `its exit code is ${exitCodeOf(end)}`;
+}
 
 export const goByte = allocate(1);
 

@@ -37,6 +37,7 @@ import {
   follow,
   giveAdjustment,
   goByte,
+  lastWords,
   terminalOf,
 } from "./child.ts";
 import { compileExec, execKey, execSlots } from "./exec-plan.ts";
@@ -192,6 +193,7 @@ function begunBirth(
     pid: child.pid,
     // Readable once it has ended.
     isWaiting: () => !isReadable(child.pidfd, 0),
+    lastWords: () => lastWords(child, pipes),
     complete: async (prepare) => {
       const whole = { ...request, prepare };
       try {
