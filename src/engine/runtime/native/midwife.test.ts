@@ -46,6 +46,21 @@ for (const throughLibc of [false, true]) {
   });
 }
 
+test("a child that runs late runs what it was born for, not what was ordered since", () => {
+  using midwife = new Midwife(openTrampoline(folder.path), own);
+  const plans = new PlanCache(midwife.address);
+  const plan = plans.encode({ key: "3", compile: () => exits(3), slots: {} });
+  const empty = { ...plan, stepCount: 0 };
+  const codes = Array.from({ length: 300 }, () => {
+    const { pid, pidfd } = midwife.clone({ flags: 0, unified: null, plan, report: 2 });
+    // An order that comes to nothing, while the first child may not have had a processor yet.
+    expect(() => midwife.clone({ flags: 0, unified: own, plan: empty, report: 2 })).toThrow();
+    attempt("close", pidfd);
+    return waitPid(pid)?.status;
+  });
+  expect(codes.filter((code) => code !== 3)).toEqual([]);
+});
+
 test("a midwife that was killed has a successor, and the order she died over is not born twice", () => {
   using midwife = new Midwife(openTrampoline(folder.path), own);
   const plans = new PlanCache(midwife.address);

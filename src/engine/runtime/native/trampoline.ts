@@ -116,9 +116,10 @@ i64 midwife(i64 shared, i64 shared_length, i64 place, i64 place_length, i64 orde
     if (r == -4) continue;
     if (r != 1) sc(NR_EXIT, 0, 0, 0, 0, 0, 0);
     for (i = 0; i < order->length / 8; i++) ((i64 *)place)[i] = ((i64 *)(shared + 4096))[i];
+    /* Before the clone: when a child runs at last, the order may be the next one already. */
+    i64 count = order->count, report = order->report;
     pid = sc(NR_CLONE3, (i64)order->args, 88, 0, 0, 0, 0);
     if (pid == 0) {
-      i64 count = order->count, report = order->report;
       sc(NR_MUNMAP, shared, shared_length, 0, 0, 0, 0);
       run_plan((struct step *)place, count, report);
     }
