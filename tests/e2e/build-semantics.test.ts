@@ -167,6 +167,7 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ["RUN --mount=type=cache true", 'invalid mount target "/"'],
   ["RUN --mount=type=bind,uid=1,target=/x true", 'uid not allowed for "bind" type mounts'],
   ["RUN --mount=type=secret,id=a,source=b true", "both source and id can't be set"],
+  ["RUN --mount=type=ssh,source=x true", "ssh does not support source"],
   ["RUN []", "arguments are required"],
   ["EXPOSE 80/foo", 'invalid port: "80/foo": invalid proto: foo'],
   ["STOPSIGNAL FOO", "invalid signal: FOO"],
@@ -194,6 +195,57 @@ test("of two sources for one place the last wins, as with BuildKit; the classic 
     const last = ["run", "--rm", "--network", "none", "last", "sh", "-c", script];
     expect(await engine.ok(last)).toBe("2211");
   }
+}, 60_000);
+
+test("a step is made again when its mounts, its owner's name or its machine are other ones", async () => {
+  const secret = join(engine.root, "secret");
+  writeFileSync(secret, "x");
+  const made = async (lines: readonly string[], args: readonly string[] = []): Promise<string> => {
+    const Dockerfile = ["FROM busybox", ...lines].join("\n");
+    const context = writeContext(engine, { Dockerfile, a: "1" });
+    const words = ["build", "-q", "--secret", `id=s,src=${secret}`, ...args, "-t", "again", context];
+    expect(await engine.naru(words)).toMatchObject({ code: 0 });
+    const seen = ["run", "--rm", "--network", "none", "again", "cat", "/seen"];
+    return await engine.ok(seen);
+  };
+  const ofSecret = (options: string) =>
+    made([`RUN --mount=type=secret,id=s${options} stat -c '%u %a' /run/secrets/s > /seen`]);
+  expect(await ofSecret("")).toBe("0 400");
+  expect(await ofSecret(",mode=0444")).toBe("0 444");
+  expect(await ofSecret(",mode=0444,uid=7")).toBe("7 444");
+  const ofSize = (size: string) =>
+    made([`RUN --mount=type=tmpfs,target=/t,size=${size} df -k /t | awk 'END{print $2}' > /seen`]);
+  expect(await ofSize("1m")).toBe("1024");
+  expect(await ofSize("2m")).toBe("2048");
+  const ofHost = (...args: string[]) => made(["RUN hostname > /seen; ulimit -n >> /seen"], args);
+  const open = (await ofHost()).split("\n")[1];
+  expect(await ofHost("--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=my")).toBe(`my\n${open}`);
+  expect(await ofHost("--ulimit", "nofile=99")).toBe("buildkitsandbox\n99");
+  const ofName = (id: number) =>
+    made([
+      `RUN echo me:x:${id}:${id}::/:/bin/sh >> /etc/passwd; echo me:x:${id}: >> /etc/group`,
+      "COPY --link --chown=me a /linked",
+      "RUN stat -c %u /linked > /seen",
+    ]);
+  expect(await ofName(41)).toBe("41");
+  expect(await ofName(42)).toBe("42");
+}, 60_000);
+
+test("a cache folder is that of its owner and its namespace", async () => {
+  const made = async (mount: string, args: readonly string[] = []): Promise<string> => {
+    const script = "stat -c '%u:%g %a' /c > /seen; ls /c | wc -l >> /seen; touch /c/left";
+    const step = `RUN --mount=type=cache,id=whose,target=/c${mount} ${script}`;
+    const context = writeContext(engine, { Dockerfile: `FROM busybox\n${step}\n` });
+    const words = ["build", "-q", ...args, "-t", "again", context];
+    expect(await engine.naru(words)).toMatchObject({ code: 0 });
+    return await engine.ok(["run", "--rm", "--network", "none", "again", "cat", "/seen"]);
+  };
+  expect(await made("")).toBe("0:0 755\n0");
+  expect(await made("", ["--no-cache"])).toBe("0:0 755\n1");
+  expect(await made(",uid=7,mode=0700")).toBe("7:0 700\n0");
+  const namespace = ["--build-arg", "BUILDKIT_CACHE_MOUNT_NS=mine", "--no-cache"];
+  expect(await made("", namespace)).toBe("0:0 755\n0");
+  expect(await made("", namespace)).toBe("0:0 755\n1");
 }, 60_000);
 
 test("WORKDIR is a layer, of nothing where the folder is there; the top of all is none", async () => {

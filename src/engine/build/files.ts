@@ -94,7 +94,8 @@ function copyFacts(
   const keepOwner = kind === "add" && instruction.unpack !== false;
   const option = kind === "copy" ? instruction.parents : instruction.unpack;
   return {
-    parent: link ? "link" : parentFact(state),
+    // Names of owners are the stage's own: with them a layer that stands on nothing hangs on what it stands on.
+    parent: link && !/[^\d:]/.test(chown) ? "link" : parentFact(state),
     instruction: JSON.stringify([kind, place, chown, chmod, link, exclude]),
     options: JSON.stringify([option, keepOwner]),
     files: digest,

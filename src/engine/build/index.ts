@@ -3,6 +3,7 @@ export type * from "./build-service.ts";
 export { buildMigrations } from "./cache.ts";
 export { CACHE_OPTIONS, readCacheOptions, readCompression } from "./cache-options.ts";
 export { collectCache } from "./collection.ts";
+export { isDockerfileFrontend } from "#engine/build/dockerfile";
 export { parseHealthCheck } from "./health-check.ts";
 export { imageIdOf } from "./kept-image.ts";
 export { StepFailed } from "./context.ts";

@@ -37,10 +37,15 @@ export interface MountInputs {
   readonly sources: readonly (MountSource | null)[];
   readonly secrets: Asked<Uint8Array>;
   readonly agents: Asked<string>;
+  /** Whose cache folders they are: BUILDKIT_CACHE_MOUNT_NS, "" for everybody's. */
+  readonly cacheNamespace: string;
   readonly signal: AbortSignal;
 }
 
-/** What mounts' sources say about the step's result. Secrets, caches and agents say nothing. */
+/**
+ * What mounts say about the step's result: all that is asked of them, and what is in a source. What a secret or a
+ * cache folder holds, and what an agent answers, say nothing.
+ */
 export async function digestMounts(
   builder: StageBuilder,
   mounts: readonly RunMountRequest[],
@@ -50,13 +55,14 @@ export async function digestMounts(
   const lines: string[] = [];
   for (const [index, mount] of mounts.entries()) {
     const source = sources[index] ?? null;
-    if (mount.type === "bind" && source !== null) {
+    if (source !== null) {
       if (source.kind === "context") addTree(digest, source.tree, mount);
       else digest.inner(await layerInputs(builder, source, mount, useGiven));
     }
-    const { type, target, readOnly, id, env } = mount;
+    const { type, target, readOnly, id, env, mode, uid, gid, sizeBytes, required } = mount;
     const place = source?.kind === "context" ? "context" : "";
-    lines.push(JSON.stringify([type, target, readOnly, id, env, mount.source, place]));
+    const asked = [mode, uid, gid, sizeBytes, required];
+    lines.push(JSON.stringify([type, target, readOnly, id, env, mount.source, place, ...asked]));
   }
   return lines.join("\n");
 }
@@ -104,20 +110,21 @@ export class StepMounts implements AsyncDisposable {
   /** Makes one mount. @throws EngineError "invalid" when there is nothing to mount */
   async add(
     mount: RunMountRequest,
-    { sources, secrets, agents, signal }: MountInputs,
+    inputs: MountInputs,
     index: number,
   ): Promise<void> {
+    const source = inputs.sources[index] ?? null;
     switch (mount.type) {
       case "bind":
-        return await this.#bind(mount, sources[index] ?? null, signal);
+        return await this.#bind(mount, source, inputs.signal);
       case "tmpfs":
         return this.addTmpfs(mount.target, mount.sizeBytes);
       case "cache":
-        return await this.#cache(mount, sources[index] ?? null, signal);
+        return await this.#cache(mount, source, inputs);
       case "secret":
-        return await this.#secret(mount, secrets);
+        return await this.#secret(mount, inputs.secrets);
       case "ssh":
-        return await this.#agent(mount, agents);
+        return await this.#agent(mount, inputs.agents);
     }
   }
 
@@ -240,11 +247,9 @@ export class StepMounts implements AsyncDisposable {
   async #cache(
     mount: RunMountRequest,
     source: MountSource | null,
-    signal: AbortSignal,
+    { cacheNamespace, signal }: Pick<MountInputs, "cacheNamespace" | "signal">,
   ): Promise<void> {
-    // One that starts with files is another one than one of its name that starts empty.
-    const first = source === null ? "" : ` from ${mount.from}:${mount.source}`;
-    const name = (mount.id === "" ? mount.target : mount.id) + first;
+    const name = cacheName(mount, source !== null, cacheNamespace);
     const id = digestHex(digestOf(new TextEncoder().encode(name)));
     const { cache, inUse, clock, paths } = this.#context;
     if (mount.sharing === "locked") await this.#lock(id, signal);
@@ -352,6 +357,22 @@ export class StepMounts implements AsyncDisposable {
     this.#push(path, target, false);
     this.environment.push(`SSH_AUTH_SOCK=${target}`);
   }
+}
+
+/**
+ * What a cache folder is known by. One that starts with files, or belongs to somebody else, is another one than one of
+ * its name that does not: a step finds what its own mount asks for.
+ */
+function cacheName(mount: RunMountRequest, isFilled: boolean, namespace: string): string {
+  const { id, target, from, source, uid, gid, mode } = mount;
+  const isOwned = uid !== null || gid !== null || mode !== null;
+  const owner = ` of ${uid ?? 0}:${gid ?? 0} with mode ${(mode ?? 0o755).toString(8)}`;
+  return [
+    namespace === "" ? "" : `${namespace}/`,
+    id === "" ? target : id,
+    isFilled ? ` from ${from}:${source}` : "",
+    isOwned ? owner : "",
+  ].join("");
 }
 
 /** A stack of layers to look at. */

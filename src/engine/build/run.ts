@@ -11,6 +11,7 @@ import type { NetworkMode, StepRequest } from "#engine/container";
 import { formatPlatform, type Digest } from "#oci";
 
 import { findImage, layoutImage } from "./base-image.ts";
+import type { BuildRequest } from "./build-service.ts";
 import { StepFailed } from "./context.ts";
 import { requireGranted } from "./entitlements.ts";
 import { InputDigest } from "./inputs.ts";
@@ -79,6 +80,7 @@ export async function runCommand(
       ...(devices.length === 0 ? {} : { devices: devices.join(" ") }),
       platform: formatPlatform(state.platform),
       hosts: scope.request.host.extraHosts.join(" "),
+      ...askedOfHost(scope.request),
       ...(scope.epochSec === null ? {} : { epoch: String(scope.epochSec) }),
     };
     return { facts, files: digest.files };
@@ -95,6 +97,25 @@ export async function runCommand(
     reads,
     make: (signal) =>
       make(builder, { state, instruction, mounts, devices, sources, command, args, signal }),
+  };
+}
+
+const HOSTNAME = "buildkitsandbox";
+
+const hostnameOf = ({ buildArgs }: Pick<BuildRequest, "buildArgs">): string =>
+  buildArgs["BUILDKIT_SANDBOX_HOSTNAME"] || HOSTNAME;
+
+/** What a step can see of its machine, where it is not as always; how much it may use is no part of a result. */
+function askedOfHost(request: BuildRequest): Record<string, string> {
+  const { ulimits, shmSizeBytes, cgroupParent } = request.host;
+  const hostname = hostnameOf(request);
+  const limits = ulimits.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`).toSorted();
+  return {
+    ...(hostname === HOSTNAME ? {} : { hostname }),
+    ...(limits.length === 0 ? {} : { ulimits: limits.join(" ") }),
+    // Docker's client says 0 where nobody asked for a size.
+    ...(shmSizeBytes ? { shmSize: String(shmSizeBytes) } : {}),
+    ...(cgroupParent === "" ? {} : { cgroupParent }),
   };
 }
 
@@ -214,7 +235,8 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
   const { state, instruction, command, signal } = request;
   const { context } = scope;
   await using prepared = new StepMounts(context);
-  const inputs = { ...scope.request, sources: request.sources, signal };
+  const cacheNamespace = scope.request.buildArgs["BUILDKIT_CACHE_MOUNT_NS"] ?? "";
+  const inputs = { ...scope.request, sources: request.sources, cacheNamespace, signal };
   for (const [index, mount] of request.mounts.entries()) await prepared.add(mount, inputs, index);
   if (command.script !== null) prepared.addFile(command.script.path, command.script.content);
   const { id } = prepared;
@@ -233,7 +255,7 @@ async function make(builder: StageBuilder, request: MakeRequest): Promise<Digest
       ],
       user: state.config.User ?? "",
       workingDirectory: state.config.WorkingDir || "/",
-      hostname: scope.request.buildArgs["BUILDKIT_SANDBOX_HOSTNAME"] ?? "buildkitsandbox",
+      hostname: hostnameOf(scope.request),
       network: networkOf(instruction, scope.request.network),
       mounts: prepared.mounts,
       privileged: instruction.security === "insecure",

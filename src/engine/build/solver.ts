@@ -3,7 +3,7 @@
  * step gives is decided by what it reads (steps.ts); the events come in the order of the plan (events.ts).
  */
 import { invalid } from "#base";
-import { type Dockerfile, parseDockerfile } from "#engine/build/dockerfile";
+import { checkFrontend, type Dockerfile, parseDockerfile } from "#engine/build/dockerfile";
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
 import type { OnProgress } from "#engine/image";
@@ -97,6 +97,9 @@ async function solveFile(
   request: BuildRequest,
   { arrived, faults }: Pick<Parts, "arrived" | "faults">,
 ): Promise<SolvedBuild | null> {
+  const { dialect, buildArgs } = request;
+  // To Docker's classic builder the line is a comment.
+  if (dialect !== "classic") checkFrontend(arrived.dockerfile, buildArgs["BUILDKIT_SYNTAX"]);
   const file = parseDockerfile(arrived.dockerfile);
   const platform = request.platform ?? hostPlatform();
   const known = globalArguments(file, request, platform);

@@ -94,4 +94,11 @@ test("several platforms are builds of their own, each with the contexts meant fo
   expect([baseOf(0), baseOf(1)]).toEqual(["input:any", "input:arm"]);
   expect(platformsIn({ "multi-platform": "1", platform: "linux/amd64" }).isMany).toBe(true);
   expect(platformsIn({})).toEqual({ all: [], isMany: false });
+  const asked = "build-arg:BUILDKIT_MULTI_PLATFORM";
+  expect(platformsIn({ [asked]: "true" }).isMany).toBe(true);
+  expect(platformsIn({ [asked]: "0", "multi-platform": "true" }).isMany).toBe(false);
+  expect(() => platformsIn({ ...attributes, [asked]: "0" })).toThrow("conflicting config");
+  expect(() => platformsIn({ [asked]: "yes" })).toThrow(
+    "invalid boolean value for multi-platform: yes",
+  );
 });

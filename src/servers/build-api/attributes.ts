@@ -86,8 +86,19 @@ export function platformsIn(attributes: Attributes): { all: Platform[]; isMany: 
   const named = new Map(listed.map((text) => [formatPlatform(parsePlatform(text.trim())), text]));
   if (named.size > PLATFORM_LIMIT) throw invalid(`too many platforms: ${named.size}`);
   const all = [...named.keys()].map((text) => parsePlatform(text));
-  const isForced = /^(?:1|t|true)$/i.test(attributes["multi-platform"] ?? "");
-  return { all, isMany: isForced || all.length > 1 };
+  // A build's own argument goes before what its client asks for.
+  const text = attributes["build-arg:BUILDKIT_MULTI_PLATFORM"] || attributes["multi-platform"];
+  const isForced = text ? isTrue(text) : null;
+  if (isForced === false && all.length > 1) {
+    throw invalid("conflicting config: returning multiple target platforms is not allowed");
+  }
+  return { all, isMany: isForced ?? all.length > 1 };
+}
+
+function isTrue(text: string): boolean {
+  if (/^(?:1|t|T|true|TRUE|True)$/.test(text)) return true;
+  if (/^(?:0|f|F|false|FALSE|False)$/.test(text)) return false;
+  throw invalid(`invalid boolean value for multi-platform: ${text}`);
 }
 
 /** A cache as a client asks for it. */

@@ -20,6 +20,7 @@ import {
   StatusSchema,
   toBinary,
 } from "#wire/grpc";
+import { isDockerfileFrontend } from "#engine/build";
 import { digestOf, formatPlatform, hostPlatform, type ImageConfig, type Platform } from "#oci";
 
 import { decodeAttributes, platformsIn } from "./attributes.ts";
@@ -51,8 +52,6 @@ const LLB_CAPS = ["exporter.image.attestations", "exporter.image.annotations", "
 /** Each holds its layers until its build ends. */
 const RESULTS_LIMIT = 64;
 const RESULT_PREFIX = "naru-result://";
-/** Images of the Dockerfile frontend: what they do is built in. */
-const DOCKERFILE_FRONTEND = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?::|@|$)/;
 
 export interface Bridge extends BuildServices {
   readonly sessions: Sessions;
@@ -256,7 +255,7 @@ async function sessionBuild(
 function checkFrontend({ frontend, frontendOpt }: FrontendRequest): void {
   if (frontend === "dockerfile.v0") return;
   const source = frontendOpt["source"] ?? "";
-  if (frontend === "gateway.v0" && DOCKERFILE_FRONTEND.test(source)) return;
+  if (frontend === "gateway.v0" && isDockerfileFrontend(source)) return;
   throw grpcFailure(
     GRPC_STATUS.unimplemented,
     `frontend ${[frontend, source].filter(Boolean).join(" ")} not found`,

@@ -7,6 +7,7 @@ export {
   type Expansion,
 } from "./expand.ts";
 export { FaultyLine } from "./faulty-line.ts";
+export { checkFrontend, isDockerfileFrontend } from "./frontend.ts";
 export type * from "./instruction.ts";
 export { readCheck } from "./lines.ts";
 export { type ImageFacts, type LintFacts, lintDockerfile } from "./lint.ts";

@@ -44,11 +44,21 @@ interface Directives {
   check: CheckDirective;
 }
 
+/** Directives come before everything else, and each only once. */
+const DIRECTIVE_LINES = 8;
+
+/** Which frontend a text names, before anything else of it is looked at. @throws EngineError "invalid" with the line */
+export const syntaxOf = (text: string): string | null =>
+  readDirectives(physicalLines(text.replace(/^\uFEFF/, "").split("\n", DIRECTIVE_LINES))).syntax;
+
+const physicalLines = (raw: readonly string[]): string[] =>
+  raw.map((line) => line.replace(/\r+$/, ""));
+
 /** @throws EngineError "invalid" with the line */
 export function readLines(text: string): Lines {
   const raw = text.replace(/^\uFEFF/, "").split("\n");
   if (raw.length > LINE_LIMIT) throw invalid(`dockerfile has more than ${LINE_LIMIT} lines`);
-  const physical = raw.map((line) => line.replace(/\r+$/, ""));
+  const physical = physicalLines(raw);
   const { count, ...directives } = readDirectives(physical);
   const reader = new LineReader({ physical, raw, directives: count }, directives.escape);
   return { ...directives, ...reader.read(), physical };

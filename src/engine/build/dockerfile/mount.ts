@@ -206,6 +206,7 @@ function check(draft: Draft): void {
     }
     if (source !== "" && id !== "") throw invalid("both source and id can't be set");
   }
+  if (type === "ssh" && source !== "") throw invalid("ssh does not support source");
   if (sharing !== null && type !== "cache") {
     throw invalid(`invalid cache sharing set for ${type} mount`);
   }

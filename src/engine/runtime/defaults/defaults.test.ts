@@ -1,9 +1,10 @@
 import { describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 
 import { compileSeccomp } from "#linux/security";
 
 import { defaultSeccomp, isAtLeast, parseSeccomp } from "./seccomp.ts";
-import { runtimeDefaults } from "./spec-defaults.ts";
+import { runtimeDefaults, thermalPaths } from "./spec-defaults.ts";
 
 const X64 = 0xc000_003e;
 const I386 = 0x4000_0003;
@@ -131,4 +132,14 @@ test("a profile that is none is refused", () => {
       "Decoding seccomp profile failed",
     );
   }
+});
+
+test("what processors tell of their heat is masked where the host tells it", () => {
+  const root = mkdtempSync("/tmp/naru-test-cpus-");
+  for (const folder of ["cpu1/thermal_throttle", "cpu0/thermal_throttle", "cpu2", "cpufreq/thermal_throttle"]) {
+    mkdirSync(`${root}/${folder}`, { recursive: true });
+  }
+  expect(thermalPaths(root)).toEqual([0, 1].map((cpu) => `${root}/cpu${cpu}/thermal_throttle`));
+  rmSync(root, { recursive: true });
+  expect(thermalPaths(root)).toEqual([]);
 });

@@ -1,4 +1,6 @@
 /** What a container gets when nobody asks for anything else: Docker's own choices, as far as the host has them. */
+import { existsSync, readdirSync } from "node:fs";
+
 import { capabilityNames, hostCapabilities } from "#linux/security";
 import type { DeviceRule, MountSpec, SeccompSpec } from "#oci";
 
@@ -86,6 +88,19 @@ const readonlyPaths: readonly string[] = [
   "/proc/sysrq-trigger",
 ];
 
+/**
+ * Counters of processors that were too hot tell what else the machine is doing (moby GHSA-6fw5-f8r9-fgfm).
+ * @param root where /sys/devices/system/cpu is
+ */
+export function thermalPaths(root = "/sys/devices/system/cpu"): string[] {
+  if (!existsSync(root)) return [];
+  return readdirSync(root)
+    .filter((name) => /^cpu\d+$/.test(name))
+    .toSorted()
+    .map((name) => `${root}/${name}/thermal_throttle`)
+    .filter((path) => existsSync(path));
+}
+
 /** The defaults on this host. */
 export function runtimeDefaults(): RuntimeDefaults {
   const all = hostCapabilities();
@@ -95,7 +110,7 @@ export function runtimeDefaults(): RuntimeDefaults {
     allCapabilities: all,
     mounts,
     deviceRules,
-    maskedPaths,
+    maskedPaths: [...maskedPaths, ...thermalPaths()],
     readonlyPaths,
     seccomp: (capabilities) => defaultSeccomp({ capabilities }),
     builtinSeccomp: (capabilities) => defaultSeccomp({ capabilities }),
