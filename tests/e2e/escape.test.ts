@@ -230,7 +230,7 @@ for (const runtime of ["native", "runc"]) {
     test("CVE-2026-31431: AF_ALG, AF_VSOCK and io_uring are refused", async () => {
       await imageWith(`sockets-${runtime}`, () => undefined);
       const python =
-        "import socket,ctypes\nfor f in (38, 40):\n  try:\n    socket.socket(f, 5 if f == 38 else 1); print('OPEN', f)\n  except OSError as e: print(e.errno)\nprint(ctypes.CDLL(None, use_errno=True).syscall(425, 8, None), ctypes.get_errno())";
+        "import socket,ctypes\nfor f in (38, 40):\n  try:\n    socket.socket(f, 5 if f == 38 else 1); print('OPEN', f)\n  except OSError as e: print(e.errno)\n  if ctypes.CDLL(None).syscall(41, ctypes.c_ulong(2**32 + f), 5 if f == 38 else 1, 0) >= 0: print('OPEN', f)\nprint(ctypes.CDLL(None, use_errno=True).syscall(425, 8, None), ctypes.get_errno())";
       const done = await engine.docker([
         "run",
         "--rm",

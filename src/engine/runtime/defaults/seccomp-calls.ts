@@ -8,8 +8,13 @@ export interface CallGroup {
   readonly calls: string;
   /** Missing: allowed. A number: refused with this errno. */
   readonly refuse?: number;
-  /** One condition on one argument. */
-  readonly when?: { readonly argument: number; readonly op: string; readonly value: number };
+  /** One condition on one argument; of a masked one `value` is the mask, `wanted` what is behind it, 0 unless told. */
+  readonly when?: {
+    readonly argument: number;
+    readonly op: string;
+    readonly value: number;
+    readonly wanted?: number;
+  };
   /** Only where the container has all of these capabilities. */
   readonly with?: readonly string[];
   /** Only where it has none of these. */
@@ -22,6 +27,23 @@ export interface CallGroup {
 }
 
 const joined = (text: string): string => text.trim().split(/\s+/).join(" ");
+
+/**
+ * Every family but AF_ALG (38) and AF_VSOCK (40), as masks of the argument's lower half. A family is an int: the kernel
+ * takes nothing else of the argument, so that 2^32 + 38 is AF_ALG too, which by Docker's own rule is "greater than 40".
+ */
+const families: readonly CallGroup[] = [
+  [0xffff_ffe0, 0],
+  [0xffff_fffc, 32],
+  [0xffff_fffe, 36],
+  [0xffff_ffff, 39],
+  [0xffff_ffff, 41],
+  [0xffff_fffe, 42],
+  [0xffff_fffc, 44],
+].map(([value = 0, wanted = 0]) => ({
+  calls: "socket",
+  when: { argument: 0, op: "SCMP_CMP_MASKED_EQ", value, wanted },
+}));
 
 export const callGroups: readonly CallGroup[] = [
   {
@@ -73,9 +95,7 @@ export const callGroups: readonly CallGroup[] = [
     `),
   },
   { calls: "process_vm_readv process_vm_writev ptrace", since: "4.8" },
-  { calls: "socket", when: { argument: 0, op: "SCMP_CMP_LT", value: 38 } },
-  { calls: "socket", when: { argument: 0, op: "SCMP_CMP_EQ", value: 39 } },
-  { calls: "socket", when: { argument: 0, op: "SCMP_CMP_GT", value: 40 } },
+  ...families,
   { calls: "personality", when: { argument: 0, op: "SCMP_CMP_EQ", value: 0 } },
   { calls: "personality", when: { argument: 0, op: "SCMP_CMP_EQ", value: 8 } },
   { calls: "personality", when: { argument: 0, op: "SCMP_CMP_EQ", value: 131072 } },

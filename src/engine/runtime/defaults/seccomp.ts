@@ -2,8 +2,9 @@
  * Seccomp profiles: the engine's default one, and a person's in Docker's form (`--security-opt seccomp=FILE`), both
  * resolved for what a container may do and for this machine.
  *
- * The default is Docker's, tighter in one place: `socketcall`, by which a 32-bit program could ask for AF_ALG and
- * AF_VSOCK past the argument rules of `socket`, is refused; C libraries call `socket` itself since Linux 4.3.
+ * The default is Docker's, tighter in two places. `socketcall`, by which a 32-bit program could ask for AF_ALG and
+ * AF_VSOCK past the argument rules of `socket`, is refused; C libraries call `socket` itself since Linux 4.3. And of a
+ * family only the half counts that the kernel looks at, as said in seccomp-calls.ts.
  * io_uring is on no list and so refused by default (CVE-2026-31431, and a long row before it).
  */
 import { release } from "node:os";
@@ -66,7 +67,9 @@ export function defaultSeccomp(target: SeccompTarget): SeccompSpec {
 }
 
 function ruleOf({ calls, refuse, when }: CallGroup): SeccompRule {
-  const args = when && [{ index: when.argument, op: when.op, value: when.value, valueTwo: 0 }];
+  const args = when && [
+    { index: when.argument, op: when.op, value: when.value, valueTwo: when.wanted ?? 0 },
+  ];
   return {
     names: calls.split(" "),
     action: refuse === undefined ? "SCMP_ACT_ALLOW" : "SCMP_ACT_ERRNO",
