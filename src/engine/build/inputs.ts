@@ -39,8 +39,13 @@ export function matchSources(
     return [{ found, name: names.at(-1) ?? "", parents: parentsOf(names, pivotDepth) }];
   }
   const matches: Match[] = [];
+  // With several `**` a folder is come to by many ways, all of which go on alike.
+  const seen = new Set<string>();
   const walk = (at: Found, names: readonly string[], rest: readonly string[]): void => {
     const [segment, ...others] = rest;
+    const way = `${rest.length} ${names.join("/")}`;
+    if (parents && seen.has(way)) return;
+    if (parents) seen.add(way);
     if (segment === undefined) {
       matches.push({ found: at, name: names.at(-1) ?? "", parents: parentsOf(names, pivotDepth) });
       if (matches.length > MATCH_LIMIT) throw invalid(`${name} failed: too many source files`);

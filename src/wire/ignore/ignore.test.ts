@@ -50,9 +50,21 @@ test("a bad pattern is an error", () => {
   expect(() => matches("[b-a]", "a")).toThrow("syntax error in pattern");
 });
 
+test("a pattern of many stars takes no longer than a path is long, and means what it says", () => {
+  const name = "a".repeat(250);
+  const deep = Array.from({ length: 60 }, () => "a").join("/");
+  expect(matches(`${"*a".repeat(40)}b`, name)).toBe(false);
+  expect(matches("*a".repeat(40), name)).toBe(true);
+  expect(matches(`${"**/a/".repeat(20)}b`, deep)).toBe(false);
+  expect(matches(`${"**/".repeat(200)}a`, deep)).toBe(true);
+  expect(matches("**/*b*/**/c*", "x/abc/d/e/cd")).toBe(true);
+  expect(matches("**/*b*/**/c*", "x/a/d/e/cd")).toBe(false);
+  expect(matches("*[x-z]*\\**/**", "ay*b/c/d")).toBe(true);
+});
+
 test("it agrees with another implementation of moby's rules", () => {
   const name = fc.constantFrom("a", "b", "ab", "c.md");
-  const piece = fc.constantFrom("a", "b", "ab", "*", "*.md", "?", "a*", "c.md");
+  const piece = fc.constantFrom("a", "b", "ab", "*", "*.md", "?", "a*", "c.md", "*b*", "*?*");
   const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((parts) => parts.join("/"));
   const pattern = fc
     .tuple(

@@ -4,6 +4,8 @@
  */
 import { invalid } from "#base";
 
+import { type Expression, expressionOf } from "./expression.ts";
+
 /** Beyond it nobody wrote the file by hand. */
 const PATTERN_LIMIT = 100_000;
 
@@ -41,7 +43,7 @@ function cleanPath(path: string): string {
 interface Pattern {
   readonly text: string;
   readonly negated: boolean;
-  readonly expression: RegExp;
+  readonly expression: Expression;
   /** A literal path: compared without the expression. */
   readonly literal: string | null;
 }
@@ -105,57 +107,8 @@ function compile(text: string): Pattern[] {
   return [{ text: path, negated, literal, expression: expressionOf(path) }];
 }
 
-/** @throws EngineError "invalid": `syntax error in pattern` */
-function expressionOf(pattern: string): RegExp {
-  let source = "^";
-  for (let at = 0; at < pattern.length; at += 1) {
-    const char = pattern[at] ?? "";
-    if (char === "*" && pattern[at + 1] === "*") {
-      at += 1;
-      // `**/` is no folder, or any number of them.
-      if (pattern[at + 1] === "/") at += 1;
-      if (at + 1 >= pattern.length) source += ".*";
-      else source += "(?:.*/)?";
-    } else if (char === "*") source += "[^/]*";
-    else if (char === "?") source += "[^/]";
-    else if (char === "[") {
-      const { set, end } = setOf(pattern, at);
-      source += set;
-      at = end;
-    } else {
-      const literal = char === "\\" ? (pattern[(at += 1)] ?? "") : char;
-      if (literal === "") throw invalid("syntax error in pattern");
-      source += literal.replace(/[\\^$.*+?()[\]{}|/-]/, "\\$&");
-    }
-  }
-  return new RegExp(`${source}$`, "s");
-}
-
-function setOf(pattern: string, start: number): { set: string; end: number } {
-  let at = start + 1;
-  let inside = "";
-  const negated = pattern[at] === "^";
-  if (negated) at += 1;
-  for (; at < pattern.length && (pattern[at] !== "]" || inside === ""); at += 1) {
-    let char = pattern[at] ?? "";
-    if (char === "\\") {
-      at += 1;
-      char = pattern[at] ?? "";
-      inside += `\\${char}`;
-    } else inside += char === "-" ? "-" : char.replace(/[\\^[\]]/, "\\$&");
-  }
-  if (pattern[at] !== "]") throw invalid("syntax error in pattern");
-  const set = `[${negated ? "^/" : ""}${inside}]`;
-  try {
-    void new RegExp(set);
-  } catch (cause) {
-    throw invalid("syntax error in pattern", { cause });
-  }
-  return { set, end: at };
-}
-
 /** One name against one segment of a pattern, as Go's filepath.Match. @throws EngineError "invalid" */
-export const segmentPattern = (segment: string): RegExp =>
+export const segmentPattern = (segment: string): Expression =>
   expressionOf(segment.replaceAll(/\*{2,}/g, "*"));
 
 /** Whether a text means more than itself. */
