@@ -203,7 +203,16 @@ test("a step is made again when its mounts, its owner's name or its machine are 
   const made = async (lines: readonly string[], args: readonly string[] = []): Promise<string> => {
     const Dockerfile = ["FROM busybox", ...lines].join("\n");
     const context = writeContext(engine, { Dockerfile, a: "1" });
-    const words = ["build", "-q", "--secret", `id=s,src=${secret}`, ...args, "-t", "again", context];
+    const words = [
+      "build",
+      "-q",
+      "--secret",
+      `id=s,src=${secret}`,
+      ...args,
+      "-t",
+      "again",
+      context,
+    ];
     expect(await engine.naru(words)).toMatchObject({ code: 0 });
     const seen = ["run", "--rm", "--network", "none", "again", "cat", "/seen"];
     return await engine.ok(seen);

@@ -108,11 +108,7 @@ export class StepMounts implements AsyncDisposable {
   }
 
   /** Makes one mount. @throws EngineError "invalid" when there is nothing to mount */
-  async add(
-    mount: RunMountRequest,
-    inputs: MountInputs,
-    index: number,
-  ): Promise<void> {
+  async add(mount: RunMountRequest, inputs: MountInputs, index: number): Promise<void> {
     const source = inputs.sources[index] ?? null;
     switch (mount.type) {
       case "bind":

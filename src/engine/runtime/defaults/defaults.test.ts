@@ -140,7 +140,12 @@ test("a profile that is none is refused", () => {
 
 test("what processors tell of their heat is masked where the host tells it", () => {
   const root = mkdtempSync("/tmp/naru-test-cpus-");
-  for (const folder of ["cpu1/thermal_throttle", "cpu0/thermal_throttle", "cpu2", "cpufreq/thermal_throttle"]) {
+  for (const folder of [
+    "cpu1/thermal_throttle",
+    "cpu0/thermal_throttle",
+    "cpu2",
+    "cpufreq/thermal_throttle",
+  ]) {
     mkdirSync(`${root}/${folder}`, { recursive: true });
   }
   expect(thermalPaths(root)).toEqual([0, 1].map((cpu) => `${root}/cpu${cpu}/thermal_throttle`));
