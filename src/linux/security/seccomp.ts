@@ -9,6 +9,8 @@ import { closeSync, readSync } from "node:fs";
 import { invalid, unavailable } from "#base";
 import { allocate, checked, cstring } from "#linux/ffi";
 
+import { type ArchitecturePrefix, newerCall, prefixed } from "./newer-calls.ts";
+
 /** A profile. Field names are the OCI runtime specification's, so its `linux.seccomp` fits as it is. */
 export interface SeccompProfile {
   readonly defaultAction: string;
@@ -106,6 +108,8 @@ const symbols = {
   },
   seccomp_export_bpf: { args: [FFIType.ptr, FFIType.i32], returns: FFIType.i32 },
   seccomp_syscall_resolve_name: { args: [FFIType.ptr], returns: FFIType.i32 },
+  seccomp_syscall_resolve_name_arch: { args: [FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
+  seccomp_arch_native: { args: [], returns: FFIType.u32 },
   seccomp_arch_exist: { args: [FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   seccomp_arch_add: { args: [FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   seccomp_attr_set: {
@@ -164,10 +168,43 @@ function compile(profile: SeccompProfile): SeccompFilter {
     for (const name of profile.architectures ?? []) addArchitecture(lib, context, name);
     for (const rule of profile.syscalls) addRule(lib, context, rule, fallback);
     lib.seccomp_attr_set(context, CTL_OPTIMIZE, BINARY_TREE);
-    return { program: exported(lib, context), flags: flagsOf(profile) };
+    const program = prefixed(exported(lib, context), prefixesOf(lib, profile));
+    return { program, flags: flagsOf(profile) };
   } finally {
     lib.seccomp_release(context);
   }
+}
+
+/** By these what is younger than a profile is let through, or said to be not there, by the kernel itself. */
+const OPEN = new Set(["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"]);
+const ENOSYS = 38;
+const X32 = 0x4000_003e;
+
+function prefixesOf(lib: Library, profile: SeccompProfile): ArchitecturePrefix[] {
+  const { defaultAction, defaultErrnoRet, syscalls } = profile;
+  const named = (profile.architectures ?? []).flatMap((name) => architectures[name] ?? []);
+  const native = lib.seccomp_arch_native();
+  const tokens = new Set([native, ...named.map((token) => token || native)]);
+  // It has the token of the 64-bit architecture, and numbers of its own.
+  tokens.delete(X32);
+  const verdicts = new Map<number, number>();
+  for (const { names, action, errnoRet, args = [] } of syscalls) {
+    for (const name of names) {
+      const number = newerCall(name);
+      if (number === null || args.length > 0) continue;
+      if (lib.seccomp_syscall_resolve_name(cstring(name)) !== PSEUDO_SYSCALL_UNKNOWN) continue;
+      if (!verdicts.has(number)) verdicts.set(number, actionOf(action, errnoRet));
+    }
+  }
+  const isOpen = OPEN.has(defaultAction) || defaultErrnoRet === ENOSYS;
+  return [...tokens].map((token) => {
+    if (isOpen) return { token, verdicts, last: null };
+    const numbers = syscalls.flatMap(({ names }) =>
+      names.map((name) => lib.seccomp_syscall_resolve_name_arch(token, cstring(name))),
+    );
+    const last = [...numbers, ...verdicts.keys()].reduce((a, b) => Math.max(a, b), -1);
+    return { token, verdicts, last: last < 0 ? null : last };
+  });
 }
 
 function flagsOf({ flags = [], syscalls }: SeccompProfile): number {

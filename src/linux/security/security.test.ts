@@ -57,6 +57,18 @@ test("a profile becomes a program, and the same profile is compiled once", () =>
   expect(compileSeccomp(profile())).toBe(filter);
 });
 
+test("a call that is younger than libseccomp is still refused by a profile that names it", () => {
+  const action = "SCMP_ACT_ERRNO";
+  const { program } = compileSeccomp({
+    defaultAction: "SCMP_ACT_ALLOW",
+    syscalls: [{ names: ["file_setattr"], action, errnoRet: 13 }],
+  });
+  const words = new Uint32Array(program.buffer);
+  const at = words.indexOf(469);
+  // Equal: the next instruction answers EACCES.
+  expect([words[at - 1], words[at + 1], words[at + 2]]).toEqual([0x0100_0015, 6, 0x0005_000d]);
+});
+
 test("words that are none are refused with their name", () => {
   const wrong = (part: Partial<SeccompProfile>) => () => compileSeccomp({ ...profile(), ...part });
   expect(wrong({ defaultAction: "SCMP_ACT_MAYBE" })).toThrow(

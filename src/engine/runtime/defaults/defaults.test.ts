@@ -87,6 +87,20 @@ describe.if(process.arch === "x64")("the default filter", () => {
     expect(x64(435)).toBe(NOT_THERE);
   });
 
+  test("knows calls that libseccomp does not, and says of those that nobody knows that they are not there", () => {
+    const [cachestat, statmount, mseal, removexattrat] = [451, 457, 462, 466];
+    for (const number of [cachestat, statmount, mseal, removexattrat]) {
+      expect(x64(number)).toBe(ALLOW);
+      expect(i386(number)).toBe(ALLOW);
+    }
+    for (const number of [467, 500, 100_000]) {
+      expect(x64(number)).toBe(NOT_THERE);
+      expect(i386(number)).toBe(NOT_THERE);
+    }
+    // Of the x32 ABI: the rules decide.
+    expect(x64(0x4000_0000 + 41, 40)).toBe(REFUSE);
+  });
+
   test("opens with capabilities", () => {
     const number = 165;
     expect(verdict(filterFor("CAP_SYS_ADMIN"), { arch: X64, number })).toBe(ALLOW);
