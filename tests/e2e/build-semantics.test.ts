@@ -226,6 +226,9 @@ test("a step is made again when its mounts, its owner's name or its machine are 
     made([`RUN --mount=type=tmpfs,target=/t,size=${size} df -k /t | awk 'END{print $2}' > /seen`]);
   expect(await ofSize("1m")).toBe("1024");
   expect(await ofSize("2m")).toBe("2048");
+  const run = "cp /bin/busybox /t/true; /t/true; echo $? > /seen";
+  expect(await made([`RUN --mount=type=tmpfs,target=/t ${run}`])).toBe("0");
+  expect(await made([`RUN --mount=type=tmpfs,target=/t,ro ${run}`])).toBe("127");
   const ofHost = (...args: string[]) => made(["RUN hostname > /seen; ulimit -n >> /seen"], args);
   const open = (await ofHost()).split("\n")[1];
   expect(await ofHost("--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=my")).toBe(`my\n${open}`);

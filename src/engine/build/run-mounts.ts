@@ -89,6 +89,8 @@ async function layerInputs(
   return inputs;
 }
 
+const NO_LIMIT = { sizeBytes: null, readOnly: false };
+
 export class StepMounts implements AsyncDisposable {
   readonly id: string;
   readonly mounts: MountRequest[] = [];
@@ -114,7 +116,7 @@ export class StepMounts implements AsyncDisposable {
       case "bind":
         return await this.#bind(mount, source, inputs.signal);
       case "tmpfs":
-        return this.addTmpfs(mount.target, mount.sizeBytes);
+        return this.addTmpfs(mount.target, mount);
       case "cache":
         return await this.#cache(mount, source, inputs);
       case "secret":
@@ -138,8 +140,13 @@ export class StepMounts implements AsyncDisposable {
     this.#push(this.#attach(this.#context.snapshots.lowers(layers), false), target, true);
   }
 
-  addTmpfs(target: string, sizeBytes: number | null = null): void {
-    this.mounts.push({ type: "tmpfs", target, sizeBytes, mode: 0o1777, options: [] });
+  /** What is built there is run there: only a container's own has nothing that may be executed. */
+  addTmpfs(
+    target: string,
+    { sizeBytes, readOnly }: Pick<RunMountRequest, "sizeBytes" | "readOnly"> = NO_LIMIT,
+  ): void {
+    const options = ["exec", "dev", ...(readOnly ? ["ro"] : [])];
+    this.mounts.push({ type: "tmpfs", target, sizeBytes, mode: 0o1777, options });
   }
 
   /** An empty folder for what a program leaves behind. @returns where it is on the host, until the step's end */
