@@ -74,12 +74,20 @@ export const inspectContainer = (
 export const startContainer = (
   client: ApiClient,
   id: string,
-  options: { detachKeys?: string | undefined } = {},
+  options: {
+    detachKeys?: string | undefined;
+    checkpoint?: string | undefined;
+    checkpointDirectory?: string | undefined;
+  } = {},
 ): Promise<void> =>
   client.send({
     method: "POST",
     path: pathOf(id, "/start"),
-    query: { detachKeys: options.detachKeys },
+    query: {
+      detachKeys: options.detachKeys,
+      checkpoint: options.checkpoint,
+      "checkpoint-dir": options.checkpointDirectory,
+    },
   });
 
 export interface StopOptions {

@@ -248,10 +248,25 @@ export interface CommitRequest {
   readonly signal: AbortSignal;
 }
 
+/** A checkpoint that is to be made. */
+export interface CheckpointRequest {
+  readonly name: string;
+  /** A folder of the host's instead of the container's own; "" for none. */
+  readonly directory: string;
+  /** Otherwise the container ends with it. */
+  readonly leaveRunning: boolean;
+}
+
+/** What a start goes on from; both "" for an ordinary one. */
+export interface StartRequest {
+  readonly checkpoint: string;
+  readonly checkpointDirectory: string;
+}
+
 export interface ContainerService {
   create(request: CreateRequest): Promise<{ id: string; warnings: string[] }>;
   /** @throws EngineError "notModified" when it runs already */
-  start(nameOrId: string): Promise<void>;
+  start(nameOrId: string, request?: StartRequest): Promise<void>;
   /** @param request.timeoutSeconds null: the container's own, else 10; -1 waits for ever. "notModified" if stopped */
   stop(
     nameOrId: string,
@@ -312,6 +327,14 @@ export interface ContainerService {
   changes(nameOrId: string): Promise<FileChange[]>;
   /** @returns the new image's id */
   commit(nameOrId: string, request: CommitRequest): Promise<Digest>;
+  /** @throws EngineError in Docker's words; the container runs on then */
+  createCheckpoint(nameOrId: string, request: CheckpointRequest): Promise<void>;
+  /** Names in order. @param request.directory a folder of the host's; "" for the container's own */
+  listCheckpoints(nameOrId: string, request: { directory: string }): string[];
+  removeCheckpoint(
+    nameOrId: string,
+    request: Omit<CheckpointRequest, "leaveRunning">,
+  ): Promise<void>;
   /** The plan of system calls a start would run, one a line: `naru run --explain`. */
   explain(nameOrId: string): Promise<string>;
 }

@@ -2,7 +2,7 @@
  * A container room over a real database and real files, with a supervisor, a network and an image that are told what
  * to do. For tests of this room only.
  */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { EngineError, noSuch, notFound, systemClock } from "#base";
@@ -16,6 +16,7 @@ import type {
   AnnouncedBirth,
   AnnounceMessage,
   BirthMessage,
+  CheckpointMessage,
   ExecMessage,
   ExitReport,
   ProcessKey,
@@ -147,6 +148,10 @@ export class FakeSupervisor implements SupervisorLink {
   birthFailure: Error | null = null;
   /** Runs inside a birth, before its answer. */
   onBirth: (id: string) => void | Promise<void> = () => undefined;
+  /** Writes a container down. */
+  onCheckpoint: (request: CheckpointMessage) => void | Promise<void> = ({ images }) => {
+    for (const name of ["naru.json", "stats-dump"]) writeFileSync(join(images, name), "");
+  };
   /** Runs when a list is made, before it arrives. */
   onListed: () => void | Promise<void> = () => undefined;
   /** What a signal does; the default ends the process. */
@@ -233,6 +238,10 @@ export class FakeSupervisor implements SupervisorLink {
       case "leave":
       case "upgrade":
       case "shutdown":
+        return null;
+      case "checkpoint":
+        await this.onCheckpoint(request);
+        if (!request.leaveRunning) this.end(request.id, 137);
         return null;
       case "explain":
         return { plan: "clone" };

@@ -1,18 +1,21 @@
 /** What containers may be called, and names for those that nobody named. */
 import { conflict, invalid } from "#base";
 
-const ALLOWED = "[a-zA-Z0-9][a-zA-Z0-9_.-]";
-const PATTERN = new RegExp(`^${ALLOWED}+$`);
+/** What Docker tells of names that it refuses. */
+export const ALLOWED_NAME = "[a-zA-Z0-9][a-zA-Z0-9_.-]";
+const PATTERN = new RegExp(`^${ALLOWED_NAME}+$`);
 /** Docker has no limit; a request has one, and longer names are of no use to anyone. */
 const NAME_LIMIT = 8192;
 /** Tries with two words before a number is added. */
 const PLAIN_TRIES = 6;
 
+export const isAllowedName = (name: string): boolean => PATTERN.test(name);
+
 /** A name as clients may write it (`/web` or `web`), without the slash. @throws EngineError "invalid" */
 export function parseContainerName(text: string): string {
   const name = text.startsWith("/") ? text.slice(1) : text;
-  if (!PATTERN.test(name) || name.length > NAME_LIMIT) {
-    throw invalid(`Invalid container name (${text}), only ${ALLOWED} are allowed`);
+  if (!isAllowedName(name) || name.length > NAME_LIMIT) {
+    throw invalid(`Invalid container name (${text}), only ${ALLOWED_NAME} are allowed`);
   }
   return name;
 }

@@ -8,6 +8,7 @@ import { StatsSampler } from "#engine/stats";
 import type { SupervisorEvent } from "#engine/supervisor";
 
 import { dropAnnounced } from "./announce.ts";
+import { checkpointsOf, createCheckpoint, deleteCheckpoint } from "./checkpoint.ts";
 import type { ContainerService } from "./container-service.ts";
 import type { ContainerPaths, ContainerRooms, Context, Log } from "./context.ts";
 import { connectContainer, disconnectContainer } from "./connect.ts";
@@ -135,6 +136,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
     ...reading(context),
     ...processes(context),
     ...files(context),
+    ...checkpoints(context),
     ...imageUsersOf(context),
     reconcile: (how) => reconcile(context, how),
     startByPolicy: () => startByPolicy(context),
@@ -168,7 +170,7 @@ export function openContainerService(request: OpenContainersRequest): ContainerR
 const lifecycle = (context: Context) =>
   ({
     create: async (request) => createContainer(context, request),
-    start: async (nameOrId) => await startContainer(context, nameOrId),
+    start: async (nameOrId, request) => await startContainer(context, nameOrId, request),
     stop: (nameOrId, request) => stopContainer(context, nameOrId, request),
     restart: (nameOrId, request) => restartContainer(context, nameOrId, request),
     kill: (nameOrId, signal) => killContainer(context, nameOrId, signal),
@@ -182,6 +184,13 @@ const lifecycle = (context: Context) =>
     wait: (nameOrId, request) => waitFor(context, nameOrId, request),
     update: (nameOrId, request) => updateContainer(context, nameOrId, request),
     prune: (request) => pruneContainers(context, request),
+  }) satisfies Partial<ContainerService>;
+
+const checkpoints = (context: Context) =>
+  ({
+    createCheckpoint: (nameOrId, request) => createCheckpoint(context, nameOrId, request),
+    listCheckpoints: (nameOrId, request) => checkpointsOf(context, nameOrId, request),
+    removeCheckpoint: (nameOrId, request) => deleteCheckpoint(context, nameOrId, request),
   }) satisfies Partial<ContainerService>;
 
 const reading = (context: Context) =>

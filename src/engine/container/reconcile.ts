@@ -11,6 +11,7 @@ import type { ExitReport, ProcessReport } from "#engine/supervisor";
 import { SIGKILL } from "#linux/process";
 import { openCgroupHost } from "#linux/cgroup";
 
+import { finishInterrupted } from "./checkpoint.ts";
 import { type Context, inBackground, liveOf } from "./context.ts";
 import { handleExecExit } from "./exec.ts";
 import { finishRun, scheduleRestart } from "./exit.ts";
@@ -70,6 +71,7 @@ export async function reconcile(
   endStrangers(context, inits);
   if (startUp) sweep(context);
   if (startUp) dropStraySpools(context);
+  if (startUp) await orWarn(context, "finish checkpoints", () => finishInterrupted(context));
 }
 
 /**

@@ -3,14 +3,16 @@
  * there since create, the network room records addresses and ports before it answers, and snapshot, cgroup and
  * folder carry the container's id as their name. So a crash at any line leaves nothing that start-up cannot find.
  */
-import { conflict, invalid, kindOf, notModified } from "#base";
+import { conflict, forbidden, invalid, kindOf, notModified } from "#base";
 import { SIGKILL } from "#linux/process";
 import type { Endpoint, NetworkAttachment, PortBinding } from "#engine/network";
 import type { AnnouncedBirth, BirthMessage, ProcessReport } from "#engine/supervisor";
 
 import { takeAnnounced } from "./announce.ts";
 import { withLimits } from "./bandwidth.ts";
+import { imagesOf } from "./checkpoint.ts";
 import { compose, type Composed, expectBirth, processMessage, rootOf } from "./compose.ts";
+import type { StartRequest } from "./container-service.ts";
 import { type Context, endEarlyAttachments, inBackground, type Live, liveOf } from "./context.ts";
 import { dnsOf } from "./dns.ts";
 import { finishRun, writeOrNote } from "./exit.ts";
@@ -28,16 +30,28 @@ import { settleWaiters } from "./wait.ts";
 import { networksOf, portsOf } from "./wishes.ts";
 
 /** @throws EngineError "notModified" when it runs already */
-export function startContainer(context: Context, nameOrId: string): Promise<void> {
+export function startContainer(
+  context: Context,
+  nameOrId: string,
+  { checkpoint, checkpointDirectory }: StartRequest = ORDINARY,
+): Promise<void> {
   const { id } = context.records.resolve(nameOrId);
-  return liveOf(context, id).queue.run(() => startNow(context, id, { byPolicy: false }));
+  return liveOf(context, id).queue.run(async () => {
+    if (checkpointDirectory !== "") {
+      checkStartable(context.records.must(id), liveOf(context, id));
+      throw forbidden("custom checkpointdir is not supported");
+    }
+    await startNow(context, id, { byPolicy: false, checkpoint });
+  });
 }
+
+const ORDINARY: StartRequest = { checkpoint: "", checkpointDirectory: "" };
 
 /** As `startContainer`, for a caller that is in the container's queue already. */
 export async function startNow(
   context: Context,
   id: string,
-  { byPolicy }: { byPolicy: boolean },
+  { byPolicy, checkpoint = "" }: { byPolicy: boolean; checkpoint?: string },
 ): Promise<void> {
   const record = context.records.must(id);
   const live = liveOf(context, id);
@@ -45,13 +59,13 @@ export async function startNow(
   if (live.restartTimer !== null) clearTimeout(live.restartTimer);
   live.restartTimer = null;
   if (!byPolicy) live.restartDelayMs = null;
-  const announced = takeAnnounced(context, record);
+  const announced = checkpoint === "" ? takeAnnounced(context, record) : null;
   // The last run's address, ports and mounts are given back before new ones are asked for.
   await live.teardown.now();
   const starting = { exit: null, giveUp: null };
   live.starting = starting;
   try {
-    await run(context, record, { byPolicy, announced });
+    await run(context, record, { byPolicy, announced, checkpoint });
   } catch (cause) {
     live.starting = null;
     throw await fail(context, id, cause);
@@ -81,10 +95,12 @@ function checkStartable({ id, state }: ContainerRecord, live: Live): void {
 async function run(
   context: Context,
   record: ContainerRecord,
-  { byPolicy, announced }: { byPolicy: boolean; announced: Composed | null },
+  run: { byPolicy: boolean; announced: Composed | null; checkpoint: string },
 ): Promise<void> {
   const { id } = record;
   const { network } = context;
+  const { byPolicy, announced, checkpoint } = run;
+  const images = checkpoint === "" ? {} : { images: imagesOf(context, record, checkpoint) };
   const composed = announced ?? compose(context, record);
   if (announced === null) expectBirth(context, record, composed);
   const attached = await attachNetwork(context, record);
@@ -94,6 +110,7 @@ async function run(
   const place = {
     network: withDevices(attached.attachment, composed.netDevices),
     ...(dns === null ? {} : { dns }),
+    ...images,
   };
   const whole = () => wholeBirth(context, record, composed, place);
   using birth = announced === null ? await whole() : null;
@@ -124,7 +141,7 @@ async function wholeBirth(
   context: Context,
   record: ContainerRecord,
   composed: Composed,
-  place: Pick<BirthMessage, "network" | "dns">,
+  place: Pick<BirthMessage, "network" | "dns" | "images">,
 ): Promise<WholeBirth> {
   mountSharedMemory(context, record);
   const lowers = context.snapshots.rootLowers(record.layers);

@@ -81,6 +81,26 @@ export interface ExecRequest {
   readonly scratch: string;
 }
 
+/** A container that runs, to be written down as files. */
+export interface CheckpointRequest {
+  /** The container's init process. */
+  readonly pid: number;
+  readonly spec: RuntimeSpec;
+  /** The folder with the FIFOs of its streams: their paths, as other processes see them. */
+  readonly streams: string;
+  /** An empty folder for the files. */
+  readonly images: string;
+  /** Otherwise every process of it is killed once all is written. */
+  readonly leaveRunning: boolean;
+  /** A descriptor that whoever writes keeps open until it is done: somebody may wait for that. */
+  readonly held: number;
+}
+
+/** A birth from a checkpoint's files. */
+export interface RestoreRequest extends BirthRequest {
+  readonly images: string;
+}
+
 /** A process that executes the image's program. The receiver owns the descriptors. */
 export interface Born {
   readonly pid: number;
@@ -135,6 +155,10 @@ export interface RuntimeDriver {
   explain?(request: BirthRequest): string;
   /** @throws RuntimeError */
   exec(request: ExecRequest): Promise<Born>;
+  /** Writes a container down. Drivers that cannot do not have it. @throws RuntimeError; it runs on then */
+  checkpoint?(request: CheckpointRequest): Promise<void>;
+  /** As `birth`, from what `checkpoint` wrote. @throws RuntimeError; nothing is left then */
+  restore?(request: RestoreRequest): Promise<Born>;
   /** Removes what the driver keeps for a container that has ended (bundle, runtime state). May run twice. */
   release(request: { readonly id: string; readonly scratch: string }): Promise<void>;
   /** Ends what the driver keeps running for itself; containers live on. */

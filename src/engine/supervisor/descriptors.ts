@@ -23,6 +23,13 @@ const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
 export const openDescriptor = (path: string, flags: number, mode = 0): number =>
   checked("openat", path, AT_FDCWD, cstring(path), flags | O_CLOEXEC | O_NOFOLLOW, mode);
 
+/**
+ * As `openDescriptor`, of a file of our own that another process gets: criu opens it again through /proc/self/fd with
+ * the flags that it was opened with, and O_NOFOLLOW would refuse that.
+ */
+export const openForOther = (path: string, flags: number): number =>
+  checked("openat", path, AT_FDCWD, cstring(path), flags | O_CLOEXEC, 0);
+
 export const makeFifo = (path: string): void => {
   checked("mknodat", path, AT_FDCWD, cstring(path), S_IFIFO | 0o600, 0);
 };

@@ -23,11 +23,13 @@ import { ForeignExits } from "./foreign-exits.ts";
 import type { HandedProcess } from "./handover.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import type { SupervisorParts } from "./parts.ts";
+import { Checkpoints, restoreWith } from "./checkpoints.ts";
 import { type ProcessIdentity, SupervisedProcess } from "./process.ts";
 import type {
   AnnouncedBirth,
   AnnounceMessage,
   BirthMessage,
+  CheckpointMessage,
   ExecMessage,
   ExpectMessage,
   ExitReport,
@@ -41,21 +43,13 @@ import type { Readiness } from "./readiness.ts";
 import { type ContainerState, nameOf, type ProcessState, Records } from "./records.ts";
 import { takeTrees } from "./lent-trees.ts";
 import { removeInTime, StallingBirths } from "./stalling-births.ts";
+import { tearDown, type TeardownRequest } from "./teardown.ts";
 import { forgetStdin, type PreparedStdio, prepareStdio, type StreamHandles } from "./stdio.ts";
 
 /** Clients that wait for one birth, and births that are waited for: more is a mistake, not a use. */
 const EARLY_ATTACHERS_LIMIT = 256;
 /** Whoever was told of the end goes on first; `forget` and another birth do not wait for this. */
 const TEARDOWN_DELAY_MS = 15;
-const KILL_WAIT = { timeoutMs: 10_000 };
-const REMOVE_WAIT = { timeoutMs: 5_000 };
-/** For what a birth left in the kernel, which nobody may end: its cgroup is removed when the container is. */
-const STUCK_WAIT = { timeoutMs: 200 };
-
-interface TeardownRequest {
-  readonly process?: SupervisedProcess | null;
-  readonly isStuck?: boolean;
-}
 
 export interface ProcessTableOptions {
   readonly records: Records;
@@ -88,6 +82,7 @@ export class ProcessTable {
   readonly #ahead: BirthsAhead;
   readonly #early = new Map<string, Set<Attacher>>();
   readonly stalling = new StallingBirths();
+  readonly #checkpoints = new Checkpoints();
   readonly #memory: MemoryWatch;
   readonly #foreign = new ForeignExits();
 
@@ -123,7 +118,7 @@ export class ProcessTable {
     for (const entry of this.#entries.values())
       if (entry.state === "ended") await entry.teardown.now();
     return () => {
-      const isBusy = this.isBirthUnderWay || this.#early.size > 0;
+      const isBusy = this.isBirthUnderWay || this.#early.size > 0 || this.#checkpoints.areUnderWay;
       const alive = this.#entries.values().filter((entry) => entry.state === "alive");
       const processes = [...alive].map(({ process }) => process);
       if (isBusy || processes.some((process) => !process.isQuiet)) {
@@ -177,7 +172,7 @@ export class ProcessTable {
       using lent = takeTrees(message.trees);
       using spare = mayTake ? parts.takeSpareNamespace(message.network) : null;
       using patience = this.stalling.begin(message);
-      return await driver.birth({
+      const request: BirthRequest = {
         id: message.id,
         spec: message.spec,
         root: message.root,
@@ -189,7 +184,10 @@ export class ProcessTable {
         ...(lent === null ? {} : { openTrees: lent.trees }),
         ...(patience === null ? {} : { signal: patience.signal }),
         prepare: (child) => this.#buildNetwork(message, spare, child),
-      });
+      };
+      const { images } = message;
+      if (images === undefined) return await driver.birth(request);
+      return await restoreWith(driver, { ...request, images });
     });
   }
 
@@ -216,11 +214,26 @@ export class ProcessTable {
     if (dns !== undefined) parts.dns.open(id, { networkNamespace, dns });
   }
 
-  async exec(message: ExecMessage): Promise<ProcessReport> {
-    const owner = this.#entries.get(message.id);
-    if (owner?.state !== "alive") throw conflict(`container ${message.id} is not running`);
+  async checkpoint(message: CheckpointMessage): Promise<void> {
+    const { process, container } = this.#runningContainer(message.id);
+    const { records, parts } = this.#options;
+    await this.#checkpoints.write(parts.openDriver(container.runtime), message, {
+      pid: process.identity.pid,
+      spec: records.readSpec(message.id),
+      streams: records.folder({ id: message.id }),
+    });
+  }
+
+  #runningContainer(id: string): { process: SupervisedProcess; container: ContainerState } {
+    const owner = this.#entries.get(id);
+    if (owner?.state !== "alive") throw conflict(`container ${id} is not running`);
     const { process, container } = owner;
     assert(container !== null, "an init without its container");
+    return { process, container };
+  }
+
+  async exec(message: ExecMessage): Promise<ProcessReport> {
+    const { process, container } = this.#runningContainer(message.id);
     const key = { id: message.id, execId: message.execId };
     await this.#makeRoom(key);
     const { records, parts } = this.#options;
@@ -502,42 +515,9 @@ export class ProcessTable {
     this.#entries.set(nameOf(key), { state: "ended", report, process, teardown });
   }
 
-  /** Gives back all that outlives the last process. Idempotent; each step is tried whatever the others do. */
-  async #tearDown(
-    key: ProcessKey,
-    container: ContainerState,
-    { process = null, isStuck = false }: TeardownRequest = {},
-  ): Promise<void> {
+  #tearDown(key: ProcessKey, container: ContainerState, how: TeardownRequest = {}): Promise<void> {
     const { parts, records } = this.#options;
-    const [killWait, removeWait] = isStuck ? [STUCK_WAIT, STUCK_WAIT] : [KILL_WAIT, REMOVE_WAIT];
-    const cgroup = () => parts.cgroup(container.cgroupsPath);
-    const steps: [string, () => unknown][] = [
-      ["end the resolver of", () => parts.dns.close(key.id)],
-      ["unmount the tree of", () => process?.releaseMounts()],
-      ["remove the links of", () => parts.removeLinks(container.endpoints)],
-      ["kill the rest of", () => cgroup().killAll(killWait)],
-      [
-        "release",
-        () =>
-          parts
-            .openDriver(container.runtime)
-            .release({ id: key.id, scratch: records.scratch(key) }),
-      ],
-      [
-        "remove the cgroup of",
-        async () => {
-          if (!(await cgroup().remove(removeWait))) throw new Error("it is still in use");
-        },
-      ],
-      ["close the streams of", () => process?.closeStreams()],
-    ];
-    for (const [what, step] of steps) {
-      try {
-        await step();
-      } catch (thrown) {
-        this.#warn(`${what} ${key.id}`, thrown);
-      }
-    }
+    return tearDown({ parts, records, warn: this.#warn.bind(this) }, { key, container, ...how });
   }
 
   #joinEarly(process: SupervisedProcess): void {

@@ -85,13 +85,29 @@ export interface BirthMessage {
   readonly trees?: LentTrees;
   /** It may meet a file system that does not answer: then `abandon` ends it. */
   readonly mayStall?: boolean;
+  /** The folder of a checkpoint that it goes on from. */
+  readonly images?: string;
+}
+
+/** Writes a container down. */
+export interface CheckpointMessage {
+  readonly type: "checkpoint";
+  readonly id: string;
+  /** An empty folder for it. */
+  readonly images: string;
+  /** A file that is locked as long as anybody writes there, whatever becomes of the supervisor. */
+  readonly lock: string;
+  readonly leaveRunning: boolean;
 }
 
 /**
  * A birth may come in a moment, and this is all of it but its network: a child builds the file tree and waits. Only the
  * last one is kept, for some seconds; `forget` takes it back. Only a hint, too.
  */
-export interface AnnounceMessage extends Omit<BirthMessage, "type" | "network" | "dns" | "trees"> {
+export interface AnnounceMessage extends Omit<
+  BirthMessage,
+  "type" | "network" | "dns" | "trees" | "images"
+> {
   readonly type: "announce";
   /** What its only link will be like; null for none, or one that nobody can tell of yet. */
   readonly link: LinkKind | null;
@@ -169,6 +185,8 @@ export interface Requests {
   announce: { request: AnnounceMessage; answer: null };
   birth: { request: BirthMessage | AnnouncedBirth; answer: ProcessReport };
   exec: { request: ExecMessage; answer: ProcessReport };
+  /** Answered when all is written; the end of a container that is not left running is announced as any. */
+  checkpoint: { request: CheckpointMessage; answer: null };
   /** Ends a birth that may stall; one that is over, or cannot stall, is none of its business. */
   abandon: { request: { type: "abandon"; id: string }; answer: null };
   /** The plan of system calls that a birth would run, one a line. Refused by runtimes that have none. */

@@ -246,6 +246,10 @@ class Server {
       case "exec":
         checkKey(request);
         return await table.exec(request);
+      case "checkpoint":
+        checkKey(request);
+        await table.checkpoint(request);
+        return null;
       case "abandon":
         checkKey(request);
         table.stalling.abandon(request.id);

@@ -19,6 +19,7 @@ import {
   O_RDWR,
   O_WRONLY,
   openDescriptor,
+  openForOther,
   setNonBlocking,
 } from "./descriptors.ts";
 import type { StdioRequest } from "./protocol.ts";
@@ -60,16 +61,16 @@ export function prepareStdio(folder: string, request: StdioRequest): PreparedStd
     const path = join(folder, name);
     makeFifo(path);
     const reader = keep(ours, openDescriptor(path, O_RDONLY | O_NONBLOCK));
-    return { reader, writer: keep(theirs, openDescriptor(path, O_RDWR)) };
+    return { reader, writer: keep(theirs, openForOther(path, O_RDWR)) };
   };
   const input = () => {
     if (!request.openStdin) {
-      return { writer: null, reader: keep(theirs, openDescriptor("/dev/null", O_RDONLY)) };
+      return { writer: null, reader: keep(theirs, openForOther("/dev/null", O_RDONLY)) };
     }
     const path = join(folder, "stdin");
     makeFifo(path);
     // Without O_NONBLOCK the open would wait for a writer, and without a reader ours would fail.
-    const reader = keep(theirs, openDescriptor(path, O_RDONLY | O_NONBLOCK));
+    const reader = keep(theirs, openForOther(path, O_RDONLY | O_NONBLOCK));
     const writer = keep(ours, openDescriptor(path, O_WRONLY | O_NONBLOCK));
     setNonBlocking(reader, false);
     return { writer, reader };

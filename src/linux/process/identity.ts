@@ -47,9 +47,9 @@ let bootId: string | undefined;
 export const readBootId = (): string =>
   (bootId ??= readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim());
 
-/** The children of a process' main thread, adopted orphans included. */
-export const listChildren = (pid: number): number[] =>
-  (readIfThere(`/proc/${pid}/task/${pid}/children`) ?? "")
+/** The children of a process' main thread, or of another of its threads; adopted orphans included. */
+export const listChildren = (pid: number, thread = pid): number[] =>
+  (readIfThere(`/proc/${pid}/task/${thread}/children`) ?? "")
     .split(" ")
     .filter((text) => text.trim() !== "")
     .map(Number);

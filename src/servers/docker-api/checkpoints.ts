@@ -1,33 +1,58 @@
-/**
- * Checkpoints of containers, which this engine does not make. Docker has them among its experimental features: an engine
- * without those refuses them in the same words.
- */
-import { invalid, notImplemented } from "#base";
+/** Checkpoints of containers, which Docker has among its experimental features: an engine without those has none. */
+import { notImplemented } from "#base";
+import type { ContainerService } from "#engine/container";
+import type { CheckpointCreateRequest } from "#wire/docker";
 
 import type { Call } from "./call.ts";
-import type { Routes } from "./routes.ts";
+import { decodeShape, type FieldsOf, type Shape } from "./decode/shape.ts";
+import type { Handler, Routes } from "./routes.ts";
 
-const NONE = "checkpoints of containers are not supported by this engine";
+const fields: FieldsOf<CheckpointCreateRequest> = {
+  CheckpointID: "string",
+  CheckpointDir: "string",
+  Exit: "bool",
+};
+const createShape: Shape = { struct: "CreateRequest", fields };
 
-export function checkpointRoutes(isExperimental: () => boolean): Routes {
-  const refuse = (): never => {
-    throw notImplemented(
-      isExperimental()
-        ? NONE
-        : "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.",
-    );
-  };
+type Checkpoints = Pick<
+  ContainerService,
+  "createCheckpoint" | "listCheckpoints" | "removeCheckpoint"
+>;
+
+export function checkpointRoutes(containers: Checkpoints, isExperimental: () => boolean): Routes {
+  const experimental =
+    (handler: Handler): Handler =>
+    (call) => {
+      if (isExperimental()) return handler(call);
+      throw notImplemented(
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.",
+      );
+    };
+  const directoryOf = ({ query }: Call) => ({ directory: query.text("dir") });
   return {
-    "GET /containers/:id/checkpoints": refuse,
-    "POST /containers/:id/checkpoints": refuse,
-    "DELETE /containers/:id/checkpoints/:checkpoint": refuse,
+    "GET /containers/:id/checkpoints": experimental((call) => {
+      const names = containers.listCheckpoints(call.param("id"), directoryOf(call));
+      call.json(
+        200,
+        names.map((Name) => ({ Name })),
+      );
+    }),
+    "POST /containers/:id/checkpoints": experimental((call) => create(call, containers)),
+    "DELETE /containers/:id/checkpoints/:checkpoint": experimental(async (call) => {
+      const name = call.param("checkpoint");
+      await containers.removeCheckpoint(call.param("id"), { ...directoryOf(call), name });
+      call.empty(204);
+    }),
   };
 }
 
-/** A start from a checkpoint. @throws EngineError unless none is asked for */
-export function refuseCheckpoint({ query }: Call, isExperimental: boolean): void {
-  if (query.text("checkpoint") === "") return;
-  throw isExperimental
-    ? notImplemented(NONE)
-    : invalid("checkpoint is only supported in experimental mode");
+async function create(call: Call, containers: Checkpoints): Promise<void> {
+  const body = await call.requireBody();
+  const asked = decodeShape<CheckpointCreateRequest>(body, createShape);
+  await containers.createCheckpoint(call.param("id"), {
+    name: asked.CheckpointID ?? "",
+    directory: asked.CheckpointDir ?? "",
+    leaveRunning: asked.Exit !== true,
+  });
+  call.empty(201);
 }

@@ -13,7 +13,6 @@ import { atLeast, type ContainerSummary, type ContainerWait } from "#wire/docker
 import { type Filters, requireFilters } from "#wire/http";
 
 import type { Call } from "./call.ts";
-import { refuseCheckpoint } from "./checkpoints.ts";
 import { decodeCreate } from "./decode/container.ts";
 import { encodeInspect } from "./encode/container.ts";
 import type { HostDefaults } from "./encode/host-config.ts";
@@ -123,8 +122,12 @@ async function start(call: Call, { containers, isExperimental }: Services): Prom
       "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
     );
   }
-  refuseCheckpoint(call, isExperimental());
-  await containers.start(call.param("id"));
+  const checkpoint = call.query.text("checkpoint");
+  if (checkpoint !== "" && !isExperimental()) {
+    throw invalid("checkpoint is only supported in experimental mode");
+  }
+  const checkpointDirectory = call.query.text("checkpoint-dir");
+  await containers.start(call.param("id"), { checkpoint, checkpointDirectory });
   call.empty(204);
 }
 

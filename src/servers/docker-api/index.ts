@@ -72,7 +72,7 @@ export function createApiServer(services: ApiServices): ApiServer {
     authRoutes(services.login),
     distributionRoutes(services.inspectRemote),
     containerRoutes({ containers, images, networks, defaults, isExperimental: experimental }),
-    checkpointRoutes(experimental),
+    checkpointRoutes(containers, experimental),
     liveRoutes(containers),
     statsRoutes(containers),
     streamRoutes(containers),

@@ -158,6 +158,13 @@ export interface ExecStartRequest {
   ConsoleSize?: [number, number] | null;
 }
 
+export interface CheckpointCreateRequest {
+  CheckpointID?: string;
+  CheckpointDir?: string;
+  /** Otherwise the container runs on. */
+  Exit?: boolean;
+}
+
 export interface IdResponse {
   Id: string;
 }

@@ -1,5 +1,5 @@
 /** `naru start`: one or more stopped containers; with -a or -i one of them, joined to this program's streams. */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import {
   attachContainer,
   inspectContainer,
@@ -44,9 +44,10 @@ export const start: Command = {
       if (!flags.changed(flag)) continue;
       const { requireExperimental } = await import("./checkpoints.ts");
       await requireExperimental(await invocation.session.client(), `"--${flag}"`);
-      throw notImplemented("starting from a checkpoint needs docker's own client on this engine");
     }
-    if (!flags.bool("attach") && !flags.bool("interactive")) return startMany(invocation);
+    if (!flags.bool("attach") && !flags.bool("interactive")) {
+      return flags.string("checkpoint") === "" ? startMany(invocation) : startFrom(invocation);
+    }
     const [container = "", second] = args;
     if (second !== undefined) {
       throw invalid("you cannot start and attach multiple containers at once");
@@ -71,6 +72,20 @@ async function startMany({ args, session }: Invocation): Promise<number> {
   throw new ExitError(1, `Error: failed to start containers: ${failed.join(", ")}`);
 }
 
+/** What docker's client sends with such a start. */
+const checkpointOf = ({ flags }: Invocation) => ({
+  checkpoint: flags.string("checkpoint") || undefined,
+  checkpointDirectory: flags.string("checkpoint-dir") || undefined,
+});
+
+/** One container from its checkpoint; nothing is printed. */
+async function startFrom(invocation: Invocation): Promise<number> {
+  const [container = "", second] = invocation.args;
+  if (second !== undefined) throw invalid("you cannot restore multiple containers at once");
+  await startContainer(await invocation.session.client(), container, checkpointOf(invocation));
+  return 0;
+}
+
 async function startAttached(invocation: Invocation, container: string): Promise<number> {
   const { flags, session } = invocation;
   const client = await session.client();
@@ -91,7 +106,7 @@ async function startAttached(invocation: Invocation, container: string): Promise
   const joined = join(hijacked, { ...streams, tty: config.Tty, detachKeys });
   if (!config.Tty) forwardSignals((signal) => killContainer(client, id, signal));
   try {
-    await startContainer(client, id);
+    await startContainer(client, id, checkpointOf(invocation));
   } catch (cause) {
     joined.restore();
     hijacked.wire.close();

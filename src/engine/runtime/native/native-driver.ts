@@ -24,6 +24,8 @@ import {
   type RuntimeDriver,
   RuntimeError,
 } from "../driver.ts";
+import { dump } from "../criu/dump.ts";
+import { restore } from "../criu/restore.ts";
 import { birthKey, birthSlots, cloneFlagsOf, compileBirth } from "./birth-plan.ts";
 import { type BirthLoan, borrowForBirth, borrowForExec } from "./borrow.ts";
 import { ExpectedPlaces, type Place } from "./expected.ts";
@@ -99,6 +101,8 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
     expect: (request) => host.expected.expect(request),
     begin: (request) => begin(host, request),
     birth: (request) => birth(isRemapped(request.spec) ? remapped.open() : host, request),
+    checkpoint: dump,
+    restore: (request) => restore({ trampoline, cgroups, expected }, request),
     exec: (request) => exec(host, request),
     release: async ({ id, scratch }) => {
       host.expected.drop(id);

@@ -286,6 +286,18 @@ export class FakeContainers implements ContainerService {
     return { [Symbol.dispose]: () => undefined };
   }
 
+  createCheckpoint(): Promise<void> {
+    return Promise.reject(invalid("no checkpoints"));
+  }
+
+  listCheckpoints(): string[] {
+    return [];
+  }
+
+  removeCheckpoint(): Promise<void> {
+    return Promise.reject(invalid("no checkpoints"));
+  }
+
   explain(): Promise<string> {
     return Promise.resolve("");
   }
