@@ -300,6 +300,25 @@ describe("what happens around a remapped container", () => {
     expect(said.stderr).toBe("touch: /x: Read-only file system\n");
   });
 
+  test("a device goes where it is wanted, beside /dev and into one of somebody else's", async () => {
+    const look = 'echo x > $each && stat -c "%F %t:%T %u" $each';
+    const device = "character special file 1:3 0";
+    const runtimes = ["naru", "runc", "crun"].filter((name) => name === "naru" || Bun.which(name));
+    for (const runtime of runtimes) {
+      const paths = ["/opt/deep/nil", "/dev/shm/nil"];
+      const devices = paths.flatMap((path) => ["--device", `/dev/null:${path}`]);
+      const beside = ["--runtime", runtime, "--read-only", ...devices];
+      const text = `for each in ${paths.join(" ")}; do ${look}; done`;
+      expect(await engine.ok(["run", "--rm", ...beside, ...sh(text)])).toBe(`${device}\n${device}`);
+      // runc itself does not start without a null device.
+      const asked = ["--device", "/dev/null", "--device", "/dev/null:/dev/nil"];
+      const own = ["--runtime", runtime, "-v", `${runtime}:/dev`, ...asked];
+      const inside = `test -e /dev/full || echo bare; each=/dev/nil; ${look}`;
+      expect(await engine.ok(["run", "--rm", ...own, ...sh(inside)])).toBe(`bare\n${device}`);
+    }
+    await engine.ok(["volume", "rm", ...runtimes]);
+  });
+
   test("an id that it has no name for is refused", async () => {
     const { stderr } = await engine.docker(["run", "--rm", "-u", "70000", "busybox", "id"]);
     expect(stderr).toContain("Container ID 70000 cannot be mapped to a host ID");

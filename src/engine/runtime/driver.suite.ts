@@ -348,6 +348,46 @@ export function describeDriver({ name, open, lacks }: DriverSuite): void {
       expect(output).toBe("inside.test\npts/ptmx\n");
     });
 
+    promise("makes devices outside of /dev and over what is mounted in it", async () => {
+      const node = { type: "c", major: 1, minor: 3, fileMode: 0o666 } as const;
+      const paths = ["/opt/deep/nil", "/linked/nil", "/dev/sub/nil", "/dev/more/nil"];
+      const { output } = await lab.run({
+        args: script(
+          `for each in ${paths.join(" ")} /etc/nil; do echo x > $each && stat -c '%F %t:%T %u' $each; done; ls /dev/sub`,
+        ),
+        image: (root) => symlinkSync("/etc", join(root, "linked")),
+        ...spec(({ mounts, linux }) => {
+          mounts.push({ destination: "/dev/sub", type: "tmpfs", options: ["mode=755"] });
+          for (const path of paths) linux.devices.push({ ...node, path });
+        }),
+      });
+      const device = "character special file 1:3 0";
+      expect(output).toBe(`${[...paths, ""].map(() => device).join("\n")}\nnil\n`);
+    });
+
+    promise("lays no device over what a link of the image leads to outside", async () => {
+      const victim = join(lab.folder("victim"), "file");
+      writeFileSync(victim, "of the host\n");
+      const said = await lab
+        .run({
+          args: script("cat /etc/nil; stat -c %t:%T /etc/nil"),
+          image: (root) => {
+            mkdirSync(join(root, "opt"));
+            symlinkSync(victim, join(root, "opt/nil"));
+          },
+          ...spec(({ linux }) => {
+            linux.devices.push({ type: "c", path: "/opt/nil", major: 1, minor: 3 });
+          }),
+        })
+        .then(
+          ({ output }) => output,
+          (thrown: Error) => thrown.message,
+        );
+      expect(said).toMatch(/./);
+      expect(readFileSync(victim, "utf8")).toBe("of the host\n");
+      expect(statSync(victim).isFile()).toBe(true);
+    });
+
     promise("leaves the host's null device as it is, though it is the input", async () => {
       const identity = { user: "4321:4321", groups: [] };
       const text = "cat; echo more > /dev/null; cat /proc/self/fd/0; echo end";

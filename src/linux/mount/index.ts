@@ -5,5 +5,5 @@ export * from "./mount.ts";
 export * from "./mountinfo.ts";
 export * from "./options.ts";
 export * from "./overlay.ts";
-export { cloneAttached } from "./overlay-by-path.ts";
+export { cloneAttached, clonePart } from "./overlay-by-path.ts";
 export * from "./stalling.ts";

@@ -80,7 +80,8 @@ export function compileBirth(request: BirthPlanRequest): Plan {
   writeCgroupJoin(writer, shape.tasks);
   writeNamespaces(writer, request);
   const joinsPidNamespace = shape.namespaces.includes("pid");
-  const mounts = { spec, facts, root, binds: shape.binds, joinsPidNamespace };
+  const { binds, foreignDev } = shape;
+  const mounts = { spec, facts, root, binds, joinsPidNamespace, foreignDev };
   writeMounts(writer, mounts);
   writeDevices(writer, mounts);
   if (stdio.type === "terminal") {

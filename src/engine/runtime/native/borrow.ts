@@ -2,7 +2,7 @@
 import { fstatSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import { checked } from "#linux/ffi";
 import {
   anyMayStall,
@@ -36,7 +36,13 @@ import { passageTo } from "../passage.ts";
 import { openRoot, openSource } from "../trees.ts";
 import { hasHooks, writeBundle } from "./hooks.ts";
 import { INIT_PATH } from "./birth-plan.ts";
-import { createDeviceFolder } from "./device-folder.ts";
+import {
+  createDeviceFolder,
+  createDeviceMount,
+  devicesElsewhere,
+  isDeviceFolder,
+} from "./device-folder.ts";
+import { hasForeignDev } from "./devices.ts";
 import { type BirthShape, type JoinShape, namespaceFlags, type StdioShape } from "./facts.ts";
 import { destinationOf, PROC_SUPER_MAGIC, unsafeAtProc } from "./mounts.ts";
 import type { BirthPipes } from "./nursery.ts";
@@ -100,7 +106,14 @@ export function borrowForBirth(
     const joined = borrowForJoin(request.stdio, own, { ...loan, user: process.user.uid });
     return {
       spec,
-      shape: { ...joined, namespaces, binds, init, ...(hooked === null ? {} : { hooked }) },
+      shape: {
+        ...joined,
+        namespaces,
+        binds,
+        init,
+        ...(hasForeignDev(request.spec) ? { foreignDev: true } : {}),
+        ...(hooked === null ? {} : { hooked }),
+      },
       descriptors: slots,
       withNetworkNamespace: (pid, use) =>
         use(slots["join.network"] ?? descriptors.keep(openNamespace(pid, "net"))),
@@ -218,7 +231,6 @@ function borrowMounts(
 ) {
   const { spec, openTrees } = request;
   const binds = new Map<number, boolean>();
-  if (shift !== null) requireDeviceFolder(spec);
   const mounts = spec.mounts.map((mount, index): MountSpec => {
     if (shift !== null && isDeviceFolder(mount)) {
       slots[`bind${index}`] = descriptors.keep(createDeviceFolder(spec, mount, shift.maps));
@@ -258,16 +270,16 @@ function borrowMounts(
     targets.mounted(destination, slots[`bind${index}`] ?? null);
     return { ...mount, destination };
   });
+  // Over all that is mounted, as the nodes of others come.
+  if (shift === null) return { mounts, binds };
+  for (const device of devicesElsewhere(spec)) {
+    const slot = mounts.length;
+    slots[`bind${slot}`] = descriptors.keep(createDeviceMount(device, shift.maps));
+    binds.set(slot, false);
+    const destination = targets.resolve(device.path);
+    mounts.push({ destination, type: "bind", source: device.path, options: ["bind", "rprivate"] });
+  }
   return { mounts, binds };
-}
-
-const isDeviceFolder = (mount: MountSpec): boolean =>
-  mount.type === "tmpfs" && destinationOf(mount) === "/dev";
-
-/** Its nodes must be made by us. */
-function requireDeviceFolder({ mounts }: RuntimeSpec): void {
-  if (mounts.some(isDeviceFolder)) return;
-  throw notImplemented("a container in a user namespace cannot have a /dev of somebody else's");
 }
 
 /** Of a file system of another machine or of a program, which is none of the kernel's. */

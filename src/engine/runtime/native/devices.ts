@@ -62,20 +62,27 @@ const defaultDevices: readonly DeviceSpec[] = [
 ];
 
 /** Those of the spec, and the defaults that it does not replace. /dev/ptmx is a link to the container's own, as runc has it. */
-export function devicesOf(spec: RuntimeSpec): DeviceSpec[] {
+export function devicesOf(spec: RuntimeSpec, foreignDev?: true): DeviceSpec[] {
   const asked = spec.linux.devices.filter(({ path }) => path !== "/dev/ptmx");
+  if (foreignDev === true) return asked;
   const listed = new Set(asked.map(({ path }) => path));
   return [...defaultDevices.filter(({ path }) => !listed.has(path)), ...asked];
 }
+
+/** Whether /dev is somebody's own folder, as `-v folder:/dev` makes it. */
+export const hasForeignDev = ({ mounts }: RuntimeSpec): boolean =>
+  mounts.some(({ destination, type = "bind" }) => destination === "/dev" && type === "bind");
 
 export interface DeviceSteps {
   readonly spec: RuntimeSpec;
   readonly facts: HostFacts;
   readonly root: Root;
+  readonly foreignDev?: true | undefined;
 }
 
 /** Makes the device nodes and the links of /dev. */
-export function writeDevices(writer: PlanWriter, { spec, facts, root }: DeviceSteps): void {
+export function writeDevices(writer: PlanWriter, request: DeviceSteps): void {
+  const { spec, facts, root, foreignDev } = request;
   if (
     (facts.capabilities & capabilityMask(["CAP_MKNOD"])) === 0n &&
     spec.linux.devices.length > 0
@@ -83,7 +90,7 @@ export function writeDevices(writer: PlanWriter, { spec, facts, root }: DeviceSt
     throw invalid("the engine cannot make device nodes: it lacks CAP_MKNOD");
   }
   let open = "";
-  for (const device of devicesOf(spec)) {
+  for (const device of devicesOf(spec, foreignDev)) {
     const { parent, name } = splitPath(device.path);
     if (parent !== open) {
       targetStep(writer, { root, path: parent, directory: true, result: "devices" });
@@ -93,15 +100,16 @@ export function writeDevices(writer: PlanWriter, { spec, facts, root }: DeviceSt
       deviceNode(writer, device, name),
     );
   }
-  writeDeviceLinks(writer, { facts, root });
+  writeDeviceLinks(writer, request);
 }
 
 /** Makes the links of /dev, and leaves it open in $dev. */
 export function writeDeviceLinks(
   writer: PlanWriter,
-  { facts, root }: Pick<DeviceSteps, "facts" | "root">,
+  { facts, root, foreignDev }: Omit<DeviceSteps, "spec">,
 ): void {
   targetStep(writer, { root, path: "/dev", directory: true, result: "dev" });
+  if (foreignDev === true) return;
   const pairs = facts.kcore ? [...links, ["core", "/proc/kcore"] as const] : links;
   for (const [name, target] of [...pairs, ["ptmx", "pts/ptmx"] as const]) {
     const args = [{ text: target }, { register: "dev" }, { text: name }];

@@ -90,6 +90,8 @@ export interface BirthShape extends JoinShape {
   readonly namespaces: readonly NamespaceType[];
   /** Sources of bind mounts that are open, by index in `spec.mounts`, and whether each is a directory. */
   readonly binds: ReadonlyMap<number, boolean>;
+  /** Its /dev is somebody's own folder: it is taken as it is, and nothing is made in it that was not asked for. */
+  readonly foreignDev?: true;
   /** Where in the container the init program is mounted; null when pid 1 is the program itself. */
   readonly init: string | null;
   /** How many descriptors a child keeps that may wait long, slots "gap<n>", "gapEnd<n>"; absent: all it was born with. */

@@ -87,7 +87,8 @@ export function compileRemappedBirth(request: BirthPlanRequest): Plan {
   }
   writeNamespaces(writer, request);
   const joinsPidNamespace = shape.namespaces.includes("pid");
-  const mounts = { spec, facts, root, binds: shape.binds, joinsPidNamespace };
+  const { binds, foreignDev } = shape;
+  const mounts = { spec, facts, root, binds, joinsPidNamespace, foreignDev };
   writeMounts(writer, mounts);
   writeDeviceLinks(writer, mounts);
   if (stdio.type === "terminal") {

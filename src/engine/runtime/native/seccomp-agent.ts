@@ -4,7 +4,7 @@
  * process' state; then the child goes on.
  * Spec: OCI runtime specification 1.2, config-linux.md "Seccomp" and "The Container Process State".
  */
-import { invalid } from "#base";
+import { invalid, sentenceOf } from "#base";
 import { addressOf, allocate, checked, cstring } from "#linux/ffi";
 import { closeFd, FileDescriptor } from "#linux/path";
 import { pidfdGetfd } from "#linux/process";
@@ -82,10 +82,8 @@ export function handToListener(handover: ListenerHandover): void {
     using socket = new FileDescriptor(connectTo(path));
     send(socket.fd, stateOf(handover), listener.fd);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new RuntimeError("failed", `failed to connect with seccomp listener "${path}": ${why}`, {
-      cause,
-    });
+    const said = `failed to connect with seccomp listener "${path}": ${sentenceOf(cause)}`;
+    throw new RuntimeError("failed", said, { cause });
   }
 }
 

@@ -5,7 +5,7 @@
  *
  *   <scratch>/rootfs         the container's root
  *   <scratch>/mounts/<n>     the source of the spec's n-th mount
- *   <scratch>/devices        nodes for a container that may make none
+ *   <scratch>/devices/<n>    nodes for a container that may make none
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ import type { MountSpec, ProcessSpec, ResourcesSpec, RuntimeSpec } from "#oci";
 
 import type { BirthRequest, ProcessStdio } from "../driver.ts";
 import { withIdentity } from "../identity.ts";
-import { createDeviceFolder } from "../native/device-folder.ts";
+import { createDeviceMount } from "../native/device-folder.ts";
 import { ownAdjustment } from "../native/borrow.ts";
 import { giveStreams, type Shift } from "../native/user-namespaces.ts";
 import { passageTo } from "../passage.ts";
@@ -176,19 +176,23 @@ function passage(scratch: string, keep: Places["keep"]): MountChange[] {
  */
 function deviceMounts({ spec, scratch }: BirthRequest, places: Places): MountSpec[] {
   const { shift, changes, keep } = places;
-  const { devices } = spec.linux;
+  // Its own of /dev/pts, as the runtime makes it.
+  const devices = spec.linux.devices.filter(({ path }) => path !== "/dev/ptmx");
   if (shift === null || devices.length === 0) return [];
-  const path = join(scratch, "devices");
-  mkdirSync(path);
-  const folder = { destination: "/dev", type: "tmpfs", options: ["nosuid", "noexec", "mode=755"] };
-  const tree = keep(createDeviceFolder(spec, folder, shift.maps));
-  changes.push({ change: "attach", tree, path });
-  return devices.map((device) => ({
-    destination: device.path,
-    type: "bind",
-    source: join(path, device.path.slice("/dev".length)),
-    options: ["bind", "rprivate", "nosuid", "noexec"],
-  }));
+  const folder = join(scratch, "devices");
+  mkdirSync(folder);
+  return devices.map((device, index) => {
+    const source = join(folder, String(index));
+    writeFileSync(source, "");
+    const tree = keep(createDeviceMount(device, shift.maps));
+    changes.push({ change: "attach", tree, path: source });
+    return {
+      destination: device.path,
+      type: "bind",
+      source,
+      options: ["bind", "rprivate", "nosuid", "noexec"],
+    };
+  });
 }
 
 /**
