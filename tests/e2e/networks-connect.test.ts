@@ -138,12 +138,32 @@ test("none, host and shared networks are joined with no other", async () => {
   await engine.ok(["run", "-d", "--name", "none", "--network", "none", ...SLEEP]);
   await engine.ok(["run", "-d", "--name", "host", "--network", "host", ...SLEEP]);
   const refusal = async (...args: string[]) => (await engine.docker(["network", ...args])).stderr;
+  const inside = async (network: string) =>
+    Object.values(
+      JSON.parse(
+        await engine.ok(["network", "inspect", "-f", "{{json .Containers}}", network]),
+      ) as object,
+    );
+  for (const name of ["none", "host"]) {
+    const endpoint = `{{(index .NetworkSettings.Networks "${name}").EndpointID}}`;
+    const EndpointID = await engine.ok(["inspect", "-f", endpoint, name]);
+    const bare = { MacAddress: "", IPv4Address: "", IPv6Address: "" };
+    expect(EndpointID).toHaveLength(64);
+    expect(await inside(name)).toEqual([{ Name: name, EndpointID, ...bare }]);
+    const id = await engine.ok(["network", "inspect", "-f", "{{.Id}}", name]);
+    expect(await engine.ok(["ps", "--filter", `network=${id}`, "--format", "{{.Names}}"])).toBe(
+      name,
+    );
+  }
   expect(await refusal("connect", "red", "none")).toContain("private (none) mode");
   expect(await refusal("connect", "red", "host")).toContain("container sharing network namespace");
   expect(await refusal("disconnect", "host", "host")).toContain("cannot disconnect container from");
   await engine.ok(["network", "disconnect", "none", "none"]);
   await engine.ok(["network", "connect", "red", "none"]);
   expect(await exec("none", "ip", "route")).toContain("default via 10.241.0.1");
+  expect(await inside("none")).toEqual([]);
+  await engine.ok(["stop", "-t", "0", "host"]);
+  expect(await inside("host")).toEqual([]);
   await engine.ok(["rm", "-f", "none", "host"]);
 });
 

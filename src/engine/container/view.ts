@@ -9,7 +9,7 @@ import { describeMount } from "./mounts.ts";
 import { jsonLogPath } from "./log-files.ts";
 import { etcPaths } from "./prepare.ts";
 import type { ContainerRecord } from "./records.ts";
-import { networksOf } from "./wishes.ts";
+import { joinedNetworksOf } from "./wishes.ts";
 import { isActive } from "./wait.ts";
 
 export function viewOf(context: Context, record: ContainerRecord): Container {
@@ -36,7 +36,7 @@ export function viewOf(context: Context, record: ContainerRecord): Container {
     mounts: record.mounts
       .filter((mount) => mount.type !== "tmpfs" || mount.isMount === true)
       .map((mount) => describeMount(mount, (name) => context.volumes.path(name))),
-    networks: networksOf(record),
+    networks: joinedNetworksOf(record),
     endpoints: isActive(record) ? context.network.endpointsOf(id) : [],
     ports: record.ports,
     logPath: host.log.driver === "json-file" ? jsonLogPath(context, id) : "",
@@ -69,21 +69,18 @@ export async function listContainers(
 
 function networkNamesOf(context: Context, record: ContainerRecord): string[] {
   const { networkMode } = record.host;
-  switch (networkMode.mode) {
-    case "host":
-    case "none":
-      return [networkMode.mode];
-    case "container":
-      return [`container:${networkMode.container}`];
-    case "network":
-      return [
-        networkMode.name,
-        ...networksOf(record).map(({ network }) => network),
-        ...context.network
-          .endpointsOf(record.id)
-          .flatMap(({ networkId, networkName }) => [networkId, networkName]),
-      ];
-  }
+  if (networkMode.mode === "container") return [`container:${networkMode.container}`];
+  const joined = joinedNetworksOf(record).map(({ network }) => network);
+  return [
+    ...(networkMode.mode === "network" ? [networkMode.name] : []),
+    ...joined,
+    ...joined
+      .filter((name) => name === "host" || name === "none")
+      .map((name) => context.network.resolve(name).id),
+    ...context.network
+      .endpointsOf(record.id)
+      .flatMap(({ networkId, networkName }) => [networkId, networkName]),
+  ];
 }
 
 /** What the container wrote, and that with what its image holds. */

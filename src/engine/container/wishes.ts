@@ -16,6 +16,15 @@ export function networksOf({
   return [macAddress === null || macAddress === "" ? own : { ...own, macAddress }];
 }
 
+/** The same with the networks in which nothing is made for a container: the host's, and none. */
+export function joinedNetworksOf(record: ContainerRecord): readonly EndpointRequest[] {
+  const { mode } = record.host.networkMode;
+  if (record.networks !== undefined || (mode !== "host" && mode !== "none")) {
+    return networksOf(record);
+  }
+  return [{ network: mode }];
+}
+
 /** What was asked to be published; with `-P` also everything exposed, at ports the host chooses. */
 export function portsOf({ config, host }: Pick<ContainerRecord, "config" | "host">): PortRequest[] {
   const asked = [...host.ports];

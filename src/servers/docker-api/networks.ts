@@ -10,7 +10,8 @@ import { networkConnectShape, networkDisconnectShape } from "./decode/network-sh
 import { decodeEndpoint, decodeNetworkCreate } from "./decode/networking.ts";
 import { decodeShape } from "./decode/shape.ts";
 import type { HostDefaults } from "./encode/host-config.ts";
-import { encodeNetwork, type NamedEndpoint } from "./encode/network-inspect.ts";
+import { bareEndpointId } from "./encode/network.ts";
+import { encodeAttached, encodeBare, encodeNetwork } from "./encode/network-inspect.ts";
 import { parseMoment } from "./instants.ts";
 import type { Routes } from "./routes.ts";
 
@@ -21,7 +22,7 @@ export type Networks = Pick<
 
 interface Services {
   readonly networks: Networks;
-  readonly containers: Pick<ContainerService, "resolve" | "connect" | "disconnect">;
+  readonly containers: Pick<ContainerService, "resolve" | "connect" | "disconnect" | "list">;
   readonly defaults: HostDefaults;
 }
 
@@ -45,7 +46,7 @@ export function networkRoutes({ networks, containers, defaults }: Services): Rou
       const listed = networks.list().filter((network) => passes(network, filters, inUse));
       call.json(
         200,
-        listed.map((network) => encodeNetwork(network, [])),
+        listed.map((network) => encodeNetwork(network)),
       );
     },
     "GET /networks/**:id": (call) => inspect(call, { networks, containers }),
@@ -99,17 +100,36 @@ export function networkRoutes({ networks, containers, defaults }: Services): Rou
   };
 }
 
-function inspect(call: Call, { networks, containers }: Omit<Services, "defaults">): void {
+async function inspect(
+  call: Call,
+  { networks, containers }: Omit<Services, "defaults">,
+): Promise<void> {
   const verbose = call.query.text("verbose");
   if (verbose !== "") flagOf("verbose", verbose);
   const network = networks.resolve(call.param("id"));
   const scope = call.query.text("scope");
   if (scope !== "" && scope !== "local") networks.resolve("");
-  const named = networks.endpointsIn(network.id).flatMap((endpoint): NamedEndpoint[] => {
-    const name = nameOrNull(endpoint.containerId, containers);
-    return name === null ? [] : [{ endpoint, name }];
+  const attached = networks.endpointsIn(network.id).flatMap((endpoint) => {
+    const { containerId } = endpoint;
+    const name = nameOrNull(containerId, containers);
+    return name === null ? [] : [[containerId, encodeAttached(endpoint, name)] as const];
   });
-  call.json(200, encodeNetwork(network, named));
+  const bare = hasLinks(network) ? [] : await bareIn(network, containers);
+  call.json(200, encodeNetwork(network, Object.fromEntries([...attached, ...bare])));
+}
+
+const hasLinks = ({ driver }: Network): boolean => driver !== "host" && driver !== "null";
+
+/** The containers that run in a network which makes nothing for them. */
+async function bareIn(network: Network, containers: Services["containers"]) {
+  const filters = { network: [network.name] };
+  const listed = await containers.list({ all: false, limit: 0, size: false, filters });
+  return listed.flatMap(({ container }) => {
+    const endpointId = bareEndpointId(container, network.id);
+    return endpointId === ""
+      ? []
+      : [[container.id, encodeBare(container.name, endpointId)] as const];
+  });
 }
 
 /** null for a container that is being removed. */

@@ -2,17 +2,10 @@
 import type { AddressPool, Endpoint, Network } from "#engine/network";
 import type { IpamPool, NetworkInspect } from "#wire/docker";
 
-/** An endpoint in this network with the name of its container. */
-export interface NamedEndpoint {
-  readonly endpoint: Endpoint;
-  readonly name: string;
-}
+type Containers = NetworkInspect["Containers"];
 
 /** @param containers only inspect tells them */
-export function encodeNetwork(
-  network: Network,
-  containers: readonly NamedEndpoint[],
-): NetworkInspect {
+export function encodeNetwork(network: Network, containers: Containers = {}): NetworkInspect {
   const { custom, predefined, driver } = network;
   return {
     Name: network.name,
@@ -32,7 +25,7 @@ export function encodeNetwork(
     Ingress: false,
     ConfigFrom: { Network: custom?.configFrom ?? "" },
     ConfigOnly: custom?.configOnly ?? false,
-    Containers: Object.fromEntries(containers.map(encodeContainer)),
+    Containers: containers,
     Options: custom ? { ...custom.options } : predefinedOptions(network),
     Labels: { ...custom?.labels },
   };
@@ -49,20 +42,26 @@ const encodePool = (pool: AddressPool): IpamPool => {
   };
 };
 
-const encodeContainer = ({ endpoint, name }: NamedEndpoint) => {
-  const { id, containerId, link } = endpoint;
+/** @param name of its container */
+export function encodeAttached({ id, link }: Endpoint, name: string): Containers[string] {
   const { ipv6 } = link;
-  return [
-    containerId,
-    {
-      Name: name,
-      EndpointID: id,
-      MacAddress: link.macAddress,
-      IPv4Address: link.address === "" ? "" : `${link.address}/${link.prefixLength}`,
-      IPv6Address: ipv6 === undefined ? "" : `${ipv6.address}/${ipv6.prefixLength}`,
-    },
-  ] as const;
-};
+  return {
+    Name: name,
+    EndpointID: id,
+    MacAddress: link.macAddress,
+    IPv4Address: link.address === "" ? "" : `${link.address}/${link.prefixLength}`,
+    IPv6Address: ipv6 === undefined ? "" : `${ipv6.address}/${ipv6.prefixLength}`,
+  };
+}
+
+/** Of a container in a network where it has no link. */
+export const encodeBare = (name: string, endpointId: string): Containers[string] => ({
+  Name: name,
+  EndpointID: endpointId,
+  MacAddress: "",
+  IPv4Address: "",
+  IPv6Address: "",
+});
 
 function predefinedOptions({ bridge, mtu, predefined }: Network): Record<string, string> {
   if (bridge === null) return {};

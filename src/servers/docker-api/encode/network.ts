@@ -3,8 +3,6 @@ import type { Container } from "#engine/container";
 import { dnsNamesOf, type Endpoint, type EndpointRequest, type PortBinding } from "#engine/network";
 import type { EndpointSettings, NetworkSettings, PortMap } from "#wire/docker";
 
-import { encodeNetworkMode } from "../decode/modes.ts";
-
 /** A network's id by its name; "" when it is gone. */
 export type NetworkIdOf = (name: string) => string;
 
@@ -76,13 +74,10 @@ export function encodeNetworks(
   networkId: NetworkIdOf,
 ): Record<string, EndpointSettings> {
   const { networks, endpoints } = container;
-  const { networkMode } = container.host;
-  if (networkMode.mode === "container") return {};
-  const asked =
-    networkMode.mode === "network" ? networks : [{ network: encodeNetworkMode(networkMode) }];
+  if (container.host.networkMode.mode === "container") return {};
   const running = new Map(endpoints.map((endpoint) => [endpoint.networkId, endpoint]));
   const encoded: Record<string, EndpointSettings> = {};
-  for (const request of asked) {
+  for (const request of networks) {
     const id = networkId(request.network);
     if (running.has(id)) continue;
     encoded[request.network] = {
@@ -96,19 +91,24 @@ export function encodeNetworks(
 
 /** What a network was found to be stays known from the first start on. */
 function encodeKnown(
-  { id: containerId, name, config, state }: Container,
+  container: Container,
   { request, id }: { request: EndpointRequest; id: string },
 ): Pick<EndpointSettings, "NetworkID" | "DNSNames" | "EndpointID"> {
+  const { id: containerId, name, config, state } = container;
   if (state.status === "created") return { NetworkID: "", DNSNames: null, EndpointID: "" };
   const isUsers = !["bridge", "host", "none"].includes(request.network);
   const owner = { containerId, containerName: name, hostname: config.hostname };
-  const running = state.status === "running" || state.status === "paused";
   return {
     NetworkID: id,
     DNSNames: isUsers ? dnsNamesOf(request, owner) : null,
-    // The host's network, and none: nothing is made there, and yet Docker has an id for it.
-    EndpointID: running ? sha256Hex(`${containerId} ${id} ${state.startedAt}`) : "",
+    EndpointID: bareEndpointId(container, id),
   };
+}
+
+/** The host's network, and none: nothing is made there, and yet Docker has an id for it. "" while nothing runs. */
+export function bareEndpointId({ id, state }: Container, networkId: string): string {
+  const running = state.status === "running" || state.status === "paused";
+  return running ? sha256Hex(`${id} ${networkId} ${state.startedAt}`) : "";
 }
 
 /** Published and exposed ports of a container that runs; nothing while it does not. */
