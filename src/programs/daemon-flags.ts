@@ -222,7 +222,7 @@ export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly 
   "containerd-plugin-namespace": { value: "plugins.moby", why: "there is no containerd" },
   "containerd-plugins-namespace": { value: "plugins.moby", why: "there is no containerd" },
   "cri-containerd": { value: false, why: "there is no containerd" },
-  "min-api-version": { value: "1.24", why: "every version from 1.24 is served" },
+  "min-api-version": { value: "1.24", why: "it is said by DOCKER_MIN_API_VERSION" },
   "network-control-plane-mtu": { value: 1500, why: "there is no swarm" },
   "network-diagnostic-port": { value: 0, why: "there is no swarm" },
   "node-generic-resources": { value: [], why: "there is no swarm" },

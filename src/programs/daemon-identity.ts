@@ -5,7 +5,7 @@ import { type HostFacts, listCdiDevices } from "#engine/container";
 import { LOG_DRIVERS } from "#engine/log-delivery";
 import { parseRuntimeCommand } from "#engine/runtime";
 import type { EngineIdentity } from "#engine/system";
-import { API_VERSION, MIN_API_VERSION } from "#wire/docker";
+import { API_VERSION } from "#wire/docker";
 
 import manifest from "../../package.json" with { type: "json" };
 import { nameOfHost } from "./daemon-hosts.ts";
@@ -54,7 +54,7 @@ export function identityOf(
     version: {
       version: VERSION,
       apiVersion: API_VERSION,
-      minApiVersion: MIN_API_VERSION,
+      minApiVersion: options.minApiVersion,
       isExperimental: options.experimental,
       gitCommit: COMMIT,
       buildTime: BUILT,

@@ -2,6 +2,7 @@
 import { isIP } from "node:net";
 
 import { invalid } from "#base";
+import { API_VERSION, compareApiVersions, MIN_API_VERSION } from "#wire/docker";
 
 /** Features of dockerd: those that may be on here, and why the others may not. */
 const FEATURES: Readonly<Record<string, string | null>> = {
@@ -39,6 +40,21 @@ export function markOf(text: string | null): string | null {
   const parts = text.split("/");
   if (parts.length > 2 || !parts.every(isMark)) {
     throw invalid(`invalid firewall mark "${text}": use mark or mark/mask`);
+  }
+  return text;
+}
+
+/** `DOCKER_MIN_API_VERSION`, as dockerd reads it; "" is not said. @throws EngineError "invalid" in Docker's words */
+export function minApiVersionOf(text: string): string {
+  if (text === "") return MIN_API_VERSION;
+  const wrong = (why: string) => invalid(`invalid DOCKER_MIN_API_VERSION: ${why}`);
+  if (/^v/i.test(text)) throw wrong('API version must be provided without "v" prefix');
+  const isVersion = /^\d+(\.\d+)*$/.test(text);
+  if (!isVersion || compareApiVersions(text, MIN_API_VERSION) < 0) {
+    throw wrong(`minimum supported API version is ${MIN_API_VERSION}: ${text}`);
+  }
+  if (compareApiVersions(text, API_VERSION) > 0) {
+    throw wrong(`maximum supported API version is ${API_VERSION}: ${text}`);
   }
   return text;
 }

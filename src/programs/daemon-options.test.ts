@@ -45,6 +45,26 @@ test("without flags it is the system's engine", () => {
   });
 });
 
+test("the oldest API is the environment's, as dockerd reads it", () => {
+  const before = process.env["DOCKER_MIN_API_VERSION"];
+  const asked = (text: string): string => {
+    process.env["DOCKER_MIN_API_VERSION"] = text;
+    try {
+      return optionsOf().minApiVersion;
+    } catch (cause) {
+      return (cause as Error).message.replace("invalid DOCKER_MIN_API_VERSION: ", "");
+    } finally {
+      if (before === undefined) delete process.env["DOCKER_MIN_API_VERSION"];
+      else process.env["DOCKER_MIN_API_VERSION"] = before;
+    }
+  };
+  expect([asked(""), asked("1.44"), asked("1.51")]).toEqual(["1.24", "1.44", "1.51"]);
+  expect(asked("v1.44")).toBe('API version must be provided without "v" prefix');
+  expect(asked("1.23")).toBe("minimum supported API version is 1.24: 1.23");
+  expect(asked("old")).toBe("minimum supported API version is 1.24: old");
+  expect(asked("1.52")).toBe("maximum supported API version is 1.51: 1.52");
+});
+
 test("engines with other data roots have other cgroups", () => {
   const parents = ["/tmp/n1", "/tmp/n2"].map((root) => optionsOf("--data-root", root).engine);
   expect(new Set(parents.map(({ cgroupParent }) => cgroupParent)).size).toBe(2);

@@ -16,6 +16,7 @@ import {
   hostGatewaysOf,
   type MetricsAddress,
   metricsAddressOf,
+  minApiVersionOf,
   type RealtimeShare,
   realtimeShareOf,
 } from "./daemon-option-checks.ts";
@@ -54,6 +55,8 @@ export interface DaemonOptions {
   readonly labels: readonly string[];
   readonly liveRestore: boolean;
   readonly experimental: boolean;
+  /** The oldest API that clients may speak. */
+  readonly minApiVersion: string;
   /** Negative: for ever. */
   readonly shutdownTimeoutSeconds: number;
   readonly maxConcurrentDownloads: number;
@@ -135,6 +138,7 @@ function readOptions(given: FlagValues): DaemonOptions {
     labels: labelsOf(listOf(values, "label")),
     liveRestore: values.get("live-restore") !== false,
     experimental: values.get("experimental") === true,
+    minApiVersion: minApiVersionOf(process.env["DOCKER_MIN_API_VERSION"] ?? ""),
     shutdownTimeoutSeconds: numberOf(values, "shutdown-timeout") ?? DEFAULT_SHUTDOWN_SECONDS,
     features: featuresOf(values, file),
     seccompProfile: seccompProfileOf(textOf(values, "seccomp-profile")),

@@ -48,7 +48,7 @@ beforeAll(async () => {
     "max-download-attempts": 1,
   };
   writeFileSync(join(engine.root, "daemon.json"), JSON.stringify(options));
-  await engine.startDaemon();
+  await engine.startDaemon(undefined, [], ["env", "DOCKER_MIN_API_VERSION=1.44"]);
 }, 120_000);
 
 afterAll(async () => {
@@ -98,6 +98,16 @@ test("registries are asked through the operator's proxies, but for those that ne
   expect(asked.map((host) => host.split(":")[0])).toContain("behind.invalid");
   expect(await pull("direct.invalid")).not.toBe(0);
   expect(asked.filter((host) => host.startsWith("direct"))).toEqual([]);
+});
+
+test("the oldest API is the one that the daemon's environment says", async () => {
+  expect(await engine.ok(["version", "-f", "{{.Server.MinAPIVersion}}"])).toBe("1.44");
+  const asking = (version: string) =>
+    engine.docker(["ps", "-q"], { env: { DOCKER_API_VERSION: version } });
+  expect((await asking("1.43")).stderr).toContain(
+    "client version 1.43 is too old. Minimum supported API version is 1.44, please upgrade your client",
+  );
+  expect((await asking("1.44")).code).toBe(0);
 });
 
 test("the daemon's own log is written in the form that the operator wants", () => {

@@ -92,7 +92,7 @@ export function createApiServer(services: ApiServices): ApiServer {
     volumeRoutes(services.volumes),
     eventRoutes(events, listeners),
   );
-  const { version, os, isExperimental } = system.version();
+  const { version, os, isExperimental, minApiVersion } = system.version();
   const headers = {
     "Api-Version": API_VERSION,
     "Docker-Experimental": String(isExperimental),
@@ -100,5 +100,5 @@ export function createApiServer(services: ApiServices): ApiServer {
     Server: `Naru/${version} (${os})`,
   };
   const isContainers = (address: string) => isContainersAddress(networks.list(), address);
-  return serve({ find, headers, logger, isContainers });
+  return serve({ find, headers, logger, isContainers, minApiVersion });
 }

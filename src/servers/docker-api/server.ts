@@ -31,6 +31,7 @@ interface ServeOptions {
   readonly logger: ApiLogger;
   /** Whether an address is that of a container of this engine. */
   readonly isContainers: (address: string) => boolean;
+  readonly minApiVersion: string;
 }
 
 export function serve(options: ServeOptions): ApiServer {
@@ -76,7 +77,7 @@ function guardOf(
 async function dispatch(
   request: IncomingMessage,
   channel: Channel,
-  { find, headers, logger, guard }: ServeOptions & { readonly guard: Guard | null },
+  { find, headers, logger, guard, minApiVersion }: ServeOptions & { readonly guard: Guard | null },
 ): Promise<void> {
   let call: Call | null = null;
   try {
@@ -86,7 +87,7 @@ async function dispatch(
     // Made before anything can be wrong with the request, so that the error has somewhere to go.
     call = new Call({ request, channel, version: "", params: {}, query: "", headers });
     guard?.(request);
-    const { version, path } = splitVersion(mark < 0 ? url : url.slice(0, mark));
+    const { version, path } = splitVersion(mark < 0 ? url : url.slice(0, mark), minApiVersion);
     const route = find(request.method ?? "", path);
     if (route === null) return refusePath(call, url);
     call = new Call({ request, channel, version, params: unescape(route.params), query, headers });

@@ -1,9 +1,13 @@
 /** API versions in paths: `/v1.43/info` asks for 1.43, `/info` for the newest. */
 import { invalid } from "#base";
-import { API_VERSION, compareApiVersions, MIN_API_VERSION } from "#wire/docker";
+import { API_VERSION, compareApiVersions } from "#wire/docker";
 
-/** The version and the rest of the path. @throws EngineError "invalid" in Docker's words */
-export function splitVersion(path: string): { version: string; path: string } {
+/**
+ * The version and the rest of the path.
+ * @param minimum the oldest version that is served
+ * @throws EngineError "invalid" in Docker's words
+ */
+export function splitVersion(path: string, minimum: string): { version: string; path: string } {
   // By hand: this runs for every request.
   if (!path.startsWith("/v") || !isDigit(path.charCodeAt(2))) return { version: API_VERSION, path };
   const slash = path.indexOf("/", 2);
@@ -12,9 +16,9 @@ export function splitVersion(path: string): { version: string; path: string } {
   const rest = path.slice(slash);
   if (version === API_VERSION) return { version, path: rest };
   if (!/^\d+(\.\d+)*$/.test(version)) return { version: API_VERSION, path };
-  if (compareApiVersions(version, MIN_API_VERSION) < 0) {
+  if (compareApiVersions(version, minimum) < 0) {
     throw invalid(
-      `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,
+      `client version ${version} is too old. Minimum supported API version is ${minimum}, please upgrade your client to a newer version`,
     );
   }
   if (compareApiVersions(version, API_VERSION) > 0) {
