@@ -2,6 +2,7 @@
  * What went wrong, as a kind and a sentence. Rooms throw these; each server has one table from kind
  * to its protocol, so nothing below the servers knows a status code.
  */
+import { systemSentenceOf } from "./system-errors.ts";
 
 export type ErrorKind =
   | "invalid"
@@ -55,9 +56,9 @@ export const joinErrors = (errors: readonly string[]): string =>
 export const noSuch = (thing: Thing, name: string): EngineError =>
   new EngineError("notFound", `No such ${thing}: ${name}`);
 
-/** The sentence of any thrown value, for wrapping: `pull x: ${sentenceOf(cause)}`. */
+/** The sentence of any thrown value, for wrapping: `pull x: ${sentenceOf(cause)}`. A system error's is in Go's words. */
 export function sentenceOf(thrown: unknown): string {
-  if (thrown instanceof Error) return thrown.message;
+  if (thrown instanceof Error) return systemSentenceOf(thrown) ?? thrown.message;
   return String(thrown);
 }
 

@@ -7,3 +7,4 @@ export * from "./ids.ts";
 export * from "./later.ts";
 export * from "./limits.ts";
 export * from "./queue.ts";
+export { systemSentences } from "./system-errors.ts";

@@ -2,6 +2,8 @@
 import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
 
+import { sentenceOf } from "#base";
+
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
 const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
@@ -92,7 +94,7 @@ const textLine = (fields: Fields): string =>
 function quoted(value: unknown): string {
   const text =
     value instanceof Error
-      ? value.message
+      ? sentenceOf(value)
       : typeof value === "string"
         ? value
         : (JSON.stringify(value) ?? String(value));

@@ -1,5 +1,5 @@
 /** What every part of the container room works with, and what is known of a container only while the engine runs. */
-import { type Clock, type Later, nothingLater, SerialQueue } from "#base";
+import { type Clock, type Later, nothingLater, sentenceOf, SerialQueue } from "#base";
 import type { EventBus } from "#engine/events";
 import type { GarbageCollector } from "#engine/gc";
 import type { ImageService } from "#engine/image";
@@ -172,7 +172,7 @@ export function inBackground(
   work: Promise<unknown>,
 ): void {
   work.catch((cause: unknown) => {
-    context.log.error(what, { error: cause instanceof Error ? cause.message : String(cause) });
+    context.log.error(what, { error: sentenceOf(cause) });
   });
 }
 

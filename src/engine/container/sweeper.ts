@@ -6,7 +6,7 @@ import { readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
-import { isId } from "#base";
+import { isId, sentenceOf } from "#base";
 import type { SnapshotStore } from "#engine/snapshot";
 
 import type { ContainerPaths, Log } from "./context.ts";
@@ -80,7 +80,7 @@ export class Sweeper {
       try {
         await work();
       } catch (cause) {
-        const error = cause instanceof Error ? cause.message : String(cause);
+        const error = sentenceOf(cause);
         this.#log.warn(`could not delete the ${what}: the next start tries again`, { error });
       }
     });

@@ -9,7 +9,7 @@
  */
 import { closeSync, openSync, readSync, rmSync } from "node:fs";
 
-import { EngineError, internal, invalid } from "#base";
+import { EngineError, internal, invalid, sentenceOf, systemSentences } from "#base";
 import { digestHex, type Digest } from "#oci";
 import { TAR_TRAILER, tarChunks } from "#wire/tar";
 
@@ -91,9 +91,10 @@ export async function runLayerJob(job: LayerJob, context: JobContext): Promise<J
 function asEngineError(error: unknown): EngineError {
   if (error instanceof EngineError) return error;
   if (!(error instanceof Error)) return internal(String(error), { cause: error });
+  // The call and its path are the layer store's own business.
   const code = "code" in error ? String(error.code) : "";
-  const sentence = code === "ENOSPC" ? "no space left on device" : error.message;
-  return internal(`write layer: ${sentence}`, { cause: error });
+  const { [code]: words = sentenceOf(error) } = systemSentences as Record<string, string>;
+  return internal(`write layer: ${words}`, { cause: error });
 }
 
 async function build(job: LayerJob, context: JobContext): Promise<JobResult> {

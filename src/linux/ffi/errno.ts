@@ -1,3 +1,5 @@
+import { systemSentences } from "#base";
+
 /** Error numbers of Linux (include/uapi/asm-generic/errno-base.h and errno.h), the same on x86-64 and arm64. */
 export const errnoNumbers = {
   EPERM: 1,
@@ -84,51 +86,6 @@ for (const name in errnoNumbers) names.set(errnoNumbers[name as ErrnoName], name
 /** The name of an error number: 2 is "ENOENT". An unknown number is "E<number>". */
 export const errnoName = (errno: number): string => names.get(errno) ?? `E${errno}`;
 
-const sentences: Partial<Record<ErrnoName, string>> = {
-  EPERM: "operation not permitted",
-  ENOENT: "no such file or directory",
-  ESRCH: "no such process",
-  EINTR: "interrupted system call",
-  EIO: "input/output error",
-  ENXIO: "no such device or address",
-  E2BIG: "argument list too long",
-  ENOEXEC: "exec format error",
-  EBADF: "bad file descriptor",
-  EAGAIN: "resource temporarily unavailable",
-  ENOMEM: "cannot allocate memory",
-  EACCES: "permission denied",
-  EBUSY: "device or resource busy",
-  EEXIST: "file exists",
-  EXDEV: "invalid cross-device link",
-  ENODEV: "no such device",
-  ENOTDIR: "not a directory",
-  EISDIR: "is a directory",
-  EINVAL: "invalid argument",
-  ENFILE: "too many open files in system",
-  EMFILE: "too many open files",
-  ETXTBSY: "text file busy",
-  EFBIG: "file too large",
-  ENOSPC: "no space left on device",
-  EROFS: "read-only file system",
-  EMLINK: "too many links",
-  EPIPE: "broken pipe",
-  ENAMETOOLONG: "file name too long",
-  ENOSYS: "function not implemented",
-  ENOTEMPTY: "directory not empty",
-  ELOOP: "too many levels of symbolic links",
-  ENODATA: "no data available",
-  EOPNOTSUPP: "operation not supported",
-  EADDRINUSE: "address already in use",
-  EADDRNOTAVAIL: "cannot assign requested address",
-  ENETUNREACH: "network is unreachable",
-  ECONNREFUSED: "connection refused",
-  ECONNRESET: "connection reset by peer",
-  ETIMEDOUT: "connection timed out",
-  EHOSTUNREACH: "no route to host",
-  EUCLEAN: "structure needs cleaning",
-  EDQUOT: "disk quota exceeded",
-};
-
 /** What Go's syscall.Errno prints, since Docker's messages carry it: "no such file or directory". */
 export const errnoSentence = (errno: number): string =>
-  sentences[errnoName(errno) as ErrnoName] ?? `errno ${errno}`;
+  (systemSentences as Readonly<Record<string, string>>)[errnoName(errno)] ?? `errno ${errno}`;

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { connect as connectNet, type Socket } from "node:net";
 import { connect as connectTls, rootCertificates } from "node:tls";
 
-import { sentenceOf } from "#base";
+import { sentenceOf, systemSentences } from "#base";
 
 import type { TlsFiles } from "../target.ts";
 
@@ -140,20 +140,9 @@ function hostAuthorities(): string[] {
   return bundle === undefined ? [] : [readFileSync(bundle, "utf8")];
 }
 
-const WORDS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "connection refused",
-  ECONNRESET: "connection reset by peer",
-  EPIPE: "broken pipe",
-  ENOENT: "no such file or directory",
-  EACCES: "permission denied",
-  EHOSTUNREACH: "no route to host",
-  ENETUNREACH: "network is unreachable",
-  ETIMEDOUT: "connection timed out",
-};
-
 function goWords(cause: unknown, step = ""): string {
   const { code, hostname } = (cause ?? {}) as { code?: string; hostname?: string };
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return `lookup ${hostname ?? ""}: no such host`;
-  const words = code === undefined ? undefined : WORDS[code];
+  const words = (systemSentences as Readonly<Record<string, string>>)[code ?? ""];
   return words === undefined ? sentenceOf(cause) : step + words;
 }
