@@ -1,15 +1,31 @@
 import { expect, test } from "bun:test";
 
+import type { BuildCacheItem } from "#engine/build";
+
 import { builderOf, cachePoliciesNow, entitlementsOf } from "./daemon-builder.ts";
 
 const GB = 2 ** 30;
+
+const itemOf = (kind: BuildCacheItem["kind"]): BuildCacheItem => ({
+  id: "id",
+  parent: null,
+  kind,
+  description: "",
+  isInUse: false,
+  isShared: false,
+  sizeBytes: 1,
+  createdAt: new Date(0),
+  lastUsedAt: new Date(0),
+  uses: 1,
+});
 
 test("without a word the cache is kept as Docker keeps it, by the size of the disk", () => {
   expect(builderOf(undefined)).toBeNull();
   expect(builderOf({ gc: { enabled: true } })).toBeNull();
   const policies = cachePoliciesNow(null, "/tmp");
   expect(policies.map(({ all }) => all)).toEqual([false, false, false, true]);
-  expect(policies[0]?.match).toEqual({ type: "exec.cachemount" });
+  const kinds = (["exec.cachemount", "regular"] as const).map(itemOf);
+  expect(kinds.map((item) => policies[0]?.matches?.(item))).toEqual([true, false]);
   for (const { limits } of policies.slice(1)) expect(limits.reservedBytes).toBeGreaterThan(0);
 });
 
@@ -36,8 +52,8 @@ test("policies have limits and filters, as a list or in the older form", () => {
   expect(second).toMatchObject({
     all: true,
     limits: { maxUsedBytes: 2 * GB },
-    match: { type: "regular" },
   });
+  expect(second?.matches?.(itemOf("regular"))).toBe(true);
 });
 
 test("what would be ignored is refused by name", () => {

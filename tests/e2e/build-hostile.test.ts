@@ -189,7 +189,25 @@ test("the cache is pruned by filters and limits, one value each", async () => {
   expect((await prune({ all, "min-free-space": "1" })).CachesDeleted).toEqual([]);
   expect((await prune({ all, "reserved-space": "99999999999" })).CachesDeleted).toEqual([]);
   const description = "RUN head -c 3000000 /dev/zero > /z; : other";
-  const one = await prune({ all, filters: filters({ description: [description] }) });
+  expect((await prune({ all, filters: filters({ description: [description] }) })).message).toBe(
+    "failed to parse prune filters [description==RUN head -c 3000000 /dev/zero > /z; : other]: filters: parse error: [description==RUN >| |< head -c 3000000 /dev/zero > /z; : other]: unexpected input:  : invalid argument",
+  );
+  for (const [name, why] of Object.entries({
+    mutable: "invalid filter 'mutable'",
+    until: `"until" filter expects a duration (e.g., '24h') or a timestamp: failed to parse value as time or duration: "x"`,
+    inuse: "failed to parse prune filters [inuse==.x]: filters: parse error",
+  })) {
+    const value = name === "inuse" ? ".x" : "x";
+    expect((await prune({ all, filters: filters({ [name]: [value] }) })).message).toContain(why);
+  }
+  expect((await prune({ all, "keep-storage": "x" })).message).toBe(
+    'keep-storage is in bytes and expects an integer, got x: strconv.Atoi: parsing "x": invalid syntax',
+  );
+  const quoted = JSON.stringify(description);
+  const one = await prune({
+    all,
+    filters: filters({ description: [quoted], shared: [], "label!": ["x"] }),
+  });
   expect(one.CachesDeleted).toHaveLength(1);
   const mounts = await prune({ all, filters: filters({ type: ["exec.cachemount"] }) });
   expect(mounts.CachesDeleted.length).toBeGreaterThan(0);

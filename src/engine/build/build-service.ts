@@ -6,6 +6,7 @@ import type { SourceNode, SourceTree } from "#engine/build/source";
 import type { Descriptor, Digest, ImageConfig, Platform } from "#oci";
 
 import type { ClientFolders } from "./client-folder.ts";
+import type { CacheFilter } from "./cache-filter.ts";
 import type { OnBuildEvent } from "./events.ts";
 import type { OfferedEntry } from "./kept-contexts.ts";
 import type { CacheForm, SharedCache } from "./shared-cache.ts";
@@ -260,18 +261,8 @@ export interface BuildPruneRequest {
   readonly limits: PruneLimits;
   /** Only what was last used before. */
   readonly until: Date | null;
-  /** Only these. */
-  readonly ids: readonly string[] | null;
-  /** Only what agrees with all of these; a text must be the whole. */
-  readonly match: Readonly<
-    Partial<{
-      parent: string;
-      type: string;
-      description: string;
-      inUse: boolean;
-      shared: boolean;
-    }>
-  >;
+  /** Only these; null: all of them. */
+  readonly matches: CacheFilter | null;
 }
 
 /** How much of the cache stays; with all three 0, nothing does. */

@@ -114,8 +114,7 @@ export async function pruneCache(
   const ids = new Set(chosen.map(({ id }) => id));
   const steps = context.cache.steps();
   const gone = steps.filter(({ key, layer }) => layer !== null && ids.has(shownId(key)));
-  const isEverything =
-    request.ids === null && request.until === null && Object.keys(request.match).length === 0;
+  const isEverything = request.matches === null && request.until === null;
   const notes = isEverything && !isLimited ? steps.filter(({ layer }) => layer === null) : [];
   context.cache.delete([...gone, ...notes].map(({ key }) => key));
   if (isEverything && !isLimited) context.cache.deleteInputs();
@@ -130,15 +129,10 @@ export async function pruneCache(
 }
 
 function isWanted(item: BuildCacheItem, request: BuildPruneRequest): boolean {
-  const { all, until, ids, match } = request;
+  const { all, until, matches } = request;
   if (item.isInUse || (item.isShared && !all)) return false;
   if (until !== null && item.lastUsedAt >= until) return false;
-  const { parent = item.parent, type = item.kind, description = item.description } = match;
-  if (item.parent !== parent || item.kind !== type || item.description !== description)
-    return false;
-  const { inUse = item.isInUse, shared = item.isShared } = match;
-  if (item.isInUse !== inUse || item.isShared !== shared) return false;
-  return ids === null || ids.some((id) => item.id.startsWith(id));
+  return matches === null || matches(item);
 }
 
 function dropKept({ kept }: Context, ids: ReadonlySet<string>): void {

@@ -1,6 +1,7 @@
 /** Builds: Dockerfiles to images, on a solver and a cache of our own. */
 export type * from "./build-service.ts";
 export { buildMigrations } from "./cache.ts";
+export { parseCacheFilter } from "./cache-filter.ts";
 export { CACHE_OPTIONS, readCacheOptions, readCompression } from "./cache-options.ts";
 export { collectCache } from "./collection.ts";
 export { isDockerfileFrontend } from "#engine/build/dockerfile";

@@ -1,6 +1,11 @@
 /** BuildKit's control service, as buildx uses it on a Docker engine. Source: moby/buildkit, api/services/control. */
 import { invalid } from "#base";
-import type { BuildPruneRequest, BuildCacheItem, Scanned } from "#engine/build";
+import {
+  type BuildCacheItem,
+  type BuildPruneRequest,
+  parseCacheFilter,
+  type Scanned,
+} from "#engine/build";
 import {
   Control,
   create,
@@ -48,11 +53,13 @@ export function addControl(router: GrpcRouter, bridge: Bridge): void {
       else yield said;
     })
     .unary(method.diskUsage, async ({ filter }) => ({
-      record: (await builds.cacheUsage()).filter(matcherOf(filter)).map(recordOf),
+      record: (await builds.cacheUsage())
+        .filter(parseCacheFilter(filter) ?? (() => true))
+        .map(recordOf),
     }))
     .stream(method.prune, async function* (request) {
       const items = await builds.cacheUsage();
-      const { deleted } = await builds.prune(pruneRequestOf(request, items));
+      const { deleted } = await builds.prune(pruneRequestOf(request));
       const gone = new Set(deleted);
       for (const item of items) if (gone.has(item.id)) yield recordOf(item);
     })
@@ -274,50 +281,6 @@ const recordOf = (item: BuildCacheItem) => ({
   shared: item.isShared,
 });
 
-const FILTER = /^(id|parents?|type|description|inuse|shared|private)(==|!=|=|~=)?(.*)$/;
-
-/** BuildKit's filters: `type==regular`, `inuse`; several are either. */
-function matcherOf(filters: readonly string[]): (item: BuildCacheItem) => boolean {
-  const tests = filters.flatMap((text) => (text === "" ? [] : [testOf(text)]));
-  return (item) => tests.length === 0 || tests.some((test) => test(item));
-}
-
-function testOf(text: string): (item: BuildCacheItem) => boolean {
-  const tests = text.split(",").map((part) => {
-    const match = FILTER.exec(part);
-    if (match === null) throw invalid(`invalid filter ${JSON.stringify(part)}`);
-    const [, name = "", operator = "", quoted = ""] = match;
-    const wanted = quoted.replace(/^"(.*)"$/, "$1");
-    return (item: BuildCacheItem): boolean => {
-      const value = fieldOf(item, name);
-      if (operator === "") return value === "true";
-      if (operator === "~=") return value.includes(wanted);
-      return (value === wanted) === (operator !== "!=");
-    };
-  });
-  return (item) => tests.every((test) => test(item));
-}
-
-function fieldOf(item: BuildCacheItem, name: string): string {
-  switch (name) {
-    case "id":
-      return item.id;
-    case "parent":
-    case "parents":
-      return item.parent ?? "";
-    case "type":
-      return item.kind;
-    case "description":
-      return item.description;
-    case "inuse":
-      return String(item.isInUse);
-    case "shared":
-      return String(item.isShared);
-    default:
-      return String(!item.isShared);
-  }
-}
-
 interface PruneMessage {
   readonly filter: readonly string[];
   readonly all: boolean;
@@ -327,12 +290,14 @@ interface PruneMessage {
   readonly minFreeSpace: bigint;
 }
 
-function pruneRequestOf(
-  { filter, all, keepDuration, reservedSpace, maxUsedSpace, minFreeSpace }: PruneMessage,
-  items: readonly BuildCacheItem[],
-): BuildPruneRequest {
-  const matches = matcherOf(filter);
-  const isFiltered = filter.some((text) => text !== "");
+function pruneRequestOf({
+  filter,
+  all,
+  keepDuration,
+  reservedSpace,
+  maxUsedSpace,
+  minFreeSpace,
+}: PruneMessage): BuildPruneRequest {
   return {
     all,
     limits: {
@@ -341,7 +306,6 @@ function pruneRequestOf(
       minFreeBytes: Number(minFreeSpace),
     },
     until: keepDuration === 0n ? null : new Date(Date.now() - Number(keepDuration / 1_000_000n)),
-    ids: isFiltered ? items.filter(matches).map(({ id }) => id) : null,
-    match: {},
+    matches: parseCacheFilter(filter),
   };
 }

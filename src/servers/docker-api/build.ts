@@ -1,8 +1,13 @@
 /** `POST /build` as the docker CLI without BuildKit uses it, and the build cache. */
 import { EngineError, invalid, kindOf, sentenceOf } from "#base";
-import { type BuildEvent, type BuildService, StepFailed } from "#engine/build";
+import {
+  type BuildEvent,
+  type BuildPruneRequest,
+  type BuildService,
+  StepFailed,
+} from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
-import type { BuildMessage, BuildPruneReport } from "#wire/docker";
+import { atLeast, type BuildMessage, type BuildPruneReport } from "#wire/docker";
 import { readableOf, writeChunk } from "#wire/http";
 
 import { BuildKitBuilds } from "./buildkit-build.ts";
@@ -173,16 +178,33 @@ class BuildLines {
   }
 }
 
+/** Before API 1.48 there was only the first, by its older name. */
+function limitsOf({ query, version }: Call): BuildPruneRequest["limits"] {
+  const bytes = (name: string): number => {
+    try {
+      return query.integer(name) ?? 0;
+    } catch (cause) {
+      const why = sentenceOf(cause).replace("ParseInt", "Atoi");
+      const value = query.text(name);
+      throw invalid(`${name} is in bytes and expects an integer, got ${value}: ${why}`, { cause });
+    }
+  };
+  if (!atLeast(version, "1.48")) {
+    return { reservedBytes: bytes("keep-storage"), maxUsedBytes: 0, minFreeBytes: 0 };
+  }
+  return {
+    reservedBytes: bytes("reserved-space") || bytes("keep-storage"),
+    maxUsedBytes: bytes("max-used-space"),
+    minFreeBytes: bytes("min-free-space"),
+  };
+}
+
 async function prune(call: Call, builds: BuildService): Promise<void> {
   const { query } = call;
   const wanted = decodeBuildPrune({
     all: query.bool("all"),
     filters: query.filters(),
-    limits: {
-      reservedBytes: query.integer("reserved-space") ?? query.integer("keep-storage") ?? 0,
-      maxUsedBytes: query.integer("max-used-space") ?? 0,
-      minFreeBytes: query.integer("min-free-space") ?? 0,
-    },
+    limits: limitsOf(call),
   });
   const { deleted, reclaimedBytes } = await builds.prune(wanted);
   const report: BuildPruneReport = { CachesDeleted: deleted, SpaceReclaimed: reclaimedBytes };

@@ -1,22 +1,18 @@
 /** What of the build cache is meant: the filters of `docker builder prune` and of the configuration's policies. */
-import { invalid } from "#base";
-import type { BuildPruneRequest } from "#engine/build";
+import { invalid, sentenceOf } from "#base";
+import { type BuildPruneRequest, parseCacheFilter } from "#engine/build";
 import { type Filters, requireFilters } from "#wire/http";
 
 import { parseMoment } from "../instants.ts";
 
-/** Of which the CLI gives one value each; "" where a name alone is meant. */
+/** What BuildKit is asked of its records. */
+const FIELDS = ["id", "parent", "type", "description", "inuse", "shared", "private"] as const;
+
+/** Labels are what `docker system prune` says of everything: a cache has none, and Docker heeds them as little. */
 const PRUNE_FILTERS: ReadonlySet<string> = new Set([
+  ...FIELDS,
   "until",
   "unused-for",
-  "id",
-  "parent",
-  "type",
-  "description",
-  "inuse",
-  "shared",
-  "private",
-  // What `docker system prune` says of everything: a cache has no labels.
   "label",
   "label!",
 ]);
@@ -30,44 +26,40 @@ export function decodeBuildPrune({
   readonly filters: Filters;
 }): BuildPruneRequest {
   const asked = requireFilters(filters, PRUNE_FILTERS);
-  for (const [name, values] of Object.entries(asked)) {
-    if (values.length > 1 && !name.startsWith("label"))
-      throw invalid("filters expect only one value");
-  }
-  if (asked["until"] !== undefined && asked["unused-for"] !== undefined) {
-    throw invalid('conflicting filters: both "until" and "unused-for" filters are set');
-  }
-  const until = asked["until"]?.[0] ?? asked["unused-for"]?.[0];
-  const id = asked["id"]?.[0];
   return {
     all,
     limits,
-    until: until === undefined ? null : parseMoment(until, new Date()),
-    ids: asked["label"] !== undefined ? [] : id === undefined ? null : [id],
-    match: matchOf(asked),
+    until: untilOf(asked),
+    matches: parseCacheFilter([
+      FIELDS.flatMap((field) => selectorOf(field, asked[field])).join(","),
+    ]),
   };
 }
 
-function matchOf(asked: Filters): BuildPruneRequest["match"] {
-  const [parent, type, description] = ["parent", "type", "description"].map(
-    (name) => asked[name]?.[0],
-  );
-  const inUse = flagOf(asked, "inuse");
-  const isPrivate = flagOf(asked, "private");
-  const shared = flagOf(asked, "shared") ?? (isPrivate === undefined ? undefined : !isPrivate);
-  return {
-    ...(parent === undefined ? {} : { parent }),
-    ...(type === undefined ? {} : { type }),
-    ...(description === undefined ? {} : { description }),
-    ...(inUse === undefined ? {} : { inUse }),
-    ...(shared === undefined ? {} : { shared }),
-  };
+function untilOf(asked: Filters): Date | null {
+  const isOld = (asked["unused-for"] ?? []).length > 0;
+  if (isOld && (asked["until"] ?? []).length > 0) {
+    throw invalid('conflicting filters: "until" and "unused-for"');
+  }
+  const name = isOld ? "unused-for" : "until";
+  const [text, ...others] = asked[name] ?? [];
+  if (others.length > 0) throw severalValues();
+  if (text === undefined) return null;
+  try {
+    return parseMoment(text, new Date());
+  } catch (cause) {
+    const expected = "filter expects a duration (e.g., '24h') or a timestamp";
+    throw invalid(`"${name}" ${expected}: ${sentenceOf(cause)}`, { cause });
+  }
 }
 
-function flagOf(asked: Filters, name: string): boolean | undefined {
-  const value = asked[name]?.[0];
-  if (value === undefined) return undefined;
-  if (/^(?:|1|t|true)$/i.test(value)) return true;
-  if (/^(?:0|f|false)$/i.test(value)) return false;
-  throw invalid(`invalid value for the filter ${name}: ${JSON.stringify(value)}`);
+/** A name without a value asks whether the record is that at all. */
+function selectorOf(field: (typeof FIELDS)[number], values: Filters[string] | undefined): string[] {
+  if (values === undefined) return [];
+  const [value, ...others] = values;
+  if (others.length > 0) throw severalValues();
+  if (value === undefined) return [field];
+  return [`${field}${field === "id" ? "~=" : "=="}${value}`];
 }
+
+const severalValues = () => invalid("filters expect only one value");
