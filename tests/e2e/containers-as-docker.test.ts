@@ -204,6 +204,31 @@ describe("ps", () => {
 });
 
 describe("create and rename", () => {
+  test("a file where a folder is needed is refused at once", async () => {
+    const said = async (...args: string[]) => await refused("create", ...args, "busybox", "true");
+    expect(await said("-w", "/etc/passwd")).toEqual({
+      code: 1,
+      said: "Cannot mkdir: /etc/passwd is not a directory",
+    });
+    expect((await said("-w", "/etc/passwd/x")).said).toBe("lstat /etc/passwd/x: not a directory");
+    expect((await said("-v", "/etc/passwd")).said).toBe(
+      "cannot mount volume over existing file, file exists /etc/passwd",
+    );
+    for (const volume of ["type=volume,dst=/etc/passwd", "type=volume,src=onfile,dst=/etc/passwd"])
+      expect((await said("--mount", volume)).said).toBe("source /etc/passwd is not directory");
+    // Nothing of them is left, and what asks for no copy is the runtime's matter.
+    expect(await engine.ok(["volume", "ls", "-q"])).toBe("");
+    const bare = ["-v", "onfile:/etc/passwd:nocopy"];
+    const id = await engine.ok(["create", ...bare, "busybox", "true"]);
+    expect((await engine.docker(["start", id])).stderr).toContain("not a directory");
+    await engine.ok(["rm", id]);
+    await engine.ok(["volume", "rm", "onfile"]);
+    // What is mounted there hides the image's file.
+    const covered = ["-v", "/etc:/etc/passwd", "-w", "/etc/passwd"];
+    const other = await engine.ok(["create", ...covered, "busybox", "true"]);
+    await engine.ok(["rm", other]);
+  });
+
   test("a container whose namespaces nobody has is refused at once", async () => {
     for (const flag of ["--pid", "--ipc"]) {
       expect(await refused("create", flag, "container:nobody", "busybox", "true")).toEqual({

@@ -21,6 +21,7 @@ import { type ImageLookup, resolveMounts, type ResolvedMount } from "./mounts.ts
 import { mayStall } from "./sources.ts";
 import { volumesFrom, volumesOf } from "./volumes.ts";
 import { inventName, parseContainerName } from "./names.ts";
+import { checkPlaces } from "./places.ts";
 import type { ContainerRecord } from "./records.ts";
 import { checkResources } from "./resources.ts";
 import { parseSecurityOptions } from "./security-options.ts";
@@ -81,6 +82,7 @@ export function createContainer(
     ports: [],
     ...(request.networks === undefined ? {} : { networks: request.networks }),
   };
+  checkPlaces(context, record, image.config.config?.WorkingDir ?? "");
   // From the image's resolution to here nothing waited, so nobody can have removed the image meanwhile.
   const tell = () => publishEvent(context, record, "create");
   records.insert(record, planVolumes(context, record), tell);
