@@ -23,14 +23,12 @@ afterAll(async () => {
   await engine[Symbol.asyncDispose]();
 });
 
-/** An import whose client has sent the first half of its archive. */
-async function stalledImport(): Promise<Socket> {
+/** A request whose client has sent the first half of its archive. */
+async function stalled(request: string): Promise<Socket> {
   const half = (await Bun.file(archive).bytes()).subarray(0, 30_000);
   const socket = connect({ path: engine.daemonSocket });
   socket.on("error", () => {});
-  socket.write(
-    "POST /images/create?fromSrc=-&repo=stalled HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
-  );
+  socket.write(`${request} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n`);
   socket.write(`${half.length.toString(16)}\r\n`);
   socket.write(half);
   socket.write("\r\n");
@@ -46,8 +44,9 @@ const layersOf = async (image: string): Promise<string[]> => {
 
 test("archives that never come to their end keep nobody waiting, and no disk that others give back", async () => {
   const arriving = () => readdirSync(join(engine.dataRoot, "layers/ingest"));
-  const stalled = await Promise.all(Array.from({ length: 6 }, stalledImport));
-  await until(() => arriving().length === stalled.length);
+  const request = "POST /images/create?fromSrc=-&repo=stalled";
+  const imports = await Promise.all(Array.from({ length: 6 }, () => stalled(request)));
+  await until(() => arriving().length === imports.length);
 
   await engine.ok(["import", archive, "beside"]);
   const [layer = ""] = await layersOf("beside");
@@ -70,11 +69,32 @@ test("archives that never come to their end keep nobody waiting, and no disk tha
   await engine.ok(["rmi", "built", "committed", "beside"]);
   await until(() => !existsSync(layer));
 
-  expect(arriving().length).toBe(stalled.length);
-  for (const socket of stalled) socket.destroy();
+  expect(arriving().length).toBe(imports.length);
+  for (const socket of imports) socket.destroy();
   await until(() => arriving().length === 0);
   expect(await engine.ok(["images", "-q", "stalled"])).toBe("");
 });
+
+test("copies into a stopped container that never come to their end do not keep its start waiting for each", async () => {
+  const id = await engine.ok(["create", "busybox", "sleep", "1000"]);
+  const answers: string[] = [];
+  const copies = await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      const socket = await stalled(`PUT /containers/${id}/archive?path=/`);
+      socket.on("data", (bytes) => answers.push(bytes.toString()));
+      return socket;
+    }),
+  );
+  // The first of them writes already.
+  await engine.ok(["start", id], { timeoutMs: 100_000 });
+  await until(() => answers.length > 0);
+  expect(answers[0]).toContain("503 Service Unavailable");
+  expect(answers[0]).toContain("its client stood still while others waited for the container");
+  // The others write to what runs now.
+  expect(answers).toHaveLength(1);
+  for (const socket of copies) socket.destroy();
+  await engine.ok(["rm", "-f", id]);
+}, 120_000);
 
 test("every answer agreed with the API definition", () => {
   expect(engine.violations()).toEqual([]);

@@ -72,6 +72,9 @@ export async function extractInto(
   const asked = parseAskedPath(path);
   using view = await openFiles(context, nameOrId);
   if (view.aside === null) await extractHere(view, asked, request);
-  else await extractAside(view.aside, { action: "extract", asked, keepKinds, copyOwner }, request);
+  else {
+    const task = { action: "extract", asked, keepKinds, copyOwner } as const;
+    await extractAside(view.aside, task, { ...request, patience: view });
+  }
   publishEvent(context, view.record, "extract-to-dir");
 }

@@ -25,7 +25,7 @@ export async function runFilesTask(text: string): Promise<void> {
     const { name, user, maps, still } = task;
     using root = still === null ? null : openStillRoot(still);
     const record = { name, config: { user } };
-    const files: Files = { record, rootFd: root?.fd ?? ROOT_FD, maps, isAwaited: () => false };
+    const files: Files = { record, rootFd: root?.fd ?? ROOT_FD, maps, patienceMs: () => null };
     await work(files, task, (stat) => tell({ stat }));
   } catch (error) {
     if (told) throw error;

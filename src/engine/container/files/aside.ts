@@ -14,6 +14,7 @@ import { stallingTargets } from "#linux/mount";
 
 import type { ExtractRequest, PathStat } from "../container-service.ts";
 import type { AskedPath } from "./lookup.ts";
+import { type Patience, StallGuard, unstalled } from "./stall.ts";
 import type { StillRoot } from "./still-root.ts";
 
 /** As long as a file system may keep a copy waiting. */
@@ -75,7 +76,7 @@ export async function statAside(aside: Aside, asked: AskedPath): Promise<PathSta
 export async function readAside(
   aside: Aside,
   task: Asked<"read">,
-  owner: Disposable,
+  owner: Disposable & Patience,
 ): Promise<{ stat: PathStat; tar: ReadableStream<Uint8Array> }> {
   const { stat, tar } = await tarAside(aside, task, owner);
   return { stat: statOf({ stat }), tar };
@@ -84,15 +85,24 @@ export async function readAside(
 /** @param owner as above */
 export const exportAside = async (
   aside: Aside,
-  owner: Disposable,
+  owner: Disposable & Patience,
 ): Promise<ReadableStream<Uint8Array>> => (await tarAside(aside, { action: "export" }, owner)).tar;
 
-async function tarAside(aside: Aside, task: Asked<"read"> | Asked<"export">, owner: Disposable) {
+async function tarAside(
+  aside: Aside,
+  task: Asked<"read"> | Asked<"export">,
+  owner: Disposable & Patience,
+) {
   const helper = new Helper(aside, task, "ignore");
   let open = true;
+  let isReading = false;
+  let guard: StallGuard | null = null;
+  // While the file system is asked, it is not the client who stands still.
+  const patience = { patienceMs: () => (isReading ? null : owner.patienceMs()) };
   const close = () => {
     if (!open) return;
     open = false;
+    guard?.[Symbol.dispose]();
     helper[Symbol.dispose]();
     owner[Symbol.dispose]();
   };
@@ -100,9 +110,18 @@ async function tarAside(aside: Aside, task: Asked<"read"> | Asked<"export">, own
     const { stat } = await helper.head();
     const tar = new ReadableStream<Uint8Array>(
       {
+        start(controller) {
+          guard = new StallGuard(patience, (error) => {
+            close();
+            controller.error(error);
+          });
+        },
         async pull(controller) {
           try {
+            isReading = true;
             const bytes = await helper.read();
+            isReading = false;
+            guard?.moved();
             if (bytes !== null) return controller.enqueue(bytes);
             await helper.end();
             close();
@@ -126,7 +145,13 @@ async function tarAside(aside: Aside, task: Asked<"read"> | Asked<"export">, own
 export async function extractAside(
   aside: Aside,
   task: Asked<"extract">,
-  { archive, signal }: Pick<ExtractRequest, "archive" | "signal">,
+  {
+    archive,
+    signal,
+    patience,
+  }: Pick<ExtractRequest, "archive" | "signal"> & {
+    readonly patience: Patience;
+  },
 ): Promise<void> {
   using helper = new Helper(aside, task, "pipe");
   const told = helper.head({ patient: true });
@@ -136,7 +161,7 @@ export async function extractAside(
     () => (over = true),
     () => (over = true),
   );
-  for await (const bytes of archive) {
+  for await (const bytes of unstalled(archive, patience)) {
     signal.throwIfAborted();
     if (over) break;
     await helper.write(bytes);

@@ -9,15 +9,15 @@ function* endless(): Generator<Uint8Array, void, void> {
 
 test("a reader that stands still loses its view once someone waits for it, and not before", async () => {
   const closed = Promise.withResolvers<void>();
-  let awaited = false;
+  let patience: number | null = null;
   let open = true;
   const asked = Promise.withResolvers<void>();
   const owner = {
-    isAwaited: () => {
+    patienceMs: () => {
       asked.resolve();
-      return awaited;
+      return patience;
     },
-    limitMs: 16,
+    lookMs: 2,
     [Symbol.dispose]: () => {
       open = false;
       closed.resolve();
@@ -28,7 +28,7 @@ test("a reader that stands still loses its view once someone waits for it, and n
   await asked.promise;
   expect(open).toBe(true);
   await reader.read();
-  awaited = true;
+  patience = 16;
   await closed.promise;
   const failure = await reader.read().catch((error: unknown) => String(error));
   expect(failure).toContain("the copy was given up");
@@ -41,11 +41,11 @@ test("a writer that stands still is given up too; one that goes on is not", asyn
       yield index;
     }
   }
-  const patience = { isAwaited: () => true, limitMs: 10_000 };
+  const patience = { patienceMs: () => 10_000, lookMs: 2 };
   expect(await Array.fromAsync(unstalled(slow(5), patience))).toEqual([0, 1, 2, 3, 4]);
   const silent: AsyncIterable<number> = {
     [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => undefined) }),
   };
-  const given = Array.fromAsync(unstalled(silent, { ...patience, limitMs: 16 }));
+  const given = Array.fromAsync(unstalled(silent, { ...patience, patienceMs: () => 16 }));
   expect(await given.catch((error: unknown) => String(error))).toContain("its client stood still");
 });

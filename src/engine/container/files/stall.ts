@@ -1,16 +1,20 @@
 /**
  * Clients that neither read nor write: while a stopped container's files are open, its start and its removal wait
- * for them. Where someone does wait, a copy that has not moved for a while is given up.
+ * for them, before all copies that have not begun. Where someone does wait, a copy that has not moved for a while is
+ * given up.
  */
 import { type EngineError, unavailable } from "#base";
 
-/** As long as a client that stands still may keep others waiting. */
-const STALL_LIMIT_MS = 30_000;
+/** As long as a client that stands still may keep a start or a removal waiting, which are of moments. */
+export const LIFE_PATIENCE_MS = 5000;
+/** The same for other copies. */
+export const COPY_PATIENCE_MS = 30_000;
+const LOOK_MS = 250;
 
 export interface Patience {
-  /** True while a start, a removal or another copy waits for this one. */
-  readonly isAwaited: () => boolean;
-  readonly limitMs?: number;
+  /** How long its client may stand still; null while nobody waits. */
+  readonly patienceMs: () => number | null;
+  readonly lookMs?: number;
 }
 
 const stalled = (): EngineError =>
@@ -23,13 +27,11 @@ export class StallGuard implements Disposable {
   readonly #timer: NodeJS.Timeout;
   #movedAt = performance.now();
 
-  constructor(
-    { isAwaited, limitMs = STALL_LIMIT_MS }: Patience,
-    onStall: (error: EngineError) => void,
-  ) {
+  constructor({ patienceMs, lookMs = LOOK_MS }: Patience, onStall: (error: EngineError) => void) {
     this.#timer = setInterval(() => {
-      if (performance.now() - this.#movedAt >= limitMs && isAwaited()) onStall(stalled());
-    }, limitMs / 8).unref();
+      const limitMs = patienceMs();
+      if (limitMs !== null && performance.now() - this.#movedAt >= limitMs) onStall(stalled());
+    }, lookMs).unref();
   }
 
   /** Something was read or written: the client is there. */

@@ -4,7 +4,7 @@
  * everything away again, whatever happens.
  *
  * While a stopped container's view is open its queue is held: a start or a removal waits, since two overlays must
- * never write to one upper directory.
+ * never write to one upper directory. Either goes before the copies that wait for each other.
  */
 import { conflict } from "#base";
 import { type IdMaps, readIdMaps } from "#engine/runtime";
@@ -20,7 +20,7 @@ import type { ContainerRecord } from "../records.ts";
 import { snapshotOf } from "../storage.ts";
 import { volumeMounts } from "../volumes.ts";
 import { type Aside, pathsMayStall } from "./aside.ts";
-import type { Patience } from "./stall.ts";
+import { COPY_PATIENCE_MS, LIFE_PATIENCE_MS, type Patience } from "./stall.ts";
 import { openStillRoot, type StillMount, type StillRoot } from "./still-root.ts";
 
 /** What is needed to read and write them, in whichever process. */
@@ -73,7 +73,7 @@ function liveView(context: Context, record: ContainerRecord): FilesView | null {
       rootFd: root.fd,
       maps,
       aside: mayStall ? asideOf(context, { record, maps, rootFd: root.fd, still: null }) : null,
-      isAwaited: () => false,
+      patienceMs: () => null,
       [Symbol.dispose]: () => root[Symbol.dispose](),
     };
   } catch {
@@ -120,7 +120,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
   const opened = Promise.withResolvers<FilesView>();
   const released = Promise.withResolvers<void>();
   const { queue, teardown } = liveOf(context, id);
-  const holding = queue.run(async () => {
+  const holding = queue.runWhenIdle(async () => {
     await teardown.now();
     const record = context.records.must(id);
     const live = isLive(record) ? liveView(context, record) : null;
@@ -142,7 +142,10 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
         rootFd: root?.fd ?? -1,
         maps: null,
         aside,
-        isAwaited: () => queue.isAwaited,
+        patienceMs: () => {
+          if (queue.isAwaited) return LIFE_PATIENCE_MS;
+          return queue.isAwaitedPatiently ? COPY_PATIENCE_MS : null;
+        },
         [Symbol.dispose]: () => released.resolve(),
       });
       await released.promise;
