@@ -34,6 +34,8 @@ export interface ContainerConfig {
   readonly shell: readonly string[] | null;
   /** Absent in older records: none. */
   readonly healthcheck?: HealthConfig | null;
+  /** Kept as it was said; only what is built on an image runs such lines. Absent: nothing was said. */
+  readonly onBuild?: readonly string[];
   readonly networkDisabled: boolean;
   readonly macAddress: string | null;
 }

@@ -97,7 +97,7 @@ test("versions outside 1.24 to 1.51 are refused in Docker's words", async () => 
   }
 });
 
-test("unknown pages and wrong methods are 404, what is known but missing is 501 with its name", async () => {
+test("unknown pages and wrong methods are 404", async () => {
   for (const [method, path] of [
     ["GET", "/"],
     ["GET", "/nothing"],
@@ -113,11 +113,22 @@ test("unknown pages and wrong methods are 404, what is known but missing is 501 
       message: "page not found",
     });
   }
-  for (const [method, path] of [["PUT", "/volumes/x"]] as const) {
-    const answer = await call(method, path);
-    expect(answer.status).toBe(501);
-    expect(answer.message).toStartWith("not implemented yet: ");
-  }
+});
+
+test("what only a swarm has is told as an engine tells it that is in none", async () => {
+  expect(await call("PUT", "/volumes/x")).toEqual({
+    status: 503,
+    message: "volume update only valid for cluster volumes, but swarm is unavailable",
+  });
+  const body = JSON.stringify({ ClusterVolumeSpec: { Group: "x" } });
+  const headers = { "content-type": "application/json" };
+  const made = await call("POST", "/volumes/create", { body, headers });
+  expect(made.status).toBe(503);
+  expect(made.message).toStartWith("This node is not a swarm manager.");
+  const cluster = { Mounts: [{ Type: "cluster", Source: "x", Target: "/x" }] };
+  expect((await createHost(cluster)).message).toBe(
+    'invalid mount config for type "cluster": mount type unknown',
+  );
 });
 
 test("a body that is empty, broken, huge, too deep or of another type is 400 with a sentence", async () => {

@@ -2,12 +2,13 @@
  * Swarm, nodes, services, tasks, secrets, configs and plugins, as an engine answers that is in no swarm and has no
  * plugins. Clients tell by status and sentence what they talk to: these are Docker's own.
  */
-import { invalid, notFound, notImplemented, unavailable } from "#base";
+import { type EngineError, invalid, notFound, notImplemented, unavailable } from "#base";
 
 import type { Call } from "./call.ts";
 import type { Handler, Routes } from "./routes.ts";
 
-const notManager = () =>
+/** What is asked of a swarm where there is none. */
+export const notManager = (): EngineError =>
   unavailable(
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
   );

@@ -1,5 +1,5 @@
 /** Volumes: create, list, inspect, remove, prune. */
-import { invalid, notImplemented } from "#base";
+import { invalid, unavailable } from "#base";
 import type { VolumeService } from "#engine/volume";
 import { atLeast, type VolumeCreate } from "#wire/docker";
 
@@ -7,6 +7,7 @@ import type { Call } from "./call.ts";
 import { decodeShape, type FieldsOf, type Shape } from "./decode/shape.ts";
 import { encodeVolume } from "./encode/volume.ts";
 import type { Routes } from "./routes.ts";
+import { notManager } from "./swarm.ts";
 
 /** Before it, prune took every volume that no container had. */
 const ANONYMOUS_ONLY_SINCE = "1.42";
@@ -34,7 +35,7 @@ export function volumeRoutes(volumes: VolumeService): Routes {
     },
     "POST /volumes/prune": (call) => prune(call, volumes),
     "PUT /volumes/:name": () => {
-      throw notImplemented("not implemented yet: the update of a cluster volume");
+      throw unavailable("volume update only valid for cluster volumes, but swarm is unavailable");
     },
   };
 }
@@ -44,9 +45,9 @@ async function create(call: Call, volumes: VolumeService): Promise<void> {
     struct: "CreateOptions",
     fields: CREATE,
   });
-  if (asked.ClusterVolumeSpec !== undefined) {
-    throw notImplemented("not implemented yet: cluster volumes");
-  }
+  // Older clients know none: their word is not heard.
+  if ((asked.ClusterVolumeSpec ?? null) !== null && atLeast(call.version, "1.42"))
+    throw notManager();
   const volume = volumes.create({
     name: asked.Name ?? "",
     driver: asked.Driver ?? "",

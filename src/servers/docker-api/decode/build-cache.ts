@@ -70,7 +70,7 @@ export function decodeCacheTargets(text: string, client: ClientCaches | null): C
 }
 
 const unknownType = (type: string, what: "importer" | "exporter"): Error =>
-  type === "gha" || type === "s3" || type === "azblob"
+  type === "gha"
     ? notImplemented(`not implemented yet: the cache ${what} ${type}`)
     : invalid(`unknown cache ${what}: ${JSON.stringify(type)}`);
 

@@ -2,7 +2,7 @@
  * `POST /containers/create`, as the domain's CreateRequest. Every field of API 1.51 is honoured, has no meaning on
  * Linux, or is refused by name: none is taken and forgotten.
  */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import type { ContainerConfig, CreateRequest, HostConfig } from "#engine/container";
 import { healthOfNano } from "#engine/health";
 import { atLeast, type ContainerCreateRequest } from "#wire/docker";
@@ -38,9 +38,6 @@ export function decodeCreate(
     throw invalid("config cannot be empty in order to create a container");
   }
   const host = asForVersion(asked.HostConfig ?? {}, request.apiVersion);
-  if ((asked.OnBuild ?? []).length > 0) {
-    throw notImplemented("OnBuild of a container is not implemented yet: it belongs to an image");
-  }
   refuseUnsupported(host);
   const network = decodeNetworking(asked, host);
   return {
@@ -111,6 +108,7 @@ function decodeConfig(
         ? null
         : healthOfNano(asked.Healthcheck),
     networkDisabled: asked.NetworkDisabled ?? false,
+    ...(asked.OnBuild ? { onBuild: asked.OnBuild } : {}),
     macAddress: orNull(asked.MacAddress) ?? macAddress,
   };
 }

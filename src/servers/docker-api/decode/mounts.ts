@@ -1,5 +1,5 @@
 /** Binds, Mounts and Tmpfs of a create request, as the domain's mounts. */
-import { invalid, notImplemented } from "#base";
+import { invalid } from "#base";
 import type { MountPropagation, MountRequest } from "#engine/container";
 import type { HostConfig, Mount } from "#wire/docker";
 
@@ -91,7 +91,7 @@ function kindOfOption(option: string): string | null {
   return option.toLowerCase() === "z" ? "label" : "consistency";
 }
 
-/** `--mount`. @throws EngineError "invalid" or "notImplemented", naming what */
+/** `--mount`. @throws EngineError "invalid", naming what */
 export function decodeMount(mount: Mount): MountRequest {
   const { Type: type = "", Target: target = "" } = mount as Partial<Omit<Mount, "Type">> & {
     Type?: string;
@@ -118,8 +118,6 @@ export function decodeMount(mount: Mount): MountRequest {
       return decodeTmpfsMount(mount, target, refused);
     case "image":
       return decodeImageMount(mount, target, refused);
-    case "cluster":
-      throw notImplemented(`mounts of type "${type}" are not implemented yet`);
     default:
       throw refused("mount type unknown");
   }

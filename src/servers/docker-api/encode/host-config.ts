@@ -313,7 +313,7 @@ export function encodeConfig(config: ContainerConfig): wire.ContainerConfig {
     Entrypoint: config.entrypoint === null ? null : [...config.entrypoint],
     ...(config.networkDisabled ? { NetworkDisabled: true } : {}),
     ...(config.macAddress === null ? {} : { MacAddress: config.macAddress }),
-    OnBuild: null,
+    OnBuild: config.onBuild === undefined ? null : [...config.onBuild],
     Labels: { ...config.labels },
     ...(config.stopSignal === null ? {} : { StopSignal: config.stopSignal }),
     ...(config.stopTimeoutSeconds === null ? {} : { StopTimeout: config.stopTimeoutSeconds }),
