@@ -1,6 +1,6 @@
+/** Error numbers of Linux (include/uapi/asm-generic/errno-base.h and errno.h), the same on x86-64 and arm64. */
 import { systemSentences } from "#base";
 
-/** Error numbers of Linux (include/uapi/asm-generic/errno-base.h and errno.h), the same on x86-64 and arm64. */
 export const errnoNumbers = {
   EPERM: 1,
   ENOENT: 2,
