@@ -1,6 +1,8 @@
 /**
- * Runs every test file and adds up: unit suites beside the end to end ones, each suite in a process of its own so
- * that a crash fails its suite and nothing else. Prints `N passed, N failed` last and exits accordingly.
+ * Runs every test file and adds up: a few suites at a time (test-lanes.ts), each in a process of its own so that a
+ * crash fails its suite and nothing else. Prints `N passed, N failed` last and exits accordingly.
+ *
+ *   tools/test.ts [--fetch COMMAND] [patterns…]     COMMAND fetches, beside the others, what some suites need
  *
  * A file that failed is run once more, alone, after all the others, and only its second result counts: one test
  * that fails by chance must not refuse a day's work. It is not forgiven in silence: the closing lines name it
@@ -9,11 +11,7 @@
  */
 import { readFileSync, rmSync } from "node:fs";
 
-interface Suite {
-  readonly name: string;
-  readonly files: readonly string[];
-  readonly timeoutMs: number;
-}
+import { runInLanes, type Suite, suitesOf } from "./test-lanes.ts";
 
 /** What can fail and be run again by itself: a file, or a whole suite of which nobody knows which file it was. */
 interface Part extends Suite {
@@ -21,28 +19,10 @@ interface Part extends Suite {
   readonly failed: number;
 }
 
-const SUITE_LIMIT_MS = 12 * 60_000;
+/** Of a whole suite: one that hangs is named, and the others still run. */
+const SUITE_LIMIT_MS = 15 * 60_000;
 /** Files of one run that may fail once. */
-const SECOND_CHANCES = 3;
-
-/** Unit suites, and what needs an engine of its own: one of each runs at a time. */
-function lanes(patterns: readonly string[]): Suite[][] {
-  const wanted = (file: string) =>
-    patterns.length === 0 || patterns.some((pattern) => file.includes(pattern));
-  const files = (glob: string) => [...new Bun.Glob(glob).scanSync(".")].filter(wanted).toSorted();
-  const rooms = new Map<string, string[]>();
-  for (const file of files("src/**/*.test.ts")) {
-    const area = file.split("/").slice(0, 3).join("/");
-    rooms.set(area, [...(rooms.get(area) ?? []), file]);
-  }
-  const units = [...rooms].map(([name, found]) => ({ name, files: found, timeoutMs: 30_000 }));
-  const whole = files("tests/**/*.test.ts").map((file) => ({
-    name: file,
-    files: [file],
-    timeoutMs: 120_000,
-  }));
-  return [units, whole];
-}
+const SECOND_CHANCES = 8;
 
 /** The files of a JUnit report with their counts; null without a report: the process died. */
 function readReport(path: string): Map<string, { passed: number; failed: number }> | null {
@@ -78,7 +58,7 @@ function readParts(suite: Suite, report: string, code: number): Part[] {
 const sum = (parts: readonly Part[], key: "passed" | "failed") =>
   parts.reduce((total, part) => total + part[key], 0);
 
-async function runSuite(suite: Suite): Promise<Part[]> {
+async function runSuite(suite: Suite, lane = 0): Promise<Part[]> {
   const report = `/tmp/naru-test-report-${process.pid}-${suite.name.replaceAll("/", "_")}.xml`;
   rmSync(report, { force: true });
   const started = performance.now();
@@ -92,7 +72,12 @@ async function runSuite(suite: Suite): Promise<Part[]> {
       "--reporter=junit",
       `--reporter-outfile=${report}`,
     ],
-    { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: { ...process.env, BUN_OPTIONS: "" } },
+    {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { ...process.env, BUN_OPTIONS: "", NARU_TEST_LANE: String(lane) },
+    },
   );
   const timer = setTimeout(() => child.kill("SIGKILL"), SUITE_LIMIT_MS);
   const [stdout, stderr, code] = await Promise.all([
@@ -112,14 +97,15 @@ async function runSuite(suite: Suite): Promise<Part[]> {
   return parts;
 }
 
-async function runLane(suites: readonly Suite[]): Promise<Part[]> {
-  const parts: Part[] = [];
-  for (const suite of suites) parts.push(...(await runSuite(suite)));
-  return parts;
+/** What late suites need; they tell themselves what is wrong where it did not come. */
+async function fetchWith(command: string | null): Promise<void> {
+  if (command === null) return;
+  const child = Bun.spawn([command], { stdin: "ignore", stdout: "ignore", stderr: "inherit" });
+  await child.exited;
 }
 
-async function runAll(patterns: readonly string[]): Promise<void> {
-  let parts = (await Promise.all(lanes(patterns).map(runLane))).flat();
+async function runAll(patterns: readonly string[], command: string | null): Promise<void> {
+  let parts = (await runInLanes(suitesOf(patterns), runSuite, fetchWith(command))).flat();
 
   const closing: string[] = [];
   const broken = parts.filter(({ failed }) => failed > 0);
@@ -145,4 +131,6 @@ async function runAll(patterns: readonly string[]): Promise<void> {
   process.exitCode = success ? 0 : 1;
 }
 
-await runAll(process.argv.slice(2));
+const words = process.argv.slice(2);
+const command = words[0] === "--fetch" ? (words[1] ?? null) : null;
+await runAll(command === null ? words : words.slice(2), command);

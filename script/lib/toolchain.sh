@@ -39,7 +39,9 @@ need_packages() {
 
 install_packages() {
   # Never start a service because its package came: policy-rc.d would be global, so the start is declined by environment.
-  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+  # Nor wait for the disk after each file: a machine that goes down meanwhile begins anew.
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+    -o Dpkg::Options::=--force-unsafe-io "$@"
 }
 
 need_root() {
@@ -60,8 +62,10 @@ need_docker_cli() {
 # come through an apt of its own, so that nothing of another suite gets into this system. In dist/buildx/ and dist/buildx/older/.
 need_buildx() {
   local folder="$PWD/dist/buildx"
-  unpack_plugins "$folder/older" trixie
-  unpack_plugins "$folder" sid || { cp "$folder"/older/docker-* "$folder/"; }
+  unpack_plugins "$folder/older" trixie &
+  local older=$!
+  unpack_plugins "$folder" sid || { wait "$older"; cp "$folder"/older/docker-* "$folder/"; }
+  wait "$older"
 }
 
 # unpack_plugins FOLDER SUITE

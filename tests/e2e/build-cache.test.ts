@@ -13,11 +13,11 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const contextOf = (files: Record<string, string | Uint8Array>): string =>
   writeContext(engine, files);
@@ -76,7 +76,7 @@ test("two cold builds with SOURCE_DATE_EPOCH give one image id, and its times", 
   expect(await engine.ok(["inspect", "-f", "{{.Created}}", first])).toBe("2023-11-14T22:13:20Z");
   const stat = ["run", "--rm", "--network", "none", first, "stat", "-c", "%Y"];
   expect(await engine.ok([...stat, "/a/b/c", "/f"])).toBe("1700000000\n1700000000");
-}, 60_000);
+});
 
 test("events tell why a step was not cached", async () => {
   const contextOfText = (dockerfile: string, file: string) =>
@@ -100,7 +100,7 @@ test("events tell why a step was not cached", async () => {
   expect(ran).toBe("what it is built on changed");
   const changed = await why(contextOfText(dockerfile, "two"), '{"A":"2"}');
   expect(changed.at(-1)).toContain('arguments changed from ["A=1"] to ["A=2"]');
-}, 60_000);
+});
 
 test("a secret is there for its RUN, and nowhere after", async () => {
   const context = archive([
@@ -123,7 +123,7 @@ test("a secret is there for its RUN, and nowhere after", async () => {
   expect(readFileSync(join(engine.dataRoot, "naru.db")).includes("hidden-value")).toBe(false);
   const missing = await events(new Uint8Array(context), "t=none&nocache=1");
   expect(missing.at(-1)).toMatchObject({ error: expect.stringContaining("secret key: not found") });
-}, 60_000);
+});
 
 test("a build whose client goes away stops, and leaves nothing", async () => {
   const folder = contextOf({ Dockerfile: "FROM busybox\nRUN echo begun; sleep 1000\n" });
@@ -140,7 +140,7 @@ test("a build whose client goes away stops, and leaves nothing", async () => {
   child.kill("SIGKILL");
   await child.exited;
   await untilNothingLeft(engine);
-}, 60_000);
+});
 
 test("after kill -9 in the middle of a build nothing is left of it, and the cache still works", async () => {
   const files = {
@@ -162,7 +162,7 @@ test("after kill -9 in the middle of a build nothing is left of it, and the cach
   await untilNothingLeft(engine);
   const again = await build({ Dockerfile: "FROM busybox\nRUN echo kept > /kept\n" });
   expect(again.stdout).toContain(" ---> Using cache\n");
-}, 60_000);
+});
 
 test("the cache is shown and pruned, and what images need stays", async () => {
   const id = await idOf(
@@ -175,7 +175,7 @@ test("the cache is shown and pruned, and what images need stays", async () => {
   expect(await engine.ok(["run", "--rm", "--network", "none", id, "cat", "/pruned"])).toBe(
     "pruned",
   );
-}, 60_000);
+});
 
 test("archives that ADD unpacks cannot leave the image's root, nor can a context's links", async () => {
   const inner = archive([
@@ -205,4 +205,4 @@ test("archives that ADD unpacks cannot leave the image's root, nor can a context
   expect((await events(new Uint8Array(linked), "")).at(-1)).toMatchObject({
     error: expect.stringContaining("COPY failed"),
   });
-}, 60_000);
+});

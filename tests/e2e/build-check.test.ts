@@ -7,11 +7,11 @@ import { type Engine, type Finished, startEngine } from "./engine.ts";
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const naru = (
   dockerfile: string,
@@ -58,7 +58,7 @@ test("--check shows each finding with its lines, builds nothing, and fails when 
   expect(broken.code).toBe(1);
   expect(broken.stderr).toContain("   2 | >>> RUNN true");
   expect(broken.stderr).toContain("unknown instruction: RUNN");
-}, 60_000);
+});
 
 test("warnings are errors for the directive and for the build argument, which goes before it", async () => {
   const strict = await naru(`# check=error=true\n${BODY}`);
@@ -80,7 +80,7 @@ test("warnings are errors for the directive and for the build argument, which go
   expect(docker.code).toBe(1);
   expect(docker.stdout).toContain("[Warning] WorkdirRelativePath: Relative workdir");
   expect(docker.stderr).toContain("lint violation found for rules: WorkdirRelativePath");
-}, 60_000);
+});
 
 test("what depends on the base image and on the ignore file is found too", async () => {
   const variables = await naru("FROM busybox\nENV COLOUR=1\nCOPY $COLUR /\n", ["--check"]);
@@ -93,4 +93,4 @@ test("what depends on the base image and on the ignore file is found too", async
   expect(ignored.stdout).toContain(
     'Attempting to Copy file "secret.key" that is excluded by .dockerignore',
   );
-}, 60_000);
+});

@@ -14,16 +14,17 @@ import { join } from "node:path";
 import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, NARU, startEngine } from "./engine.ts";
 import { runOnTerminal } from "./pty.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
 
@@ -58,7 +59,7 @@ test("a folder without what .dockerignore names is built, and told in plain line
   writeFileSync(join(folder, "a.txt"), "changed\n");
   const third = await built(["--explain", "-t", "plain:1", folder]);
   expect(third.stderr).toContain("#2 not cached: file a.txt changed");
-}, 60_000);
+});
 
 test("a Dockerfile comes from standard input, from elsewhere, or as an archive, and stays out of the image", async () => {
   const folder = contextOf({ f: "f\n" });
@@ -79,7 +80,7 @@ test("a Dockerfile comes from standard input, from elsewhere, or as an archive, 
   ]);
   const packed = await engine.naru(["build", "-t", "way4", "-"], { stdin: archive.stdout });
   expect([packed.code, await shown("way4", "cat /way")]).toEqual([0, "other"]);
-}, 60_000);
+});
 
 test("its id goes to standard output, files and metadata; its files to folders and archives", async () => {
   const folder = contextOf({
@@ -120,7 +121,7 @@ test("its id goes to standard output, files and metadata; its files to folders a
     "oci-layout",
   );
   expect(await engine.ok(["ps", "-aq"])).toBe("");
-}, 60_000);
+});
 
 test("what fails ends with the program's code, and points at its line", async () => {
   const failing = await engine.naru([
@@ -152,14 +153,14 @@ test("what fails ends with the program's code, and points at its line", async ()
   ]) {
     expect((await engine.naru(["build", ...args, folder])).code).not.toBe(0);
   }
-}, 60_000);
+});
 
 test("a named context stands for a stage or an image", async () => {
   await built(["-t", "named-base", "-"], "FROM busybox\nRUN echo named > /name\n");
   const folder = contextOf({ Dockerfile: "FROM busybox\nCOPY --from=other /name /name\n" });
   await built(["-t", "named", "--build-context", "other=docker-image://named-base", folder]);
   expect(await shown("named", "cat /name")).toBe("named");
-}, 60_000);
+});
 
 test("secrets come from files and variables, and stay out of the image", async () => {
   const folder = contextOf({
@@ -172,7 +173,7 @@ test("secrets come from files and variables, and stay out of the image", async (
     env: { TWO: "678" },
   });
   expect(await shown("secrets", "cat /n; ls /run/secrets 2>/dev/null | wc -l")).toBe("8\n0");
-}, 60_000);
+});
 
 test("on a terminal, stages that go on at once are seen at once, and a fault's last lines stay", async () => {
   const folder = contextOf({
@@ -199,7 +200,7 @@ test("on a terminal, stages that go on at once are seen at once, and a fault's l
   expect(text).toMatch(/Successfully built [0-9a-f]{12}\r\n/);
   expect(screen.output()).toEndWith("\n");
   expect(screen.output()).toContain("\x1b[?25h");
-}, 60_000);
+});
 
 test("a terminal that draws nothing gets lines, and a build that is given up says what was", async () => {
   const folder = contextOf({ Dockerfile: "FROM busybox\nRUN echo begun; sleep 1000\n" });
@@ -208,7 +209,7 @@ test("a terminal that draws nothing gets lines, and a build that is given up say
   // One after the other: two at once would run the step once, and tell one of them.
   const givenUp = async (env: Record<string, string>): Promise<string> => {
     const screen = runOnTerminal(words, size, env);
-    while (!Bun.stripANSI(screen.output()).includes("begun\r\n")) await Bun.sleep(10);
+    await until(() => Bun.stripANSI(screen.output()).includes("begun\r\n"));
     screen.type("\x03");
     expect(await screen.exited).toBe(130);
     return screen.output();
@@ -219,7 +220,7 @@ test("a terminal that draws nothing gets lines, and a build that is given up say
   const live = await givenUp({});
   expect(Bun.stripANSI(live)).toContain(" => CANCELED [2/2] RUN echo begun; sleep 1000 ");
   expect(live).toEndWith("\x1b[?25h");
-}, 60_000);
+});
 
 test("the build cache is pruned", async () => {
   await built(["-t", "pruned", contextOf({ Dockerfile: "FROM busybox\nRUN echo > /x\n" })]);
@@ -240,7 +241,7 @@ test("the build cache is pruned", async () => {
   expect(all.stdout).toMatch(/^Deleted build cache objects:\n[^]*Total reclaimed space: /);
   expect(await shown("pruned", "ls /x")).toBe("/x");
   expect(existsSync(join(engine.dataRoot, "build"))).toBe(true);
-}, 60_000);
+});
 
 test("a folder that is built again sends only what changed, also after a kill of the daemon", async () => {
   const many = Object.fromEntries(
@@ -297,7 +298,7 @@ test("a folder that is built again sends only what changed, also after a kill of
   expect(pruned).toMatch(/Total reclaimed space:\s+5\.\d+MB/);
   expect(readdirSync(join(engine.dataRoot, "build/kept"))).toEqual([]);
   await built(["-q", folder]);
-}, 60_000);
+});
 
 test("an offer of a context that is none, or is not known, is refused", async () => {
   const offer = (key: string, body: unknown) =>
@@ -333,4 +334,4 @@ test("an offer of a context that is none, or is not known, is refused", async ()
   const wrong = Bun.spawnSync(["tar", "-c", "-C", "/etc", "passwd"]).stdout;
   const refused = await engine.fetch(`/build?offer=${id}`, { method: "POST", body: wrong });
   expect(await refused.text()).toContain("the archive holds what was not asked for");
-}, 60_000);
+});

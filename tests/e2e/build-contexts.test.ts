@@ -9,11 +9,11 @@ import { type Engine, type Finished, run, startEngine } from "./engine.ts";
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const naru = (dockerfile: string, args: readonly string[]): Promise<Finished> =>
   engine.naru([
@@ -54,7 +54,7 @@ test("a folder of the client: COPY, mounts and FROM read it, without what its ow
   writeFileSync(join(docs, "sub/b.txt"), "three");
   await built(dockerfile, ["--build-context", `docs=${docs}`]);
   expect(await shown("cat /read")).toBe("three");
-}, 60_000);
+});
 
 test("one that no step reads is not sent, and one that is not there is said", async () => {
   const docs = writeContext(engine, { "a.txt": "one" });
@@ -67,7 +67,7 @@ test("one that no step reads is not sent, and one that is not there is said", as
   const image = ["--build-context", "other=docker-image://busybox"];
   await built("FROM other\nRUN echo as-image > /said\n", image);
   expect(await shown("cat /said")).toBe("as-image");
-}, 60_000);
+});
 
 /** An OCI layout as a folder, of what `docker save` writes. */
 async function layoutOf(image: string): Promise<string> {
@@ -106,4 +106,4 @@ test("an OCI layout is an image: by its tag, by its digest, alone without a name
   rmSync(join(named, "blobs"), { recursive: true });
   const broken = await naru(dockerfile, ["--build-context", `base=oci-layout://${named}:v9`]);
   expect(broken.code).toBe(1);
-}, 60_000);
+});

@@ -15,12 +15,12 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   const violations = engine.violations();
   await engine[Symbol.asyncDispose]();
   expect(violations).toEqual([]);
-}, 60_000);
+});
 
 type Files = Record<string, string | Uint8Array>;
 const LEGACY = { DOCKER_BUILDKIT: "0" };
@@ -98,7 +98,7 @@ test("a cancelled build stops at once and leaves nothing, whichever client it wa
     if (words[0] === NARU) expect(code).toBe(130);
     await nothingLeft();
   }
-}, 60_000);
+});
 
 test("a connection that is cut while the context arrives leaves nothing", async () => {
   const contexts = join(engine.dataRoot, "build/contexts");
@@ -116,7 +116,7 @@ test("a connection that is cut while the context arrives leaves nothing", async 
   await untilChanged([join(engine.dataRoot, "build"), contexts], arrived);
   socket.terminate();
   await nothingLeft();
-}, 60_000);
+});
 
 test("builds of one thing at once run it once", async () => {
   const cache = "--mount=type=cache,target=/c,id=once";
@@ -135,7 +135,7 @@ test("builds of one thing at once run it once", async () => {
   writeFileSync(join(mine, "go"), "");
   for (const { child } of all) expect(await child.exited).toBe(0);
   expect(readFileSync(join(mine, "log"), "utf8")).toBe("ran\n");
-}, 60_000);
+});
 
 test("a step that fills its disk says so, harms nobody and leaves nothing", async () => {
   const files = { Dockerfile: "FROM busybox\nRUN head -c 100000000 /dev/zero > /big; echo $?\n" };
@@ -169,7 +169,7 @@ test("a step that fills its disk says so, harms nobody and leaves nothing", asyn
   }
   okay(await build(files, ["--no-cache"]));
   await nothingLeft();
-}, 60_000);
+});
 
 test("kill -9 at many moments of builds that share steps: nothing is left, and the cache is right", async () => {
   const dockerfile = (name: string) =>
@@ -206,7 +206,7 @@ test("kill -9 at many moments of builds that share steps: nothing is left, and t
     expect(again.match(/ ---> Using cache$/gm)?.length).toBe(7);
   }
   await nothingLeft();
-}, 120_000);
+});
 
 const entry = (header: Parameters<typeof encodeTarHeader>[0], text = ""): Uint8Array[] => {
   const bytes = Buffer.from(text);
@@ -248,7 +248,7 @@ test("thirty thousand entries, as a context and in an archive, take a bounded pa
   // Ten kilobytes an entry: several times what 200,000 take each.
   expect(peakBytes() - idle).toBeLessThan(count * 10 * 1024);
   await nothingLeft();
-}, 120_000);
+});
 
 test("nothing of a build reaches outside its root: links, mounts, /proc and archives", async () => {
   const outside = `/tmp/naru-test-outside-${engine.tag}`;
@@ -312,4 +312,4 @@ test("nothing of a build reaches outside its root: links, mounts, /proc and arch
   const followed = await engine.docker(["build", "-"], { env: LEGACY, stdin: context });
   expect(followed.code).not.toBe(0);
   await nothingLeft();
-}, 60_000);
+});

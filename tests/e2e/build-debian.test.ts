@@ -3,15 +3,17 @@
  * npm ci, then what the images are for. apt-get works twice in all: once for Python, once for Node.js.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, type Finished, run, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
+import { textAt } from "./until.ts";
 
 const ARTICLES = join(import.meta.dir, "articles");
 const CLASSIC = { DOCKER_BUILDKIT: "0" };
-const BUILD_MS = 240_000;
+/** It installs from the Internet, on a machine that does other things as well. */
+const BUILD_MS = 540_000;
 
 let engine: Engine;
 let folder: string;
@@ -19,14 +21,14 @@ let folder: string;
 beforeAll(async () => {
   engine = await startEngine({ images: ["debian"] });
   folder = join(engine.root, "articles");
-  const prepared = await run([join(ARTICLES, "prepare"), folder], { timeoutMs: 120_000 });
+  const prepared = await run([join(ARTICLES, "prepare"), folder]);
   if (prepared.code !== 0) throw new Error(prepared.stderr);
   await built(["-t", "debian", "debian"]);
-}, 300_000);
+}, BUILD_MS);
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 async function built(args: readonly string[]): Promise<Finished> {
   const context = join(folder, args.at(-1) ?? "");
@@ -43,12 +45,9 @@ async function built(args: readonly string[]): Promise<Finished> {
 async function answerOf(image: string): Promise<string> {
   const port = freePorts();
   const id = await engine.ok(["run", "-d", "-p", `${port}:80`, image]);
-  const url = `http://127.0.0.1:${port}/`;
-  const retry = ["--retry", "100", "--retry-all-errors", "--retry-delay", "0"];
-  const asked = await run(["curl", "-s", "--noproxy", "*", ...retry, "--max-time", "60", url]);
-  if (asked.code !== 0) throw new Error(await engine.ok(["logs", id]));
+  const answer = await textAt(`http://127.0.0.1:${port}/`);
   await engine.ok(["rm", "-f", id]);
-  return asked.stdout;
+  return answer;
 }
 
 test(
@@ -132,8 +131,7 @@ test("keys in files reach a step as an agent: for the user that the mount names,
   expect({ ...finished }).toMatchObject({ code: 0 });
   const seen = await engine.ok(["run", "--rm", "keys", "cat", "/default", "/tmp/both"]);
   expect(seen).toMatch(/^1 key-one\n2 key-one key-two\nsrw------- 1 daemon root /);
-  const agents = await run(["sh", "-c", `ls -d /tmp/naru-ssh-* 2>/dev/null | wc -l`]);
-  expect(agents.stdout.trim()).toBe("0");
+  expect(readdirSync("/tmp").filter((name) => name.startsWith("naru-ssh-"))).toEqual([]);
   const missing = await engine.naru(["build", "--no-cache", "--ssh", `default=${one}`, context]);
   expect(missing.stderr).toContain("unset ssh forward key both");
   const gone = await engine.naru(["build", "--ssh", "default=/gone/key", context]);
@@ -142,4 +140,4 @@ test("keys in files reach a step as an agent: for the user that the mount names,
   chmodSync(join(keys, "bad"), 0o600);
   const bad = await engine.naru(["build", "--ssh", `default=${join(keys, "bad")}`, context]);
   expect(bad.stderr).toContain(`failed to parse ${join(keys, "bad")}`);
-}, 120_000);
+});

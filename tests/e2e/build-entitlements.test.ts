@@ -9,11 +9,11 @@ import { type Engine, type Finished, startEngine } from "./engine.ts";
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const naru = (dockerfile: string, args: readonly string[] = []): Promise<Finished> =>
   engine.naru([
@@ -55,7 +55,7 @@ test("the host's network is for builds that say so, and nobody else, cache or no
   expect(docker.stderr).toContain("network.host is not allowed");
   const allowed = await engine.docker(["build", "--network=host", folder], { env });
   expect(allowed.code).toBe(0);
-}, 60_000);
+});
 
 test("an insecure RUN needs the operator's word as well, and then has every capability", async () => {
   const unasked = await naru(INSECURE);
@@ -82,4 +82,4 @@ test("an insecure RUN needs the operator's word as well, and then has every capa
   expect({ code: mixed.code, stderr: mixed.stderr }).toMatchObject({ code: 0 });
   const host = await naru("FROM busybox\nRUN true\n", ["--network", "host"]);
   expect(host.stderr).toContain("granting entitlement network.host is not allowed by build daemon");
-}, 60_000);
+});

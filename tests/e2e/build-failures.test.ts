@@ -7,15 +7,16 @@ import { encodeTarHeader, TAR_TRAILER, tarPadding } from "#wire/tar";
 import { writeContext } from "./build-context.ts";
 import { type Engine, type Finished, NARU, startEngine } from "./engine.ts";
 import { runOnTerminal } from "./pty.ts";
+import { eventually, until } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const RULE = "-".repeat(20);
 const contextOf = (dockerfile: string) => writeContext(engine, { Dockerfile: dockerfile });
@@ -108,7 +109,6 @@ test.each(CASES)(
     expect(excerptIn(naru.stderr)).toEqual(expected);
     expect(naru.stderr.trimEnd().split("\n").at(-1)).toContain(sentence);
   },
-  60_000,
 );
 
 test("every way of showing progress ends with the last lines of the command, its place and the error", async () => {
@@ -139,7 +139,7 @@ test("every way of showing progress ends with the last lines of the command, its
   expect(drawn).toContain("line-40\nto stderr\n------\nDockerfile:2\n");
   expect(drawn).toContain("   2 | >>> RUN for n in");
   expect(drawn).toEndWith("returned a non-zero code: 9\n");
-}, 60_000);
+});
 
 test("stages that were given up are no failures, and a Dockerfile from elsewhere keeps its name", async () => {
   const folder = contextOf("FROM scratch\n");
@@ -156,27 +156,21 @@ test("stages that were given up are no failures, and a Dockerfile from elsewhere
   const other = await engine.naru(["build", "-q", "-f", elsewhere, folder]);
   expect(other.code).toBe(5);
   expect(excerptIn(other.stderr)[0]).toBe(`${elsewhere}:2`);
-}, 60_000);
+});
 
 /** A build on a terminal that stops in a shell, and what the person types there. */
 function entered(dockerfile: string, args: readonly string[] = []) {
   const folder = contextOf(dockerfile);
   const command = [NARU, "-H", `unix://${engine.socket}`, "build", "--on-fail", "shell", ...args];
   const terminal = runOnTerminal([...command, folder], { columns: 100, rows: 40 });
-  const until = async (text: string) => {
-    const deadline = Date.now() + 40_000;
-    while (!terminal.output().includes(text)) {
-      if (Date.now() > deadline) throw new Error(`no ${text} in:\n${terminal.output()}`);
-      await Bun.sleep(10);
-    }
-  };
-  return { terminal, until };
+  const shows = (text: string) => eventually(() => expect(terminal.output()).toContain(text));
+  return { terminal, shows };
 }
 
 test("a failed RUN is entered: its files, variables, folder, user, mounts and terminal; then nothing is left", async () => {
   const secret = join(engine.root, "token");
   writeFileSync(secret, "s3cret");
-  const { terminal, until } = entered(
+  const { terminal, shows } = entered(
     [
       "FROM busybox",
       "ENV COLOUR=blue",
@@ -189,20 +183,20 @@ test("a failed RUN is entered: its files, variables, folder, user, mounts and te
     ].join("\n"),
     ["--secret", `id=token,src=${secret}`],
   );
-  await until("the build ends when you leave it");
-  await until("$ ");
+  await shows("the build ends when you leave it");
+  await shows("$ ");
   terminal.type(
     "echo $COLOUR-$SIZE-$(pwd)-$(id -un)-$(cat /out/made /cache/file | tr '\\n' '-')\n",
   );
-  await until("blue-large-/work-daemon-half-kept-");
+  await shows("blue-large-/work-daemon-half-kept-");
   terminal.type("echo [$(cat /run/secrets/token)] [$(tty)] [$(stty size)]\n");
-  await until("[s3cret] [/dev/pts/0] [40 100]");
+  await shows("[s3cret] [/dev/pts/0] [40 100]");
   terminal.resize({ columns: 77, rows: 33 });
   terminal.type("until [ \"$(stty size)\" = '33 77' ]; do sleep 0.05; done; echo resized-$?\n");
-  await until("resized-0");
+  await shows("resized-0");
   // Only this build's own addresses and processes are there.
   terminal.type("echo net-$(ip -o -4 addr show eth0 | wc -l)-$(ps | grep -c '[s]leep')\n");
-  await until("net-1-0");
+  await shows("net-1-0");
   terminal.type("exit 3\n");
   expect(await terminal.exited).toBe(6);
   expect(terminal.output()).toContain("returned a non-zero code: 6");
@@ -212,16 +206,16 @@ test("a failed RUN is entered: its files, variables, folder, user, mounts and te
     [],
   );
   expect(readdirSync(join(engine.execRoot, "build"))).toEqual([]);
-}, 90_000);
+});
 
 test("an image without a shell says so, and so does a client without a terminal", async () => {
   const none = entered('FROM busybox\nSHELL ["/gone/sh"]\nRUN ["false"]\n');
-  await none.until(`exec: "/gone/sh": stat /gone/sh: no such file or directory`);
+  await none.shows(`exec: "/gone/sh": stat /gone/sh: no such file or directory`);
   expect(await none.terminal.exited).toBe(1);
   const piped = await engine.naru(["build", "--on-fail", "shell", contextOf("FROM busybox\n")]);
   expect(piped).toMatchObject({ code: 1 });
   expect(piped.stderr).toContain("--on-fail shell needs a terminal");
-}, 90_000);
+});
 
 test("a client that goes away ends the visit, whether it came in or not", async () => {
   const text = Buffer.from("FROM busybox\nRUN echo before; exit 1\n");
@@ -248,14 +242,12 @@ test("a client that goes away ends the visit, whether it came in or not", async 
       expect((await engine.fetch(shell, { method: "POST" })).status).toBe(409);
     }
     leave.abort();
-    const deadline = Date.now() + 30_000;
-    while (running().length > 0 && Date.now() < deadline) await Bun.sleep(20);
-    expect(running()).toEqual([]);
+    await eventually(() => expect(running()).toEqual([]));
     // The build takes its offer back when it has cleared up.
     const isOffered = async () =>
       (await engine.fetch(`/build/shell/${id}/resize?h=20&w=60`, { method: "POST" })).status !==
       404;
-    while ((await isOffered()) && Date.now() < deadline) await Bun.sleep(20);
+    await until(async () => !(await isOffered()));
     expect((await engine.fetch(shell, { method: "POST" })).status).toBe(404);
   }
-}, 90_000);
+});

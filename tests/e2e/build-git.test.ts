@@ -93,7 +93,7 @@ beforeAll(async () => {
   await promise;
   engine = await startEngine();
   addBuildx(engine);
-}, 60_000);
+});
 afterAll(async () => {
   await web.stop(true);
   smart.close();
@@ -103,7 +103,7 @@ afterAll(async () => {
   expect(existsSync(left) ? readdirSync(left) : []).toEqual([]);
   await engine[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });
-}, 60_000);
+});
 
 const dumbUrl = () => `http://127.0.0.1:${web.port}/r.git`;
 const smartUrl = () => `git://127.0.0.1:${(smart.address() as AddressInfo).port}/r.git`;
@@ -148,7 +148,7 @@ test("a repository is a context: branch, tag, commit and folder, from a smart an
       expect(await shown("part", "cat /sub/file; stat -c %Y /sub/file")).toBe("one\n1700000000");
     }
   }
-}, 60_000);
+});
 
 test("ADD takes a repository's files, with its history when asked, and keeps to a commit", async () => {
   const dockerfile = [
@@ -170,7 +170,7 @@ test("ADD takes a repository's files, with its history when asked, and keeps to 
   expect((await post({}, contextOf(dockerfile))).text.match(/Using cache/g)).toHaveLength(3);
   const wrong = `FROM busybox\nADD --checksum=${"0".repeat(40)} ${dumbUrl()} /x/\n`;
   expect((await post({}, contextOf(wrong))).error).toContain("expected checksum to match 0000");
-}, 60_000);
+});
 
 test("what a repository may not do is refused", async () => {
   for (const [url, why] of [
@@ -183,7 +183,7 @@ test("what a repository may not do is refused", async () => {
   ] as const) {
     expect((await post({ remote: url })).error).toContain(why);
   }
-}, 60_000);
+});
 
 test("named contexts go before stages and images: an image, a repository, an archive", async () => {
   const contexts = JSON.stringify({
@@ -203,7 +203,7 @@ test("named contexts go before stages and images: an image, a repository, an arc
   expect(from.error).toBe("");
   const unknown = await post({ contexts: '{"base":"oci-layout:///x"}' }, contextOf("FROM base\n"));
   expect(unknown.error).toBe('invalid context base: "oci-layout:///x" is no URL of a context');
-}, 60_000);
+});
 
 test("a query says what of a repository is meant: in contexts, in ADD and in named contexts", async () => {
   const url = dumbUrl();
@@ -228,7 +228,7 @@ test("a query says what of a repository is meant: in contexts, in ADD and in nam
   const naru = await engine.naru(["build", "-t", "own", `${url}?tag=v1&subdir=sub`]);
   expect([naru.code, naru.code === 0 ? "" : naru.stderr]).toEqual([0, ""]);
   expect(await shown("own", "cat /sub/file")).toBe("one");
-}, 90_000);
+});
 
 test("a query that says two things, or another commit than there is, is refused in BuildKit's words", async () => {
   const zeros = "0".repeat(40);
@@ -245,4 +245,4 @@ test("a query that says two things, or another commit than there is, is refused 
   const added = `ADD --checksum=${zeros} ${dumbUrl()}?tag=v1&checksum=${first} /x`;
   const context = writeContext(engine, { Dockerfile: `FROM busybox\n${added}\n` });
   expect((await buildx(engine, [context])).stderr).toContain("checksum mismatch");
-}, 60_000);
+});

@@ -15,7 +15,7 @@ const MIB = 1024 * 1024;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   const left = ["contexts", "scratch"].flatMap((name) => {
     const path = join(engine.dataRoot, "build", name);
@@ -24,7 +24,7 @@ afterAll(async () => {
   const violations = engine.violations();
   await engine[Symbol.asyncDispose]();
   expect({ left, violations }).toEqual({ left: [], violations: [] });
-}, 60_000);
+});
 
 function build(
   files: Record<string, string | Uint8Array>,
@@ -55,7 +55,7 @@ test("a step that forks without end is held by its own cgroup, and ends with it"
   if (finished.code !== 0) return;
   const max = await engine.ok(["run", "--rm", "--network", "none", "bomb", "cat", "/max"]);
   expect(max).toBe("8192");
-}, 60_000);
+});
 
 test("an archive that unpacks to more than the disk holds is refused, and goes", async () => {
   const header = encodeTarHeader({ name: "zeros", sizeBytes: 64 * MIB });
@@ -70,7 +70,7 @@ test("an archive that unpacks to more than the disk holds is refused, and goes",
     expect(readdirSync(join(engine.dataRoot, "build", "scratch"))).toEqual([]);
   }
   await works();
-}, 60_000);
+});
 
 test("a context larger than the disk is refused, and goes", async () => {
   await works();
@@ -83,7 +83,7 @@ test("a context larger than the disk is refused, and goes", async () => {
     expect(readdirSync(join(engine.dataRoot, "build", "contexts"))).toEqual([]);
   }
   await works();
-}, 60_000);
+});
 
 test("who waits for a locked cache folder and goes away waits no more, and holds up nobody", async () => {
   const cache = "--mount=type=cache,target=/c,sharing=locked,id=held";
@@ -120,7 +120,7 @@ test("who waits for a locked cache folder and goes away waits no more, and holds
   writeFileSync(join(folder, "go"), "");
   expect((await first).code).toBe(0);
   expect((await build(step("third", "test -e /c/begun"))).code).toBe(0);
-}, 60_000);
+});
 
 test("a supervisor that dies during a step leaves no build hanging, and the next one works", async () => {
   const held = join(engine.dataRoot, "build", "caches");
@@ -135,7 +135,7 @@ test("a supervisor that dies during a step leaves no build hanging, and the next
   const finished = await dying;
   expect(finished.code === 0).toBe(finished.stdout.includes("Successfully built"));
   await works();
-}, 60_000);
+});
 
 test("a cache folder starts with the files of a stage, once", async () => {
   const dockerfile = (value: string) =>
@@ -151,7 +151,7 @@ test("a cache folder starts with the files of a stage, once", async () => {
   expect(await engine.ok(shown)).toBe("seeded\n7:8");
   expect((await build({ Dockerfile: dockerfile("again") }, ["-t", "seeded"])).code).toBe(0);
   expect(await engine.ok(shown)).toBe("changed\n7:8");
-}, 60_000);
+});
 
 test("a Dockerfile that nobody wrote, and devices in a context", async () => {
   const large = await build({ Dockerfile: `FROM busybox\n#${"x".repeat(16 * MIB)}\n` });
@@ -167,7 +167,7 @@ test("a Dockerfile that nobody wrote, and devices in a context", async () => {
   });
   expect(finished.stdout).toContain("block special file");
   expect(finished.code).toBe(0);
-}, 60_000);
+});
 
 test("the cache is pruned by filters and limits, one value each", async () => {
   await build({ Dockerfile: "FROM busybox\nRUN head -c 3000000 /dev/zero > /z; : kept\n" });
@@ -212,7 +212,7 @@ test("the cache is pruned by filters and limits, one value each", async () => {
   const mounts = await prune({ all, filters: filters({ type: ["exec.cachemount"] }) });
   expect(mounts.CachesDeleted.length).toBeGreaterThan(0);
   expect((await prune({ all, "max-used-space": "1000" })).CachesDeleted.length).toBeGreaterThan(0);
-}, 60_000);
+});
 
 function archive(dockerfile: string): Buffer {
   const bytes = Buffer.from(dockerfile);

@@ -9,14 +9,15 @@ import { untilNothingLeft } from "./build-left.ts";
 import { type Engine, NARU, startEngine } from "./engine.ts";
 import { expectNothingLeft } from "./leftovers.ts";
 import { runOnTerminal } from "./pty.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 async function nothingLeft(): Promise<void> {
   await untilNothingLeft(engine);
@@ -70,7 +71,7 @@ test("a build that is killed with its daemon leaves nothing, and the next one is
     const run = ["run", "--rm", "--network", "none", "whole", "sh", "-c", look];
     expect(await engine.ok(run)).toBe(`201\n${round}206\n3`);
   }
-}, 120_000);
+});
 
 test("a daemon that is killed while somebody is in a failed step takes the step with it", async () => {
   const text = "FROM busybox\nRUN --mount=type=cache,target=/c echo half > /made; exit 3\n";
@@ -80,13 +81,13 @@ test("a daemon that is killed while somebody is in a failed step takes the step 
     columns: 80,
     rows: 24,
   });
-  while (!visit.output().includes("the build ends when you leave it")) await Bun.sleep(10);
+  await until(() => visit.output().includes("the build ends when you leave it"));
   visit.type("sleep 1000 & echo in-$(cat /made)\n");
-  while (!visit.output().includes("in-half")) await Bun.sleep(10);
+  await until(() => visit.output().includes("in-half"));
   await engine.killDaemon();
   expect(await visit.exited).not.toBe(0);
   await engine.startDaemon();
   await nothingLeft();
   const fixed = writeContext(engine, { Dockerfile: text.replace("exit 3", "exit 0") });
   expect(await engine.naru(["build", "-q", fixed])).toMatchObject({ code: 0, stderr: "" });
-}, 90_000);
+});

@@ -30,12 +30,12 @@ beforeAll(async () => {
     },
   });
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   await web.stop(true);
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 /** An archive with one file of somebody's. */
 function packed(): Buffer {
@@ -90,7 +90,7 @@ test("ADD unpacks archives of the context, and takes URLs as files, checked by t
   const gone = `FROM busybox\nADD ${url}/none /x\n`;
   const missing = await engine.docker(["build", contextOf({ Dockerfile: gone })], { env: LEGACY });
   expect(missing.stderr).toContain("with status 404");
-}, 60_000);
+});
 
 test("a Dockerfile comes from standard input, another name, an archive or a URL", async () => {
   await built(["-t", "stdin", "-"], "FROM busybox\nRUN echo stdin > /way\n");
@@ -107,7 +107,7 @@ test("a Dockerfile comes from standard input, another name, an archive or a URL"
   const answer = await engine.fetch(`/build?t=remote&remote=${remote}`, { method: "POST" });
   expect(await answer.text()).toContain("Successfully tagged remote:latest");
   expect(await shown("remote", "cat /web")).toBe("web");
-}, 60_000);
+});
 
 test("a RUN sees hosts, limits, network and shared memory as asked, and proxies stay out of the image", async () => {
   const context = contextOf({
@@ -131,7 +131,7 @@ test("a RUN sees hosts, limits, network and shared memory as asked, and proxies 
   // Another proxy is no other build.
   const other = ["--add-host=extra:10.1.2.3", "--network=none", "--build-arg=http_proxy=other"];
   expect(await built([...other, context])).toContain(" ---> Using cache\n");
-}, 60_000);
+});
 
 test("what is not there is refused by name, and what was of no use is told", async () => {
   const context = contextOf({ Dockerfile: "FROM busybox\nRUN true\n" });
@@ -150,7 +150,7 @@ test("what is not there is refused by name, and what was of no use is told", asy
   );
   const tag = await engine.docker(["build", "-t", "UPPER", context], { env: LEGACY });
   expect(tag.stderr).toContain("must be lowercase");
-}, 60_000);
+});
 
 test("a RUN joins the network of a container, by whatever name; one that is not there is told", async () => {
   const id = await engine.ok(["run", "-d", "--name", "joined", "busybox", "sleep", "1000"]);
@@ -179,7 +179,7 @@ test("a RUN joins the network of a container, by whatever name; one that is not 
   } finally {
     await engine.ok(["rm", "-f", id]);
   }
-}, 60_000);
+});
 
 test("who keeps intermediate containers is not told that they are gone", async () => {
   const context = contextOf({ Dockerfile: "FROM busybox\nRUN true\n" });
@@ -192,4 +192,4 @@ test("who keeps intermediate containers is not told that they are gone", async (
   expect(wrong.stderr).toStartWith(
     'invalid argument "UPPER" for "-t, --tag" flag: invalid reference format: repository name (library/UPPER) must be lowercase\n',
   );
-}, 60_000);
+});

@@ -25,12 +25,12 @@ let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine({ daemonFlags: ["--cdi-spec-dir", devices] });
   addBuildx(engine);
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
   rmSync(devices, { recursive: true, force: true });
-}, 60_000);
+});
 
 /** Built by both clients to the same image; what a shell in it says. */
 async function shown(
@@ -74,7 +74,7 @@ test("of ARG and ENV the one that comes last counts; a step sees its variables a
   );
   const names = "HOME HTTP_PROXY PATH PWD SHLVL X Y http_proxy ";
   expect(said).toBe(`arg\nagain arg\nlast\n${names}\nagain`);
-}, 60_000);
+});
 
 test("what another stage has keeps its owner; of a context everything is root's", async () => {
   const dockerfile = [
@@ -94,7 +94,7 @@ test("what another stage has keeps its owner; of a context everything is root's"
   expect(said).toBe(
     "/all 0:0\n/all/e 7:8\n/all/l 7:8\n/all/e/f 7:8\n/one 7:8\n/given 3:4\n/own/x 0:0",
   );
-}, 60_000);
+});
 
 test("links at the destination are followed, names are those that were written, folders keep their time", async () => {
   const dockerfile = [
@@ -142,7 +142,7 @@ test("links at the destination are followed, names are those that were written, 
     "/made2/by 755",
     "/made2/by/letters/x 600",
   ]);
-}, 60_000);
+});
 
 test("a mount without a target stands on the working directory, a script has the stage's shell", async () => {
   const dockerfile = [
@@ -158,7 +158,7 @@ test("a mount without a target stands on the working directory, a script has the
   expect(await shown(context, "cat /seen")).toBe("x\nleft\n0");
   const inspected = await engine.ok(["inspect", "-f", "{{json .Config.Cmd}}", "meant"]);
   expect(inspected).toBe('["/bin/sh","-c",""]');
-}, 60_000);
+});
 
 const REFUSED: readonly (readonly [string, string])[] = [
   ["ENV a", "ENV must have two arguments"],
@@ -195,7 +195,7 @@ test("of two sources for one place the last wins, as with BuildKit; the classic 
     const last = ["run", "--rm", "--network", "none", "last", "sh", "-c", script];
     expect(await engine.ok(last)).toBe("2211");
   }
-}, 60_000);
+});
 
 test("a step is made again when its mounts, its owner's name or its machine are other ones", async () => {
   const secret = join(engine.root, "secret");
@@ -271,7 +271,7 @@ test("WORKDIR is a layer, of nothing where the folder is there; the top of all i
     "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
     expect.stringContaining("sha256:"),
   ]);
-}, 60_000);
+});
 
 test("an owner that the stage does not know, and a source that is not there, are the Dockerfile's faults", async () => {
   const chown = "FROM busybox\nCOPY --chown=nosuch a /a\n";
@@ -288,11 +288,11 @@ test("an owner that the stage does not know, and a source that is not there, are
     /failed to compute cache key: failed to calculate checksum of ref \w+: "\/gone": not found/,
   );
   expect(said.stderr).toContain("   2 | >>> COPY ./sub/../gone /a");
-}, 60_000);
+});
 
 test("what is wrong is said in BuildKit's words, with the line where BuildKit says it", async () => {
   for (const [line, sentence] of REFUSED) await refused(`FROM busybox\n${line}\n`, sentence);
-}, 60_000);
+});
 
 test("RUN --device gives a step what a vendor's file says, to who may have it", async () => {
   mkdirSync(devices, { recursive: true });
@@ -334,7 +334,7 @@ test("RUN --device gives a step what a vendor's file says, to who may have it", 
     .ok(["run", "--rm", "--network", "none", "one", "sh", "-c", read])
     .catch(String);
   expect(said).toContain("one 3\n0");
-}, 60_000);
+});
 
 test("a context goes through gzip where that is asked for; another isolation is refused", async () => {
   const context = writeContext(engine, {
@@ -348,4 +348,4 @@ test("a context goes through gzip where that is asked for; another isolation is 
     const { code, stderr } = await engine[cli](words, { env: { DOCKER_BUILDKIT: "0" } });
     expect([code === 0, stderr.includes('Unsupported isolation: "hyperv"')]).toEqual([false, true]);
   }
-}, 60_000);
+});

@@ -20,14 +20,14 @@ beforeAll(async () => {
   await first.ok(["save", "-o", base, "busybox"]);
   await second.ok(["load", "-i", base]);
   registry = await startRegistry(first.root);
-}, 120_000);
+});
 afterAll(async () => {
   await registry[Symbol.asyncDispose]();
   for (const engine of [first, second]) {
     expect(engine.violations()).toEqual([]);
     await engine[Symbol.asyncDispose]();
   }
-}, 60_000);
+});
 
 type Files = Record<string, string | Uint8Array>;
 
@@ -102,7 +102,6 @@ describe.each(["min", "max"] as const)("a cache of mode=%s", (mode) => {
       expect(fetched.length).toBeGreaterThan(0);
       for (const name of fetched) expect(own).toContain(/[0-9a-f]{64}/.exec(name)?.[0] ?? name);
     },
-    60_000,
   );
 });
 
@@ -146,7 +145,7 @@ test("the cache of an image, by way of the docker CLI: only what differs is made
   await second.ok(["load", "-i", base]);
   okay(await build(second, random("own"), ["-t", "again", "--cache-from", "own"]));
   expect(await fileIn(second, "again", "/made")).toBe(await fileIn(first, "own", "/made"));
-}, 60_000);
+});
 
 test("what another engine's cache says counts in the build that names it only", async () => {
   const files = random("trust");
@@ -155,7 +154,7 @@ test("what another engine's cache says counts in the build that names it only", 
   expect(await fileIn(second, "trust", "/made")).toBe(await fileIn(first, "trust", "/made"));
   okay(await build(second, files, ["-t", "alone"]));
   expect(await fileIn(second, "alone", "/made")).not.toBe(await fileIn(first, "trust", "/made"));
-}, 60_000);
+});
 
 test("a layer that is not what the cache promised is made instead", async () => {
   const files = random("broken");
@@ -170,7 +169,7 @@ test("a layer that is not what the cache promised is made instead", async () => 
   expect(told).toContain("[Warning] a cached layer could not be had");
   expect(await fileIn(second, "broken", "/given")).toBe("given");
   expect(await fileIn(second, "broken", "/made")).not.toBe(await fileIn(first, "broken", "/made"));
-}, 60_000);
+});
 
 test("a cache that is missing, foreign or hostile is told, and the build goes on", async () => {
   const files = random("hostile");
@@ -226,7 +225,7 @@ test("a cache that is missing, foreign or hostile is told, and the build goes on
   const nowhere = ["--cache-from", `${registry.host}/none:1`, "--cache-from", "127.0.0.1:1/x"];
   const told = okay(await build(second, files, nowhere));
   expect(told.match(/failed to import the build cache/g)?.length).toBe(2);
-}, 120_000);
+});
 
 test("a cache that cannot be written fails the build, unless its errors are to be ignored", async () => {
   const files = random("unwritten");
@@ -241,7 +240,7 @@ test("a cache that cannot be written fails the build, unless its errors are to b
   for (const wrong of ["type=gha", "type=nothing", "type=registry", "type=local,dest=x,mode=all"]) {
     expect((await build(first, files, ["--cache-to", wrong])).code).not.toBe(0);
   }
-}, 60_000);
+});
 
 test("buildx reads a cache at a registry, and one in an image that it made", async () => {
   for (const engine of [first, second]) addBuildx(engine);
@@ -257,4 +256,4 @@ test("buildx reads a cache at a registry, and one in an image that it made", asy
   await first.ok(["push", image]);
   await built(second, ["-t", "again", "--cache-from", image, folder(second)]);
   expect(await fileIn(second, "again", "/made")).toBe(await fileIn(first, image, "/made"));
-}, 60_000);
+});

@@ -8,11 +8,11 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine({ daemonFlags: ["--experimental"] });
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const LEGACY = { env: { DOCKER_BUILDKIT: "0" } };
 
@@ -70,7 +70,7 @@ test("the docker CLI squashes on an engine that is experimental", async () => {
   ]);
   expect(history.split("\n")[0]).toMatch(/^merge sha256:[0-9a-f]{64} to sha256:[0-9a-f]{64}$/);
   expect(await engine.ok(["version", "-f", "{{.Server.Experimental}}"])).toBe("true");
-}, 60_000);
+});
 
 test("naru squashes too; what stands on nothing becomes one layer; twice is the same image", async () => {
   const files = {
@@ -92,4 +92,4 @@ test("naru squashes too; what stands on nothing becomes one layer; twice is the 
   const nothing = writeContext(engine, { Dockerfile: "FROM busybox\nENV A=1\n" });
   okay(await engine.naru(["build", "-q", "--squash", "-t", "none", nothing]));
   expect(await layersOf("none")).toEqual(await layersOf("busybox"));
-}, 60_000);
+});

@@ -10,11 +10,11 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
 
@@ -64,7 +64,7 @@ test("a build prints Docker's lines, tags its image, and a second one comes from
   expect(await build(context, ["-q"])).toMatchObject({
     stdout: expect.stringMatching(/^sha256:[0-9a-f]{64}\n$/),
   });
-}, 60_000);
+});
 
 test("instructions that only set the config are what inspect shows and containers get", async () => {
   await built(
@@ -107,7 +107,7 @@ test("instructions that only set the config are what inspect shows and container
   expect(
     await seen({ Dockerfile: "FROM config\nUSER root\n" }, ["ls /tmp/triggered 2>&1"]),
   ).toContain("triggered");
-}, 60_000);
+});
 
 test("files are copied as Docker copies them: owners, modes, folders, globs, links, exclusions", async () => {
   const context = contextOf({
@@ -179,7 +179,7 @@ test("files are copied as Docker copies them: owners, modes, folders, globs, lin
       "plain",
     ].join("\n"),
   );
-}, 60_000);
+});
 
 test("stages copy from stages and images, unused ones are not built, and --target stops early", async () => {
   const context = contextOf({
@@ -209,7 +209,7 @@ test("stages copy from stages and images, unused ones are not built, and --targe
   expect((await build(context, ["--target", "none"])).stderr).toContain(
     'target stage "none" could not be found',
   );
-}, 60_000);
+});
 
 test("what fails says what and where, with the program's exit code", async () => {
   const failing = async (dockerfile: string) => build(contextOf({ Dockerfile: dockerfile }));
@@ -247,7 +247,7 @@ test("what fails says what and where, with the program's exit code", async () =>
       stderr: expect.stringContaining(sentence),
     });
   }
-}, 60_000);
+});
 
 test("RUN has its mounts, and leaves nothing of them in the image", async () => {
   const context = contextOf({
@@ -287,7 +287,7 @@ test("RUN has its mounts, and leaves nothing of them in the image", async () => 
     "script",
     "0",
   ]);
-}, 60_000);
+});
 
 test("the history tells what Docker's tells of the same file", async () => {
   const dockerfile = [
@@ -328,4 +328,4 @@ test("the history tells what Docker's tells of the same file", async () => {
   expect(await engine.ok(["inspect", "-f", "{{json .Config.OnBuild}}", "told"])).toBe(
     '["RUN true"]',
   );
-}, 60_000);
+});

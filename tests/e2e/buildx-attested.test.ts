@@ -1,17 +1,14 @@
 /** What is said of builds, and what they leave for others: scanners' statements, provenance, caches of many platforms. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { writeContext } from "./build-context.ts";
 import { leftByBuilds, untilNothingLeft } from "./build-left.ts";
-import { addBuildx, buildx, built } from "./buildx.ts";
-import { type Engine, run, startEngine } from "./engine.ts";
-import { type Registry, startRegistry } from "./registry.ts";
+import { buildx, buildxLab, built } from "./buildx.ts";
+import { run } from "./engine.ts";
 
-let engine: Engine;
-let registry: Registry;
-
+const lab = buildxLab({});
+const { contextOf } = lab;
 /** A scanner: says of each place which files it found, and whether it could have changed them. */
 const SCAN = `#!/bin/sh
 set -e
@@ -29,28 +26,19 @@ for one in \${BUILDKIT_SCAN_SOURCE_EXTRAS:+"$BUILDKIT_SCAN_SOURCE_EXTRAS"/*}; do
 `;
 
 beforeAll(async () => {
-  engine = await startEngine();
-  addBuildx(engine);
-  registry = await startRegistry(engine.root);
   const scanner = 'FROM busybox\nCOPY --chmod=755 scan /scan\nENTRYPOINT ["/scan"]\n';
-  await built(engine, ["-t", "scanner", contextOf({ Dockerfile: scanner, scan: SCAN })]);
-}, 60_000);
-afterAll(async () => {
-  expect(engine.violations()).toEqual([]);
-  await registry[Symbol.asyncDispose]();
-  await engine[Symbol.asyncDispose]();
-}, 60_000);
+  await built(lab.engine, ["-t", "scanner", contextOf({ Dockerfile: scanner, scan: SCAN })]);
+});
 
-const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
 const json = (text: string): unknown => JSON.parse(text);
 const inspected = async (name: string, what: string): Promise<unknown> =>
-  json(await engine.ok(["buildx", "imagetools", "inspect", `--format={{json ${what}}}`, name]));
+  json(await lab.engine.ok(["buildx", "imagetools", "inspect", `--format={{json ${what}}}`, name]));
 const SBOM = "--attest=type=sbom,generator=scanner,mode=fast";
 
 test("a scanner's image looks at the result, and what it says goes to a registry beside the image", async () => {
   const context = contextOf({ Dockerfile: "FROM busybox\nRUN echo 1 > /own\n" });
-  const name = `${registry.host}/scanned:1`;
-  const said = await built(engine, ["-t", name, "--push", SBOM, "--provenance=true", context]);
+  const name = `${lab.registry.host}/scanned:1`;
+  const said = await built(lab.engine, ["-t", name, "--push", SBOM, "--provenance=true", context]);
   expect(said).toContain("] generating sbom using docker.io/library/scanner:latest");
   expect(said).toContain("scanning");
   const sbom = (await inspected(name, ".SBOM")) as { SPDX: Record<string, string> };
@@ -59,13 +47,13 @@ test("a scanner's image looks at the result, and what it says goes to a registry
   const provenance = JSON.stringify(await inspected(name, ".Provenance"));
   expect(provenance).toContain("pkg:docker/scanner@latest");
   // The image itself is what it was: nothing of a scanner is in it.
-  await engine.ok(["rmi", name]);
-  await engine.ok(["pull", name]);
+  await lab.engine.ok(["rmi", name]);
+  await lab.engine.ok(["pull", name]);
   const ls = ["run", "--rm", "--network=none", name, "sh", "-c", "ls -d /run/src /own; cat /own"];
-  expect((await engine.docker(ls)).stdout).toBe("/own\n1\n");
-  const again = await built(engine, ["-t", name, SBOM, "--provenance=true", context]);
+  expect((await lab.engine.docker(ls)).stdout).toBe("/own\n1\n");
+  const again = await built(lab.engine, ["-t", name, SBOM, "--provenance=true", context]);
   expect(again).toMatch(/generating sbom using .*\n#\d+ CACHED/);
-}, 90_000);
+});
 
 test("stages and the context are scanned where the Dockerfile says so, for each platform in its folder", async () => {
   const dockerfile = [
@@ -81,7 +69,7 @@ test("stages and the context are scanned where the Dockerfile says so, for each 
   ].join("\n");
   const context = contextOf({ Dockerfile: dockerfile, file: "x", ".dockerignore": "ignored\n" });
   const folder = join(context, "../scans");
-  await built(engine, ["-o", folder, SBOM, "--provenance=false", context]);
+  await built(lab.engine, ["-o", folder, SBOM, "--provenance=false", context]);
   const found = readdirSync(folder).filter((name) => name.endsWith(".json"));
   expect(found.toSorted()).toEqual([
     "sbom-build.spdx.json",
@@ -99,15 +87,15 @@ test("stages and the context are scanned where the Dockerfile says so, for each 
   const many = join(context, "../many-scans");
   const plain = contextOf({ Dockerfile: "FROM scratch\nCOPY file /file\n", file: "x" });
   const platforms = "--platform=linux/amd64,linux/arm64";
-  await built(engine, ["-o", many, platforms, SBOM, "--provenance=false", plain]);
+  await built(lab.engine, ["-o", many, platforms, SBOM, "--provenance=false", plain]);
   for (const name of ["linux_amd64", "linux_arm64"]) {
     expect(readdirSync(join(many, name)).toSorted()).toEqual(["file", "sbom.spdx.json"]);
   }
-}, 90_000);
+});
 
 test("a scanner that fails, says nonsense or is not there fails the build", async () => {
   const make = (name: string, dockerfile: string, files: Record<string, string> = {}) =>
-    built(engine, [
+    built(lab.engine, [
       "-t",
       name,
       contextOf({ Dockerfile: `FROM busybox\n${dockerfile}\n`, ...files }),
@@ -126,28 +114,31 @@ test("a scanner that fails, says nonsense or is not there fails the build", asyn
     ["forged", "frontend may not bundle provenance attestations"],
     ["linked", "is no file"],
     ["silent", "does not have cmd"],
-    [`${registry.host}/none:1`, "none"],
+    [`${lab.registry.host}/none:1`, "none"],
     ["UPPER", "failed to parse sbom generator"],
   ] as const) {
-    const finished = await buildx(engine, [`--attest=type=sbom,generator=${generator}`, context]);
+    const finished = await buildx(lab.engine, [
+      `--attest=type=sbom,generator=${generator}`,
+      context,
+    ]);
     expect([generator, finished.code, finished.stderr]).toEqual([
       generator,
       1,
       expect.stringContaining(words),
     ]);
   }
-}, 90_000);
+});
 
 test("a client that goes away while its build is scanned takes the scanner with it", async () => {
   const dockerfile = 'FROM busybox\nCMD ["sh", "-c", "echo it scans; sleep 1000"]\n';
-  await built(engine, ["-t", "sleeper", contextOf({ Dockerfile: dockerfile })]);
-  const plugin = join(engine.root, "client/cli-plugins/docker-buildx");
+  await built(lab.engine, ["-t", "sleeper", contextOf({ Dockerfile: dockerfile })]);
+  const plugin = join(lab.engine.root, "client/cli-plugins/docker-buildx");
   const words = ["build", "--progress=plain", "--attest=type=sbom,generator=sleeper"];
   const child = Bun.spawn([plugin, ...words, contextOf({ Dockerfile: "FROM busybox\n" })], {
     env: {
       ...process.env,
-      DOCKER_HOST: `unix://${engine.socket}`,
-      DOCKER_CONFIG: join(engine.root, "client"),
+      DOCKER_HOST: `unix://${lab.engine.socket}`,
+      DOCKER_CONFIG: join(lab.engine.root, "client"),
     },
     stderr: "pipe",
   });
@@ -160,9 +151,9 @@ test("a client that goes away while its build is scanned takes the scanner with 
   expect(said).toContain("it scans");
   child.kill("SIGKILL");
   await child.exited;
-  await untilNothingLeft(engine);
-  expect(leftByBuilds(engine)).toEqual([]);
-}, 60_000);
+  await untilNothingLeft(lab.engine);
+  expect(leftByBuilds(lab.engine)).toEqual([]);
+});
 
 const MANY = "FROM scratch\nARG TARGETARCH\nENV ARCH=$TARGETARCH\nCOPY file /$TARGETARCH\n";
 const ACCEPT = {
@@ -177,7 +168,7 @@ test("the cache of several platforms goes to one place, in each of its forms, an
   const context = contextOf({ Dockerfile: MANY, file: "many" });
   const platforms = "--platform=linux/amd64,linux/arm64";
   const local = join(context, "../many-cache");
-  const ref = (tag: string) => `type=registry,ref=${registry.host}/cache:${tag}`;
+  const ref = (tag: string) => `type=registry,ref=${lab.registry.host}/cache:${tag}`;
   const forms: readonly (readonly [string, string])[] = [
     [`type=local,dest=${local},mode=max`, `type=local,src=${local}`],
     [`type=local,dest=${local}-z,compression=zstd`, `type=local,src=${local}-z`],
@@ -187,15 +178,17 @@ test("the cache of several platforms goes to one place, in each of its forms, an
     [`${ref("zstd")},compression=zstd,compression-level=5,force-compression=true`, ref("zstd")],
   ];
   for (const [to, from] of forms) {
-    await built(engine, [platforms, "--cache-to", to, context]);
-    await engine.ok(["buildx", "prune", "-af"]);
-    const said = await built(engine, [platforms, "-t", "many", "--cache-from", from, context]);
+    await built(lab.engine, [platforms, "--cache-to", to, context]);
+    await lab.engine.ok(["buildx", "prune", "-af"]);
+    const said = await built(lab.engine, [platforms, "-t", "many", "--cache-from", from, context]);
     expect([to, said.match(/CACHED/g)?.length]).toEqual([to, 2]);
-    await engine.ok(["rmi", "many"]);
-    await engine.ok(["buildx", "prune", "-af"]);
+    await lab.engine.ok(["rmi", "many"]);
+    await lab.engine.ok(["buildx", "prune", "-af"]);
   }
   const typeOf = async (tag: string) =>
-    (await fetch(`http://${registry.host}/v2/cache/manifests/${tag}`, { headers: ACCEPT })).json();
+    (
+      await fetch(`http://${lab.registry.host}/v2/cache/manifests/${tag}`, { headers: ACCEPT })
+    ).json();
   expect(await typeOf("plain")).toMatchObject({
     mediaType: "application/vnd.oci.image.manifest.v1+json",
   });
@@ -207,15 +200,15 @@ test("the cache of several platforms goes to one place, in each of its forms, an
   ]);
   const zstd = (await typeOf("zstd")) as { layers: { mediaType: string }[] };
   for (const { mediaType } of zstd.layers) expect(mediaType).toEndWith("+zstd");
-}, 90_000);
+});
 
 test("a cache that cannot be written fails the build, unless that is to be ignored; what makes no sense is refused", async () => {
   const context = contextOf({ Dockerfile: MANY, file: "lost" });
   const nowhere = "type=registry,ref=127.0.0.1:1/none:1";
   for (const platforms of [[], ["--platform=linux/amd64,linux/arm64"]]) {
-    expect((await buildx(engine, [...platforms, "--cache-to", nowhere, context])).code).toBe(1);
+    expect((await buildx(lab.engine, [...platforms, "--cache-to", nowhere, context])).code).toBe(1);
     const ignored = ["--cache-to", `${nowhere},ignore-error=true`];
-    const said = await built(engine, [...platforms, ...ignored, context]);
+    const said = await built(lab.engine, [...platforms, ...ignored, context]);
     expect(said).toContain("failed to export the build cache");
   }
   for (const [option, words] of [
@@ -225,22 +218,22 @@ test("a cache that cannot be written fails the build, unless that is to be ignor
     ["compression=gzip,compression-level=11", "compression-level"],
     ["nonsense=1", "nonsense"],
   ] as const) {
-    const finished = await buildx(engine, ["--cache-to", `${nowhere},${option}`, context]);
+    const finished = await buildx(lab.engine, ["--cache-to", `${nowhere},${option}`, context]);
     expect([finished.code, finished.stderr]).toEqual([1, expect.stringContaining(words)]);
   }
-}, 90_000);
+});
 
 interface Described {
   readonly manifests?: readonly { readonly digest: string }[];
   readonly layers?: readonly { readonly mediaType: string; readonly digest: string }[];
 }
 
-const history = (...words: string[]) => engine.ok(["buildx", "history", ...words]);
+const history = (...words: string[]) => lab.engine.ok(["buildx", "history", ...words]);
 
 test("what a build was made from is in its metadata file and in its record, and outlives the engine", async () => {
   const context = contextOf({ Dockerfile: "FROM busybox\nRUN echo traced > /traced\n" });
   const file = join(context, "../recorded.json");
-  await built(engine, ["-t", "recorded", SBOM, "--metadata-file", file, context]);
+  await built(lab.engine, ["-t", "recorded", SBOM, "--metadata-file", file, context]);
   const metadata = json(readFileSync(file, "utf8")) as Record<string, unknown>;
   expect(metadata["buildx.build.provenance"]).toMatchObject({
     buildType: "https://mobyproject.org/buildkit@v1",
@@ -250,7 +243,7 @@ test("what a build was made from is in its metadata file and in its record, and 
     ],
   });
   const ref = String(metadata["buildx.build.ref"]).split("/").at(-1) ?? "";
-  await engine.restartDaemon();
+  await lab.engine.restartDaemon();
   const record = json(await history("inspect", "--format=json", ref)) as {
     Materials: { URI: string }[];
     Attachments: { Digest: string; Type: string; Platform?: string }[];
@@ -269,17 +262,17 @@ test("what a build was made from is in its metadata file and in its record, and 
     9,
   );
   const none = ["buildx", "history", "inspect", "attachment", ref, `sha256:${"0".repeat(64)}`];
-  expect((await engine.docker(none)).stderr).toContain("not found");
-}, 90_000);
+  expect((await lab.engine.docker(none)).stderr).toContain("not found");
+});
 
 test("a record is exported with what was said and how long it took, and fails with the lines of its Dockerfile", async () => {
   const dockerfile = "FROM busybox\nRUN echo to be exported; exit 4\n";
-  expect((await buildx(engine, [contextOf({ Dockerfile: dockerfile })])).code).toBe(1);
+  expect((await buildx(lab.engine, [contextOf({ Dockerfile: dockerfile })])).code).toBe(1);
   const [ref = ""] = (await history("ls", "--format={{.Ref}}")).split("\n");
   const inspect = await history("inspect", ref);
   expect(inspect).toContain("   2 | >>> RUN echo to be exported; exit 4");
-  const bundle = join(engine.root, "exported.dockerbuild");
-  const folder = mkdtempSync(join(engine.root, "exported-"));
+  const bundle = join(lab.engine.root, "exported.dockerbuild");
+  const folder = mkdtempSync(join(lab.engine.root, "exported-"));
   await history("export", "-o", bundle, ref);
   expect((await run(["tar", "xzf", bundle, "-C", folder])).code).toBe(0);
   const blob = (digest: string) =>
@@ -297,22 +290,22 @@ test("a record is exported with what was said and how long it took, and fails wi
   const trace = blob(layers.get("application/vnd.buildkit.otlp.json.v0") ?? "");
   expect(trace).toContain('"Name": "moby.buildkit.v1.Control/Solve"');
   expect(trace).toContain('"Name": "[2/2] RUN echo to be exported; exit 4"');
-  const all = join(engine.root, "all.dockerbuild");
+  const all = join(lab.engine.root, "all.dockerbuild");
   await history("export", "--all", "-o", all);
   expect((await run(["tar", "tzf", all])).code).toBe(0);
   expect((await history("logs", ref)).length).toBeGreaterThanOrEqual(0);
   await history("rm", ref);
-  expect((await engine.docker(["buildx", "history", "inspect", ref])).code).toBe(1);
-}, 90_000);
+  expect((await lab.engine.docker(["buildx", "history", "inspect", ref])).code).toBe(1);
+});
 
 test("of several platforms each has its own record of what it was made from", async () => {
   const context = contextOf({ Dockerfile: MANY, file: "each" });
   const platforms = "--platform=linux/amd64,linux/arm64";
-  await built(engine, ["-t", "each", platforms, context]);
+  await built(lab.engine, ["-t", "each", platforms, context]);
   const [ref = ""] = (await history("ls", "--format={{.Ref}}")).split("\n");
   const attachment = ["inspect", "attachment", "--type=provenance"];
   for (const platform of ["linux/amd64", "linux/arm64"]) {
     const provenance = await history(...attachment, `--platform=${platform}`, ref);
     expect(json(provenance)).toMatchObject({ metadata: { buildInvocationID: ref } });
   }
-}, 60_000);
+});

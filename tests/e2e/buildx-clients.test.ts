@@ -1,27 +1,15 @@
 /** What else comes over a session: several targets at once, agents, the older docker CLI, clients that go away. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 
-import { writeContext } from "./build-context.ts";
-import { addBuildx, built } from "./buildx.ts";
-import { type Engine, type Finished, run, type RunOptions, startEngine } from "./engine.ts";
+import { buildxLab, built } from "./buildx.ts";
+import { type Finished, run, type RunOptions } from "./engine.ts";
+import { until } from "./until.ts";
 
-let engine: Engine;
-
-beforeAll(async () => {
-  engine = await startEngine({ images: ["busybox", "debian"] });
-  addBuildx(engine);
-}, 60_000);
-afterAll(async () => {
-  expect(engine.violations()).toEqual([]);
-  await engine[Symbol.asyncDispose]();
-}, 60_000);
-
-const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
-const inside = (image: string, ...command: string[]): Promise<string> =>
-  engine.ok(["run", "--rm", "--network", "none", image, ...command]);
+const lab = buildxLab(null, { images: ["busybox", "debian"] });
+const { contextOf, shown: inside } = lab;
 
 test("bake builds several targets at once, one on top of another", async () => {
   const context = contextOf({
@@ -43,14 +31,14 @@ test("bake builds several targets at once, one on top of another", async () => {
   const args = ["buildx", "bake", "--progress=plain", "-f", file, "--set", `*.context=${context}`];
   // Newer ones ask a person whether folders elsewhere may be read.
   const env = { BUILDX_BAKE_ENTITLEMENTS_FS: "0" };
-  const finished = await engine.docker(args, { timeoutMs: 90_000, env });
+  const finished = await lab.engine.docker(args, { env });
   expect(finished.stderr).toContain("[upper 2/3] RUN echo upper $BASE > /upper");
   expect(finished.code).toBe(0);
   // The session that its targets share comes as a call; where it is refused the client says so among its lines.
   expect(finished.stderr).not.toContain("http2: server:");
   expect(await inside("bake:upper", "cat", "/base", "/upper", "/own")).toBe("base\nupper yes\nown");
   expect(await inside("bake:other", "cat", "/own")).toBe("own");
-}, 90_000);
+});
 
 test("an agent of the client's answers in a step", async () => {
   const path = join(contextOf({}), "agent");
@@ -68,15 +56,15 @@ test("an agent of the client's answers in a step", async () => {
         "$s = IO::Socket::UNIX->new($ENV{SSH_AUTH_SOCK}) or die;" +
         " syswrite $s, pack(q(NC), 1, 11); sysread $s, $a, 9, length $a while length $a < 9; print unpack(q(H*), $a)' > /tmp/said\n",
     });
-    await built(engine, ["--ssh", `default=${path}`, "-t", "agent", context]);
+    await built(lab.engine, ["--ssh", `default=${path}`, "-t", "agent", context]);
     expect(await inside("agent", "cat", "/tmp/said")).toBe("000000050c00000000");
-    const without = await engine.docker(["buildx", "build", "--no-cache", context]);
+    const without = await lab.engine.docker(["buildx", "build", "--no-cache", context]);
     expect(without.stderr).toContain("unset ssh forward key default");
     expect(without.code).toBe(1);
   } finally {
     server.close();
   }
-}, 60_000);
+});
 
 const OLD_CLI = join(import.meta.dir, "../../dist/peer/usr/bin/docker");
 const isOld =
@@ -85,60 +73,57 @@ const isOld =
 
 /** Docker 20.10's CLI, which has BuildKit's client in it. */
 const old = (args: readonly string[], options: RunOptions = {}): Promise<Finished> =>
-  run([OLD_CLI, "-H", `unix://${engine.socket}`, ...args], {
-    timeoutMs: 90_000,
+  run([OLD_CLI, "-H", `unix://${lab.engine.socket}`, ...args], {
     ...options,
-    env: { DOCKER_CONFIG: join(engine.root, "old"), ...options.env },
+    env: { DOCKER_CONFIG: join(lab.engine.root, "old"), ...options.env },
   });
 
-test.skipIf(!isOld)(
-  "the BuildKit client of an older docker CLI builds too",
-  async () => {
-    const secret = join(contextOf({ secret: "hidden" }), "secret");
-    const context = contextOf({
-      Dockerfile: [
-        "FROM busybox AS base",
-        "ARG WHO",
-        "RUN --mount=type=secret,id=key wc -c < /run/secrets/key > /size && echo $WHO > /who",
-        "FROM base AS bad",
-        "RUN echo oops && exit 7",
-        "FROM busybox",
-        "COPY --from=base /size /who /",
-        "COPY . /app/",
-      ].join("\n"),
-      ".dockerignore": "*\n!kept\n",
-      kept: "kept\n",
-      other: "other\n",
-    });
-    const args = ["build", "--progress=plain", "--secret", `id=key,src=${secret}`];
-    const first = await old([...args, "-t", "old", "--build-arg", "WHO=me", context]);
-    expect(first.stderr).toContain("[base 2/2] RUN --mount=type=secret");
-    expect(first.code).toBe(0);
-    expect(await inside("old", "sh", "-c", "cat /size /who; ls -A /app")).toBe("6\nme\nkept");
-    const second = await old([...args, "-q", "--build-arg", "WHO=me", context]);
-    expect(second.stdout.trim()).toBe(
-      await engine.ok(["image", "inspect", "-f", "{{.Id}}", "old"]),
-    );
-    const failed = await old([...args, "--target", "bad", "--build-arg", "WHO=me", context]);
-    expect(failed.stderr).toContain("did not complete successfully: exit code: 7");
-    expect(failed.code).toBe(1);
-    const folder = join(context, "../old-out");
-    const files = contextOf({ Dockerfile: "FROM scratch\nCOPY a /deep/a\n", a: "out" });
-    expect((await old(["build", "-o", folder, files])).code).toBe(0);
-    expect(readFileSync(join(folder, "deep/a"), "utf8")).toBe("out");
-    const tar = Bun.spawnSync(["tar", "c", "-C", files, "."]).stdout;
-    const piped = await old(["build", "-t", "piped", "-"], { stdin: new Uint8Array(tar) });
-    expect(piped.code).toBe(0);
-  },
-  120_000,
-);
+test.skipIf(!isOld)("the BuildKit client of an older docker CLI builds too", async () => {
+  const secret = join(contextOf({ secret: "hidden" }), "secret");
+  const context = contextOf({
+    Dockerfile: [
+      "FROM busybox AS base",
+      "ARG WHO",
+      "RUN --mount=type=secret,id=key wc -c < /run/secrets/key > /size && echo $WHO > /who",
+      "FROM base AS bad",
+      "RUN echo oops && exit 7",
+      "FROM busybox",
+      "COPY --from=base /size /who /",
+      "COPY . /app/",
+    ].join("\n"),
+    ".dockerignore": "*\n!kept\n",
+    kept: "kept\n",
+    other: "other\n",
+  });
+  const args = ["build", "--progress=plain", "--secret", `id=key,src=${secret}`];
+  const first = await old([...args, "-t", "old", "--build-arg", "WHO=me", context]);
+  expect(first.stderr).toContain("[base 2/2] RUN --mount=type=secret");
+  expect(first.code).toBe(0);
+  expect(await inside("old", "sh", "-c", "cat /size /who; ls -A /app")).toBe("6\nme\nkept");
+  const second = await old([...args, "-q", "--build-arg", "WHO=me", context]);
+  expect(second.stdout.trim()).toBe(
+    await lab.engine.ok(["image", "inspect", "-f", "{{.Id}}", "old"]),
+  );
+  const failed = await old([...args, "--target", "bad", "--build-arg", "WHO=me", context]);
+  expect(failed.stderr).toContain("did not complete successfully: exit code: 7");
+  expect(failed.code).toBe(1);
+  const folder = join(context, "../old-out");
+  const files = contextOf({ Dockerfile: "FROM scratch\nCOPY a /deep/a\n", a: "out" });
+  expect((await old(["build", "-o", folder, files])).code).toBe(0);
+  expect(readFileSync(join(folder, "deep/a"), "utf8")).toBe("out");
+  const tar = Bun.spawnSync(["tar", "c", "-C", files, "."]).stdout;
+  const piped = await old(["build", "-t", "piped", "-"], { stdin: new Uint8Array(tar) });
+  expect(piped.code).toBe(0);
+});
 
 /** What lies about of builds, on disk and in the exec root. */
 const remains = (): string[] => [
-  ...readdirSync(join(engine.dataRoot, "build/contexts")),
-  ...readdirSync(join(engine.dataRoot, "build/scratch")),
-  ...readdirSync(join(engine.execRoot, "build")),
-  ...readdirSync(join(engine.dataRoot, "build/kept")).filter((name) => name.startsWith("once-")),
+  ...readdirSync(join(lab.engine.dataRoot, "build/contexts")),
+  ...readdirSync(join(lab.engine.dataRoot, "build/scratch")),
+  ...readdirSync(join(lab.engine.execRoot, "build")),
+  ...readdirSync(join(lab.engine.dataRoot, "build/kept")).filter((name) =>
+    name.startsWith("once-"),
+  ),
 ];
 
 test("a client that is interrupted, or killed, takes its build with it", async () => {
@@ -148,12 +133,17 @@ test("a client that is interrupted, or killed, takes its build with it", async (
   });
   for (const signal of ["SIGINT", "SIGKILL"] as const) {
     const child = Bun.spawn(
-      [join(engine.root, "client/cli-plugins/docker-buildx"), "build", "--progress=plain", context],
+      [
+        join(lab.engine.root, "client/cli-plugins/docker-buildx"),
+        "build",
+        "--progress=plain",
+        context,
+      ],
       {
         env: {
           ...process.env,
-          DOCKER_HOST: `unix://${engine.socket}`,
-          DOCKER_CONFIG: join(engine.root, "client"),
+          DOCKER_HOST: `unix://${lab.engine.socket}`,
+          DOCKER_CONFIG: join(lab.engine.root, "client"),
         },
         stderr: "pipe",
       },
@@ -166,16 +156,16 @@ test("a client that is interrupted, or killed, takes its build with it", async (
     }
     child.kill(signal);
     expect(await child.exited).not.toBe(0);
-    while (remains().length > 0) await Bun.sleep(20);
+    await until(() => remains().length === 0);
   }
   expect(remains()).toEqual([]);
   // The engine is none the worse.
-  await built(engine, [contextOf({ Dockerfile: "FROM busybox\nRUN true\n" })]);
-}, 90_000);
+  await built(lab.engine, [contextOf({ Dockerfile: "FROM busybox\nRUN true\n" })]);
+});
 
 test("what is no connection to take over is refused", async () => {
   for (const path of ["/grpc", "/session"]) {
-    const answer = await engine.fetch(path, { method: "POST" });
+    const answer = await lab.engine.fetch(path, { method: "POST" });
     expect([answer.status, await answer.text()]).toEqual([
       400,
       '{"message":"no upgrade proto in request"}\n',

@@ -1,5 +1,5 @@
 /** What buildx's builds stand on: OCI layouts of the client, images that only a registry has, names as they are written. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
@@ -7,35 +7,17 @@ import { join } from "node:path";
 
 import { Control, create, fromBinary, type MessageInitShape, toBinary } from "#wire/grpc";
 
-import { writeContext } from "./build-context.ts";
-import { addBuildx, buildx, built } from "./buildx.ts";
-import { type Engine, startEngine } from "./engine.ts";
-import { type Registry, startRegistry } from "./registry.ts";
+import { buildx, buildxLab, built } from "./buildx.ts";
 
-let engine: Engine;
-let registry: Registry;
-
-beforeAll(async () => {
-  engine = await startEngine();
-  addBuildx(engine);
-  registry = await startRegistry(engine.root);
-}, 60_000);
-afterAll(async () => {
-  expect(engine.violations()).toEqual([]);
-  await registry[Symbol.asyncDispose]();
-  await engine[Symbol.asyncDispose]();
-}, 60_000);
-
-const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
-const shown = (image: string, ...command: string[]): Promise<string> =>
-  engine.ok(["run", "--rm", "--network=none", image, ...command]);
+const lab = buildxLab({});
+const { contextOf, shown } = lab;
 
 /** A layout as a folder. */
 async function layoutOf(dockerfile: string, args: readonly string[] = []): Promise<string> {
   const context = contextOf({ Dockerfile: dockerfile });
   const folder = join(context, "../layout-" + crypto.randomUUID());
   const output = `type=oci,tar=false,dest=${folder},name=laid:v1`;
-  await built(engine, ["-o", output, ...args, context]);
+  await built(lab.engine, ["-o", output, ...args, context]);
   return folder;
 }
 
@@ -53,30 +35,30 @@ test("an OCI layout is an image that a build stands on and copies from, and no i
   const context = contextOf({ Dockerfile: dockerfile });
   const places = [`${folder}:v1`, `${folder}@${manifest?.digest ?? ""}`];
   for (const place of places) {
-    await built(engine, ["--build-context", `base=oci-layout://${place}`, "-t", "on", context]);
+    await built(lab.engine, ["--build-context", `base=oci-layout://${place}`, "-t", "on", context]);
     expect(await shown("on", "cat", "/again", "/mounted")).toBe("in-layout\nlayout\nin-layout");
   }
   const again = ["--build-context", `base=oci-layout://${folder}:v1`, context];
-  expect((await built(engine, again)).match(/CACHED/g)?.length).toBe(2);
-  const listed = await engine.ok(["images", "-a", "--format", "{{.Repository}}:{{.Tag}}"]);
+  expect((await built(lab.engine, again)).match(/CACHED/g)?.length).toBe(2);
+  const listed = await lab.engine.ok(["images", "-a", "--format", "{{.Repository}}:{{.Tag}}"]);
   expect(listed.split("\n").toSorted()).toEqual(["busybox:latest", "on:latest"]);
-}, 90_000);
+});
 
 test("of a layout of several platforms the one that is built is taken", async () => {
   const platforms = ["--platform=linux/amd64,linux/arm64"];
   const folder = await layoutOf("FROM scratch\nARG TARGETARCH\nENV ARCH=$TARGETARCH\n", platforms);
   const args = ["--build-context", `base=oci-layout://${folder}:v1`, "-t", "chosen"];
   const context = contextOf({ Dockerfile: "FROM base\nLABEL arch=$ARCH\n" });
-  await built(engine, [...args, "--platform=linux/arm64", context]);
+  await built(lab.engine, [...args, "--platform=linux/arm64", context]);
   const label = ["image", "inspect", "-f", '{{.Architecture}} {{index .Config.Labels "arch"}}'];
-  expect(await engine.ok([...label, "chosen"])).toBe("arm64 arm64");
-  await built(engine, [...args, "-f", "-", context], {
+  expect(await lab.engine.ok([...label, "chosen"])).toBe("arm64 arm64");
+  await built(lab.engine, [...args, "-f", "-", context], {
     stdin: "FROM --platform=linux/amd64 base\nLABEL arch=$ARCH\n",
   });
-  expect(await engine.ok([...label, "chosen"])).toBe("amd64 amd64");
-  const none = await buildx(engine, [...args, "--platform=linux/riscv64", context]);
+  expect(await lab.engine.ok([...label, "chosen"])).toBe("amd64 amd64");
+  const none = await buildx(lab.engine, [...args, "--platform=linux/riscv64", context]);
   expect(none.stderr).toContain("no match for platform in manifest");
-}, 60_000);
+});
 
 test("a layout whose bytes are not what their names say is refused, and leaves nothing", async () => {
   const folder = await layoutOf("FROM scratch\nCOPY <<EOF /file\nhere\nEOF\n", [
@@ -92,44 +74,44 @@ test("a layout whose bytes are not what their names say is refused, and leaves n
   bytes[bytes.length - 12] = (bytes[bytes.length - 12] ?? 0) ^ 0xff;
   writeFileSync(layer, bytes);
   // Nothing that was built here before may stand in for it.
-  await engine.ok(["buildx", "prune", "-af"]);
+  await lab.engine.ok(["buildx", "prune", "-af"]);
   const args = ["--build-context", `base=oci-layout://${folder}:v1`];
   const context = contextOf({ Dockerfile: "FROM base\nCOPY --from=base /file /again\n" });
-  const spoiled = await buildx(engine, [...args, context]);
+  const spoiled = await buildx(lab.engine, [...args, context]);
   expect(spoiled.code).toBe(1);
   expect(spoiled.stderr).toContain("failed to read the OCI layout");
   rmSync(layer);
-  expect((await buildx(engine, [...args, context])).code).toBe(1);
+  expect((await buildx(lab.engine, [...args, context])).code).toBe(1);
   const empty = join(folder, "../empty");
   mkdirSync(empty);
   const nowhere = ["--build-context", `base=oci-layout://${empty}`, context];
-  expect((await buildx(engine, nowhere)).code).toBe(1);
-}, 60_000);
+  expect((await buildx(lab.engine, nowhere)).code).toBe(1);
+});
 
 test("--check asks a registry for the base images that are not here, and stores nothing of them", async () => {
-  const name = `${registry.host}/checked:1`;
+  const name = `${lab.registry.host}/checked:1`;
   const base = contextOf({ Dockerfile: 'FROM busybox\nENV HOMEDIR=/h\nSHELL ["sh", "-c"]\n' });
-  await built(engine, ["-t", name, "--push", "--provenance=false", base]);
-  await engine.ok(["rmi", name]);
+  await built(lab.engine, ["-t", name, "--push", "--provenance=false", base]);
+  await lab.engine.ok(["rmi", name]);
   const known = contextOf({ Dockerfile: `FROM ${name}\nCOPY . $HOMDIR/\nCMD echo\n` });
-  const found = await buildx(engine, ["--check", known]);
+  const found = await buildx(lab.engine, ["--check", known]);
   expect(found.stdout).toContain("Usage of undefined variable '$HOMDIR' (did you mean $HOMEDIR?)");
   // The image's own shell is meant.
   expect(found.stdout).not.toContain("JSONArgsRecommended");
-  const other = await buildx(engine, ["--check", "--platform=linux/arm64", known]);
+  const other = await buildx(lab.engine, ["--check", "--platform=linux/arm64", known]);
   expect(other.stdout).toContain(
     `Base image ${name} was pulled with platform "linux/amd64", expected "linux/arm64"`,
   );
-  expect((await engine.docker(["image", "inspect", name])).code).toBe(1);
-  const gone = contextOf({ Dockerfile: `FROM ${registry.host}/gone:1\nWORKDIR rel\n` });
-  const missing = await buildx(engine, ["--check", gone]);
+  expect((await lab.engine.docker(["image", "inspect", name])).code).toBe(1);
+  const gone = contextOf({ Dockerfile: `FROM ${lab.registry.host}/gone:1\nWORKDIR rel\n` });
+  const missing = await buildx(lab.engine, ["--check", gone]);
   expect(missing.stdout).toContain("WorkdirRelativePath");
   expect(missing.stdout + missing.stderr).toContain("failed to resolve source metadata");
   expect(missing.code).toBe(1);
-  const naru = await engine.naru(["build", "--check", gone]);
+  const naru = await lab.engine.naru(["build", "--check", gone]);
   expect(naru.stderr).toContain("failed to resolve source metadata");
   expect(naru.code).toBe(1);
-}, 60_000);
+});
 
 interface Answered {
   readonly said: string;
@@ -141,7 +123,7 @@ async function solve(
   request: MessageInitShape<typeof Control.method.solve.input>,
 ): Promise<Answered> {
   const { input, output } = Control.method.solve;
-  const socket = connect(engine.daemonSocket);
+  const socket = connect(lab.engine.daemonSocket);
   socket.write("POST /grpc HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
   const head = Promise.withResolvers<Buffer>();
   socket.once("data", head.resolve);
@@ -203,4 +185,4 @@ test("a client without a part of its own has the Dockerfile frontend; a graph is
   ] as const) {
     expect((await solve(request as never)).said).toContain(words);
   }
-}, 60_000);
+});

@@ -1,5 +1,5 @@
 /** Clients that mean no good, or break off in the middle: memory stays bounded, nothing is left, others go on. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import {
   type ClientHttp2Session,
@@ -9,24 +9,14 @@ import {
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 
-import { writeContext } from "./build-context.ts";
-import { addBuildx, built } from "./buildx.ts";
-import { type Engine, startEngine } from "./engine.ts";
+import { buildxLab, built } from "./buildx.ts";
 
-let engine: Engine;
-
-beforeAll(async () => {
-  engine = await startEngine();
-  addBuildx(engine);
-}, 60_000);
-afterAll(async () => {
-  expect(engine.violations()).toEqual([]);
-  await engine[Symbol.asyncDispose]();
-}, 60_000);
+const lab = buildxLab();
+const { contextOf } = lab;
 
 /** A connection that the engine gave away, or the status that it was refused with. */
 async function taken(path: string, headers: Record<string, string> = {}): Promise<Socket | number> {
-  const socket = connect(engine.daemonSocket);
+  const socket = connect(lab.engine.daemonSocket);
   socket.on("error", () => {});
   const more = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.write(
@@ -71,14 +61,14 @@ const closed = (one: { once(event: "close", listener: () => void): unknown }): P
   new Promise((resolve) => void one.once("close", resolve));
 
 const residentMiB = (): number => {
-  const status = readFileSync(`/proc/${engine.daemonPid}/status`, "utf8");
+  const status = readFileSync(`/proc/${lab.engine.daemonPid}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
 };
 
 /** A whole build through everything that was attacked. */
 const stillBuilds = async (): Promise<void> => {
   const Dockerfile = "FROM busybox\nCOPY a /a\nRUN cat /a\n";
-  await built(engine, [writeContext(engine, { Dockerfile, a: String(Math.random()) })]);
+  await built(lab.engine, [contextOf({ Dockerfile, a: String(Math.random()) })]);
 };
 
 test("frames without an end, in as many calls as there may be, hold no more than is allowed", async () => {
@@ -108,7 +98,7 @@ test("frames without an end, in as many calls as there may be, hold no more than
   await closed(session);
   await stillBuilds();
   expect(residentMiB() - before).toBeLessThan(400);
-}, 60_000);
+});
 
 test("a frame that is too large, compressed or none, and metadata without bounds are refused", async () => {
   const session = await client();
@@ -137,7 +127,7 @@ test("a frame that is too large, compressed or none, and metadata without bounds
   noise.end(Buffer.alloc(100_000, 0x5a));
   await closed(noise);
   await stillBuilds();
-}, 60_000);
+});
 
 test("sessions have a limit, and those that are gone make room", async () => {
   const opened: Socket[] = [];
@@ -155,7 +145,7 @@ test("sessions have a limit, and those that are gone make room", async () => {
   for (const socket of opened) socket.destroy();
   for (const socket of opened) if (!socket.closed) await closed(socket);
   await stillBuilds();
-}, 60_000);
+});
 
 test("calls that are left half open, and solves that nobody waits for, leave nothing", async () => {
   for (let round = 0; round < 3; round += 1) {
@@ -178,7 +168,7 @@ test("calls that are left half open, and solves that nobody waits for, leave not
   }
   await stillBuilds();
   for (const folder of ["contexts", "scratch"]) {
-    const path = join(engine.dataRoot, "build", folder);
+    const path = join(lab.engine.dataRoot, "build", folder);
     expect(existsSync(path) ? readdirSync(path) : []).toEqual([]);
   }
-}, 60_000);
+});

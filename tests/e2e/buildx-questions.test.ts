@@ -1,24 +1,12 @@
 /** What buildx asks about a Dockerfile without building it, and what of a folder it sends when it builds. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 
-import { writeContext } from "./build-context.ts";
-import { addBuildx, buildx, built } from "./buildx.ts";
-import { type Engine, startEngine } from "./engine.ts";
+import { buildx, buildxLab, built } from "./buildx.ts";
 
-let engine: Engine;
-
-beforeAll(async () => {
-  engine = await startEngine();
-  addBuildx(engine);
-}, 60_000);
-afterAll(async () => {
-  expect(engine.violations()).toEqual([]);
-  await engine[Symbol.asyncDispose]();
-}, 60_000);
-
-const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
+const lab = buildxLab();
+const { contextOf } = lab;
 
 const DOCKERFILE = `# VERSION of everything
 ARG VERSION=1
@@ -35,40 +23,43 @@ ARG OTHER
 `;
 
 test("--check tells what it found with its lines, and fails when there is something", async () => {
-  const found = await buildx(engine, ["--check", contextOf({ Dockerfile: DOCKERFILE })]);
+  const found = await buildx(lab.engine, ["--check", contextOf({ Dockerfile: DOCKERFILE })]);
   expect(found.stdout).toContain("Check complete, 1 warning has been found!");
   expect(found.stdout).toContain(
     "WARNING: WorkdirRelativePath - https://docs.docker.com/go/dockerfile/rule/workdir-relative-path/",
   );
   expect(found.stdout).toContain("  10 | >>> WORKDIR here\n");
   expect(found.code).toBe(1);
-  const fine = await buildx(engine, ["--check", contextOf({ Dockerfile: "FROM busybox\n" })]);
+  const fine = await buildx(lab.engine, ["--check", contextOf({ Dockerfile: "FROM busybox\n" })]);
   expect(fine).toMatchObject({ code: 0 });
   expect(fine.stdout).toContain("Check complete, no warnings found.");
-  const wrong = await buildx(engine, ["--check", contextOf({ Dockerfile: "FROM busybox\nX\n" })]);
+  const wrong = await buildx(lab.engine, [
+    "--check",
+    contextOf({ Dockerfile: "FROM busybox\nX\n" }),
+  ]);
   expect(wrong.stderr).toContain("   2 | >>> X\n");
   expect(wrong.code).toBe(1);
-  expect(await engine.ok(["image", "ls", "-q", "-f", "dangling=true"])).toBe("");
-}, 60_000);
+  expect(await lab.engine.ok(["image", "ls", "-q", "-f", "dangling=true"])).toBe("");
+});
 
 test("--call tells a Dockerfile's targets, and what one of them takes", async () => {
   const context = contextOf({ Dockerfile: DOCKERFILE });
-  const targets = (await buildx(engine, ["--call=targets", context])).stdout;
+  const targets = (await buildx(lab.engine, ["--call=targets", context])).stdout;
   expect(targets).toMatch(/^base +is what the others stand on$/m);
   expect(targets).toMatch(/^other \(default\)/m);
   const args = ["--call=outline", "--target=app", "--build-arg=WHO=me", context];
-  const outline = (await buildx(engine, args)).stdout;
+  const outline = (await buildx(lab.engine, args)).stdout;
   expect(outline).toMatch(/^VERSION +1 +of everything$/m);
   expect(outline).toMatch(/^WHO +me +is greeted$/m);
   expect(outline).toMatch(/^token +true$/m);
   expect(outline).not.toContain("OTHER");
-  const json = (await buildx(engine, ["--call=outline,format=json", context])).stdout;
+  const json = (await buildx(lab.engine, ["--call=outline,format=json", context])).stdout;
   expect(JSON.parse(json)).toMatchObject({ name: "other", args: [{ name: "OTHER", value: "" }] });
-  const names = (await buildx(engine, ["--call=subrequests.describe", context])).stdout;
+  const names = (await buildx(lab.engine, ["--call=subrequests.describe", context])).stdout;
   for (const name of ["outline", "targets", "lint"]) expect(names).toContain(name);
-  const unknown = await buildx(engine, ["--call=nonsense", context]);
+  const unknown = await buildx(lab.engine, ["--call=nonsense", context]);
   expect(unknown.stderr).toContain("unsupported request frontend.nonsense");
-}, 60_000);
+});
 
 test("of a large folder only what the target's stages read is sent", async () => {
   const context = contextOf({
@@ -90,25 +81,25 @@ test("of a large folder only what the target's stages read is sent", async () =>
     ".dockerignore": "dir/ignored\n",
   });
   symlinkSync("dir/deep/file", join(context, "link"));
-  const said = await built(engine, ["-t", "narrow", context]);
+  const said = await built(lab.engine, ["-t", "narrow", context]);
   expect(said).toMatch(/transferring context: [\d.]+(?:k?B) .*done/);
   expect(said).not.toContain("MB");
   const command = ["sh", "-c", "cd /; find some -type f | sort; cat linked seen"];
-  expect(await engine.ok(["run", "--rm", "--network", "none", "narrow", ...command])).toBe(
+  expect(await lab.engine.ok(["run", "--rm", "--network", "none", "narrow", ...command])).toBe(
     "some/deep/file\nsome/some1\nsome/some2\ndeep\ndeep",
   );
   // What is only known while it is built, and what a base image left to be done, are found all the same.
   const base = contextOf({ Dockerfile: "FROM busybox\nONBUILD COPY named /left\n" });
-  await built(engine, ["-t", "leaves", base]);
+  await built(lab.engine, ["-t", "leaves", base]);
   const later = "FROM leaves\nARG NAME=named\nCOPY some1 /\nCOPY $NAME /named\n";
-  await built(engine, ["-t", "later", "-f", "-", context], { stdin: later });
+  await built(lab.engine, ["-t", "later", "-f", "-", context], { stdin: later });
   const seen = ["run", "--rm", "--network", "none", "later", "cat", "/left", "/named"];
-  expect(await engine.ok(seen)).toBe("named\nnamed");
-  const missing = await buildx(engine, ["-f", "-", context], {
+  expect(await lab.engine.ok(seen)).toBe("named\nnamed");
+  const missing = await buildx(lab.engine, ["-f", "-", context], {
     stdin: "FROM busybox\nCOPY missing /\n",
   });
   expect(missing.stderr).toContain("   2 | >>> COPY missing /\n");
-}, 60_000);
+});
 
 test("links on the way to what is read are followed, and what they lead to is sent", async () => {
   const context = contextOf({
@@ -138,10 +129,10 @@ test("links on the way to what is read are followed, and what they lead to is se
   ].join("\n");
   const args = ["-t", "linked", "-f", "-", context];
   // Several go through one link, which buildx follows once: then everything is sent.
-  await built(engine, args, { stdin: dockerfile });
+  await built(lab.engine, args, { stdin: dockerfile });
   const script = "cd /seen; for f in *; do [ -f $f ] && echo $f $(cat $f); done; cat twice/x";
   const seen = ["run", "--rm", "--network", "none", "linked", "sh", "-c", script];
-  expect((await engine.ok(seen)).split("\n")).toEqual([
+  expect((await lab.engine.ok(seen)).split("\n")).toEqual([
     "above real",
     "absolute real",
     "file real",
@@ -151,21 +142,23 @@ test("links on the way to what is read are followed, and what they lead to is se
     "own own",
     "x",
   ]);
-}, 60_000);
+});
 
 test("what was built is remembered with what it said, through a crash of the engine too", async () => {
-  await built(engine, [contextOf({ Dockerfile: "FROM busybox\nRUN echo said once\n" })]);
+  await built(lab.engine, [contextOf({ Dockerfile: "FROM busybox\nRUN echo said once\n" })]);
   const failing = contextOf({ Dockerfile: "FROM busybox\nRUN echo oops; exit 3\n" });
-  expect((await buildx(engine, [failing])).code).toBe(1);
+  expect((await buildx(lab.engine, [failing])).code).toBe(1);
   const list = ["buildx", "history", "ls", "--format={{.Ref}} {{.Status}}"];
-  const [failed = "", fine = ""] = (await engine.ok(list)).split("\n");
+  const [failed = "", fine = ""] = (await lab.engine.ok(list)).split("\n");
   expect([failed, fine].map((line) => line.split(" ")[1])).toEqual(["Error", "Completed"]);
-  await engine.restartDaemon();
-  expect((await engine.ok(list)).split("\n").slice(0, 2)).toEqual([failed, fine]);
+  await lab.engine.restartDaemon();
+  expect((await lab.engine.ok(list)).split("\n").slice(0, 2)).toEqual([failed, fine]);
   const ref = (line: string) => line.split(" ")[0] ?? "";
-  const logs = await engine.docker(["buildx", "history", "logs", ref(fine)]);
+  const logs = await lab.engine.docker(["buildx", "history", "logs", ref(fine)]);
   expect(logs.stdout + logs.stderr).toContain("said once");
-  expect(await engine.ok(["buildx", "history", "inspect", ref(failed)])).toContain("exit code: 3");
-  await engine.ok(["buildx", "history", "rm", ref(failed)]);
-  expect(await engine.ok(list)).not.toContain(ref(failed));
-}, 60_000);
+  expect(await lab.engine.ok(["buildx", "history", "inspect", ref(failed)])).toContain(
+    "exit code: 3",
+  );
+  await lab.engine.ok(["buildx", "history", "rm", ref(failed)]);
+  expect(await lab.engine.ok(list)).not.toContain(ref(failed));
+});

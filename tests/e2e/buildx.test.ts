@@ -1,26 +1,13 @@
 /** Builds through the real buildx plugin: what it shows, and what the container of the image sees. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { writeContext } from "./build-context.ts";
-import { addBuildx, buildx, built } from "./buildx.ts";
-import { type Engine, run, startEngine } from "./engine.ts";
+import { buildx, buildxLab, built } from "./buildx.ts";
+import { run } from "./engine.ts";
 
-let engine: Engine;
-
-beforeAll(async () => {
-  engine = await startEngine();
-  addBuildx(engine);
-}, 60_000);
-afterAll(async () => {
-  expect(engine.violations()).toEqual([]);
-  await engine[Symbol.asyncDispose]();
-}, 60_000);
-
-const contextOf = (files: Record<string, string>): string => writeContext(engine, files);
-const inside = (image: string, ...command: string[]): Promise<string> =>
-  engine.ok(["run", "--rm", "--network", "none", image, ...command]);
+const lab = buildxLab();
+const { contextOf, shown: inside } = lab;
 
 test("a build shows its steps, tags its image, and a second one comes from the cache", async () => {
   const context = contextOf({
@@ -37,7 +24,7 @@ test("a build shows its steps, tags its image, and a second one comes from the c
     ".dockerignore": "left*\nDockerfile\n",
   });
   const args = ["-t", "first:one", "-t", "first:two", "--build-arg", "WHO=me", "--label", "a=b"];
-  const first = await built(engine, [...args, context]);
+  const first = await built(lab.engine, [...args, context]);
   expect(first).toContain("[internal] load build definition from Dockerfile");
   expect(first).toContain("[1/4] FROM docker.io/library/busybox:latest");
   expect(first).toMatch(
@@ -46,42 +33,44 @@ test("a build shows its steps, tags its image, and a second one comes from the c
   expect(first).toContain("naming to docker.io/library/first:two");
   expect(await inside("first:one")).toBe("content\nmade by me");
   expect(await inside("first:two", "ls", "-A")).toBe(".dockerignore\nfile");
-  const [image] = JSON.parse(await engine.ok(["image", "inspect", "first:one"])) as [
+  const [image] = JSON.parse(await lab.engine.ok(["image", "inspect", "first:one"])) as [
     { Config: { Labels: object } },
   ];
   expect(image.Config.Labels).toEqual({ a: "b" });
-  const second = await built(engine, [...args, context]);
+  const second = await built(lab.engine, [...args, context]);
   expect(second.match(/ CACHED$/gm)).toHaveLength(3);
   writeFileSync(join(context, "file"), "other\n");
-  expect((await built(engine, [...args, context])).match(/ CACHED$/gm)).toHaveLength(1);
+  expect((await built(lab.engine, [...args, context])).match(/ CACHED$/gm)).toHaveLength(1);
   expect(await inside("first:one")).toBe("other\nmade by me");
-}, 60_000);
+});
 
 test("docker build takes buildx by itself, and says the image's id with -q", async () => {
   const context = contextOf({ Dockerfile: "FROM busybox\nRUN echo plain > /plain\n" });
-  const id = await engine.ok(["build", "-q", "-t", "plain", context]);
+  const id = await lab.engine.ok(["build", "-q", "-t", "plain", context]);
   expect(id).toMatch(/^sha256:[0-9a-f]{64}$/);
-  expect(await engine.ok(["image", "inspect", "-f", "{{.Id}}", "plain"])).toBe(id);
-}, 60_000);
+  expect(await lab.engine.ok(["image", "inspect", "-f", "{{.Id}}", "plain"])).toBe(id);
+});
 
 test("what fails shows the lines of the Dockerfile", async () => {
   const context = contextOf({
     Dockerfile: "FROM busybox\nRUN echo fine\nRUN echo oops >&2; \\\n  exit 3\n",
   });
-  const failed = await buildx(engine, [context]);
+  const failed = await buildx(lab.engine, [context]);
   expect(failed.code).toBe(1);
   expect(failed.stderr).toMatch(/[\d.]+ oops\n/);
   expect(failed.stderr).toContain("   3 | >>> RUN echo oops >&2; \\\n   4 | >>>   exit 3\n");
   expect(failed.stderr).toMatch(
     /ERROR: (?:failed to build: )?failed to solve: process .* exit code: 3\n/,
   );
-  const unknown = await buildx(engine, [contextOf({ Dockerfile: "FROM busybox\nFOO bar\n" })]);
+  const unknown = await buildx(lab.engine, [contextOf({ Dockerfile: "FROM busybox\nFOO bar\n" })]);
   expect(unknown.stderr).toContain("   2 | >>> FOO bar\n");
   expect(unknown.stderr).toContain("dockerfile parse error on line 2: unknown instruction: FOO");
-  const missing = await buildx(engine, [contextOf({ Dockerfile: "FROM busybox\nCOPY no /\n" })]);
+  const missing = await buildx(lab.engine, [
+    contextOf({ Dockerfile: "FROM busybox\nCOPY no /\n" }),
+  ]);
   expect(missing.stderr).toContain("   2 | >>> COPY no /\n");
   expect(missing.code).toBe(1);
-}, 60_000);
+});
 
 test("stages, targets, secrets, named folders and outputs", async () => {
   const secret = join(contextOf({ secret: "hidden" }), "secret");
@@ -109,7 +98,7 @@ test("stages, targets, secrets, named folders and outputs", async () => {
     `--secret=id=key,src=${secret}`,
   ];
   const folder = join(context, "../out");
-  const said = await built(engine, [...args, "-o", folder, context]);
+  const said = await built(lab.engine, [...args, "-o", folder, context]);
   expect(said).toContain("[files 2/3] COPY --from=extra . /extra/");
   expect(said).toContain("exporting to client directory");
   expect(readFileSync(join(folder, "size"), "utf8")).toBe("6\n");
@@ -117,30 +106,32 @@ test("stages, targets, secrets, named folders and outputs", async () => {
   expect(existsSync(join(folder, "extra/ignored"))).toBe(false);
   expect((await run(["stat", "-c", "%a", join(folder, "deep/run")])).stdout).toBe("750\n");
   const tar = join(context, "../out.tar");
-  await built(engine, [...args, "-o", `type=tar,dest=${tar}`, context]);
+  await built(lab.engine, [...args, "-o", `type=tar,dest=${tar}`, context]);
   const listed = (await run(["tar", "tf", tar])).stdout.trim().split("\n").toSorted();
   expect(listed).toEqual(["deep/", "deep/run", "extra/", "extra/e", "size"]);
-  const without = await buildx(engine, ["--target=base", "--no-cache", context]);
+  const without = await buildx(lab.engine, ["--target=base", "--no-cache", context]);
   expect(without.code).toBe(1);
-}, 60_000);
+});
 
 test("a context and a Dockerfile come from stdin", async () => {
   const context = contextOf({ Dockerfile: "FROM busybox\nCOPY a /a\n", a: "from stdin" });
   const tar = Bun.spawnSync(["tar", "c", "-C", context, "."]).stdout;
-  await built(engine, ["-t", "stdin", "-"], { stdin: new Uint8Array(tar) });
+  await built(lab.engine, ["-t", "stdin", "-"], { stdin: new Uint8Array(tar) });
   expect(await inside("stdin", "cat", "/a")).toBe("from stdin");
   const dockerfile = "FROM busybox\nRUN echo alone > /a\n";
-  await built(engine, ["-t", "stdin", "-"], { stdin: dockerfile });
+  await built(lab.engine, ["-t", "stdin", "-"], { stdin: dockerfile });
   expect(await inside("stdin", "cat", "/a")).toBe("alone");
-  await built(engine, ["-t", "stdin", "-f", "-", context], { stdin: "FROM busybox\nCOPY a /b\n" });
+  await built(lab.engine, ["-t", "stdin", "-f", "-", context], {
+    stdin: "FROM busybox\nCOPY a /b\n",
+  });
   expect(await inside("stdin", "cat", "/b")).toBe("from stdin");
-}, 60_000);
+});
 
 test("buildx shows its builder, and the cache and its end", async () => {
-  expect(await engine.ok(["buildx", "ls"])).toMatch(/default.*running/);
-  expect(await engine.ok(["buildx", "inspect"])).toContain("Driver:        docker\n");
-  await built(engine, [contextOf({ Dockerfile: "FROM busybox\nRUN echo used > /used\n" })]);
-  expect(await engine.ok(["buildx", "du", "--verbose"])).toContain("RUN echo used");
-  expect(await engine.ok(["buildx", "prune", "-af"])).toMatch(/Total:/);
-  expect(await engine.ok(["buildx", "du", "--verbose"])).not.toContain("RUN echo used");
-}, 60_000);
+  expect(await lab.engine.ok(["buildx", "ls"])).toMatch(/default.*running/);
+  expect(await lab.engine.ok(["buildx", "inspect"])).toContain("Driver:        docker\n");
+  await built(lab.engine, [contextOf({ Dockerfile: "FROM busybox\nRUN echo used > /used\n" })]);
+  expect(await lab.engine.ok(["buildx", "du", "--verbose"])).toContain("RUN echo used");
+  expect(await lab.engine.ok(["buildx", "prune", "-af"])).toMatch(/Total:/);
+  expect(await lab.engine.ok(["buildx", "du", "--verbose"])).not.toContain("RUN echo used");
+});

@@ -1,10 +1,68 @@
 /** The real buildx plugin on a private engine: what every current docker CLI builds with. */
+import { afterAll, beforeAll, expect } from "bun:test";
 import { existsSync, mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Engine, Finished, RunOptions } from "./engine.ts";
+import { writeContext } from "./build-context.ts";
+import {
+  type Engine,
+  type EngineOptions,
+  type Finished,
+  type RunOptions,
+  startEngine,
+} from "./engine.ts";
+import { type Registry, startRegistry } from "./registry.ts";
 
 const PLUGINS = join(import.meta.dir, "../../dist/buildx");
+
+/** What the tests of one file share, from before the first until after the last. */
+export interface BuildxLab {
+  readonly engine: Engine;
+  /** Of a lab with a registry. */
+  readonly registry: Registry;
+  /** A folder with these files. */
+  readonly contextOf: (files: Record<string, string>) => string;
+  /** What a program in an image prints. */
+  readonly shown: (image: string, ...command: string[]) => Promise<string>;
+}
+
+/**
+ * An engine whose docker CLI has the plugins, for the tests of one file; its answers agreed with the API's definition.
+ * @param registry a registry beside it; null for none
+ */
+export function buildxLab(
+  registry: Parameters<typeof startRegistry>[1] | null = null,
+  options: EngineOptions & { readonly age?: "older" } = {},
+): BuildxLab {
+  let engine: Engine | null = null;
+  let served: Registry | null = null;
+  const there = <Thing>(thing: Thing | null): Thing => {
+    if (thing === null) throw new Error("only tests have it");
+    return thing;
+  };
+  beforeAll(async () => {
+    engine = await startEngine(options);
+    addBuildx(engine, options.age);
+    if (registry !== null) served = await startRegistry(engine.root, registry);
+  });
+  afterAll(async () => {
+    const violations = engine?.violations();
+    await served?.[Symbol.asyncDispose]();
+    await engine?.[Symbol.asyncDispose]();
+    expect(violations).toEqual([]);
+  });
+  return {
+    get engine() {
+      return there(engine);
+    },
+    get registry() {
+      return there(served);
+    },
+    contextOf: (files) => writeContext(there(engine), files),
+    shown: (image, ...command) =>
+      there(engine).ok(["run", "--rm", "--network", "none", image, ...command]),
+  };
+}
 
 /**
  * Gives the engine's docker CLI the plugins.
@@ -26,11 +84,7 @@ export const buildx = (
   engine: Engine,
   args: readonly string[],
   options: RunOptions = {},
-): Promise<Finished> =>
-  engine.docker(["buildx", "build", "--progress=plain", ...args], {
-    timeoutMs: 90_000,
-    ...options,
-  });
+): Promise<Finished> => engine.docker(["buildx", "build", "--progress=plain", ...args], options);
 
 /** The same, and the test fails when it does not end well. Answers what it said. */
 export async function built(

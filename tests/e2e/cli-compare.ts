@@ -43,7 +43,7 @@ function plain(text: string, makes = false): string {
       .replaceAll(/endpoint \w+ \([0-9a-f]{64}\)/g, "endpoint NAME (ID)")
       .replaceAll(/\b[Dd]ocker\b(?! Hub|\.io|\.com|\.sock|\/)/g, "naru")
       .replaceAll("Naru", "naru")
-      .replaceAll(/\d+ seconds?( ago)?/g, "N")
+      .replaceAll(/\d+ (second|minute)s?( ago)?/g, "N")
       .replaceAll(/(Less than|About) a \w+( ago)?/g, "N")
       .replaceAll("\nSRun '", "\nRun '")
       .replaceAll(/\n+exit status 1$/gm, "")

@@ -76,17 +76,21 @@ beforeAll(async () => {
     password: "hidden\n",
     "file.conf": "file\n",
   });
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const compose = (...args: string[]): Promise<Finished> =>
-  engine.docker(
-    ["compose", "--ansi=never", "--progress=plain", "--project-directory", project, ...args],
-    { timeoutMs: 90_000 },
-  );
+  engine.docker([
+    "compose",
+    "--ansi=never",
+    "--progress=plain",
+    "--project-directory",
+    project,
+    ...args,
+  ]);
 async function done(...args: string[]): Promise<string> {
   const finished = await compose(...args);
   if (finished.code !== 0) throw new Error(`${args.join(" ")}: ${finished.stderr}`);
@@ -114,7 +118,7 @@ test("services are built, wait for each other, and see their networks, files and
   expect(await (await fetch(`http://${address}/`)).text()).toBe("page\n");
   const limit = await engine.ok(["inspect", "-f", "{{.HostConfig.Memory}}", "shop-db-1"]);
   expect(limit).toBe(String(64 * 1024 * 1024));
-}, 90_000);
+});
 
 test("services are scaled, changed and stopped", async () => {
   await done("up", "-d", "--scale", "web=2", "--wait");
@@ -139,7 +143,7 @@ test("services are scaled, changed and stopped", async () => {
   await done("up", "-d", "--build", "--wait", "web");
   const address = (await done("port", "web", "80")).trim();
   expect(await (await fetch(`http://${address}/`)).text()).toBe("changed\n");
-}, 90_000);
+});
 
 test("down takes everything of the project with it, and its volumes when that is asked", async () => {
   await done("--profile", "debug", "down");
@@ -150,4 +154,4 @@ test("down takes everything of the project with it, and its volumes when that is
   await done("--profile", "debug", "down", "-v", "--rmi", "local");
   expect(await engine.ok(["volume", "ls", "-q"])).toBe("");
   expect(await engine.ok(["image", "ls", "-q", "-f", "reference=shop-*"])).toBe("");
-}, 60_000);
+});

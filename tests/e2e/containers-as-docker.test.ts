@@ -11,7 +11,7 @@ beforeAll(async () => {
   engine = await startEngine();
   folder = join(engine.root, "files");
   mkdirSync(folder);
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();

@@ -46,7 +46,7 @@ async function call(
     const answer = await fetch(`http://engine/v1.51${path}`, {
       method,
       unix: engine.daemonSocket,
-      signal: AbortSignal.timeout(60_000),
+      signal: AbortSignal.timeout(200_000),
       ...(body === undefined
         ? {}
         : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
@@ -155,7 +155,7 @@ async function expectKnown(known: Known, at: string): Promise<void> {
 }
 
 /** How long a killed process may take to be gone after its connections. */
-const LEAVING_MS = 10_000;
+const LEAVING_MS = 100_000;
 
 /** Attaches strace, which kills the process (all its threads) at its point. */
 async function arm(pid: number, name: string, at: number) {
@@ -244,7 +244,7 @@ async function checkLife(known: Outcome, at: string): Promise<void> {
   await expectNothingLeft(engine);
 }
 
-const slowly = (name: string, run: () => Promise<void>) => test(name, run, 240_000);
+const slowly = (name: string, run: () => Promise<void>) => test(name, run, 600_000);
 
 describe("the daemon is killed before each, in a container's life:", () => {
   const scene = {

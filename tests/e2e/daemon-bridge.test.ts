@@ -4,13 +4,13 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
-import { textAt } from "./until.ts";
+import { textAt, until } from "./until.ts";
 
 let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();
@@ -143,7 +143,7 @@ test("the build cache is collected by the operator's policies, and not when that
   const used = async () => Number(await cacheItems());
   expect(await used()).toBeGreaterThan(0);
   await restartWith({ builder: { gc: { policy: [{ all: true, maxUsedSpace: "1MB" }] } } });
-  while ((await used()) > 0) await Bun.sleep(50);
+  await until(async () => (await used()) === 0);
 });
 
 const cacheItems = (): Promise<string> =>

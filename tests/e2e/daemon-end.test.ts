@@ -5,12 +5,12 @@ import { join } from "node:path";
 
 import { type Engine, NARU, startEngine } from "./engine.ts";
 import { tracesOf } from "./traces.ts";
-import { eventually } from "./until.ts";
+import { eventually, until } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 120_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
@@ -39,7 +39,7 @@ test("when the machine ends, containers are stopped their own way; when the serv
   const trap = "trap 'exit 7' USR1; echo ready; while :; do sleep 0.05; done";
   const flags = ["--stop-signal", "USR1", "--restart", "unless-stopped", "--name", "own"];
   await engine.ok(["run", "-d", ...flags, "busybox", "sh", "-c", trap]);
-  while (!(await engine.ok(["logs", "own"])).includes("ready")) await Bun.sleep(20);
+  await until(async () => (await engine.ok(["logs", "own"])).includes("ready"));
   const pid = await engine.ok(["inspect", "-f", "{{.State.Pid}}", "own"]);
   await endDaemon();
   expect(existsSync(`/proc/${pid}`)).toBe(true);
@@ -49,9 +49,8 @@ test("when the machine ends, containers are stopped their own way; when the serv
   expect(existsSync(`/proc/${pid}`)).toBe(false);
   // Nobody stopped it: after the machine's start it comes back.
   await engine.startDaemon();
-  while ((await engine.ok(["inspect", "-f", "{{.State.Running}}", "own"])) !== "true") {
-    await Bun.sleep(20);
-  }
+  const isRunning = ["inspect", "-f", "{{.State.Running}}", "own"];
+  await until(async () => (await engine.ok(isRunning)) === "true");
   const events = await engine.ok(
     // Not "0s": docker's "now" ends with the last whole second.
     ["events", "--since", "0", "--until", `${Date.now() / 1000}`, "-f", "container=own"].concat(
@@ -72,7 +71,7 @@ test("uninstalling leaves nothing in the kernel, is refused while a daemon runs,
   const daemon = engine.daemonPid;
   expect(await engine.tryDaemon(["--uninstall"])).toContain("another naru daemon uses");
   process.kill(daemon, "SIGKILL");
-  while (existsSync(`/proc/${daemon}`)) await Bun.sleep(10);
+  await until(() => !existsSync(`/proc/${daemon}`));
   expect(tracesOf(engine.tag).links.length).toBeGreaterThan(1);
   for (const _ of ["once", "twice"]) {
     await engine.tryDaemon(["--uninstall"]);

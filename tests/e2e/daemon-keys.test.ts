@@ -49,7 +49,7 @@ beforeAll(async () => {
   };
   writeFileSync(join(engine.root, "daemon.json"), JSON.stringify(options));
   await engine.startDaemon(undefined, [], ["env", "DOCKER_MIN_API_VERSION=1.44"]);
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);

@@ -4,6 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, NARU, run, startEngine } from "./engine.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 /** A neighbour of this host: a network namespace behind a link, that routes everything to us. */
@@ -24,7 +25,7 @@ beforeAll(async () => {
   ]) {
     await must(["ip", "-n", neighbour, ...words]);
   }
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
@@ -58,7 +59,7 @@ async function fromOutside(address: string, port: number, seconds: number): Prom
 
 /** The server takes one caller at a time: one that comes between two of its turns is turned away. */
 async function reached(address: string, port: number): Promise<void> {
-  while ((await fromOutside(address, port, 10)) !== "here\n") await Bun.sleep(50);
+  await until(async () => (await fromOutside(address, port, 10)) === "here\n");
 }
 
 const SERVE = ["busybox", "sh", "-c", "while echo here | nc -l -p 80; do :; done"];
@@ -189,7 +190,7 @@ test("without a default bridge containers have a loopback link, and networks of 
   await engine.ok(["rm", "-f", "holds"]);
   // Its address is given back a moment after the answer.
   const users = ["network", "inspect", "bridge", "-f", "{{len .Containers}}"];
-  while ((await engine.ok(users)) !== "0") await Bun.sleep(20);
+  await until(async () => (await engine.ok(users)) === "0");
   await restartWith({}, "--bridge", "none");
   expect((await run(["ip", "link", "show", engine.bridge])).code).not.toBe(0);
   expect(await engine.ok(["network", "ls", "--format", "{{.Name}}"])).toBe("host\nnone");

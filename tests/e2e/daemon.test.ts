@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type Engine, NARU, run, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
 import { runOnTerminal } from "./pty.ts";
-import { textAt } from "./until.ts";
+import { textAt, until } from "./until.ts";
 
 let engine: Engine;
 let port = 0;
@@ -20,7 +20,7 @@ beforeAll(async () => {
     daemonFlags: ["--group", "daemon", "--shutdown-timeout", "20"],
   });
   await makeCertificates();
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();
@@ -150,7 +150,7 @@ test("a reload takes over what dockerd takes over, all or nothing, and says so i
   const reload = async (count: number, options: Record<string, unknown>) => {
     configure(options);
     process.kill(engine.daemonPid, "SIGHUP");
-    while ((await reloads()).length < count) await Bun.sleep(20);
+    await until(async () => (await reloads()).length >= count);
   };
   await reload(1, {
     labels: ["dock=east"],
@@ -175,7 +175,7 @@ test("a reload takes over what dockerd takes over, all or nothing, and says so i
   await engine.ok(["rm", id]);
   configure({ labels: ["dock=west"], mtu: "wrong" });
   process.kill(engine.daemonPid, "SIGHUP");
-  while (!engine.daemonLog().includes("was not read again")) await Bun.sleep(20);
+  await until(() => engine.daemonLog().includes("was not read again"));
   expect(await engine.ok(["info", "-f", "{{.Labels}}"])).toBe("[dock=east]");
 });
 
@@ -245,7 +245,7 @@ test("without live restore a clean end stops containers, and policies start them
   const trap = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
   const start = async (name: string, ...flags: string[]) => {
     await engine.ok(["run", "-d", "--name", name, ...flags, "busybox", "sh", "-c", trap]);
-    while (!(await engine.ok(["logs", name])).includes("ready")) await Bun.sleep(20);
+    await until(async () => (await engine.ok(["logs", name])).includes("ready"));
   };
   await start("plain");
   await start("always", "--restart", "always");
@@ -256,7 +256,7 @@ test("without live restore a clean end stops containers, and policies start them
   const state = (name: string) =>
     engine.ok(["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name]);
   expect(await state("plain")).toBe("exited 7");
-  while ((await state("always")) !== "running 0") await Bun.sleep(20);
+  await until(async () => (await state("always")) === "running 0");
   expect((await engine.docker(["inspect", "gone"])).code).toBe(1);
   // With live restore they run on.
   const pid = await engine.ok(["inspect", "-f", "{{.State.Pid}}", "always"]);
@@ -278,7 +278,7 @@ test("systemd's socket is taken over, and systemd hears that it is served", asyn
     `UNIX-RECVFROM:${heard},fork`,
     `OPEN:${log},creat,append`,
   ]);
-  while (!existsSync(heard)) await Bun.sleep(10);
+  await until(() => existsSync(heard));
   const activated = join(engine.root, "activated.sock");
   // What systemd does: opens the socket, sets the variables, and becomes the program.
   const script = [
@@ -292,13 +292,11 @@ test("systemd's socket is taken over, and systemd hears that it is served", asyn
   await engine.startDaemon(NARU, ["-H", "fd://"], prefix);
   const answer = await fetch("http://engine/_ping", { unix: activated });
   expect(await answer.text()).toBe("OK");
-  while (!(existsSync(log) && (await Bun.file(log).text()).includes("READY=1")))
-    await Bun.sleep(10);
+  await until(async () => existsSync(log) && (await Bun.file(log).text()).includes("READY=1"));
   process.kill(engine.daemonPid, "SIGHUP");
-  while (!(await Bun.file(log).text()).includes("RELOADING=1\nMONOTONIC_USEC="))
-    await Bun.sleep(10);
+  await until(async () => (await Bun.file(log).text()).includes("RELOADING=1\nMONOTONIC_USEC="));
   await endDaemon();
-  while (!(await Bun.file(log).text()).includes("STOPPING=1")) await Bun.sleep(10);
+  await until(async () => (await Bun.file(log).text()).includes("STOPPING=1"));
   listener.kill();
   await listener.exited;
   await engine.startDaemon();
@@ -386,7 +384,7 @@ test("on a terminal the log has colours, and with raw-logs none", async () => {
   const logOf = async (...flags: string[]) => {
     const daemon = runOnTerminal([...command, ...flags], { columns: 80, rows: 24 });
     expect(await daemon.exited).toBe(1);
-    while (!daemon.output().includes("\n")) await Bun.sleep(10);
+    await until(() => daemon.output().includes("\n"));
     return daemon.output();
   };
   expect(await logOf()).toStartWith("\u001b[31mERRO\u001b[0m[");

@@ -27,7 +27,7 @@ beforeAll(async () => {
   for (const file of FILES) appendFileSync(file, line);
   const daemonFlags = ["--userns-remap", "nobody", "--cdi-spec-dir", folder];
   engine = await startEngine({ daemonFlags });
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const file of FILES) writeFileSync(file, readFileSync(file, "utf8").replace(line, ""));

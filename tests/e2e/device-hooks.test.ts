@@ -12,6 +12,7 @@ import {
 import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 const folder = mkdtempSync("/tmp/naru-test-hooks-");
@@ -19,7 +20,7 @@ const log = join(folder, "log");
 
 beforeAll(async () => {
   engine = await startEngine({ daemonFlags: ["--cdi-spec-dir", folder] });
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
@@ -107,7 +108,7 @@ test("each runs at its time, where the specification says, and knows the contain
   expect(output.length).toBe(4);
   const id = await engine.ok(["ps", "-aq", "--no-trunc", "--filter", "name=hooked"]);
   const [own, ownMounts] = ["net", "mnt"].map((kind) => readlinkSync(`/proc/self/ns/${kind}`));
-  while (entries().length < STAGES.length) await Bun.sleep(20);
+  await until(() => entries().length >= STAGES.length);
   const told = entries();
   expect(told.map(({ stage }) => stage)).toEqual(STAGES);
   for (const { stage, words, net, mnt, own: secrets, state } of told) {
@@ -209,5 +210,5 @@ test("a container with hooks outlives its daemon and is restarted with them", as
   await engine.startDaemon();
   await engine.ok(["restart", "-t", "0", "kept"]);
   await engine.ok(["rm", "-f", "kept"]);
-  while (!existsSync(log) || entries().length < 2) await Bun.sleep(20);
+  await until(() => existsSync(log) && entries().length >= 2);
 });

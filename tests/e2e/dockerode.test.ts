@@ -14,7 +14,7 @@ let docker: Docker;
 beforeAll(async () => {
   engine = await startEngine();
   docker = new Docker({ socketPath: engine.socket });
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();
@@ -228,4 +228,4 @@ test("buildImage with BuildKit takes an archive, with a session and without", as
       "program",
     );
   }
-}, 60_000);
+});

@@ -16,9 +16,10 @@ export const VOLATILE =
   Bun.spawnSync(["stat", "-f", "-c", "%T", "/run"]).stdout.toString().trim() === "tmpfs"
     ? "/run"
     : "/dev/shm";
-const START_TIMEOUT_MS = 60_000;
+/** Far beyond what a busy, slow machine needs. */
+const START_TIMEOUT_MS = 200_000;
 /** Below a test's own limit, so that the command that hangs is named. */
-const COMMAND_TIMEOUT_MS = 110_000;
+const COMMAND_TIMEOUT_MS = 280_000;
 
 export interface Finished {
   readonly code: number;
@@ -150,14 +151,26 @@ const nameOf = (pid: number): string => {
 /** Starts a private engine with its base images imported. */
 export async function startEngine(options: EngineOptions = {}): Promise<Engine> {
   await removeLeftovers();
-  const tag = crypto.getRandomValues(new Uint8Array(2)).toHex();
-  const engine = new TestEngine(tag, options);
+  const engine = new TestEngine(newTag(), options);
   await engine.startDaemon();
   await engine.startTap();
   for (const image of options.images ?? ["busybox"]) {
     await engine.ok(["import", await baseImage(image), `${image}:latest`], { timeoutMs: 120_000 });
   }
   return engine;
+}
+
+/** One that no engine of another suite has: its folder is made with it. */
+function newTag(): string {
+  for (;;) {
+    const tag = crypto.getRandomValues(new Uint8Array(2)).toHex();
+    try {
+      mkdirSync(`/tmp/naru-test-${tag}`);
+      return tag;
+    } catch (thrown) {
+      if (!(thrown instanceof Error && "code" in thrown && thrown.code === "EEXIST")) throw thrown;
+    }
+  }
 }
 
 class TestEngine implements Engine {

@@ -18,7 +18,7 @@ let since = "0";
 beforeAll(async () => {
   engine = await startEngine();
   since = String(Date.now() / 1000);
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
@@ -89,7 +89,7 @@ test("a life is told with Docker's actions and attributes", async () => {
     name: "bridge",
     type: "bridge",
   });
-}, 60_000);
+});
 
 test("images, volumes and networks tell what happens to them", async () => {
   await engine.ok(["tag", "busybox", "box:2"]);
@@ -150,7 +150,7 @@ test("every filter chooses as Docker's does", async () => {
   expect(actions(await past("event=exec_create"))).toEqual(["exec_create: true "]);
   const wrong = await engine.docker(["events", "--filter", "colour=red"]);
   expect(wrong.stderr).toContain("invalid filter 'colour'");
-}, 60_000);
+});
 
 test("both clients print the past alike, and it outlives a kill of the daemon", async () => {
   // What is in the database: written with the next transaction, or a moment later.
@@ -164,7 +164,7 @@ test("both clients print the past alike, and it outlives a kill of the daemon", 
   await engine.restartDaemon();
   expect((await engine.docker(args)).stdout).toBe(docker.stdout);
   expect((await past()).slice(0, before.length)).toEqual(before);
-}, 60_000);
+});
 
 /** Watches until `lives` containers have gone; every event as it came. */
 async function watch(lives: number, label: string): Promise<Event[]> {
@@ -193,7 +193,7 @@ test("twenty watchers hear every life, whole and in one order", async () => {
   const watchers = Array.from({ length: 20 }, () => watch(lives, "watched"));
   const listening = async () =>
     ((await (await engine.fetch("/info")).json()) as { NEventsListener: number }).NEventsListener;
-  while ((await listening()) < 20) await Bun.sleep(10);
+  await until(async () => (await listening()) >= 20);
   const waiting = Array.from({ length: lives }, (_, index) => index);
   const live = async () => {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -209,7 +209,7 @@ test("twenty watchers hear every life, whole and in one order", async () => {
     const told = actions(events).filter((action) => action !== "attach");
     expect(told).toEqual(["create", "start", "die", "destroy"]);
   }
-}, 120_000);
+});
 
 test("a watcher that does not read is cut off, and costs the engine little", async () => {
   const label = "x".repeat(900_000);
@@ -246,7 +246,7 @@ test("a watcher that does not read is cut off, and costs the engine little", asy
   socket.resume();
   expect(await ended.promise).toBeLessThan(40_000_000);
   await engine.ok(["rm", name]);
-}, 60_000);
+});
 
 test("since 0 is the beginning, and an end before its beginning is refused", async () => {
   await engine.ok(["create", "--name", "first", "busybox", "true"]);

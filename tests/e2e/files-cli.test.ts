@@ -20,7 +20,7 @@ beforeAll(async () => {
   const tree =
     "mkdir -p /c/dir/deep; echo in > /c/file; echo d > /c/dir/deep/f; ln -s file /c/link";
   await engine.ok(["exec", container, "sh", "-c", tree]);
-}, 120_000);
+});
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });

@@ -22,7 +22,7 @@ let folder: string;
 beforeAll(async () => {
   engine = await startEngine();
   folder = mkdtempSync("/tmp/naru-test-files-");
-}, 120_000);
+});
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });

@@ -18,7 +18,7 @@ const other = `linux/${OTHER}`;
 beforeAll(async () => {
   engine = await startEngine();
   registry = await startRegistry(engine.root);
-}, 120_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await registry[Symbol.asyncDispose]();
@@ -206,7 +206,7 @@ describe("a registry that wants a password", () => {
     const hash = await Bun.password.hash("secret", { algorithm: "bcrypt", cost: 4 });
     await using locked = await startRegistry(engine.root, { htpasswd: `captain:${hash}\n` });
     for (const cli of ["docker", "naru"] as const) {
-      const pulled = await engine[cli](["pull", `${locked.host}/x`], { timeoutMs: 20_000 });
+      const pulled = await engine[cli](["pull", `${locked.host}/x`]);
       expect(pulled.code).toBe(1);
       expect(pulled.stderr).toContain(`/v2/x/manifests/latest": no basic auth credentials`);
       expect(pulled.stdout).not.toContain("Username");

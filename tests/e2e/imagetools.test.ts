@@ -26,7 +26,7 @@ beforeAll(async () => {
     // One platform alone goes as a manifest, not as an index.
     await engine.ok(["push", "-q", "--platform", platform, `${registry.host}/one:${architecture}`]);
   }
-}, 120_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await registry[Symbol.asyncDispose]();

@@ -16,7 +16,7 @@ const digest = `${new Bun.CryptoHasher("sha256").update(input).digest("hex")}  -
 beforeAll(async () => {
   engine = await startEngine();
   await engine.ok(["run", "-d", "--name", "keeper", "busybox", "sleep", "1000"]);
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();

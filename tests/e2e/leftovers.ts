@@ -5,10 +5,7 @@ import { join } from "node:path";
 
 import type { Engine } from "./engine.ts";
 import { tracesOf } from "./traces.ts";
-
-/** Far beyond what a busy machine needs. */
-const LIMIT_MS = 50_000;
-const LOOK_MS = 20;
+import { eventually } from "./until.ts";
 
 const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
 
@@ -55,11 +52,8 @@ async function leftBy(engine: Engine): Promise<Record<string, string[]>> {
 export async function expectNothingLeft(engine: Engine): Promise<void> {
   const ids = (await engine.ok(["ps", "-aq"])).split("\n").filter((id) => id !== "");
   if (ids.length > 0) await engine.ok(["rm", "-f", "-v", ...ids]);
-  let left = await leftBy(engine);
-  const end = performance.now() + LIMIT_MS;
-  while (performance.now() < end && Object.values(left).flat().length > 0) {
-    await Bun.sleep(LOOK_MS);
-    left = await leftBy(engine);
-  }
-  expect(left).toEqual(Object.fromEntries(Object.keys(left).map((what) => [what, []])));
+  await eventually(async () => {
+    const left = await leftBy(engine);
+    expect(left).toEqual(Object.fromEntries(Object.keys(left).map((what) => [what, []])));
+  });
 }

@@ -167,7 +167,7 @@ async function* statsOf(name: string): AsyncGenerator<Stats> {
 describe("docker stats", () => {
   test("tells what a container uses", async () => {
     await engine.ok([
-      ..."run -d --name busy -m 64m --pids-limit 20 busybox sh -c".split(" "),
+      ..."run -d --name busy -m 64m --pids-limit 20 --cpus 0.2 busybox sh -c".split(" "),
       "while :; do :; done",
     ]);
     let line = "";
@@ -742,7 +742,10 @@ describe("naru top", () => {
 
   test("draws what containers use, sorts, resizes, and gives the terminal back", async () => {
     await sleeper("quiet");
-    await engine.ok([..."run -d --name eager busybox sh -c".split(" "), "while :; do :; done"]);
+    await engine.ok([
+      ..."run -d --name eager --cpus 0.2 busybox sh -c".split(" "),
+      "while :; do :; done",
+    ]);
     const top = open();
     try {
       const shows = (pattern: RegExp) =>

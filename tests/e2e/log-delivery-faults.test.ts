@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type Engine, NARU, run, startEngine } from "./engine.ts";
 import { forwarded, startStream, zeroTerminated } from "./log-servers.ts";
 import { freePorts } from "./ports.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 const folder = mkdtempSync("/tmp/naru-test-faults-");
@@ -29,7 +30,7 @@ beforeAll(async () => {
   await engine.killDaemon();
   process.kill(supervisor, "SIGKILL");
   await engine.startDaemon(NARU, [], ["env", `SSL_CERT_FILE=${pem("known")}`]);
-}, 60_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
@@ -63,7 +64,7 @@ async function stopCounting(name: string): Promise<number> {
 async function printsMore(name: string, lines: number): Promise<void> {
   const last = async () => numberIn(await engine.ok(["logs", "--tail", "1", name]));
   const goal = (await last()) + lines;
-  while ((await last()) < goal) await Bun.sleep(20);
+  await until(async () => (await last()) >= goal);
 }
 
 const acknowledge = (item: unknown[], socket: { write(bytes: Buffer): unknown }): void => {
@@ -120,7 +121,7 @@ test("a delivery process that is killed is started again; nothing is lost, littl
   }
   expect(restarts).toBeLessThanOrEqual(3);
   await engine.ok(["rm", "killed"]);
-}, 60_000);
+});
 
 test("fluentd by TLS: the server's certificate must be of an authority that the host knows", async () => {
   const start = async (name: string) => {
@@ -138,7 +139,7 @@ test("fluentd by TLS: the server's certificate must be of an authority that the 
   expect(refused.done.code).not.toBe(0);
   expect(refused.done.stderr).toContain("failed to initialize logging driver");
   expect(refused.got).toEqual([]);
-}, 60_000);
+});
 
 test("fluentd-async: a container starts without its server, which hears everything when it comes", async () => {
   const port = freePorts();
@@ -155,7 +156,7 @@ test("fluentd-async: a container starts without its server, which hears everythi
   const got = numbersOf(await server.received.until((items) => numbersOf(items).includes(last)));
   expect(got).toEqual(Array.from({ length: last + 1 }, (_, number) => number));
   await engine.ok(["rm", "early"]);
-}, 60_000);
+});
 
 test("fluentd-max-retries: what cannot be sent so often is given up, the container and its copy go on", async () => {
   const port = freePorts();
@@ -178,7 +179,7 @@ test("fluentd-max-retries: what cannot be sent so often is given up, the contain
   const copy = (await engine.ok(["logs", "tired"])).split("\n").map(numberIn);
   expect(copy).toEqual(Array.from({ length: last + 1 }, (_, number) => number));
   await engine.ok(["rm", "tired"]);
-}, 60_000);
+});
 
 test("gelf by TCP connects again when its server comes back", async () => {
   const port = freePorts();
@@ -207,4 +208,4 @@ test("gelf by TCP connects again when its server comes back", async () => {
     expect(all.has(number) || isBetween).toBe(true);
   }
   await engine.ok(["rm", "again"]);
-}, 60_000);
+});

@@ -17,11 +17,12 @@ import {
   zeroTerminated,
 } from "./log-servers.ts";
 import { freePorts } from "./ports.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
@@ -38,7 +39,7 @@ const spool = () => {
 };
 /** Removal follows delivery: a look now and then is all there is to see it by. */
 const spoolIsEmpty = async () => {
-  while (spool().length > 0) await Bun.sleep(20);
+  await until(() => spool().length === 0);
 };
 
 const BOTH = "echo to out; echo to err >&2";
@@ -69,7 +70,7 @@ test("syslog by TCP: priority, time, tag and text, and docker logs from the copy
   );
   await engine.ok(["rm", "sys"]);
   await spoolIsEmpty();
-}, 60_000);
+});
 
 test("syslog by UDP and by both kinds of Unix socket, in every format", async () => {
   const udpLines = new Received<string>();
@@ -103,7 +104,7 @@ test("syslog by UDP and by both kinds of Unix socket, in every format", async ()
     /^<30>1 \d{4}-\d\d-\d\dT[\d:]{8}\.\d{6}(Z|[+-]\d\d:\d\d) \S+ t \d+ t - rfc5424micro\n$/,
   );
   udp.close();
-}, 60_000);
+});
 
 test("syslog by TLS: the server is verified, and frames are counted", async () => {
   const [key, cert] = [join(engine.root, "key.pem"), join(engine.root, "cert.pem")];
@@ -136,7 +137,7 @@ test("syslog by TLS: the server is verified, and frames are counted", async () =
     const [, length = "", rest = ""] = /^(\d+) (<30>1 .* - secret)$/.exec(line) ?? [];
     expect(Number(length)).toBe(rest.length + 1);
   }
-}, 60_000);
+});
 
 test("fluentd: records, sub-second times, acknowledgements and pieces of long lines", async () => {
   await using server = await startStream({
@@ -191,7 +192,7 @@ test("fluentd: records, sub-second times, acknowledgements and pieces of long li
   expect(records[2]?.["partial_id"]).toBe(records[1]?.["partial_id"] ?? "");
   expect([records[1]?.["log"]?.length, records[2]?.["log"]?.length]).toEqual([16_384, 3616]);
   await engine.ok(["rm", "-f", "flu"]);
-}, 60_000);
+});
 
 test("gelf by UDP in every compression, in chunks, and by TCP", async () => {
   using udp = await startGelfUdp();
@@ -236,38 +237,34 @@ test("gelf by UDP in every compression, in chunks, and by TCP", async () => {
     _tag: id.slice(0, 12),
   });
   await engine.ok(["rm", "-f", "gel"]);
-}, 60_000);
+});
 
 const JOURNAL = "/run/systemd/journal/socket";
 
 // A host with a journal of its own keeps it: there the unit test of the sink must do.
-test.skipIf(existsSync(JOURNAL))(
-  "journald: the fields of Docker's driver",
-  async () => {
-    const options = optionsOf("journald", { labels: "some.label", tag: "t" });
-    const args = ["run", "-d", ...options, "--label", "some.label=v", "--name", "jou", "busybox"];
-    const refused = await engine.docker([...args, "true"]);
-    expect(refused.stderr).toContain("journald is not enabled on this host");
-    await engine.ok(["rm", "jou"]);
-    mkdirSync(dirname(JOURNAL), { recursive: true });
-    using journal = startUnixDatagrams(JOURNAL);
-    const id = await engine.ok([...args, "sh", "-c", BOTH]);
-    const got = (await journal.received.until((items) => items.length === 2)).map(journalFields);
-    expect(got.find((fields) => fields["PRIORITY"] === "6")).toMatchObject({
-      MESSAGE: "to out",
-      CONTAINER_ID: id.slice(0, 12),
-      CONTAINER_ID_FULL: id,
-      CONTAINER_NAME: "jou",
-      CONTAINER_TAG: "t",
-      SYSLOG_IDENTIFIER: "t",
-      IMAGE_NAME: "busybox",
-      SOME_LABEL: "v",
-    });
-    expect(got.find((fields) => fields["PRIORITY"] === "3")).toMatchObject({ MESSAGE: "to err" });
-    await engine.ok(["rm", "-f", "jou"]);
-  },
-  60_000,
-);
+test.skipIf(existsSync(JOURNAL))("journald: the fields of Docker's driver", async () => {
+  const options = optionsOf("journald", { labels: "some.label", tag: "t" });
+  const args = ["run", "-d", ...options, "--label", "some.label=v", "--name", "jou", "busybox"];
+  const refused = await engine.docker([...args, "true"]);
+  expect(refused.stderr).toContain("journald is not enabled on this host");
+  await engine.ok(["rm", "jou"]);
+  mkdirSync(dirname(JOURNAL), { recursive: true });
+  using journal = startUnixDatagrams(JOURNAL);
+  const id = await engine.ok([...args, "sh", "-c", BOTH]);
+  const got = (await journal.received.until((items) => items.length === 2)).map(journalFields);
+  expect(got.find((fields) => fields["PRIORITY"] === "6")).toMatchObject({
+    MESSAGE: "to out",
+    CONTAINER_ID: id.slice(0, 12),
+    CONTAINER_ID_FULL: id,
+    CONTAINER_NAME: "jou",
+    CONTAINER_TAG: "t",
+    SYSLOG_IDENTIFIER: "t",
+    IMAGE_NAME: "busybox",
+    SOME_LABEL: "v",
+  });
+  expect(got.find((fields) => fields["PRIORITY"] === "3")).toMatchObject({ MESSAGE: "to err" });
+  await engine.ok(["rm", "-f", "jou"]);
+});
 
 test("a server that is not there fails the start, and the container has exit code 128", async () => {
   const options = optionsOf("fluentd", { "fluentd-address": "127.0.0.1:1" });
@@ -316,7 +313,7 @@ test("a server that does not read holds up a blocking container, and no other", 
   await server.received.until((items) => of(items) === 2400);
   expect((await engine.ok(["logs", "runs"])).length).toBe(800 * 48_001 - 1);
   await engine.ok(["rm", "waits", "runs"]);
-}, 120_000);
+});
 
 test("what is printed while daemon, supervisor and server are away is delivered in order", async () => {
   const port = freePorts();
@@ -359,7 +356,7 @@ test("what is printed while daemon, supervisor and server are away is delivered 
   expect(missing.every((n) => n > before && n < (later[0] ?? 0))).toBe(true);
   await engine.ok(["rm", id]);
   await spoolIsEmpty();
-}, 120_000);
+});
 
 test("the engine's own defaults reach its containers, and none can be forced on it", async () => {
   const bad = join(engine.root, "bad.json");

@@ -21,7 +21,7 @@ export class Received<T> {
   /** Resolves when what was received satisfies `wanted`. */
   async until(
     wanted: (items: readonly T[]) => boolean,
-    timeoutMs = 100_000,
+    timeoutMs = 250_000,
   ): Promise<readonly T[]> {
     const late = Promise.withResolvers<never>();
     const timer = setTimeout(() => {

@@ -8,7 +8,7 @@ import { type Engine, startEngine } from "./engine.ts";
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
@@ -51,7 +51,6 @@ test.each(["json-file", "local"])(
   async (driver) => {
     await expectWholeLogs(["--log-driver", driver]);
   },
-  30_000,
 );
 
 test("local keeps every byte, rotates and compresses, and a follower loses nothing", async () => {
@@ -80,7 +79,7 @@ test("local keeps every byte, rotates and compresses, and a follower loses nothi
   const folder = join(engine.dataRoot, "containers", id, "local-logs");
   expect(readdirSync(folder).some((name) => name.endsWith(".gz"))).toBe(true);
   await engine.ok(["rm", id]);
-}, 60_000);
+});
 
 test("none keeps nothing, and says so", async () => {
   const id = await ran(["--log-driver", "none"], "echo gone");

@@ -10,7 +10,7 @@ beforeAll(async () => {
   engine = await startEngine({ daemonFlags: ["--metrics-addr", "127.0.0.1:0"] });
   const port = /metrics API listening on 127\.0\.0\.1:(\d+)/.exec(engine.daemonLog())?.[1];
   address = `http://127.0.0.1:${port}`;
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);

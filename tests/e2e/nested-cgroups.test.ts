@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 
 import { type Engine, startEngine } from "./engine.ts";
 import { tracesOf } from "./traces.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -25,7 +26,7 @@ echo divided: $(cat cgroup.subtree_control)
 const divided = async (name: string, then: string): Promise<void> => {
   const flags = ["--privileged", "--cgroupns", "private", "--name", name];
   await engine.ok(["run", "-d", ...flags, "busybox", "sh", "-c", `${divide}${then}`]);
-  while (!/divided: \w/.test(await engine.ok(["logs", name]))) await Bun.sleep(20);
+  await until(async () => /divided: \w/.test(await engine.ok(["logs", name])));
 };
 
 test("one that handed its controllers down is entered where its first process is, probed, paused and stopped", async () => {
@@ -39,12 +40,12 @@ test("one that handed its controllers down is entered where its first process is
   expect((await engine.docker(["exec", "divided", "nosuch"])).code).toBe(127);
   // It begins anew, undivided.
   await engine.ok(["restart", "-t", "0", "divided"]);
-  while ((await engine.ok(["logs", "divided"])).split("divided: ").length < 3) await Bun.sleep(20);
+  await until(async () => (await engine.ok(["logs", "divided"])).split("divided: ").length >= 3);
   expect(await engine.ok(["exec", "divided", ...where])).toBe("0::/init");
   await engine.ok(["rm", "-f", "divided"]);
   const left = () =>
     tracesOf(engine.tag).cgroups.flatMap((folder) =>
       readdirSync(folder).filter((name) => name.length === 64),
     );
-  while (left().length > 0) await Bun.sleep(20);
+  await until(() => left().length === 0);
 });

@@ -119,7 +119,7 @@ test("neither the container nor another program lifts a limit for long, and its 
   expect(own()).toHaveLength(1);
   await engine.ok(["rm", "-f", "w1", "w2"]);
   await until(() => Promise.resolve(own().length === 0));
-}, 60_000);
+});
 
 test("a network's limit is every endpoint's, as long as one does not say otherwise", async () => {
   await serving("n1", "--network", "name=slow,driver-opt=naru.ingress=10gbit");

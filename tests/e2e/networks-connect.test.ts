@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 
 import { type Engine, run, startEngine } from "./engine.ts";
 import { freePorts } from "./ports.ts";
+import { eventually } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
@@ -88,30 +89,22 @@ test("published ports follow the default route, and go with the last network", a
   const httpd = ["sh", "-c", "echo hello > /index.html; exec httpd -f -p 80 -h /"];
   const port = ["-p", `${PORT}:80`];
   await engine.ok(["run", "-d", "--name", "web", ...port, "--network", "red", "busybox", ...httpd]);
-  const get = () =>
-    run(
-      [
-        "curl",
-        "-s",
-        "--noproxy",
-        "*",
-        "--max-time",
-        "60",
-        "--retry",
-        "100",
-        "--retry-connrefused",
-      ].concat(["--retry-delay", "0", `http://127.0.0.1:${PORT}/`, `http://[::1]:${PORT}/`]),
-    );
-  expect((await get()).stdout).toBe("hello\nhello\n");
+  const urls = [`http://127.0.0.1:${PORT}/`, `http://[::1]:${PORT}/`];
+  const answersHello = () =>
+    eventually(async () => {
+      const { stdout } = await run(["curl", "-s", "--noproxy", "*", "--max-time", "60", ...urls]);
+      expect(stdout).toBe("hello\nhello\n");
+    });
+  await answersHello();
   await engine.ok(["network", "connect", "--gw-priority", "1", "blue", "web"]);
-  expect((await get()).stdout).toBe("hello\nhello\n");
+  await answersHello();
   await engine.ok(["network", "disconnect", "red", "web"]);
-  expect((await get()).stdout).toBe("hello\nhello\n");
+  await answersHello();
   expect(await engine.ok(["port", "web"])).toContain(`80/tcp -> 0.0.0.0:${PORT}`);
   await engine.ok(["network", "disconnect", "blue", "web"]);
   expect(await engine.ok(["port", "web"])).toBe("");
   await engine.ok(["network", "connect", "green", "web"]);
-  expect((await get()).stdout).toBe("hello\nhello\n");
+  await answersHello();
   await engine.ok(["rm", "-f", "web"]);
 });
 

@@ -89,7 +89,7 @@ test("SIGKILL at random moments leaves no address twice, no link, rule, namespac
   expect(table).not.toMatch(/elements = \{[^}]*tcp/);
   const guards = (await run(["nft", "list", "table", "bridge", `naru_${engine.bridge}`])).stdout;
   expect(guards).not.toContain("elements");
-}, 110_000);
+});
 
 test("a wiped ruleset is noticed, and rules of users' networks come back", async () => {
   await engine.ok(["network", "create", "--subnet", "10.246.0.0/24", "again"]);

@@ -8,7 +8,7 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine({ daemonFlags: ["--iptables=false", "--ip6tables=false"] });
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);

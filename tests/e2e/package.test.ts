@@ -3,7 +3,7 @@
  * database and every file it writes are thrown away. Installed, run, upgraded under a running container, removed, purged.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { baseImage, type Finished, run, VOLATILE } from "./engine.ts";
@@ -14,7 +14,6 @@ const tag = crypto.getRandomValues(new Uint8Array(2)).toHex();
 const folder = `/tmp/naru-test-${tag}`;
 /** The overlay's upper layer cannot lie on what it covers. */
 const volatile = `${VOLATILE}/naru-test-${tag}`;
-const packages: string[] = [];
 let result: Finished;
 
 /** Runs in the private root, one line of `PART: …` for each thing to look at. */
@@ -29,8 +28,7 @@ start() {
   naru daemon --data-root ${folder}/data --exec-root ${volatile}/exec -H unix://${folder}/naru.sock \\
     --bridge narut${tag} --cgroup-parent /naru-test-${tag} --pidfile ${folder}/naru.pid >>${folder}/daemon.log 2>&1 &
   daemon=$!
-  for _ in $(seq 400); do $naru version >/dev/null 2>&1 && return; sleep 0.05; done
-  cat ${folder}/daemon.log; exit 1
+  until $naru version >/dev/null 2>&1; do kill -0 $daemon || { cat ${folder}/daemon.log; exit 1; }; done
 }
 dpkg -i "$1" >/dev/null
 part version naru --version
@@ -91,23 +89,35 @@ beforeAll(async () => {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "owner.pid"), String(process.pid));
   writeFileSync(join(folder, "script"), script);
-  for (const version of ["0.0.1-1", "0.0.2-1"]) {
-    const made = await run([join(REPOSITORY, "script/package"), version], {
-      env: { NARU_PACKAGE_COMPRESSION: "none" },
-      timeoutMs: 300_000,
-    });
-    if (made.code !== 0) throw new Error(made.stderr);
-    // The private root sees this folder, and not a repository that is a mount of its own.
-    const built = join(REPOSITORY, made.stdout.trim());
-    packages.push(join(folder, `${version}.deb`));
-    cpSync(built, join(folder, `${version}.deb`));
-    rmSync(built);
-  }
-  const image = join(folder, "busybox.tar");
-  cpSync(await baseImage("busybox"), image);
-  const words = ["unshare", "--mount", "sh", "-c", enter, "sh", ...packages];
-  result = await run([...words, image], { timeoutMs: 240_000 });
-}, 500_000);
+  const made = await must([join(REPOSITORY, "script/package"), "0.0.1-1"], {
+    NARU_PACKAGE_COMPRESSION: "none",
+    NARU_PACKAGE_BUILT: "1",
+  });
+  // In a folder that the private root has, too, wherever this repository is mounted.
+  const [first, second, image] = ["1.deb", "2.deb", "busybox.tar"].map((name) =>
+    join(folder, name),
+  ) as [string, string, string];
+  renameOver(join(REPOSITORY, made.trim()), first);
+  copyFileSync(await baseImage("busybox"), image);
+  const unpacked = join(folder, "unpacked");
+  await must(["dpkg-deb", "--raw-extract", first, unpacked]);
+  const control = join(unpacked, "DEBIAN/control");
+  writeFileSync(control, readFileSync(control, "utf8").replace("0.0.1-1", "0.0.2-1"));
+  await must(["dpkg-deb", "--root-owner-group", "-Znone", "--build", unpacked, second]);
+  result = await run(["unshare", "--mount", "sh", "-c", enter, "sh", first, second, image]);
+});
+
+async function must(words: readonly string[], env: Record<string, string> = {}): Promise<string> {
+  const { code, stdout, stderr } = await run(words, { env });
+  if (code !== 0) throw new Error(`${words.join(" ")}: ${stderr}`);
+  return stdout;
+}
+
+/** Moves a file, to another file system as well. */
+function renameOver(from: string, to: string): void {
+  copyFileSync(from, to);
+  rmSync(from);
+}
 
 afterAll(async () => {
   await removeTraces({ tag });

@@ -21,7 +21,7 @@ beforeAll(async () => {
   layout = await layoutOf({ platforms: [other, here, "linux/s390x"], attested: true });
   name = `${registry.host}/many`;
   await upload(layout, { host: registry.host, name: "many" });
-}, 120_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await registry[Symbol.asyncDispose]();

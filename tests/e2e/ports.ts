@@ -1,8 +1,11 @@
 /** Host ports for tests that have to name one. */
 
 /** Below where the kernel takes ports for outgoing connections (32768): there, any could be in use for a moment. */
-const FIRST = 20_000;
-const LAST = 32_000;
+const LOWEST = 20_000;
+/** Tests that run at the same time have each their own: script/test says which lane this is. */
+const OF_A_LANE = 2400;
+const FIRST = LOWEST + (Number(process.env["NARU_TEST_LANE"] ?? 0) % 5) * OF_A_LANE;
+const LAST = FIRST + OF_A_LANE;
 const TRIES = 1000;
 
 const taken = new Set<number>();

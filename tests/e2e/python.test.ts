@@ -11,7 +11,7 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();

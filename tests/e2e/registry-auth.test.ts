@@ -5,6 +5,7 @@ import { join } from "node:path";
 
 import { type Engine, type RunOptions, startEngine } from "./engine.ts";
 import { type Registry, startRegistry } from "./registry.ts";
+import { until } from "./until.ts";
 
 let engine: Engine;
 let registry: Registry;
@@ -13,7 +14,7 @@ const gates: Gate[] = [];
 beforeAll(async () => {
   engine = await startEngine();
   registry = await startRegistry(engine.root);
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
@@ -89,7 +90,7 @@ async function reload(options: Record<string, readonly string[]>): Promise<void>
   process.kill(engine.daemonPid, "SIGHUP");
   const [first = ""] = Object.values(options).flat();
   const told = () => engine.ok(["info", "-f", "{{json .RegistryConfig}}"]);
-  while (!(await told()).includes(first)) await Bun.sleep(20);
+  await until(async () => (await told()).includes(first));
 }
 
 const config = () =>

@@ -21,7 +21,7 @@ beforeAll(async () => {
       `shift\nunset DOCKER_CONTEXT\nDOCKER_HOST=unix://${engine.socket} exec sh -c "$*"\n`,
   );
   chmodSync(join(binaries, "ssh"), 0o755);
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();

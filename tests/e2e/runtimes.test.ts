@@ -15,7 +15,7 @@ let engine: Engine;
 beforeAll(async () => {
   for (const file of FILES) appendFileSync(file, line);
   engine = await startEngine({ daemonFlags: ["--userns-remap", "nobody"] });
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const file of FILES) writeFileSync(file, readFileSync(file, "utf8").replace(line, ""));

@@ -9,7 +9,7 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);

@@ -17,7 +17,7 @@ beforeAll(async () => {
   writeFileSync(join(tree, "file"), crypto.getRandomValues(new Uint8Array(60_000)));
   archive = join(engine.root, "tree.tar");
   Bun.spawnSync(["tar", "-C", tree, "-cf", archive, "file"]);
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine[Symbol.asyncDispose]();

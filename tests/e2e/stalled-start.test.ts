@@ -2,50 +2,45 @@
  * Starts whose mounts' sources never answer: only they wait. Daemon and supervisor serve everybody else, and the start
  * is ended by whoever stops, kills or removes its container.
  */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { type Engine, startEngine } from "./engine.ts";
-import { HAS_FUSE, startStuckServer, type StuckServer } from "./stuck-server.ts";
+import { HAS_FUSE, startStuckServer, stuckLab } from "./stuck-server.ts";
 
-let engine: Engine;
-let server: StuckServer;
-let folder = "";
-
-beforeAll(async () => {
-  if (!HAS_FUSE) return;
-  engine = await startEngine();
-  folder = join(engine.root, "stuck");
-  server = await startStuckServer(folder);
-}, 120_000);
-
-afterAll(async () => {
-  if (!HAS_FUSE) return;
-  await server[Symbol.asyncDispose]();
-  expect(engine.violations()).toEqual([]);
-  await engine[Symbol.asyncDispose]();
-});
+const lab = stuckLab();
 
 test.skipIf(!HAS_FUSE)(
   "what answers is mounted as ever: files, folders, nested mounts, read-only",
   async () => {
-    const inner = join(engine.root, "inner");
+    const inner = join(lab.engine.root, "inner");
     mkdirSync(inner);
-    const mounts = ["-v", `${folder}/file:/one`, "--mount", `type=bind,src=${folder},dst=/all,ro`];
+    const mounts = [
+      "-v",
+      `${lab.folder}/file:/one`,
+      "--mount",
+      `type=bind,src=${lab.folder},dst=/all,ro`,
+    ];
     const nested = ["-v", `${inner}:/all/inner`];
     const look =
       "cat /one /all/file; stat -f -c %T /all >/dev/null; touch /all/file 2>&1; grep -c ' /all ' /proc/mounts";
-    const said = await engine.ok(["run", "--rm", ...mounts, "busybox", "sh", "-c", look]);
+    const said = await lab.engine.ok(["run", "--rm", ...mounts, "busybox", "sh", "-c", look]);
     expect(said).toBe("of the server\nof the server\ntouch: /all/file: Read-only file system\n1");
-    const refused = await engine.docker(["run", "--rm", ...mounts, ...nested, "busybox", "true"]);
+    const refused = await lab.engine.docker([
+      "run",
+      "--rm",
+      ...mounts,
+      ...nested,
+      "busybox",
+      "true",
+    ]);
     expect(refused.code).toBe(125);
-    const missing = ["--mount", `type=bind,src=${folder}/nothing,dst=/x`, "busybox", "true"];
-    const none = await engine.docker(["run", "--rm", ...missing]);
+    const missing = ["--mount", `type=bind,src=${lab.folder}/nothing,dst=/x`, "busybox", "true"];
+    const none = await lab.engine.docker(["run", "--rm", ...missing]);
     expect(none.stderr).toContain(
-      `invalid mount config for type "bind": bind source path does not exist: ${folder}/nothing`,
+      `invalid mount config for type "bind": bind source path does not exist: ${lab.folder}/nothing`,
     );
-    await engine.ok([
+    await lab.engine.ok([
       "volume",
       "create",
       "-o",
@@ -53,54 +48,63 @@ test.skipIf(!HAS_FUSE)(
       "-o",
       "o=bind",
       "-o",
-      `device=${folder}`,
+      `device=${lab.folder}`,
       "remote",
     ]);
     expect(
-      await engine.ok(["run", "--rm", "-v", "remote:/r:nocopy", "busybox", "cat", "/r/file"]),
+      await lab.engine.ok(["run", "--rm", "-v", "remote:/r:nocopy", "busybox", "cat", "/r/file"]),
     ).toBe("of the server");
     if (Bun.which("crun") === null) return;
     const other = ["run", "--rm", "--runtime", "crun", ...mounts, "busybox", "cat", "/one"];
-    expect(await engine.ok(other)).toBe("of the server");
+    expect(await lab.engine.ok(other)).toBe("of the server");
   },
 );
 
 test.skipIf(!HAS_FUSE)("while it does not answer only its own containers wait", async () => {
-  await engine.ok(["run", "-d", "--name", "other", "busybox", "sh", "-c", "read line; echo over"]);
+  await lab.engine.ok([
+    "run",
+    "-d",
+    "--name",
+    "other",
+    "busybox",
+    "sh",
+    "-c",
+    "read line; echo over",
+  ]);
   const talker = ["run", "-d", "-i", "--name", "talker", "busybox", "cat"];
-  await engine.ok(talker);
-  await server.stall();
+  await lab.engine.ok(talker);
+  await lab.server.stall();
   const start = async (name: string, source: string) => {
     const mount = ["-v", `${source}:/x`];
-    const ended = engine.docker(["run", "-d", "--name", name, ...mount, "busybox", "true"]);
+    const ended = lab.engine.docker(["run", "-d", "--name", name, ...mount, "busybox", "true"]);
     // Its question has come to the server, which keeps it; 36 is the kernel's wish to forget another one.
-    for (let line = "asked 36"; line === "asked 36";) line = await server.nextLine();
+    for (let line = "asked 36"; line === "asked 36";) line = await lab.server.nextLine();
     return { ended };
   };
-  const stateOf = (name: string) => engine.ok(["inspect", "-f", "{{.State.Status}}", name]);
+  const stateOf = (name: string) => lab.engine.ok(["inspect", "-f", "{{.State.Status}}", name]);
 
-  const killed = await start("killed", folder);
-  expect(await engine.ok(["run", "--rm", "busybox", "echo", "served"])).toBe("served");
-  expect(await engine.ok(["exec", "talker", "echo", "too"])).toBe("too");
-  expect(await engine.ok(["rm", "-f", "other"])).toBe("other");
+  const killed = await start("killed", lab.folder);
+  expect(await lab.engine.ok(["run", "--rm", "busybox", "echo", "served"])).toBe("served");
+  expect(await lab.engine.ok(["exec", "talker", "echo", "too"])).toBe("too");
+  expect(await lab.engine.ok(["rm", "-f", "other"])).toBe("other");
   expect(await stateOf("killed")).toBe("created");
-  await engine.ok(["kill", "killed"]);
+  await lab.engine.ok(["kill", "killed"]);
   expect((await killed.ended).stderr).toContain("was given up");
   expect(await stateOf("killed")).toBe("created");
 
-  const removed = await start("removed", folder);
-  await engine.ok(["rm", "-f", "removed"]);
+  const removed = await start("removed", lab.folder);
+  await lab.engine.ok(["rm", "-f", "removed"]);
   expect((await removed.ended).code).toBe(125);
 
   const stopped = await start("stopped", "remote");
-  await engine.ok(["stop", "stopped"]);
+  await lab.engine.ok(["stop", "stopped"]);
   expect((await stopped.ended).stderr).toContain("was given up");
 
-  const last = await start("last", folder);
-  server.kill();
+  const last = await start("last", lab.folder);
+  lab.server.kill();
   expect((await last.ended).code).toBe(125);
-  await engine.ok(["rm", "-f", "talker", "killed", "stopped", "last"]);
-  await engine.ok(["volume", "rm", "remote"]);
+  await lab.engine.ok(["rm", "-f", "talker", "killed", "stopped", "last"]);
+  await lab.engine.ok(["volume", "rm", "remote"]);
 });
 
 for (const runtime of ["native", "crun"]) {
@@ -109,24 +113,24 @@ for (const runtime of ["native", "crun"]) {
     `a mount inside a file system that hangs is waited for alone: ${runtime}`,
     async () => {
       // An ordinary folder, with the other one somewhere below it.
-      const outer = join(engine.root, `outer-${runtime}`);
+      const outer = join(lab.engine.root, `outer-${runtime}`);
       mkdirSync(outer);
       await using other = await startStuckServer(join(outer, "stuck"));
-      const inner = join(engine.root, `inner-${runtime}`);
+      const inner = join(lab.engine.root, `inner-${runtime}`);
       const mounts = ["-v", `${outer}:/all`, "-v", `${inner}:/all/stuck/deep/inner`];
       // The kernel's first question is answered then.
       readdirSync(join(outer, "stuck"));
       await other.stall();
       const which = runtime === "native" ? [] : ["--runtime", runtime];
       const flags = ["-d", "--name", "nested", ...which, ...mounts];
-      const ended = engine.docker(["run", ...flags, "busybox", "true"]);
+      const ended = lab.engine.docker(["run", ...flags, "busybox", "true"]);
       // Where the mount's target is: its question has come to the server, which keeps it.
       for (let line = ""; line !== "asked 1";) line = await other.nextLine();
-      expect(await engine.ok(["run", "--rm", "busybox", "echo", "served"])).toBe("served");
-      expect(await engine.ok(["inspect", "-f", "{{.State.Status}}", "nested"])).toBe("created");
-      await engine.ok(["kill", "nested"]);
+      expect(await lab.engine.ok(["run", "--rm", "busybox", "echo", "served"])).toBe("served");
+      expect(await lab.engine.ok(["inspect", "-f", "{{.State.Status}}", "nested"])).toBe("created");
+      await lab.engine.ok(["kill", "nested"]);
       expect((await ended).stderr).toContain("was given up");
-      await engine.ok(["rm", "nested"]);
+      await lab.engine.ok(["rm", "nested"]);
     },
   );
 }

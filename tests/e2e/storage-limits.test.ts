@@ -12,7 +12,7 @@ describe("where the file system cannot", () => {
   let engine: Engine;
   beforeAll(async () => {
     engine = await startEngine();
-  }, 120_000);
+  });
   afterAll(async () => {
     expect(engine.violations()).toEqual([]);
     await engine[Symbol.asyncDispose]();
@@ -83,7 +83,7 @@ for (const [kind, disk] of Object.entries(disks)) {
     let engine: Engine;
     beforeAll(async () => {
       engine = await startEngine({ dataRoot: join(disk.root, "data") });
-    }, 120_000);
+    });
     afterAll(async () => {
       expect(engine.violations()).toEqual([]);
       await engine[Symbol.asyncDispose]();

@@ -1,7 +1,9 @@
 /** A FUSE server of the tests' own, which answers until it is told not to. */
+import { afterAll, beforeAll, expect } from "bun:test";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 
-import { run } from "./engine.ts";
+import { type Engine, run, startEngine } from "./engine.ts";
 
 /** Without it the kernel has no such file systems, and nothing can be stalled. */
 export const HAS_FUSE =
@@ -57,7 +59,7 @@ while True:
     os.write(fd, struct.pack("<IiQ", 16 + len(body), error, unique) + body)
 `;
 
-export interface StuckServer extends AsyncDisposable {
+interface StuckServer extends AsyncDisposable {
   /** What it tells next: "asked 3". */
   nextLine(): Promise<string>;
   /** No answers any more; each question is told. */
@@ -90,6 +92,46 @@ export async function startStuckServer(folder: string): Promise<StuckServer> {
       await run(["umount", "-l", folder]);
     },
   };
+}
+
+/** What the tests of one file share: an engine, and the server on a folder of the engine's. */
+export interface StuckLab {
+  readonly engine: Engine;
+  readonly server: StuckServer;
+  readonly folder: string;
+}
+
+/** From before the first test of a file until after the last; nothing where the kernel has no such file systems. */
+export function stuckLab(): StuckLab {
+  const made: { engine?: Engine; server?: StuckServer } = {};
+  const there = <Thing>(thing: Thing | undefined): Thing => {
+    if (thing === undefined) throw new Error("only tests have it");
+    return thing;
+  };
+  const lab: StuckLab = {
+    get engine() {
+      return there(made.engine);
+    },
+    get server() {
+      return there(made.server);
+    },
+    get folder() {
+      return join(lab.engine.root, "stuck");
+    },
+  };
+  beforeAll(async () => {
+    if (!HAS_FUSE) return;
+    made.engine = await startEngine();
+    made.server = await startStuckServer(lab.folder);
+  });
+  afterAll(async () => {
+    if (!HAS_FUSE) return;
+    await made.server?.[Symbol.asyncDispose]();
+    const violations = made.engine?.violations();
+    await made.engine?.[Symbol.asyncDispose]();
+    expect(violations).toEqual([]);
+  });
+  return lab;
 }
 
 async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {

@@ -4,12 +4,12 @@ import { join } from "node:path";
 
 import { type Engine, NARU, startEngine } from "./engine.ts";
 import { type OnTerminal, runOnTerminal } from "./pty.ts";
-import { eventually } from "./until.ts";
+import { eventually, until } from "./until.ts";
 
 let engine: Engine;
 beforeAll(async () => {
   engine = await startEngine();
-}, 60_000);
+});
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
@@ -51,7 +51,7 @@ describe.each(PROGRAMS)("%s", (program) => {
     again.kill();
     await again.exited;
     await engine.ok(["rm", "-f", `${name}1`]);
-  }, 60_000);
+  });
 
   test("a terminal's size is the container's, from the start and when it changes", async () => {
     const run = ["run", "-it", "--rm", "--name", `${name}2`, "busybox", "sh", "-c"];
@@ -65,7 +65,7 @@ describe.each(PROGRAMS)("%s", (program) => {
     }
     await engine.ok(["kill", `${name}2`]);
     expect(await terminal.exited).toBe(137);
-  }, 60_000);
+  });
 
   test("a signal to the client is the container's", async () => {
     const trap = "trap 'echo told; exit 3' USR1; echo ready; while :; do sleep 0.02; done";
@@ -85,7 +85,7 @@ describe.each(PROGRAMS)("%s", (program) => {
     }
     expect(output).toBe("ready\ntold\n");
     expect(await passed.exited).toBe(3);
-  }, 60_000);
+  });
 
   test("a signal to a client that passes none on is nothing to the container", async () => {
     const trap = "trap 'echo told' USR1; echo ready; while :; do sleep 0.02; done";
@@ -102,14 +102,14 @@ describe.each(PROGRAMS)("%s", (program) => {
     for (const times of [1, 2]) {
       await engine.ok(["kill", "-s", "USR1", `${name}4`]);
       const told = async () => (await engine.ok(["logs", `${name}4`])).split("told").length - 1;
-      while ((await told()) < times) await Bun.sleep(10);
+      await until(async () => (await told()) >= times);
       expect(await told()).toBe(times);
     }
     client.kill("SIGKILL");
     await client.exited;
     expect(await engine.ok(["inspect", "-f", "{{.State.Running}}", `${name}4`])).toBe("true");
     await engine.ok(["rm", "-f", `${name}4`]);
-  }, 60_000);
+  });
 
   test("its keys detach from an exec as well, which goes on; the client says so and fails", async () => {
     await engine.ok(["run", "-d", "--name", `${name}5`, "busybox", "sleep", "1000"]);
@@ -122,7 +122,7 @@ describe.each(PROGRAMS)("%s", (program) => {
     expect(terminal.output()).toContain("read escape sequence");
     expect(await engine.ok(["top", `${name}5`])).toContain("stty size");
     await engine.ok(["rm", "-f", `${name}5`]);
-  }, 60_000);
+  });
 
   test("--attach chooses the streams", async () => {
     const run = async (...flags: string[]) => {
@@ -154,5 +154,5 @@ describe.each(PROGRAMS)("%s", (program) => {
     expect(await run("-a", "stderr")).toEqual(["", "err\n", 0]);
     expect(await run("-a", "stdout", "-a", "stderr")).toEqual(["out\n", "err\n", 0]);
     expect(await run("-a", "stdin", "-a", "stdout", "-i")).toEqual(["in\nout\n", "", 0]);
-  }, 60_000);
+  });
 });

@@ -121,9 +121,12 @@ function removeCgroup(folder: string): void {
   }
 }
 
+/** Of 20 ms: how long what was killed may take to be gone, on any machine. */
+const ROUNDS = 1000;
+
 /** Ends and removes everything of one engine. May run twice. */
 export async function removeTraces({ tag }: { tag: string }): Promise<void> {
-  for (let round = 0; round < 50; round += 1) {
+  for (let round = 0; round < ROUNDS; round += 1) {
     const processes = processesOf(tag).filter(({ pid }) => pid !== process.pid);
     if (processes.length === 0) break;
     for (const { pid } of processes) {
@@ -141,7 +144,7 @@ export async function removeTraces({ tag }: { tag: string }): Promise<void> {
     const [, family = "", name = ""] = line.split(" ");
     command("nft", "delete", "table", family, name);
   }
-  for (let round = 0; round < 50 && cgroupsOf(tag).length > 0; round += 1) {
+  for (let round = 0; round < ROUNDS && cgroupsOf(tag).length > 0; round += 1) {
     if (round > 0) await Bun.sleep(20);
     for (const folder of cgroupsOf(tag)) removeCgroup(folder);
   }

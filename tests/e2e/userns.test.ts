@@ -29,7 +29,7 @@ const withoutLine = (file: string): void =>
 beforeAll(async () => {
   for (const file of FILES) appendFileSync(file, line);
   engine = await startEngine({ daemonFlags: ["--userns-remap", "nobody"] });
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const file of FILES) withoutLine(file);

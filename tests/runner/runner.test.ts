@@ -18,13 +18,14 @@ const ONCE = `test("fails once", () => {
 });`;
 
 /** Runs the runner on a project of these files. */
-async function report(files: Record<string, string>) {
+async function report(files: Record<string, string>, ...words: string[]) {
   const project = mkdtempSync(join(root, "project-"));
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(project, path)), { recursive: true });
-    writeFileSync(join(project, path), `import { test } from "bun:test";\n${text}\n`);
+    const head = path.endsWith(".ts") ? `import { test } from "bun:test";` : "#!/bin/sh";
+    writeFileSync(join(project, path), `${head}\n${text}\n`, { mode: 0o755 });
   }
-  const child = Bun.spawn([process.execPath, RUNNER], {
+  const child = Bun.spawn([process.execPath, RUNNER, ...words], {
     cwd: project,
     stdin: "ignore",
     stdout: "pipe",
@@ -80,17 +81,17 @@ test("the output of a failure is kept whole", async () => {
   expect(text).toContain("line 1999 of it\n");
 });
 
-test("three files may fail by chance, four are a regression and get no second run", async () => {
+test("eight files may fail by chance, nine are a regression and get no second run", async () => {
   const files = (count: number) =>
     Object.fromEntries(
       Array.from({ length: count }, (_, index) => [`tests/e2e/chance${index}.test.ts`, ONCE]),
     );
-  const three = await report(files(3));
-  expect([three.code, three.last]).toEqual([0, "3 passed, 0 failed"]);
-  const four = await report({ ...files(4), "tests/e2e/sure.test.ts": PASSES });
-  expect([four.code, four.last]).toEqual([1, "1 passed, 4 failed"]);
-  expect(four.text).not.toContain("once more");
-  expect(four.closing).toBe("failed: tests/e2e/chance3.test.ts");
+  const few = await report(files(8));
+  expect([few.code, few.last]).toEqual([0, "8 passed, 0 failed"]);
+  const many = await report({ ...files(9), "tests/e2e/sure.test.ts": PASSES });
+  expect([many.code, many.last]).toEqual([1, "1 passed, 9 failed"]);
+  expect(many.text).not.toContain("once more");
+  expect(many.closing).toMatch(/^failed: tests\/e2e\/chance\d\.test\.ts$/);
 });
 
 test("a suite whose process died is run again as a whole", async () => {
@@ -117,4 +118,53 @@ test("a file that does not load is a failure even beside one that fails by chanc
 test("a run without a test is no success", async () => {
   const { code, last } = await report({});
   expect({ code, last }).toEqual({ code: 1, last: "0 passed, 1 failed" });
+});
+
+/** Fails when another test of this text runs meanwhile. */
+const alone = (text: string): string => `test("${text}", async () => {
+  const { mkdirSync, rmdirSync } = require("node:fs");
+  mkdirSync("begun");
+  await Bun.spawn([process.execPath, "--version"], { stdout: "ignore" }).exited;
+  rmdirSync("begun");
+});`;
+
+test("files that name address ranges take turns, and so do those that change the host's accounts", async () => {
+  for (const text of ["10.1.0.0/16", "fd00::/64", "/etc/subuid"]) {
+    const numbers = ["one", "two", "three"];
+    const files = numbers.map((name): [string, string] => [
+      `tests/e2e/${name}.test.ts`,
+      alone(text),
+    ]);
+    const { code, text: said } = await report(Object.fromEntries(files));
+    expect({ code, said }).toMatchObject({ code: 0 });
+    expect(said).not.toContain("flaky");
+  }
+});
+
+/** Passes when the other file is being run meanwhile. */
+const meets = (own: string, other: string): string => `test("meets ${other}", async () => {
+  require("node:fs").writeFileSync("${own}", "");
+  while (!require("node:fs").existsSync("${other}")) await Bun.sleep(5);
+});`;
+
+test("what shares nothing runs at the same time", async () => {
+  const { last } = await report({
+    "src/a/b/unit.test.ts": meets("unit", "whole"),
+    "tests/e2e/one.test.ts": meets("whole", "other"),
+    "tests/e2e/other.test.ts": meets("other", "unit"),
+  });
+  expect(last).toBe("3 passed, 0 failed");
+});
+
+test("what needs more than the others waits for it, and they do not", async () => {
+  const { last } = await report(
+    {
+      fetch: "until [ -e early ]; do sleep 0.02; done; touch fetched",
+      "tests/e2e/early.test.ts": `test("early", () => require("node:fs").writeFileSync("early", ""));`,
+      "tests/e2e/late.test.ts": `test("of buildx", () => require("node:fs").readFileSync("fetched"));`,
+    },
+    "--fetch",
+    "./fetch",
+  );
+  expect(last).toBe("2 passed, 0 failed");
 });

@@ -152,7 +152,7 @@ test("times within a log only grow, in whole nine digits", () => {
       before = time;
     }
   }
-  expect(Math.abs(Date.parse(before) - Date.now())).toBeLessThan(1000);
+  expect(Math.abs(Date.parse(before) - Date.now())).toBeLessThan(60_000);
   expect(fullTime("2026-01-02T03:04:05.12Z")).toBe("2026-01-02T03:04:05.120000000Z");
   expect(fullTime("2026-01-02T03:04:05+09:00")).toBe("2026-01-01T18:04:05.000000000Z");
   expect(fullTime("yesterday")).toBeNull();
