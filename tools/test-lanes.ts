@@ -24,7 +24,7 @@ const WHOLE_TIMEOUT_MS = 300_000;
 const SHARED: Readonly<Record<string, RegExp>> = {
   "address ranges": /\b\d+\.\d+\.\d+\.\d+\/\d|\b[0-9a-f:]+::\/\d/,
   accounts: /\/etc\/sub[ug]id/,
-  "real-time shares": /cpu-rt-runtime/,
+  "real-time shares": /cpu-rt-runtime|CpuRealtime/,
 };
 const LATE = /buildx|debian|compose|dist\/peer/;
 

@@ -241,7 +241,7 @@ test("a step is made again when its mounts, its owner's name or its machine are 
     ]);
   expect(await ofName(41)).toBe("41");
   expect(await ofName(42)).toBe("42");
-}, 60_000);
+});
 
 test("a cache folder is that of its owner and its namespace", async () => {
   const made = async (mount: string, args: readonly string[] = []): Promise<string> => {
@@ -258,7 +258,7 @@ test("a cache folder is that of its owner and its namespace", async () => {
   const namespace = ["--build-arg", "BUILDKIT_CACHE_MOUNT_NS=mine", "--no-cache"];
   expect(await made("", namespace)).toBe("0:0 755\n0");
   expect(await made("", namespace)).toBe("0:0 755\n1");
-}, 60_000);
+});
 
 test("WORKDIR is a layer, of nothing where the folder is there; the top of all is none", async () => {
   const dockerfile = "FROM busybox\nWORKDIR /\nWORKDIR /tmp\nWORKDIR new\n";

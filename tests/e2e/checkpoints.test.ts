@@ -18,7 +18,7 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine({ daemonFlags: ["--experimental"] });
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
@@ -76,7 +76,7 @@ test("names, folders and states are refused in Docker's words, the same for both
   expect(existsSync(join(mine, "photos"))).toBe(true);
   rmSync(mine, { recursive: true });
   await remove("idle");
-}, 60_000);
+});
 
 test("paths as names lead nowhere", async () => {
   await engine.ok(["create", "--name", "kept", "busybox", "true"]);
@@ -154,5 +154,5 @@ describe.skipIf(CRIU === null)(`with criu${REASON}`, () => {
     await engine.ok(["stop", "-t", "1", "counter"]);
     await remove("counter");
     await engine.ok(["volume", "rm", "kept"]);
-  }, 60_000);
+  });
 });

@@ -94,7 +94,7 @@ test("copies into a stopped container that never come to their end do not keep i
   expect(answers).toHaveLength(1);
   for (const socket of copies) socket.destroy();
   await engine.ok(["rm", "-f", id]);
-}, 120_000);
+});
 
 test("every answer agreed with the API definition", () => {
   expect(engine.violations()).toEqual([]);
