@@ -35,7 +35,8 @@ const map = {
   "engine/stats": ["base", "linux/cgroup"],
   "engine/store": ["base", "linux/ffi"],
   "engine/events": ["base", "engine/store"],
-  "engine/logs": ["base", "linux/ffi"],
+  // Files of a log carry their number where no name can.
+  "engine/logs": ["base", "linux/ffi", "linux/xattr"],
   "engine/log-delivery": ["base", "go-template", "linux/ffi", "linux/process", "engine/logs"],
   "engine/content": ["base", "oci", "linux/ffi"],
   // Layers, too, come in formats that the runtime does not read.

@@ -8,3 +8,5 @@ export * from "./later.ts";
 export * from "./limits.ts";
 export * from "./queue.ts";
 export { systemSentences } from "./system-errors.ts";
+export * from "./read-apart.ts";
+export * from "./turns.ts";

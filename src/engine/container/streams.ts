@@ -1,6 +1,6 @@
 /** Attaching to processes: the supervisor carries the bytes, the detach keys are watched for here. */
 import { conflict, notImplemented, sentenceOf } from "#base";
-import { encodeLogEntries, readLog } from "#engine/logs";
+import { encodeLogEntries, encodeLogNotice, readLog } from "#engine/logs";
 import type { ProcessKey } from "#engine/supervisor";
 
 import type { AttachRequest, LogsRequest, ProcessStreams } from "./container-service.ts";
@@ -205,13 +205,21 @@ function encoded(
   request: Parameters<typeof readLog>[0],
   options: { timestamps: boolean; details: boolean },
 ): ReadableStream<Uint8Array> {
-  const entries = readLog(request);
   const multiplexed = !record.config.terminal;
+  const notices: string[] = [];
+  const entries = readLog({ ...request, onMissed: (files) => notices.push(missedText(files)) });
   const bytes = (async function* () {
-    for await (const batch of entries) yield encodeLogEntries(batch, { ...options, multiplexed });
+    for await (const batch of entries) {
+      for (const notice of notices.splice(0)) yield encodeLogNotice(notice, { multiplexed });
+      if (batch.length > 0) yield encodeLogEntries(batch, { ...options, multiplexed });
+    }
   })();
   return streamOf(bytes);
 }
+
+/** Docker says so in the daemon's log only, and goes on as if nothing were missing. */
+const missedText = (files: number): string =>
+  `${files} rotated log ${files === 1 ? "file was" : "files were"} removed before being read: lines are missing here`;
 
 /** A process' streams, for exec. */
 export const attachProcess = (

@@ -42,6 +42,23 @@ export function encodeLogEntries(
   return out;
 }
 
+/** What Docker's clients end a log with: the daemon's own words, in a frame that is nobody's output. */
+const SYSTEM_ERROR = 3;
+
+/** Tells a reader of what is missing, where it is missing. */
+export function encodeLogNotice(
+  text: string,
+  { multiplexed }: Pick<EncodeOptions, "multiplexed">,
+): Uint8Array<ArrayBuffer> {
+  const bytes = encoder.encode(`Error grabbing logs: ${text}\n`);
+  if (!multiplexed) return bytes;
+  const out = new Uint8Array(FRAME_HEAD_BYTES + bytes.length);
+  writeFrameHead(out, 0, "stdout", bytes.length);
+  out[0] = SYSTEM_ERROR;
+  out.set(bytes, FRAME_HEAD_BYTES);
+  return out;
+}
+
 /** The head of one frame: stream, three zeros, length in big-endian. */
 export function writeFrameHead(
   out: Uint8Array,

@@ -15,10 +15,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { readApart } from "#base";
+
 import type { LogEntry, LogFormat } from "./entry.ts";
 import { decodeJsonLine } from "./json-line.ts";
 import { decodeRawLine } from "./raw-line.ts";
-import { listRotated } from "./rotation.ts";
+import { listRotated, rotationOf } from "./rotation.ts";
 
 const BLOCK_BYTES = 256 * 1024;
 /** A line that was longer than this was not written by us, nor by Docker. */
@@ -28,15 +30,18 @@ const NEWLINE = 0x0a;
 export class LogFile {
   readonly descriptor: number;
   readonly inode: number;
+  /** Rotations before it was made; 0 where nothing tells. */
+  readonly rotation: number;
   /** Where the next block begins. */
   offset = 0;
   readonly #format: LogFormat;
   #unfinished: Uint8Array = new Uint8Array(0);
 
-  constructor(descriptor: number, format: LogFormat) {
+  constructor(descriptor: number, format: LogFormat, rotation = rotationOf(descriptor)) {
     this.descriptor = descriptor;
     this.#format = format;
     this.inode = fstatSync(descriptor).ino;
+    this.rotation = rotation;
   }
 
   close(): void {
@@ -57,12 +62,17 @@ export class LogFile {
   }
 
   /** The next whole lines; null at the end of what is written so far. Call again when more was written. */
-  readEntries(): LogEntry[] | null {
+  async readEntries(): Promise<LogEntry[] | null> {
     for (;;) {
+      const { size } = fstatSync(this.descriptor);
       // After a full disk the writer cuts off half a line that we may have seen already.
-      if (fstatSync(this.descriptor).size < this.offset) this.#restart();
+      if (size < this.offset) this.#restart();
       const block = new Uint8Array(BLOCK_BYTES);
-      const count = readSync(this.descriptor, block, 0, BLOCK_BYTES, this.offset);
+      // A whole block may lie on a disk, and comes with many others: the loop does not wait for it.
+      const count =
+        size - this.offset < BLOCK_BYTES
+          ? readSync(this.descriptor, block, 0, BLOCK_BYTES, this.offset)
+          : await readApart(this.descriptor, block, this.offset);
       if (count === 0) return null;
       this.offset += count;
       const bytes = this.#joined(block.subarray(0, count));
@@ -74,7 +84,7 @@ export class LogFile {
   }
 
   /** Moves to the `count`-th last line. @returns how many lines there are from there to the end */
-  seekTail(count: number): number {
+  async seekTail(count: number): Promise<number> {
     const { size } = fstatSync(this.descriptor);
     const block = Buffer.allocUnsafe(BLOCK_BYTES);
     let found = 0;
@@ -82,7 +92,7 @@ export class LogFile {
     let end = size - 1;
     while (end > 0) {
       const start = Math.max(end - BLOCK_BYTES, 0);
-      const length = readSync(this.descriptor, block, 0, end - start, start);
+      const length = await readApart(this.descriptor, block.subarray(0, end - start), start);
       let at = length;
       while (at > 0 && (at = block.lastIndexOf(NEWLINE, at - 1)) >= 0) {
         found += 1;
@@ -147,7 +157,7 @@ interface OpenedFile {
  */
 export async function openLogFiles(
   { path, format }: LogFiles,
-  wanted: (file: LogFile) => boolean = () => true,
+  wanted: (file: LogFile) => boolean | Promise<boolean> = () => true,
   after: number | null = null,
 ): Promise<LogFile[]> {
   const opened = snapshot(path);
@@ -160,7 +170,7 @@ export async function openLogFiles(
         ? await openCompressed(one.descriptor, format)
         : new LogFile(one.descriptor, format);
       files.unshift(file);
-      if (end >= 0 || wanted(file)) continue;
+      if (end >= 0 || (await wanted(file))) continue;
       files.shift();
       file.close();
       break;
@@ -172,6 +182,28 @@ export async function openLogFiles(
   } finally {
     for (const { descriptor } of opened) closeSync(descriptor);
   }
+}
+
+/**
+ * The files that are later than one, oldest first, as far as they are there uncompressed; none where nothing tells which
+ * those are.
+ */
+export function openPlainAfter({ path, format }: LogFiles, before: LogFile): LogFile[] {
+  const opened = snapshot(path);
+  const later: LogFile[] = [];
+  for (let one = opened.shift(); one !== undefined; one = opened.shift()) {
+    const file = new LogFile(one.descriptor, format);
+    const isLater = one.inode !== before.inode && file.rotation > before.rotation;
+    if (isLater && !one.compressed) {
+      later.unshift(file);
+      continue;
+    }
+    file.close();
+    if (isLater) for (const each of later.splice(0)) each.close();
+    break;
+  }
+  for (const { descriptor } of opened) closeSync(descriptor);
+  return later;
 }
 
 /** Opens every file, newest first, until no name has changed meanwhile. */
@@ -220,6 +252,7 @@ function listRotatedIfThere(path: string) {
 /** Closes the descriptor. */
 async function openCompressed(descriptor: number, format: LogFormat): Promise<LogFile> {
   const folder = mkdtempSync(join(tmpdir(), "naru-log-"));
+  const rotation = rotationOf(descriptor);
   try {
     const plain = join(folder, "plain");
     const { createReadStream, createWriteStream } = await import("node:fs");
@@ -227,7 +260,8 @@ async function openCompressed(descriptor: number, format: LogFormat): Promise<Lo
     const { pipeline } = await import("node:stream/promises");
     const target = createWriteStream(plain, { mode: 0o600 });
     await pipeline(createReadStream("", { fd: descriptor }), createGunzip(), target);
-    return new LogFile(openSync(plain, constants.O_RDONLY | constants.O_NOFOLLOW), format);
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
+    return new LogFile(openSync(plain, flags), format, rotation);
   } finally {
     rmSync(folder, { recursive: true, force: true }); // the open descriptor keeps the bytes
   }

@@ -1,12 +1,13 @@
 /**
  * The reading end of a json-file log. Lives in the daemon and needs nothing of the writer but its files: it finds
- * the last lines from the end, and follows across rotations without losing or repeating a line.
+ * the last lines from the end, and follows across rotations without repeating a line, or losing one unsaid.
  */
-import { statSync } from "node:fs";
+import { breathe } from "#base";
 
 import type { LogEntry, LogFormat } from "./entry.ts";
 import { type LogFile, type LogFiles, openLogFiles } from "./log-file.ts";
 import { timeNow, timeText } from "./timestamp.ts";
+import { startsAfter, Trail } from "./trail.ts";
 import { watchLog } from "./watch.ts";
 
 /** Where a reader stands: after everything it was given. Survives a rotation (by inode) and compressing (by time). */
@@ -31,6 +32,11 @@ export interface ReadLogRequest {
   /** Set to follow: resolves when the container has ended and everything is written. */
   readonly ended: Promise<unknown> | null;
   readonly signal?: AbortSignal;
+  /**
+   * Of a follower: so many whole files were rotated out of what is kept before they were read. Called where their entries
+   * would have come, before the next batch, which comes at once and may be empty.
+   */
+  readonly onMissed?: (files: number) => void;
   /** Begins here where given; brought up to date before each batch. */
   readonly place?: LogPlace;
 }
@@ -44,38 +50,22 @@ export async function* readLog(request: ReadLogRequest): AsyncGenerator<readonly
   request.ended?.catch(() => {});
   const filter = new Filter(request);
   const files = await openHistory(request, filter);
-  let current: LogFile | null = null;
-  try {
-    seekTail(files, request.tail);
-    for (let file = files.shift(); file !== undefined; file = files.shift()) {
-      current?.close();
-      current = file;
-      yield* drain(current, filter, request.signal);
-      if (filter.isPast || request.signal?.aborted) return;
-    }
-    if (request.ended === null) return;
-    const place: Place = { file: current };
-    current = null; // the follower closes it
-    yield* follow(place, filter, request);
-  } finally {
-    current?.close();
-    for (const file of files) file.close();
-  }
-}
-
-/** Where a follower reads: it closes the file it leaves. */
-interface Place {
-  file: LogFile | null;
+  using trail = new Trail(filesOf(request), files);
+  await seekTail(files, request.tail);
+  if (request.ended !== null) return yield* follow(trail, filter, request);
+  do {
+    if (trail.current !== null) yield* drain(trail.current, filter, request.signal);
+    if (filter.isPast || request.signal?.aborted) return;
+  } while (trail.next() !== null);
 }
 
 async function* follow(
-  place: Place,
+  trail: Trail,
   filter: Filter,
   request: ReadLogRequest,
 ): AsyncGenerator<readonly LogEntry[]> {
   const { path, signal } = request;
-  const log = filesOf(request);
-  using watch = watchLog(path, signal);
+  using watch = watchLog(path, signal, () => trail.lookAhead());
   let ended = false;
   const end = () => {
     ended = true;
@@ -83,48 +73,39 @@ async function* follow(
   };
   request.ended?.then(end, end);
   const timer = wakeAt(request.until, end);
-  const next: LogFile[] = [];
   try {
     for (;;) {
       // Read before reading: what was written before the end was seen is read below.
       const last = ended;
-      if (place.file === null) {
-        // It may have rotated since it was made.
-        next.push(...(await openLogFiles(log)));
-        place.file = next.shift() ?? null;
-      }
-      if (place.file !== null) {
-        yield* drain(place.file, filter, signal);
+      if (trail.current !== null) yield* drain(trail.current, filter, signal);
+      if (filter.isPast || signal?.aborted) return;
+      if (trail.hasNext) {
+        // Nobody writes to a file that was moved away: what it holds now is all of it.
+        if (trail.current !== null) yield* drain(trail.current, filter, signal);
         if (filter.isPast || signal?.aborted) return;
-        if (next.length === 0 && isReplaced(path, place.file)) {
-          // Nobody writes to a file that was moved away: what it holds now is all of it.
-          yield* drain(place.file, filter, signal);
-          next.push(...(await filesAfter(log, place.file, filter.lastTime)));
+        const missed = await trail.advance(filter.lastTime);
+        if (missed !== null && missed > 0) {
+          request.onMissed?.(missed);
+          yield [];
         }
-        const following = next.shift();
-        if (following !== undefined) {
-          place.file.close();
-          place.file = following;
-          continue;
-        }
+        if (missed !== null) continue;
       }
       if (last || signal?.aborted) return;
       if (!ended) await watch.changed();
     }
   } finally {
     clearTimeout(timer);
-    place.file?.close();
-    for (const file of next) file.close();
   }
 }
 
-function* drain(
+async function* drain(
   file: LogFile,
   filter: Filter,
   signal: AbortSignal | undefined,
-): Generator<readonly LogEntry[]> {
+): AsyncGenerator<readonly LogEntry[]> {
   for (;;) {
-    const read = file.readEntries();
+    await breathe();
+    const read = await file.readEntries();
     if (read === null) return;
     const entries = filter.apply(read, file);
     if (entries.length > 0) yield entries;
@@ -189,11 +170,11 @@ async function openHistory(request: ReadLogRequest, filter: Filter): Promise<Log
   const { tail, place } = request;
   if (place !== undefined && place.time !== "")
     return await filesFrom(filesOf(request), place, filter);
-  return await openLogFiles(filesOf(request), (file) => {
+  return await openLogFiles(filesOf(request), async (file) => {
     if (file.modifiedAtMs() + MODIFIED_SLACK_MS < filter.sinceMs) return false;
     if (tail === null) return true;
     if (lines >= tail && lines > 0) return false;
-    lines += file.seekTail(Math.max(tail - lines, 1));
+    lines += await file.seekTail(Math.max(tail - lines, 1));
     return true;
   });
 }
@@ -206,12 +187,12 @@ const filesOf = ({ path, format }: ReadLogRequest): LogFiles => ({
 /** The rest of a log after a place. */
 async function filesFrom(log: LogFiles, place: LogPlace, filter: Filter): Promise<LogFile[]> {
   let isFound = false;
-  return await openLogFiles(log, (file) => {
+  return await openLogFiles(log, async (file) => {
     if (isFound) return false;
     if (file.inode === place.inode && file.sizeBytes() >= place.offset) {
       file.seekTo(place.offset);
       isFound = true;
-    } else if (!isLater(file, place.time)) {
+    } else if (!(await startsAfter(file, place.time))) {
       // Compressed meanwhile, or deleted: then the times of its entries tell.
       filter.after = place.time;
       isFound = true;
@@ -221,31 +202,13 @@ async function filesFrom(log: LogFiles, place: LogPlace, filter: Filter): Promis
 }
 
 /** Moves each file to where the last `tail` lines of all begin. */
-function seekTail(files: readonly LogFile[], tail: number | null): void {
+async function seekTail(files: readonly LogFile[], tail: number | null): Promise<void> {
   if (tail === null) return;
   let left = tail;
   for (const file of files.toReversed()) {
     if (left <= 0) file.seekEnd();
-    else left -= file.seekTail(left);
+    else left -= await file.seekTail(left);
   }
-}
-
-/** True when the log's name belongs to another file than the one that is read. */
-function isReplaced(path: string, file: LogFile): boolean {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  return stat !== undefined && stat.ino !== file.inode;
-}
-
-/** The files written after one that was rotated away, oldest first. */
-async function filesAfter(log: LogFiles, file: LogFile, lastTime: string): Promise<LogFile[]> {
-  // A compressed or deleted file is not found by its inode: then the times of its entries tell.
-  return await openLogFiles(log, (other) => isLater(other, lastTime), file.inode);
-}
-
-function isLater(file: LogFile, lastTime: string): boolean {
-  const first = file.readEntries()?.[0];
-  file.seekTo(0);
-  return first === undefined || first.time > lastTime;
 }
 
 function wakeAt(until: bigint | null, wake: () => void): Timer | undefined {

@@ -1,7 +1,10 @@
 /**
  * The files of one log, newest last written: `<path>`, `<path>.1`, … `<path>.<n>`, or `.gz` for a compressed one.
+ * Each but the first carries how many rotations there were before it, in an attribute of its own: a reader that comes
+ * from an older file knows by it whether others came between and are gone. A name could not tell, nor could a time.
  */
 import {
+  closeSync,
   constants,
   createReadStream,
   createWriteStream,
@@ -14,8 +17,48 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
+import { getXattr, setXattr } from "#linux/xattr";
+
 /** Compressed files that are not complete yet; a leftover of a crash is removed at the next open. */
 const UNFINISHED = ".gz.tmp";
+
+/** The next file, before it has its name. */
+const NEXT = ".next";
+const ROTATION = "user.naru.rotation";
+
+/** How many rotations of its log a file has before it; 0 where nothing tells. */
+export function rotationOf(descriptor: number): number {
+  try {
+    const value = getXattr(descriptor, ROTATION);
+    return value === null ? 0 : Number(Buffer.from(value).toString()) || 0;
+  } catch {
+    return 0; // no file system of ours
+  }
+}
+
+function mark(file: string | number, rotation: number): void {
+  if (rotation === 0) return;
+  try {
+    setXattr(file, ROTATION, Buffer.from(String(rotation)));
+  } catch {
+    // Readers that fall behind are not told then: the log goes on.
+  }
+}
+
+/** Makes the file that follows on a rotation; whoever sees its name sees its number. @returns open for appending */
+export function createNext(path: string, mode: number, rotation: number): number {
+  const { O_RDWR, O_APPEND, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+  const next = path + NEXT;
+  const descriptor = openSync(next, O_RDWR | O_APPEND | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+  try {
+    mark(descriptor, rotation);
+    renameSync(next, path);
+    return descriptor;
+  } catch (thrown) {
+    closeSync(descriptor);
+    throw thrown;
+  }
+}
 
 export interface RotatedFile {
   readonly path: string;
@@ -65,11 +108,13 @@ export async function compressOldest(path: string): Promise<boolean> {
   const { pipeline } = await import("node:stream/promises");
   const descriptor = openSync(file.path, constants.O_RDONLY | constants.O_NOFOLLOW);
   const { ino } = fstatSync(descriptor);
+  const rotation = rotationOf(descriptor);
   const temporary = path + UNFINISHED;
   try {
     const source = createReadStream("", { fd: descriptor }); // closes it
     const target = createWriteStream(temporary, { mode: 0o640 });
     await pipeline(source, createGzip({ level: 1 }), target);
+    mark(temporary, rotation);
     const now = listRotated(path).find((each) => statSync(each.path).ino === ino);
     if (now === undefined) rmSync(temporary, { force: true }); // rotated out of what is kept
     else {
@@ -90,7 +135,7 @@ export function removeUnfinished(path: string): void {
   for (const entry of entries) {
     if (!entry.startsWith(`${name}.`)) continue;
     const isCompressed = /\.\d{1,6}$/.test(entry) && entries.has(`${entry}.gz`);
-    if (isCompressed || entry.endsWith(UNFINISHED)) {
+    if (isCompressed || entry.endsWith(UNFINISHED) || entry === name + NEXT) {
       rmSync(join(dirname(path), entry), { force: true });
     }
   }

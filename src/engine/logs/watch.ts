@@ -12,8 +12,15 @@ export interface LogWatch extends Disposable {
   wake(): void;
 }
 
-/** Watches until disposed; an abort ends the current wait. */
-export function watchLog(path: string, signal?: AbortSignal): LogWatch {
+/**
+ * Watches until disposed; an abort ends the current wait.
+ * @param onRenamed called at once when the log's name may be another file's
+ */
+export function watchLog(
+  path: string,
+  signal?: AbortSignal,
+  onRenamed: () => void = () => undefined,
+): LogWatch {
   let isPending = false;
   let resume: (() => void) | null = null;
   const wake = () => {
@@ -23,8 +30,10 @@ export function watchLog(path: string, signal?: AbortSignal): LogWatch {
   const name = basename(path);
   let watcher: FSWatcher | null = null;
   try {
-    watcher = watch(dirname(path), (_event, file) => {
-      if (file === null || file === name) wake();
+    watcher = watch(dirname(path), (event, file) => {
+      if (file !== null && file !== name) return;
+      if (event === "rename") onRenamed();
+      wake();
     });
     watcher.on("error", wake);
   } catch {

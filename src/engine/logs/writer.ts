@@ -20,7 +20,13 @@ import { dirname } from "node:path";
 import { ENTRY_LIMIT_BYTES, type LogFileOptions, type LogStream } from "./entry.ts";
 import { appendLine, FRAME_BYTES, middleOf, WORST_GROWTH } from "./json-line.ts";
 import { appendRawLine, rawMiddleOf } from "./raw-line.ts";
-import { compressOldest, removeUnfinished, shiftFiles } from "./rotation.ts";
+import {
+  compressOldest,
+  createNext,
+  removeUnfinished,
+  rotationOf,
+  shiftFiles,
+} from "./rotation.ts";
 import { EntryClock } from "./timestamp.ts";
 
 export interface LogWriter {
@@ -89,6 +95,10 @@ class FileLogWriter implements LogWriter {
   /** Room that one more entry may need in `out`. */
   readonly #entryBytes: number;
   #descriptor = -1;
+  /** Rotations before the file in use, as far as this writer knows. */
+  #rotation = 0;
+  /** The file in use is still to be made; otherwise the one that is there goes on. */
+  #isNext = false;
   #sizeBytes = 0;
   #isCompressing = false;
   #closed = false;
@@ -194,13 +204,17 @@ class FileLogWriter implements LogWriter {
 
   #rotate(): void {
     const { path, maxFiles, compress } = this.#options;
+    const rotation = this.#descriptor === -1 ? 0 : rotationOf(this.#descriptor);
+    this.#rotation = Math.max(this.#rotation, rotation) + 1;
     try {
       shiftFiles(path, maxFiles);
     } catch {
+      this.#rotation -= 1;
       return; // the file in use grows on: an entry in a large file is worth more than none
     }
     if (this.#descriptor !== -1) closeSync(this.#descriptor);
     this.#descriptor = -1;
+    this.#isNext = true;
     this.#open();
     if (compress && maxFiles > 1) this.#compress();
   }
@@ -221,6 +235,12 @@ class FileLogWriter implements LogWriter {
     try {
       // json-file's folder is the container's own and is there; the other files have one of theirs.
       if (format === "raw") mkdirSync(dirname(path), { recursive: true, mode: 0o710 });
+      if (this.#isNext) {
+        this.#descriptor = createNext(path, LOG_MODE, this.#rotation);
+        this.#isNext = false;
+        this.#sizeBytes = 0;
+        return;
+      }
       const flags =
         constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
       this.#descriptor = openSync(path, flags, LOG_MODE);

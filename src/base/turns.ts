@@ -1,0 +1,26 @@
+/**
+ * Turns of the event loop: work of any length lets everybody else go on now and then. What counts is how long the loop
+ * has been held by all such work together, not by one of them: twenty at once hold it no longer than one.
+ */
+
+/** So long the loop may be held; then others go first. */
+const TURN_MS = 5;
+
+let began = performance.now();
+let next: Promise<void> | null = null;
+
+/** Waits for others if the loop has been held for long. */
+export const breathe = (): Promise<void> | undefined =>
+  performance.now() - began < TURN_MS ? undefined : othersFirst();
+
+/** Resolves when everybody else who could go on has. */
+export function othersFirst(): Promise<void> {
+  next ??= new Promise((resolve) => {
+    setImmediate(() => {
+      next = null;
+      began = performance.now();
+      resolve();
+    });
+  });
+  return next;
+}
