@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 
 import { kindOf, sentenceOf, unavailable } from "#base";
 import type { EngineMetrics } from "#servers/metrics";
-import { keepListenersAlive, keepSocketAlive } from "#linux/process";
+import { keepListenersAlive, keepSocketAlive, widenBacklogs } from "#linux/process";
 import { type ApiServer, createApiServer, type TlsIdentity } from "#servers/docker-api";
 
 import { buildKitOf } from "./daemon-buildkit.ts";
@@ -178,6 +178,7 @@ async function listen({ options, tls, engine, log }: ListenRequest): Promise<Api
     }
     log.info(`API listen on ${nameOfHost(host)}`);
   }
+  widenBacklogs();
   return server;
 }
 

@@ -12,7 +12,7 @@ import type { Socket } from "bun";
 
 import { conflict, invalid, sentenceOf } from "#base";
 import { allocate, attempt } from "#linux/ffi";
-import { setNotDumpable, setSubreaper } from "#linux/process";
+import { setNotDumpable, setSubreaper, widenBacklogs } from "#linux/process";
 
 import { adoptEarlier, type Adoption } from "./adopt.ts";
 import { Attacher } from "./attacher.ts";
@@ -147,6 +147,7 @@ class Server {
       },
     });
     chmodSync(path, 0o600);
+    widenBacklogs();
   }
 
   broadcast(frame: ControlFrame): void {

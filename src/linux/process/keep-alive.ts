@@ -3,13 +3,12 @@
  * Go's servers have it on every connection; the runtime's HTTP server has no word for it, but what a listening socket
  * has every accepted one inherits. Source: socket(7), tcp(7).
  */
-import { readdirSync } from "node:fs";
-
 import { allocate, attempt } from "#linux/ffi";
+
+import { listeningSockets } from "./listening.ts";
 
 const SOL_SOCKET = 1;
 const SO_KEEPALIVE = 9;
-const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
 const TCP_KEEPIDLE = 4;
 const TCP_KEEPINTVL = 5;
@@ -23,9 +22,7 @@ const COUNT = 9;
 
 /** Turns it on for this process' listening TCP sockets of a port. @returns how many there are */
 export function keepListenersAlive(port: number): number {
-  const found = readdirSync("/proc/self/fd")
-    .map(Number)
-    .filter((fd) => isListening(fd) && portOf(fd) === port);
+  const found = listeningSockets().filter((fd) => portOf(fd) === port);
   for (const fd of found) keepSocketAlive(fd);
   return found.length;
 }
@@ -42,14 +39,6 @@ export function keepSocketAlive(fd: number): void {
     new DataView(word.buffer).setInt32(0, value, true);
     attempt("setsockopt", fd, level, name, word, word.length);
   }
-}
-
-function isListening(fd: number): boolean {
-  const value = allocate(4);
-  const length = allocate(4);
-  new DataView(length.buffer).setUint32(0, value.length, true);
-  if (attempt("getsockopt", fd, SOL_SOCKET, SO_ACCEPTCONN, value, length) < 0) return false;
-  return new DataView(value.buffer).getInt32(0, true) === 1;
 }
 
 /** null for a socket that is none of TCP. */
