@@ -52,7 +52,7 @@ export async function receiveContext(context: Context, request: BuildRequest): P
         ? await readDockerfile(opened.tree, name)
         : { ...(await readDockerfileOf(request, request.folders)), at: name };
     const matcher = await ignoreMatcherOf(opened.tree, at);
-    const tree = withoutIgnored(opened.tree, matcher);
+    const tree = await withoutIgnored(opened.tree, matcher);
     const dispose = () => opened[Symbol.dispose]();
     const files = () => Promise.resolve(tree);
     const ignored = () => Promise.resolve(matcher);
@@ -161,9 +161,12 @@ async function textOfFile({ path, node }: Found): Promise<string> {
 }
 
 /** What the CLI has not left out already is hidden here. */
-function withoutIgnored(tree: SourceTree, matcher: PatternMatcher | null): SourceTree {
+async function withoutIgnored(
+  tree: SourceTree,
+  matcher: PatternMatcher | null,
+): Promise<SourceTree> {
   if (matcher === null || matcher.isEmpty) return tree;
-  return new IgnoredTree(tree, (path) => matcher.matches(textOf(path)));
+  return await IgnoredTree.of(tree, (path) => matcher.matches(textOf(path)));
 }
 
 /** `<Dockerfile>.dockerignore` before `.dockerignore`; null for neither. */

@@ -5,7 +5,7 @@
  * Folders on the way to the destination are looked up in the stage's root, through its links; existing ones are
  * repeated as they are (overlayfs takes a merged folder's owner and mode from the topmost layer that has it).
  */
-import { invalid } from "#base";
+import { breathe, invalid } from "#base";
 import { below, type Found, type SourceNode, type SourceTree } from "#engine/build/source";
 import type { LayerEntry } from "#engine/layer";
 import { textOf } from "#wire/tar";
@@ -89,18 +89,18 @@ export class CopyPlan {
     }
   }
 
-  /** @throws EngineError "invalid" when it cannot be copied there */
-  add(item: CopyItem): void {
+  /** One after the other. @throws EngineError "invalid" when it cannot be copied there */
+  async add(item: CopyItem): Promise<void> {
     const { found, destination, whole, name, parents = "" } = item;
     const isFolder = found.node.type === "directory";
     if (isFolder && !whole) {
       const at = this.folder(destination, item.owner, item.mode);
       if (item.keepsTime !== true) this.#setTime(at, found.node);
-      this.#children(item, at, { from: found.path, relative: "" });
+      await this.#children(item, at, { from: found.path, relative: "" });
       return;
     }
     const path = this.#leaf(destination, name, item);
-    this.#place(item, path, { found, relative: whole ? below(parents, name) : "" });
+    await this.#place(item, path, { found, relative: whole ? below(parents, name) : "" });
   }
 
   /** Where something goes that is no folder, or a folder itself. The folders above it are made sure of. */
@@ -239,13 +239,18 @@ export class CopyPlan {
     return this.#target.root?.at(path) ?? null;
   }
 
-  #children(item: CopyItem, at: string, here: { from: string; relative: string }): void {
+  async #children(
+    item: CopyItem,
+    at: string,
+    here: { from: string; relative: string },
+  ): Promise<void> {
     for (const name of item.tree.list(here.from)) {
+      await breathe();
       const from = below(here.from, name);
       const node = item.tree.at(from);
       if (node === null) continue;
       const relative = below(here.relative, name);
-      this.#place(item, below(at, name), { found: { path: from, node }, relative });
+      await this.#place(item, below(at, name), { found: { path: from, node }, relative });
     }
   }
 
@@ -253,22 +258,23 @@ export class CopyPlan {
     item: CopyItem,
     path: string,
     { found, relative }: { found: Found; relative: string },
-  ): void {
+  ): Promise<void> | undefined {
     const { node } = found;
     const isFolder = node.type === "directory";
     // What is excluded may still have an exception below it.
     if (relative !== "" && item.isExcluded?.(relative) === true) {
-      if (isFolder) this.#children({ ...item }, path, { from: found.path, relative });
-      return;
+      return isFolder
+        ? this.#children({ ...item }, path, { from: found.path, relative })
+        : undefined;
     }
     this.#parents(path, item);
     if (isFolder) {
       this.#copyFolder(item, path, node);
-      this.#children(item, path, { from: found.path, relative });
-      return;
+      return this.#children(item, path, { from: found.path, relative });
     }
     this.#refuseFolder(path);
     this.#copyLeaf(item, path, node);
+    return undefined;
   }
 
   /** An exception below an excluded folder needs the folder after all. */

@@ -63,7 +63,7 @@ export async function copyFiles(
         );
   const gathered = known === null ? await gatherAll() : null;
   const keepsOwner = files.layers !== null;
-  const inputs = known ?? inputsOf(instruction, gathered, { isExcluded, keepsOwner });
+  const inputs = known ?? (await inputsOf(instruction, gathered, { isExcluded, keepsOwner }));
   if (known === null && question !== null) rememberInputs(builder, question, inputs);
   const sources = [...instruction.sources, ...instruction.heredocs.map(({ name }) => `<<${name}`)];
   return {
@@ -111,17 +111,17 @@ function questionAbout(instruction: Files, { layers }: FromFiles): string | null
   return questionOf(layers, ["copy with owners", sources, exclude, parents]);
 }
 
-function inputsOf(
+async function inputsOf(
   { kind }: Files,
   gathered: Gathered | null,
   { isExcluded, keepsOwner }: Pick<WriteRequest, "isExcluded" | "keepsOwner">,
-): Inputs {
+): Promise<Inputs> {
   const digest = new InputDigest();
   if (gathered === null) throw new Error(`broken invariant: what ${kind} reads was looked at`);
   for (const { found, name, parents } of gathered.matches) {
     const as =
       found.node.type === "directory" ? parents : [parents, name].filter(Boolean).join("/");
-    digest.add(gathered.tree, found, { as, isExcluded, keepOwner: keepsOwner });
+    await digest.add(gathered.tree, found, { as, isExcluded, keepOwner: keepsOwner });
   }
   for (const { name, content } of gathered.heredocs) digest.text(`${name}\n${content}`);
   for (const { fact } of gathered.repositories) digest.text(fact);
@@ -225,8 +225,8 @@ async function write(builder: StageBuilder, request: WriteRequest): Promise<Dige
   try {
     for (const match of gathered.matches) {
       const archive = await unpackable(request, match, scratch);
-      if (archive !== null) addArchive(plan, archive, { place, owner: chown, request });
-      else addMatch(plan, match, { owner: request.keepsOwner ? chown : owner, request });
+      if (archive !== null) await addArchive(plan, archive, { place, owner: chown, request });
+      else await addMatch(plan, match, { owner: request.keepsOwner ? chown : owner, request });
     }
     await addRepositories(plan, builder, { request, owner: chown, opened });
     addMade(plan, builder, { gathered, place, owner, mode });
@@ -251,31 +251,31 @@ async function unpackable(
   return await archiveIn(gathered.tree, found, { scratch, signal });
 }
 
-function addArchive(
+async function addArchive(
   plan: CopyPlan,
   tree: ArchiveTree,
   options: { place: string; owner: Owner | null; request: WriteRequest },
-): void {
+): Promise<void> {
   const found = tree.find("", { follow: true });
   if (found === null) return;
   const { place: destination, owner, request } = options;
   const { mode, isExcluded } = request;
   const item = { tree, found, name: "", destination, owner, mode, isExcluded, whole: false };
-  plan.add({ ...item, keepsTime: true });
+  await plan.add({ ...item, keepsTime: true });
 }
 
-function addMatch(
+async function addMatch(
   plan: CopyPlan,
   { found, name, parents }: Match,
   { owner, request }: { owner: Owner | null; request: WriteRequest },
-): void {
+): Promise<void> {
   const { instruction, gathered, place, mode, isExcluded } = request;
   const { tree } = gathered;
   const whole = instruction.kind === "copy" && instruction.parents;
   const destination = whole ? `${place}/${parents}/` : place;
   const item = { tree, found, name, destination, owner, mode, isExcluded, whole, parents };
   // The top of a context is nobody's folder: it has no time.
-  plan.add({ ...item, keepsTime: found.path === "" && !request.keepsOwner });
+  await plan.add({ ...item, keepsTime: found.path === "" && !request.keepsOwner });
 }
 
 /** Heredocs: files that the Dockerfile itself holds. */
@@ -311,7 +311,7 @@ async function addDownloads(
       const tree = await archiveIn(download.tree, download.found, { scratch, signal });
       if (tree === null)
         throw invalid(`ADD failed: ${download.url} is no archive that can be unpacked`);
-      addArchive(plan, tree, { place, owner, request });
+      await addArchive(plan, tree, { place, owner, request });
       continue;
     }
     const { found, mtimeSec } = download;
@@ -338,7 +338,7 @@ async function addRepositories(
     const found = tree.find("", { follow: true });
     if (found === null) continue;
     const item = { tree, found, name: "", destination, mode, isExcluded, whole: false };
-    plan.add({ ...item, owner: owner ?? { uid: 0, gid: 0 }, keepsTime: true });
+    await plan.add({ ...item, owner: owner ?? { uid: 0, gid: 0 }, keepsTime: true });
   }
 }
 

@@ -1,5 +1,5 @@
 /** What a step reads: which files a pattern means, and one digest over all that is copied of them. */
-import { invalid, newId } from "#base";
+import { breathe, invalid, newId } from "#base";
 import { isPattern, segmentPattern } from "#wire/ignore";
 import { below, type Found, type SourceNode, type SourceTree } from "#engine/build/source";
 import { rawOf, textOf } from "#wire/tar";
@@ -132,22 +132,31 @@ export class InputDigest {
   readonly files: InputFile[] = [];
   readonly #hasher = new Bun.CryptoHasher("sha256");
 
-  add(
+  /** One at a time: what is added stands in the digest in this order. */
+  async add(
     tree: SourceTree,
     { path, node }: Found,
     options: { as: string; isExcluded: ((path: string) => boolean) | null; keepOwner: boolean },
-  ): void {
-    const walk = (at: string, current: SourceNode, relative: string): void => {
+  ): Promise<void> {
+    const walk = async (at: string, current: SourceNode, relative: string): Promise<void> => {
       const isTop = relative === "";
       const isOut = !isTop && options.isExcluded?.(relative) === true;
-      if (!isOut) this.#one(tree, { path: at, node: current }, { relative, ...options });
+      if (!isOut) {
+        const content = current.type === "file" ? tree.digestOf(at, current) : "";
+        this.#one(current, {
+          relative,
+          ...options,
+          content: typeof content === "string" ? content : await content,
+        });
+      }
       if (current.type !== "directory") return;
       for (const name of tree.list(at)) {
+        await breathe();
         const child = tree.at(below(at, name));
-        if (child !== null) walk(below(at, name), child, below(relative, name));
+        if (child !== null) await walk(below(at, name), child, below(relative, name));
       }
     };
-    walk(path, node, "");
+    await walk(path, node, "");
   }
 
   /** Any other text that decides about the result. */
@@ -166,11 +175,10 @@ export class InputDigest {
   }
 
   #one(
-    tree: SourceTree,
-    { path, node }: Found,
-    { as, relative, keepOwner }: { as: string; relative: string; keepOwner: boolean },
+    node: SourceNode,
+    options: { as: string; relative: string; keepOwner: boolean; content: string },
   ): void {
-    const content = node.type === "file" ? tree.digestOf(path, node) : "";
+    const { as, relative, keepOwner, content } = options;
     const { type, mode, link, devMajor, devMinor, xattrs, uid, gid } = node;
     const attributes = [...(xattrs ?? [])].map(([name, value]) => [name, value.toString()]);
     const owner = keepOwner ? [uid, gid] : [];

@@ -24,7 +24,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
-import { conflict, invalid, newId } from "#base";
+import { breathe, conflict, invalid, newId } from "#base";
 import { ArchiveTree, OffsetDigests } from "#engine/build/source";
 import { LayerTree } from "#engine/layer";
 import { type TarEntryType, type TarHeader, TarParser } from "#wire/tar";
@@ -174,7 +174,7 @@ export class KeptContexts {
       else utimesSync(join(folder, "index"), new Date(), new Date());
       appendFileSync(join(folder, USES), "\n", { mode: 0o600 });
       this.#evict(key);
-      return receivedOf(treeOf(path, entries, files), dispose);
+      return receivedOf(await treeOf(path, entries, files), dispose);
     } catch (cause) {
       dispose();
       throw cause;
@@ -235,7 +235,7 @@ export class KeptContexts {
       else if (isKept) utimesSync(join(folder, "index"), new Date(), new Date());
       appendFileSync(join(folder, USES), "\n", { mode: 0o600 });
       this.#evict(key);
-      return receivedOf(treeOf(path, entries, files), dispose);
+      return receivedOf(await treeOf(path, entries, files), dispose);
     } catch (cause) {
       dispose();
       throw cause;
@@ -422,14 +422,15 @@ async function append(path: string, { archive, files, offer, signal }: Arriving)
 }
 
 /** A file that has vanished while it was sent is left out, as of any archive. */
-function treeOf(
+async function treeOf(
   path: string,
   entries: readonly OfferedEntry[],
   files: ReadonlyMap<string, Kept>,
-): ArchiveTree {
+): Promise<ArchiveTree> {
   const tree = new LayerTree();
   const digests = new OffsetDigests();
   for (const entry of entries) {
+    await breathe();
     const kept = files.get(entry.path);
     if (entry.type === "file" && kept === undefined) continue;
     const xattrs = kept?.xattrs?.map(([name, value]): [string, Uint8Array] => [

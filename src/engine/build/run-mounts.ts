@@ -56,7 +56,7 @@ export async function digestMounts(
   for (const [index, mount] of mounts.entries()) {
     const source = sources[index] ?? null;
     if (source !== null) {
-      if (source.kind === "context") addTree(digest, source.tree, mount);
+      if (source.kind === "context") await addTree(digest, source.tree, mount);
       else digest.inner(await layerInputs(builder, source, mount, useGiven));
     }
     const { type, target, readOnly, id, env, mode, uid, gid, sizeBytes, required } = mount;
@@ -67,10 +67,14 @@ export async function digestMounts(
   return lines.join("\n");
 }
 
-function addTree(digest: InputDigest, tree: SourceTree, { source }: RunMountRequest): void {
+async function addTree(
+  digest: InputDigest,
+  tree: SourceTree,
+  { source }: RunMountRequest,
+): Promise<void> {
   const found = tree.find(rawOf(source), { follow: true });
   if (found === null) throw invalid(`failed to mount ${source}: not found`);
-  digest.add(tree, found, { as: "", isExcluded: null, keepOwner: true });
+  await digest.add(tree, found, { as: "", isExcluded: null, keepOwner: true });
 }
 
 async function layerInputs(
@@ -83,7 +87,7 @@ async function layerInputs(
   const known = recallInputs(builder, question, () => useGiven);
   if (known !== null) return known;
   const digest = new InputDigest();
-  addTree(digest, await files.tree(), mount);
+  await addTree(digest, await files.tree(), mount);
   const inputs = { digest: digest.hex(), files: digest.files };
   rememberInputs(builder, question, inputs);
   return inputs;
@@ -217,7 +221,7 @@ export class StepMounts implements AsyncDisposable {
     const plan = new CopyPlan({ root: null, nowSec: 0, latestSec: null });
     const destination = found.node.type === "directory" ? "/" : "/file";
     const item = { tree, found, name: "", destination, owner: null, mode: null, isExcluded: null };
-    plan.add({ ...item, whole: false });
+    await plan.add({ ...item, whole: false });
     const lease = gc.lease();
     using hold = gc.hold();
     void hold;

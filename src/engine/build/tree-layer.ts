@@ -16,7 +16,7 @@ export async function layerOfTree(
   const found = tree.find("", { follow: true });
   if (found === null) throw invalid("a named context is empty");
   const item = { tree, found, name: "", owner: null, mode: null, isExcluded: null, whole: false };
-  plan.add({ ...item, destination: "/" });
+  await plan.add({ ...item, destination: "/" });
   using hold = context.gc.hold();
   void hold;
   const { diffId } = await context.layers.writeEntries({ entries: plan.entries, signal });

@@ -4,6 +4,7 @@
  */
 import { readlinkSync, readSync } from "node:fs";
 
+import { readApart } from "#base";
 import { createDetachedOverlay } from "#linux/mount";
 import {
   FileDescriptor,
@@ -77,10 +78,12 @@ export class RootTree implements SourceTree, Disposable {
     return found === null || found.path !== path ? null : found.node;
   }
 
-  digestOf(path: string): string {
-    using file = new FileDescriptor(
-      openWithoutLinks({ rootFd: this.fd, path: bytesOf(path), flags: O_RDONLY | O_NONBLOCK }),
-    );
+  digestOf(path: string, { sizeBytes }: Pick<SourceNode, "sizeBytes">): string | Promise<string> {
+    return sizeBytes < HASH_PIECE_BYTES ? this.#digestNow(path) : this.#digestInPieces(path);
+  }
+
+  #digestNow(path: string): string {
+    using file = this.#open(path);
     const hasher = new Bun.CryptoHasher("sha256");
     const buffer = Buffer.allocUnsafe(HASH_PIECE_BYTES);
     for (;;) {
@@ -88,6 +91,23 @@ export class RootTree implements SourceTree, Disposable {
       if (read === 0) return hasher.digest("hex");
       hasher.update(buffer.subarray(0, read));
     }
+  }
+
+  /** Others go on while the disk is read, and between two pieces. */
+  async #digestInPieces(path: string): Promise<string> {
+    using file = this.#open(path);
+    const hasher = new Bun.CryptoHasher("sha256");
+    const buffer = Buffer.allocUnsafe(HASH_PIECE_BYTES);
+    for (;;) {
+      const count = await readApart(file.fd, buffer, null);
+      if (count === 0) return hasher.digest("hex");
+      hasher.update(buffer.subarray(0, count));
+    }
+  }
+
+  #open(path: string): FileDescriptor {
+    const flags = O_RDONLY | O_NONBLOCK;
+    return new FileDescriptor(openWithoutLinks({ rootFd: this.fd, path: bytesOf(path), flags }));
   }
 
   /** All of it as entries of a plain archive, which does not end with them. @param prefix in front of every name */

@@ -24,8 +24,8 @@ export interface SourceTree {
   list(path: string): readonly string[];
   /** What is at a path that has no links on the way. */
   at(path: string): SourceNode | null;
-  /** Of a file's bytes; hexadecimal. */
-  digestOf(path: string, node: SourceNode): string;
+  /** Of a file's bytes; hexadecimal. A promise where they have to be read first, and are many. */
+  digestOf(path: string, node: SourceNode): string | Promise<string>;
 }
 
 /** The path of a name in a directory. */
