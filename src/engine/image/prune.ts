@@ -1,5 +1,5 @@
 /** `docker image prune`: images that nothing needs, each removed as `rmi` would, and passed over where it would refuse. */
-import { conflict, EngineError } from "#base";
+import { conflict, EngineError, othersFirst } from "#base";
 import type { Digest } from "#oci";
 
 import type { ImageContext } from "./context.ts";
@@ -33,7 +33,7 @@ export async function pruneImages(
         deleted.push(...removed(context, name));
       }
       // Everyone else gets a turn: every removal is a transaction.
-      await new Promise((resolve) => setImmediate(resolve));
+      await othersFirst();
     }
     const reclaimedBytes = deleted.reduce(
       (sum, item) => sum + (item.deleted === undefined ? 0 : (sizes.get(item.deleted) ?? 0)),

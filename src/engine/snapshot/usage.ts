@@ -1,4 +1,5 @@
 /** How much disk a tree takes. */
+import { breathe } from "#base";
 import {
   FileDescriptor,
   O_DIRECTORY,
@@ -13,8 +14,6 @@ import {
 } from "#linux/path";
 import { SyscallError } from "#linux/ffi";
 
-/** Entries that are counted before others get a turn. */
-const BATCH = 512;
 const BLOCK_BYTES = 512;
 
 /**
@@ -26,12 +25,11 @@ export async function usageOf(path: string): Promise<number> {
   const linked = new Set<bigint>();
   const pending: Uint8Array[] = [Buffer.from(".")];
   let blocks = 0;
-  let seen = 0;
   for (let below = pending.pop(); below; below = pending.pop()) {
     using directory = openedOrNull(root.fd, below);
     if (!directory) continue;
     for (const { name, type } of readDirectory(directory.fd)) {
-      if ((seen += 1) % BATCH === 0) await new Promise((resolve) => setImmediate(resolve));
+      await breathe();
       if (type << 12 === S_IFDIR) {
         pending.push(Buffer.concat([below, Buffer.from("/"), name]));
         continue;

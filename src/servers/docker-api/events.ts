@@ -1,5 +1,5 @@
 /** `GET /events`: what happened, then what happens, until a moment or until the client goes away. */
-import { invalid } from "#base";
+import { breathe, invalid } from "#base";
 import type { EngineEvent, EventBus } from "#engine/events";
 import { requireFilters, writeChunk } from "#wire/http";
 
@@ -58,6 +58,8 @@ async function events(call: Call, bus: EventBus): Promise<void> {
       untilNano: until || LAST_NANO,
     })) {
       last = event.timeNano;
+      // None of many may be meant for this client, and it may read as fast as they come.
+      await breathe();
       if (!(await tell(event))) return;
     }
   }

@@ -3,9 +3,10 @@ import type { ExtractRequest, PathStat } from "../container-service.ts";
 import type { Context } from "../context.ts";
 import { publishEvent } from "../happenings.ts";
 import { exportAside, extractAside, readAside, statAside } from "./aside.ts";
+import { begun, isBulk } from "./bulk.ts";
 import { parseAskedPath, pathStatIn } from "./lookup.ts";
 import { piecesStream } from "./pieces.ts";
-import { openFiles } from "./view.ts";
+import { bulkAside, openFiles } from "./view.ts";
 import { archivePieces, exportPieces, extractHere } from "./work.ts";
 
 /** @throws EngineError "notFound": `Could not find the file …` */
@@ -28,8 +29,9 @@ export async function readArchiveOf(
   const asked = parseAskedPath(path);
   const view = await openFiles(context, nameOrId);
   try {
-    if (view.aside !== null) {
-      const { stat, tar } = await readAside(view.aside, { action: "read", asked }, view);
+    const aside = view.aside ?? (isBulk(view, asked) ? bulkAside(context, view) : null);
+    if (aside !== null) {
+      const { stat, tar } = await readAside(aside, { action: "read", asked }, view);
       publishEvent(context, view.record, "archive-path");
       return { stat, tar };
     }
@@ -50,10 +52,9 @@ export async function exportOf(
 ): Promise<ReadableStream<Uint8Array>> {
   const view = await openFiles(context, nameOrId);
   try {
+    const aside = view.aside ?? bulkAside(context, view);
     const tar =
-      view.aside === null
-        ? piecesStream(exportPieces(view), view)
-        : await exportAside(view.aside, view);
+      aside === null ? piecesStream(exportPieces(view), view) : await exportAside(aside, view);
     publishEvent(context, view.record, "export");
     return tar;
   } catch (error) {
@@ -70,11 +71,15 @@ export async function extractInto(
 ): Promise<void> {
   const { path, keepKinds, copyOwner } = request;
   const asked = parseAskedPath(path);
-  using view = await openFiles(context, nameOrId);
-  if (view.aside === null) await extractHere(view, asked, request);
+  const { id } = context.records.resolve(nameOrId);
+  // Before anything is held: who sends nothing keeps nobody waiting.
+  const { whole: archive, isBulk: isLarge } = await begun(request.archive);
+  using view = await openFiles(context, id);
+  const aside = view.aside ?? (isLarge ? bulkAside(context, view) : null);
+  if (aside === null) await extractHere(view, asked, { ...request, archive });
   else {
     const task = { action: "extract", asked, keepKinds, copyOwner } as const;
-    await extractAside(view.aside, task, { ...request, patience: view });
+    await extractAside(aside, task, { signal: request.signal, archive, patience: view });
   }
   publishEvent(context, view.record, "extract-to-dir");
 }

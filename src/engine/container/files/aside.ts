@@ -1,10 +1,13 @@
 /**
- * Files on file systems that may never answer: FUSE servers that hang, network servers that are gone. The kernel
- * keeps who asks them waiting, and no thread of the daemon may be that. So a container that has such a mount has its
- * files read and written by a process of their own, which can be killed; all other containers are served here at once.
+ * A container's files read and written by a process of their own, for two reasons:
+ * - File systems that may never answer: FUSE servers that hang, network servers that are gone. The kernel keeps who asks
+ *   them waiting, and no thread of the daemon may be that; this process can be killed. All of such a container's files
+ *   are its.
+ * - Many or large files: disks make readers and writers wait, for a tenth of a second and longer when they are busy, and
+ *   everybody the daemon serves would wait with them (bulk.ts).
  *
  *   argument   Task, as JSON
- *   fd 3       the root of a running container
+ *   fd 3       the container's root, where the daemon has it open
  *   stdin      the archive of a copy into it
  *   stdout     one line of JSON, Told; then the tar of a copy out of it, and of its end nothing but the exit code
  */

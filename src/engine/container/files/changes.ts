@@ -2,6 +2,7 @@
  * `docker diff`: what a container changed. Only its upper directory is walked; each entry is compared with what the
  * image has at that place. A directory counts as changed when its owner or mode did, or something in it.
  */
+import { breathe } from "#base";
 import { SyscallError } from "#linux/ffi";
 import { createDetachedOverlay } from "#linux/mount";
 import {
@@ -25,10 +26,6 @@ import type { Context } from "../context.ts";
 import { engineMarks } from "./marks.ts";
 import { whileStill } from "./view.ts";
 
-/** Others get a turn after so long: a directory may have any number of entries. */
-const TURN_MS = 5;
-/** Entries between two looks at the clock. */
-const LOOK_EVERY = 16;
 /** As in an archive: every level costs two descriptors, and no path of Linux has more. */
 const DEPTH_LIMIT = 1024;
 /** PATH_MAX: what lies deeper has no path to be told by. */
@@ -46,8 +43,7 @@ export async function changesOf(context: Context, nameOrId: string): Promise<Fil
     );
     using top = new FileDescriptor(openPath(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     const changes: FileChange[] = [];
-    const walk = { changes, skip, seen: 0, turnAt: performance.now() };
-    await compare(walk, { upperFd: top.fd, lowerFd: image.fd, path: "", depth: 0 });
+    await compare({ changes, skip }, { upperFd: top.fd, lowerFd: image.fd, path: "", depth: 0 });
     return changes.sort((a, b) => (a.path < b.path ? -1 : 1));
   });
 }
@@ -55,9 +51,6 @@ export async function changesOf(context: Context, nameOrId: string): Promise<Fil
 interface Walk {
   readonly changes: FileChange[];
   readonly skip: ReadonlySet<string>;
-  seen: number;
-  /** When others last had one. */
-  turnAt: number;
 }
 
 interface Place {
@@ -74,7 +67,7 @@ async function compare(walk: Walk, { upperFd, lowerFd, path, depth }: Place): Pr
   const before = walk.changes.length;
   const entries = readDirectory(upperFd);
   for (const { name } of entries) {
-    if ((walk.seen += 1) % LOOK_EVERY === 0) await breathe(walk);
+    await breathe();
     const below = `${path}/${rawOf(name)}`;
     if (below.length >= PATH_LIMIT_BYTES || walk.skip.has(below.slice(1))) continue;
     const now = statPath(name, upperFd);
@@ -106,12 +99,6 @@ async function compare(walk: Walk, { upperFd, lowerFd, path, depth }: Place): Pr
     tellHidden(walk, { lowerFd, path, there: new Set(entries.map(({ name }) => rawOf(name))) });
   }
   return walk.changes.length > before;
-}
-
-async function breathe(walk: Walk): Promise<void> {
-  if (performance.now() - walk.turnAt < TURN_MS) return;
-  await new Promise((resolve) => setImmediate(resolve));
-  walk.turnAt = performance.now();
 }
 
 /** What a directory that was made anew no longer has. */

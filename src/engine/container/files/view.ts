@@ -100,6 +100,10 @@ export function openLiveRoot({ process }: Pick<ContainerRecord, "process">): Fil
   return null;
 }
 
+/** The same files by a process of their own, where one can be started: for what would keep everybody waiting here. */
+export const bulkAside = (context: Context, view: FilesView): Aside | null =>
+  asideOf(context, { record: view.record, maps: view.maps, rootFd: view.rootFd, still: null });
+
 /** null where no process for it can be started: then it is done here. */
 function asideOf(
   { filesCommand }: Pick<Context, "filesCommand">,
