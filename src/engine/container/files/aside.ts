@@ -166,8 +166,7 @@ export async function extractAside(
   );
   for await (const bytes of unstalled(archive, patience)) {
     signal.throwIfAborted();
-    if (over) break;
-    await helper.write(bytes);
+    if (over || !(await helper.write(bytes))) break;
   }
   await helper.closeInput();
   await helper.timed(told);
@@ -225,15 +224,28 @@ class Helper implements Disposable {
     return done === true ? null : value;
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
+  /** False when it reads no more: what it told says why. */
+  async write(bytes: Uint8Array): Promise<boolean> {
     const { stdin } = this.#child;
-    if (stdin === undefined) return;
-    await this.timed(Promise.resolve(stdin.write(bytes)));
-    await this.timed(Promise.resolve(stdin.flush()));
+    if (stdin === undefined) return false;
+    return await this.#taken(async () => {
+      await stdin.write(bytes);
+      await stdin.flush();
+    });
   }
 
   async closeInput(): Promise<void> {
-    await this.timed(Promise.resolve(this.#child.stdin?.end()));
+    await this.#taken(async () => void (await this.#child.stdin?.end()));
+  }
+
+  async #taken(give: () => Promise<void>): Promise<boolean> {
+    try {
+      await this.timed(give());
+      return true;
+    } catch (error) {
+      if (error instanceof Failure) throw error;
+      return false;
+    }
   }
 
   /** @throws EngineError when it did not end well */
