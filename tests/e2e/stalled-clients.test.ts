@@ -23,9 +23,10 @@ afterAll(async () => {
   await engine[Symbol.asyncDispose]();
 });
 
-/** A request whose client has sent the first half of its archive. */
-async function stalled(request: string): Promise<Socket> {
-  const half = (await Bun.file(archive).bytes()).subarray(0, 30_000);
+/** A request whose client has sent the first part of its archive. */
+async function stalled(request: string, from = archive): Promise<Socket> {
+  const bytes = await Bun.file(from).bytes();
+  const half = bytes.subarray(0, bytes.length / 2);
   const socket = connect({ path: engine.daemonSocket });
   socket.on("error", () => {});
   socket.write(`${request} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n`);
@@ -77,10 +78,14 @@ test("archives that never come to their end keep nobody waiting, and no disk tha
 
 test("copies into a stopped container that never come to their end do not keep its start waiting for each", async () => {
   const id = await engine.ok(["create", "busybox", "sleep", "1000"]);
+  // More than an engine waits for before it begins with a copy.
+  writeFileSync(join(engine.root, "large"), new Uint8Array(4_000_000));
+  const large = join(engine.root, "large.tar");
+  Bun.spawnSync(["tar", "-C", engine.root, "-cf", large, "large"]);
   const answers: string[] = [];
   const copies = await Promise.all(
     Array.from({ length: 8 }, async () => {
-      const socket = await stalled(`PUT /containers/${id}/archive?path=/`);
+      const socket = await stalled(`PUT /containers/${id}/archive?path=/`, large);
       socket.on("data", (bytes) => answers.push(bytes.toString()));
       return socket;
     }),
