@@ -37,7 +37,7 @@ async function stalled(head: string, body = "") {
   const socket = await Bun.connect({
     unix: engine.daemonSocket,
     socket: {
-      open: (opened) => void opened.pause(),
+      open: (opened) => opened.pause(),
       data: (_, bytes) => void chunks.push(Buffer.from(bytes)),
       close: () => ended.resolve(),
       end: () => ended.resolve(),
@@ -57,7 +57,7 @@ async function stalled(head: string, body = "") {
       await ended.promise;
       return Buffer.concat(chunks);
     },
-    leave: () => void socket.terminate(),
+    leave: () => socket.terminate(),
   };
 }
 
