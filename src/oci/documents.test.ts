@@ -43,10 +43,17 @@ describe("manifests", () => {
     expect(() => parseManifestDocument(bytes(value))).toThrow(sentence);
   });
 
-  test("refuse a type other than the declared one", () => {
-    expect(() => parseManifestDocument(bytes(manifest), MEDIA_TYPE.ociManifest)).toThrow(
+  test("refuse a manifest that was declared an index", () => {
+    expect(() => parseManifestDocument(bytes(manifest), MEDIA_TYPE.ociIndex)).toThrow(
       "mediaType in manifest should be",
     );
+  });
+
+  test("take Docker's manifest for what it is where the OCI's was declared, as crane's indexes do", () => {
+    expect(parseManifestDocument(bytes(manifest), MEDIA_TYPE.ociManifest)).toMatchObject({
+      kind: "manifest",
+      mediaType: manifest.mediaType,
+    });
   });
 });
 

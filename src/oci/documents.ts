@@ -31,13 +31,13 @@ export function parseManifestDocument(bytes: Uint8Array, declaredType = ""): Man
   }
   const ownType = json["mediaType"] ?? "";
   if (typeof ownType !== "string") throw invalid("invalid manifest: mediaType is not a string");
-  const known = isIndexType(declaredType) || isManifestType(declaredType);
-  if (known && ownType !== "" && ownType !== declaredType) {
+  if (contradicts(declaredType, ownType)) {
     throw invalid(
       `invalid manifest: mediaType in manifest should be '${declaredType}' not '${ownType}'`,
     );
   }
-  const mediaType = known ? declaredType : ownType;
+  const known = isIndexType(declaredType) || isManifestType(declaredType);
+  const mediaType = known && ownType === "" ? declaredType : ownType;
   const hasManifests = json["manifests"] !== undefined && json["manifests"] !== null;
   const hasConfig = json["config"] !== undefined || json["layers"] !== undefined;
   if (hasManifests && hasConfig) {
@@ -54,6 +54,18 @@ export function parseManifestDocument(bytes: Uint8Array, declaredType = ""): Man
     };
   }
   throw invalid(`unsupported manifest media type ${JSON.stringify(mediaType)}`);
+}
+
+/**
+ * Docker's manifest under the OCI's name is a manifest all the same, and the other way round: `crane flatten` lists
+ * one so in its index, and Docker pulls it. What is declared a manifest and calls itself an index is refused.
+ */
+function contradicts(declaredType: string, ownType: string): boolean {
+  if (ownType === "") return false;
+  return (
+    (isIndexType(declaredType) && !isIndexType(ownType)) ||
+    (isManifestType(declaredType) && !isManifestType(ownType))
+  );
 }
 
 /** @throws EngineError "invalid" for what is not an index */

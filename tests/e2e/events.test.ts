@@ -272,3 +272,43 @@ test("since 0 is the beginning, and an end before its beginning is refused", asy
     message: "`since` time (20) cannot be after `until` time (10)",
   });
 });
+
+/** A connection of its own: asks, and waits for an answer to hold a text. */
+async function open(): Promise<(request: string, awaited: string) => Promise<string>> {
+  let heard = "";
+  let check = (): void => {};
+  const socket = await Bun.connect({
+    unix: engine.daemonSocket,
+    socket: {
+      data: (_, chunk) => {
+        heard += chunk.toString();
+        check();
+      },
+    },
+  });
+  return async (request, awaited) => {
+    heard = "";
+    const { promise, resolve } = Promise.withResolvers<string>();
+    check = () => (heard.includes(awaited) ? resolve(heard) : undefined);
+    socket.write(`${request} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    return promise;
+  };
+}
+
+test("who said hello and then asks for events hears what happened since; who asked for more, from then on", async () => {
+  const [fresh, busy] = [await open(), await open()];
+  await fresh("HEAD /_ping", "OK");
+  await busy("HEAD /_ping", "OK");
+  await busy("GET /info", "ServerVersion");
+  await engine.ok(["volume", "create", "early"]);
+  expect(await fresh("GET /v1.51/events", "early")).toContain('"Action":"create"');
+  const later = busy("GET /v1.51/events", "late");
+  const watched = until(async () => {
+    const info = await engine.ok(["info", "--format", "{{.NEventsListener}}"]);
+    return Number(info) >= 2;
+  });
+  await watched;
+  await engine.ok(["volume", "create", "late"]);
+  expect(await later).not.toContain("early");
+  await engine.ok(["volume", "rm", "early", "late"]);
+});

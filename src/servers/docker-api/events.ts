@@ -3,6 +3,7 @@ import { breathe, invalid } from "#base";
 import type { EngineEvent, EventBus } from "#engine/events";
 import { requireFilters, writeChunk } from "#wire/http";
 
+import { takeHello } from "./beginnings.ts";
 import type { Call } from "./call.ts";
 import { encodeEvent, EVENT_FILTERS, passes } from "./encode/event.ts";
 import { parseInstant } from "./instants.ts";
@@ -33,8 +34,8 @@ export function eventRoutes(bus: EventBus, listeners: Listeners): Routes {
 async function events(call: Call, bus: EventBus): Promise<void> {
   const { query } = call;
   const filters = requireFilters(query.filters(), EVENT_FILTERS);
-  const since = parseInstant(query.text("since"), "since");
   const until = parseInstant(query.text("until"), "until");
+  const since = parseInstant(query.text("since"), "since") ?? (until === null ? hello(call) : null);
   if (until !== null && until < (since ?? until)) {
     throw invalid(
       `\`since\` time (${query.text("since")}) cannot be after \`until\` time (${query.text("until")})`,
@@ -69,6 +70,12 @@ async function events(call: Call, bus: EventBus): Promise<void> {
     if (!(await tell(event))) return;
   }
   sink.end();
+}
+
+/** When a client said hello that has asked for nothing since; null otherwise. */
+function hello(call: Call): bigint | null {
+  const atMs = takeHello(call.request.socket);
+  return atMs === null ? null : BigInt(atMs) * NANO_PER_MS;
 }
 
 const LAST_NANO = 2n ** 63n - 1n;

@@ -5,6 +5,7 @@ import { posix } from "node:path";
 
 import { invalid, kindOf, notFound, sentenceOf } from "#base";
 
+import { noteRequest } from "./beginnings.ts";
 import { Call, type Channel } from "./call.ts";
 import { type Guard, openGuard } from "./guard.ts";
 import { LINGER_MS } from "./join.ts";
@@ -88,6 +89,7 @@ async function dispatch(
     call = new Call({ request, channel, version: "", params: {}, query: "", headers });
     guard?.(request);
     const { version, path } = splitVersion(mark < 0 ? url : url.slice(0, mark), minApiVersion);
+    noteRequest(request.socket, path);
     const route = find(request.method ?? "", path);
     if (route === null) return refusePath(call, url);
     call = new Call({ request, channel, version, params: unescape(route.params), query, headers });
