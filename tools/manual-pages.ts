@@ -21,7 +21,7 @@ type Page = readonly [name: string, text: string];
 const pageOf = (name: string): string => `naru-${name.replaceAll(" ", "-")}`;
 
 /** A text as roff reads it: no line becomes a request, and a hyphen stays one that can be copied. */
-const roff = (text: string): string =>
+export const roff = (text: string): string =>
   text
     .replaceAll("\\", "\\e")
     .replaceAll("-", "\\-")

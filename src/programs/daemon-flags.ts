@@ -83,6 +83,14 @@ export const flags: readonly Flag[] = [
   flag("dns", "list", "DNS servers of containers"),
   flag("dns-opt", "list", "DNS options of containers", { key: "dns-opts" }),
   flag("dns-search", "list", "DNS search domains of containers"),
+  flag(
+    "doctor",
+    "text",
+    "Look at what this host has for containers, print it as text or json, and end",
+    {
+      key: null,
+    },
+  ),
   flag("exec-opt", "list", "native.cgroupdriver=cgroupfs", { key: "exec-opts" }),
   flag("exec-root", "text", "Where sockets and runtime state are kept (default /run/naru)"),
   flag("experimental", "flag", "Let clients use what Docker calls experimental: build --squash"),

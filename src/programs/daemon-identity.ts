@@ -16,7 +16,7 @@ declare const NARU_BUILT: string | undefined;
 
 export const VERSION = manifest.version;
 export const COMMIT = typeof NARU_COMMIT === "string" ? NARU_COMMIT : "source";
-const BUILT = typeof NARU_BUILT === "string" ? NARU_BUILT : "";
+export const BUILT = typeof NARU_BUILT === "string" ? NARU_BUILT : "";
 
 export function identityOf(
   options: DaemonOptions,

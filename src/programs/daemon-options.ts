@@ -87,6 +87,11 @@ export interface DaemonOptions {
 
 export type Invocation =
   | { readonly action: "help" | "version" | "validate" }
+  | {
+      readonly action: "doctor";
+      readonly options: DaemonOptions;
+      readonly form: "text" | "json";
+    }
   | { readonly action: "run" | "uninstall"; readonly options: DaemonOptions };
 
 /** @throws EngineError "invalid" */
@@ -96,6 +101,9 @@ export function readInvocation(args: readonly string[]): Invocation {
   if (given.get("version") === true) return { action: "version" };
   const options = readOptions(given);
   if (given.get("validate") === true) return { action: "validate" };
+  const form = textOf(given, "doctor");
+  if (form === "text" || form === "json") return { action: "doctor", options, form };
+  if (form !== null) throw invalid(`invalid argument "${form}" for "--doctor" flag: text or json`);
   return { action: given.get("uninstall") === true ? "uninstall" : "run", options };
 }
 

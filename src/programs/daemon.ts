@@ -53,6 +53,9 @@ export async function run(args: readonly string[]): Promise<void> {
     case "validate":
       console.log("configuration OK");
       return;
+    case "doctor":
+      await (await import("./doctor.ts")).doctor(invocation.options, invocation.form);
+      return;
     case "uninstall":
       await (await import("./uninstall.ts")).uninstall(invocation.options);
       return;

@@ -531,6 +531,16 @@ describe("contexts", () => {
   });
 });
 
+const CALLED_BY_READLINE = `
+source /dev/stdin <<<"$1"
+BUN=$2 ENTRY=$3 COMP_LINE=$4
+shift 4
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_WORDBREAKS=$' \\t\\n"\\'@><=;|&(:'
+naru() { "$BUN" "$ENTRY" "$@"; }
+_naru
+printf '%s\\n' "\${COMPREPLY[@]}"
+`;
+
 describe("completion", () => {
   test("commands, flags, values and live names", async () => {
     const words = async (...line: string[]) =>
@@ -550,6 +560,36 @@ describe("completion", () => {
 
   test.each(["bash", "zsh", "fish"])("a script for %s asks __complete", async (shell) => {
     expect((await naru(["completion", shell])).out).toContain("__complete");
+  });
+
+  test("bash, which ends words at = and :, replaces only what stands behind them", async () => {
+    const { out: script } = await naru(["completion", "bash"]);
+    /** As readline calls it: the line, its words, and which of them the cursor is in. */
+    const replies = async (line: string, words: readonly string[]) => {
+      const answer = Bun.spawn(
+        ["bash", "-c", CALLED_BY_READLINE, "bash", script, process.execPath, entry, line, ...words],
+        { stdout: "pipe", env: environment() },
+      );
+      return (await new Response(answer.stdout).text()).split("\n").slice(0, -1);
+    };
+    expect(await replies("naru run --pull=m", ["naru", "run", "--pull", "=", "m"])).toEqual([
+      "missing",
+    ]);
+    expect(await replies("naru run --pull=", ["naru", "run", "--pull", "="])).toEqual([
+      "always",
+      "missing",
+      "never",
+    ]);
+    expect(await replies("naru  run --pull m", ["naru", "run", "--pull", "m"])).toEqual([
+      "missing",
+    ]);
+    answer("GET /images/json", [{ RepoTags: ["demo:1", "demo:2", "other:1"] }]);
+    expect(await replies("naru rmi demo:", ["naru", "rmi", "demo", ":"])).toEqual(["1", "2"]);
+    expect(await replies("naru rmi ", ["naru", "rmi", ""])).toEqual([
+      "demo:1",
+      "demo:2",
+      "other:1",
+    ]);
   });
 });
 

@@ -4,25 +4,32 @@ import type { Command } from "./command.ts";
 
 const BASH = `# bash completion for naru
 _naru() {
-  local cur words cword prev
-  if declare -F _get_comp_words_by_ref >/dev/null; then
-    _get_comp_words_by_ref -n "=:" cur words cword
-  else
-    cur="\${COMP_WORDS[COMP_CWORD]}"; words=("\${COMP_WORDS[@]}"); cword=$COMP_CWORD
-  fi
-  local lines
-  mapfile -t lines < <("\${words[0]}" __complete "\${words[@]:1:cword}" 2>/dev/null)
+  # Readline ends words at = and : as well; they are put together as they were typed.
+  local rest=$COMP_LINE word words=()
+  for word in "\${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+    if [[ \${#words[@]} -eq 0 || $rest == [[:space:]]* ]]; then
+      rest=\${rest#"\${rest%%[![:space:]]*}"}
+      words+=("$word")
+    else
+      words[-1]+=$word
+    fi
+    rest=\${rest#"$word"}
+  done
+  # Only what stands behind the last of them is replaced.
+  local cur=\${words[-1]} breaks=\${COMP_WORDBREAKS//[^=:]/} head=
+  [[ -n $breaks && $cur == *[$breaks]* ]] && head=\${cur%"\${cur##*[$breaks]}"}
+  local lines line
+  mapfile -t lines < <("\${words[@]:0:1}" __complete "\${words[@]:1}" 2>/dev/null)
   COMPREPLY=()
-  local line
   for line in "\${lines[@]}"; do
     if [ "$line" = ":files" ]; then
       compopt -o filenames 2>/dev/null
-      mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
+      mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "\${cur#"$head"}")
     else
-      COMPREPLY+=("\${line%%$'\\t'*}")
+      line=\${line%%$'\\t'*}
+      COMPREPLY+=("\${line#"$head"}")
     fi
   done
-  if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$cur"; fi
 }
 complete -F _naru naru
 `;

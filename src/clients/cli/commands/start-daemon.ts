@@ -3,6 +3,7 @@ import { sentenceOf } from "#base";
 import { ConnectionError, ping } from "#clients/api-client";
 
 import type { Session } from "../config/session.ts";
+import { daemonEnvironment, programWords } from "./own-program.ts";
 
 const READY_TIMEOUT_MS = 10_000;
 const POLL_MS = 20;
@@ -28,18 +29,6 @@ export async function startDaemon(session: Session): Promise<boolean> {
   } finally {
     closeSync(log);
   }
-}
-
-/** A compiled binary is the program itself; from source it is Bun and the entry file. */
-function programWords(): string[] {
-  const [, entry = ""] = process.argv;
-  return entry.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, entry];
-}
-
-/** BUN_OPTIONS and BUN_BE_BUN change what the program is: never for one that runs as root. */
-function daemonEnvironment(): Record<string, string> {
-  const { BUN_OPTIONS: _options, BUN_BE_BUN: _beBun, ...rest } = process.env;
-  return rest as Record<string, string>;
 }
 
 async function answers(session: Session, child: Bun.Subprocess): Promise<boolean> {

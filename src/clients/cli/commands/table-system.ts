@@ -36,6 +36,14 @@ export const systemCommands: readonly CommandEntry[] = [
     load: async () => (await import("./info.ts")).info,
   },
   {
+    names: ["doctor"],
+    usage: "[OPTIONS]",
+    short: "Check what this host has for containers, and say how to get the rest",
+    args: { min: 0, max: 0 },
+    examples: ["naru doctor", "naru doctor --json | jq '.[] | select(.verdict != \"ok\")'"],
+    load: async () => (await import("./doctor.ts")).doctor,
+  },
+  {
     names: ["system df"],
     usage: "[OPTIONS]",
     short: "Show naru disk usage",
