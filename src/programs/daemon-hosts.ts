@@ -1,4 +1,5 @@
 /** `--host`: where the API is served, as people write it, and who may come in. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isAbsolute } from "node:path";
 
@@ -78,16 +79,35 @@ export interface TlsFiles {
   readonly clientAuthority: string | null;
 }
 
-/** Reads the PEM files. @throws EngineError "invalid" for one that is not there or is no PEM */
+/** Reads the PEM files. @throws EngineError "invalid" for what is not there, is no PEM, or does not belong together */
 export function readTlsIdentity({ cert, key, clientAuthority }: TlsFiles): TlsIdentity {
-  return {
+  const pair = {
     cert: readPem(cert, "CERTIFICATE", "Could not load X509 key pair"),
     key: readPem(key, "PRIVATE KEY", "Could not load X509 key pair"),
+  };
+  const mismatch = mismatchOf(pair);
+  if (mismatch !== null) {
+    throw invalid(
+      `invalid TLS configuration: error reading X509 key pair (cert: ${JSON.stringify(cert)}, key: ${JSON.stringify(key)}): ${mismatch}. Make sure the key is not encrypted.`,
+    );
+  }
+  return {
+    ...pair,
     clientAuthority:
       clientAuthority === null
         ? null
         : readPem(clientAuthority, "CERTIFICATE", "could not read CA certificate"),
   };
+}
+
+/** null: the first certificate is this key's. The library would tell at the first listening, and not of which files. */
+function mismatchOf({ cert, key }: Pick<TlsIdentity, "cert" | "key">): string | null {
+  try {
+    const belongs = new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+    return belongs ? null : "tls: private key does not match public key";
+  } catch (cause) {
+    return sentenceOf(cause);
+  }
 }
 
 function readPem(path: string, label: string, what: string): string {
