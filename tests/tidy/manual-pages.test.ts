@@ -28,7 +28,7 @@ test("the daemon's pages name every flag and every key of its file", () => {
   const program = pages.get("man8/naru-daemon.8");
   const file = pages.get("man5/naru-daemon.json.5");
   for (const { name, key } of daemonFlags) {
-    expect(program).toContain(`${escaped(`--${name}`)}`);
+    expect(program).toContain(escaped(`--${name}`));
     if (key !== null) expect(file).toContain(`.B ${escaped(key)} (`);
   }
   for (const key of FILE_ONLY_KEYS) expect(FILE_KEYS).toHaveProperty([key]);
