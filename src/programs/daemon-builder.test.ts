@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 
 import type { BuildCacheItem } from "#engine/build";
 
-import { builderOf, cachePoliciesNow, entitlementsOf } from "./daemon-builder.ts";
+import { builderOf, cachePoliciesNow, entitlementsOf, historyLimitsOf } from "./daemon-builder.ts";
 
 const GB = 2 ** 30;
 
@@ -66,8 +66,21 @@ test("what would be ignored is refused by name", () => {
   refused({ gc: { policy: [{ filter: ["colour=red"] }] } }).toThrow("colour");
   refused({ gc: { policy: [{ filter: [1] }] } }).toThrow("its entries are texts");
   refused({ gc: { policy: [{ age: "1h" }] } }).toThrow("builder.gc.age is not supported");
-  refused({ history: { maxEntries: 3 } }).toThrow("builder.history is not supported");
+  refused({ histories: {} }).toThrow("builder.histories is not supported");
   expect(builderOf({ entitlements: { "network-host": true } })).toBeNull();
+});
+
+test("what past builds are kept is said by number and age", () => {
+  const asked = (history: unknown) => historyLimitsOf({ history });
+  expect(historyLimitsOf(undefined)).toBeUndefined();
+  expect(historyLimitsOf({})).toBeUndefined();
+  expect(asked({ maxEntries: 3 })).toEqual({ maxEntries: 3, maxAgeMs: 0 });
+  expect(asked({ MaxAge: "48h", maxentries: 9 })).toEqual({ maxEntries: 9, maxAgeMs: 172_800_000 });
+  expect(asked({ maxAge: "60" })).toEqual({ maxEntries: 0, maxAgeMs: 60_000 });
+  expect(() => asked({ maxAge: "long" })).toThrow("invalid duration long");
+  expect(() => asked({ maxAge: 3 })).toThrow("is no text");
+  expect(() => asked({ maxEntries: "3" })).toThrow("is no number of builds");
+  expect(() => asked({ keep: 3 })).toThrow("builder.history.keep is not supported");
 });
 
 test("entitlements are the host's network and devices unless the operator says more or less", () => {

@@ -1,9 +1,10 @@
 /** `builder` of the configuration file: what of the build cache is kept. Docker's keys, Docker's defaults. */
 import { statfsSync } from "node:fs";
 
-import { invalid, sentenceOf } from "#base";
+import { invalid, parseDuration, sentenceOf } from "#base";
 import type { BuildPruneRequest, Entitlement } from "#engine/build";
 import { parseSize } from "#engine/log-delivery";
+import type { HistoryLimits } from "#servers/build-api";
 import { decodeBuildPrune } from "#servers/docker-api";
 
 import { isObject } from "./daemon-json.ts";
@@ -21,7 +22,7 @@ const NO_LIMITS: Limits = { reservedBytes: 0, maxUsedBytes: 0, minFreeBytes: 0 }
 /** @throws EngineError "invalid" */
 export function builderOf(value: unknown): CachePolicies {
   if (value === undefined) return null;
-  const { gc, entitlements: _, ...others } = fieldsOf(value, "builder");
+  const { gc, entitlements: _, history: __, ...others } = fieldsOf(value, "builder");
   refuseOthers(others, "builder");
   return gc === undefined ? null : collectionOf(fieldsOf(gc, "builder.gc"));
 }
@@ -129,6 +130,30 @@ export function entitlementsOf(builder: unknown): ReadonlySet<Entitlement> {
     else allowed.delete(entitlement);
   }
   return allowed;
+}
+
+/** What `buildx history` keeps. Docker takes what is not said for 0. @throws EngineError "invalid" */
+export function historyLimitsOf(builder: unknown): HistoryLimits | undefined {
+  const given = builder === undefined ? undefined : fieldsOf(builder, "builder")["history"];
+  if (given === undefined) return undefined;
+  const { maxage = "", maxentries = 0, ...others } = fieldsOf(given, "builder.history");
+  refuseOthers(others, "builder.history");
+  if (!Number.isSafeInteger(maxentries) || Number(maxentries) < 0) {
+    throw invalid("builder.history.maxEntries is no number of builds");
+  }
+  if (typeof maxage !== "string") throw invalid("builder.history.maxAge is no text");
+  return { maxEntries: Number(maxentries), maxAgeMs: ageOf(maxage) };
+}
+
+/** A duration, or seconds. */
+function ageOf(text: string): number {
+  if (text === "") return 0;
+  if (/^-?\d+$/.test(text)) return Number(text) * 1000;
+  try {
+    return parseDuration(text) / 1e6;
+  } catch (cause) {
+    throw invalid(`builder.history.maxAge: invalid duration ${text}`, { cause });
+  }
 }
 
 /** The policies as they are meant now. @param folder on the disk of the cache */

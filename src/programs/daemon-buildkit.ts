@@ -8,13 +8,14 @@ import type { DaemonOptions } from "./daemon-options.ts";
 
 export function buildKitOf(
   { builds, images, network }: Pick<Engine, "builds" | "images" | "network">,
-  { execRoot }: DaemonOptions,
+  { execRoot, buildHistory: historyLimits }: DaemonOptions,
 ): () => Promise<BuildKit> {
   let opened: Promise<BuildKit> | null = null;
   const open = async (): Promise<BuildKit> => {
     const { openBuildApi } = await import("#servers/build-api");
     const hostGateway = () => network.resolve("bridge").gateway;
-    return openBuildApi({ builds, images, runFolder: join(execRoot, "build"), hostGateway });
+    const runFolder = join(execRoot, "build");
+    return openBuildApi({ builds, images, runFolder, hostGateway, historyLimits });
   };
   return () => (opened ??= open());
 }

@@ -6,7 +6,14 @@ import type { Entitlement } from "#engine/build";
 import type { EngineOptions } from "#engine/container";
 import { formatRuntimeCommand } from "#engine/runtime";
 
-import { builderOf, type CachePolicies, entitlementsOf } from "./daemon-builder.ts";
+import type { HistoryLimits } from "#servers/build-api";
+
+import {
+  builderOf,
+  type CachePolicies,
+  entitlementsOf,
+  historyLimitsOf,
+} from "./daemon-builder.ts";
 import { checkFileValue, flagOfKey, type FlagValues, keyOfFlag } from "./daemon-flag-parser.ts";
 import { FILE_ONLY_KEYS } from "./daemon-flags.ts";
 import { isObject } from "./daemon-json.ts";
@@ -27,6 +34,8 @@ export interface ConfigFile {
   readonly networkOptions: unknown;
   readonly cachePolicies: CachePolicies;
   readonly buildEntitlements: ReadonlySet<Entitlement>;
+  /** undefined: nothing is said of it. */
+  readonly buildHistory: HistoryLimits | undefined;
   /** The init program of whoever made the package; null: none is named. */
   readonly defaultInit: string | null;
 }
@@ -40,6 +49,7 @@ const NOTHING: ConfigFile = {
   networkOptions: undefined,
   cachePolicies: null,
   buildEntitlements: entitlementsOf(undefined),
+  buildHistory: undefined,
   defaultInit: null,
 };
 
@@ -85,6 +95,7 @@ export function readConfigFile(path: string, given: FlagValues, asked: boolean):
       networkOptions,
       cachePolicies: builderOf(document["builder"]),
       buildEntitlements: entitlementsOf(document["builder"]),
+      buildHistory: historyLimitsOf(document["builder"]),
       defaultInit: defaultInitOf(document["default-init"]),
     }),
     wrong,

@@ -50,6 +50,7 @@ export interface DaemonOptions {
   readonly defaultNetworkOptions: DefaultNetworkOptions;
   readonly cachePolicies: CachePolicies;
   readonly buildEntitlements: ReadonlySet<Entitlement>;
+  readonly buildHistory: ConfigFile["buildHistory"];
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
   readonly labels: readonly string[];
@@ -142,6 +143,7 @@ function readOptions(given: FlagValues): DaemonOptions {
     ),
     cachePolicies: file.cachePolicies,
     buildEntitlements: file.buildEntitlements,
+    buildHistory: file.buildHistory,
     ...registryOptionsOf(values),
     labels: labelsOf(listOf(values, "label")),
     liveRestore: values.get("live-restore") !== false,

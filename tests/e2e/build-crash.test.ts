@@ -165,6 +165,7 @@ test("a step that fills its disk says so, harms nobody and leaves nothing", asyn
     });
     expect(finished.code).not.toBe(0);
     expect(finished.stderr).toContain("no space left on device");
+    expect(finished.stderr).not.toContain("ENOSPC");
     await untilNothingLeft(engine);
   }
   okay(await build(files, ["--no-cache"]));

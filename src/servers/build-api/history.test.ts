@@ -81,19 +81,26 @@ test("what happens is told to who listens, until they go", async () => {
   expect((await third).done).toBe(true);
 });
 
-test("only the last builds are remembered, and those that were pinned", async () => {
-  const history = new BuildHistory(fakeStore());
+test("only the last and the latest builds are remembered, and those that were pinned", async () => {
+  const ended = (history: BuildHistory, ref: string) => {
+    begin(history, ref);
+    history.end(ref, { counts, failure: null, response: {}, log, attachments });
+  };
+  const young = new BuildHistory(fakeStore());
+  for (let at = 0; at < 100; at += 1) ended(young, String(at));
+  expect(await listed(young)).toHaveLength(100);
+  // An age that is over at once: counted in whole seconds.
+  const history = new BuildHistory(fakeStore(), { maxEntries: 50, maxAgeMs: -5000 });
   begin(history, "pinned");
   history.update("pinned", { pinned: true, isGone: false });
   history.end("pinned", { counts, failure: null, response: {}, log, attachments });
-  for (let at = 0; at < 100; at += 1) {
-    begin(history, String(at));
-    history.end(String(at), { counts, failure: null, response: {}, log, attachments });
-  }
+  for (let at = 0; at < 100; at += 1) ended(history, String(at));
+  begin(history, "last");
   const refs = await listed(history);
-  expect(refs).toHaveLength(50);
+  // Those that ended, the pinned one, and the one that is under way.
+  expect(refs).toHaveLength(52);
   expect(refs[0]).toBe("1 pinned");
-  expect(refs.at(-1)).toBe("1 99");
+  expect(refs.at(-1)).toBe("0 last");
 });
 
 test("what is over is known after a start, with what it said; what was under way is not", async () => {

@@ -24,7 +24,10 @@ type BuildRecord = NonNullable<Event["record"]>;
 
 const EVENT = { started: 0, complete: 1, deleted: 2 } as const;
 const LOG_TYPE = "application/vnd.buildkit.status.v0";
-const RECORD_LIMIT = 50;
+/** What is more than both says is forgotten; as BuildKit keeps it that is not told otherwise. */
+const DEFAULT_LIMITS: HistoryLimits = { maxEntries: 50, maxAgeMs: 48 * 3600 * 1000 };
+/** However young they are: all are in memory. */
+const RECORD_LIMIT = 500;
 const LISTENER_LIMIT = 64;
 /** Of one build's attributes, in characters: those of a larger one are not kept. */
 const ATTRIBUTES_LIMIT = 64 * 1024;
@@ -32,6 +35,12 @@ const ATTRIBUTES_LIMIT = 64 * 1024;
 export const LOG_LIMIT_BYTES = 512 * 1024;
 
 const statusOf = ({ code, message }: GrpcFailure) => ({ code, message });
+
+/** What of the past is kept: this many builds, and what ended not longer ago. */
+export interface HistoryLimits {
+  readonly maxEntries: number;
+  readonly maxAgeMs: number;
+}
 
 /** How far a build came. */
 export interface StepCounts {
@@ -45,9 +54,11 @@ export class BuildHistory {
   readonly #records = new Map<string, { record: BuildRecord; isOver: boolean }>();
   readonly #listeners = new Set<(event: Event) => void>();
   readonly #store: BuildHistoryStore;
+  readonly #limits: HistoryLimits;
 
-  constructor(store: BuildHistoryStore) {
+  constructor(store: BuildHistoryStore, limits = DEFAULT_LIMITS) {
     this.#store = store;
+    this.#limits = limits;
     for (const { ref, record: bytes } of store.all()) {
       const record = decoded(bytes);
       if (record === null) store.remove(ref);
@@ -73,10 +84,7 @@ export class BuildHistory {
     const record = { ref, frontend: "dockerfile.v0", exporters };
     const createdAt = timestampFromDate(new Date());
     this.#records.set(ref, { record: { ...record, createdAt }, isOver: false });
-    for (const [oldest, { isOver, record: old }] of this.#records) {
-      if (this.#records.size <= RECORD_LIMIT) break;
-      if (isOver && old.pinned !== true) this.#forget(oldest);
-    }
+    this.#collect();
     this.#tell(ref, EVENT.started);
   }
 
@@ -139,6 +147,19 @@ export class BuildHistory {
       if (known.isOver) this.#save(ref, null);
     }
     return true;
+  }
+
+  /** What was pinned stays. */
+  #collect(): void {
+    const { maxEntries, maxAgeMs } = this.#limits;
+    const newest = [...this.#records]
+      .filter(([, { isOver, record }]) => isOver && record.pinned !== true)
+      .map(([ref, { record }]) => ({ ref, endedMs: endOf(record) }))
+      .toSorted((a, b) => b.endedMs - a.endedMs);
+    const oldest = Date.now() - maxAgeMs;
+    for (const [index, { ref, endedMs }] of newest.entries()) {
+      if (index >= RECORD_LIMIT || (index >= maxEntries && endedMs < oldest)) this.#forget(ref);
+    }
   }
 
   #forget(ref: string): void {
@@ -205,6 +226,9 @@ function framed(log: Uint8Array): Uint8Array {
   bytes.set(log, 4);
   return bytes;
 }
+
+/** Milliseconds since 1970. */
+const endOf = ({ completedAt }: BuildRecord): number => Number(completedAt?.seconds ?? 0) * 1000;
 
 /** null for what another version of the engine has written otherwise. */
 function decoded(bytes: Uint8Array): BuildRecord | null {

@@ -12,14 +12,18 @@ import type { BuildServices } from "./builds.ts";
 import { buildClassic, type ClassicBuild } from "./classic.ts";
 import { addControl } from "./control.ts";
 import { describedFailure, failureFrom } from "./failures.ts";
-import { BuildHistory } from "./history.ts";
+import { BuildHistory, type HistoryLimits } from "./history.ts";
 import { addHistoryContent } from "./history-content.ts";
 import { Jobs } from "./jobs.ts";
 import { addSessions, type SessionHead, Sessions } from "./sessions.ts";
 
+export type { HistoryLimits } from "./history.ts";
+
 export interface BuildApiServices extends BuildServices {
   /** What `host-gateway` of `--add-host` stands for. */
   readonly hostGateway: () => string | null;
+  /** As BuildKit, where the operator says nothing. */
+  readonly historyLimits?: HistoryLimits | undefined;
 }
 
 export interface BuildApi {
@@ -39,7 +43,7 @@ export function openBuildApi(services: BuildApiServices): BuildApi {
     ...services,
     sessions,
     jobs: new Jobs(),
-    history: new BuildHistory(services.builds.history),
+    history: new BuildHistory(services.builds.history, services.historyLimits),
   };
   const router = new GrpcRouter();
   addControl(router, bridge);
