@@ -2,8 +2,17 @@
  * Docker's experimental checkpoints by the real docker CLI. criu is no part of the engine: where the host has none, what needs
  * it is skipped, and that it is told of is tested instead.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
@@ -14,13 +23,17 @@ const REASON = CRIU === null ? " (skipped: criu is not installed)" : "";
 /** Counts in memory alone, a line for each number. */
 const COUNT = ["busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"];
 
+/** The engine looks for programs here first: for criu, too. */
+const tools = mkdtempSync("/tmp/naru-test-criu-");
+const prefix = ["env", `PATH=${tools}:${process.env["PATH"]}`];
 let engine: Engine;
 
 beforeAll(async () => {
-  engine = await startEngine({ daemonFlags: ["--experimental"] });
+  engine = await startEngine({ daemonFlags: ["--experimental"], prefix });
 });
 
 afterAll(async () => {
+  rmSync(tools, { recursive: true });
   expect(engine.violations()).toEqual([]);
   await engine[Symbol.asyncDispose]();
 });
@@ -111,6 +124,153 @@ test.skipIf(CRIU !== null)(
   },
 );
 
+/**
+ * Stands in for criu where it matters when something dies, not what is written: tells its number in `begun`, and ends as
+ * `go` says.
+ */
+const STAND_IN = `#!/bin/sh
+for word in "$@"; do
+  case $word in
+  --images-dir=*) images=\${word#*=} ;;
+  --work-dir=*) work=\${word#*=} ;;
+  --tree=*) tree=\${word#*=} ;;
+  --leave-running) leave=1 ;;
+  esac
+done
+echo $$ >${tools}/begun.new && mv ${tools}/begun.new ${tools}/begun
+while [ ! -e ${tools}/go ]; do sleep 0.02; done
+if [ "$(cat ${tools}/go)" != well ] || [ "$1" != dump ]; then
+  echo "(00.01) Error (criu/some.c:1): no luck" >\${work:-$images}/$1.log
+  exit 1
+fi
+touch $images/inventory.img $images/stats-dump
+[ -n "$leave" ] || kill -9 $tree
+`;
+
+describe("what dies in the middle", () => {
+  beforeAll(() => {
+    writeFileSync(join(tools, "criu"), STAND_IN, { mode: 0o755 });
+  });
+  afterAll(() => rmSync(join(tools, "criu")));
+  afterEach(async () => {
+    for (const name of ["begun", "go"]) rmSync(join(tools, name), { force: true });
+    await remove("web");
+  });
+
+  const runs = () => engine.ok(["run", "-d", "--name", "web", ...COUNT]);
+  const begun = () => until(() => existsSync(join(tools, "begun")));
+  const letGo = (how: "well" | "badly") => {
+    writeFileSync(join(tools, "go.new"), how);
+    renameSync(join(tools, "go.new"), join(tools, "go"));
+  };
+  const create = (...flags: string[]) => said(["checkpoint", "create", ...flags, "web", "one"]);
+  const names = async () => (await engine.ok(["checkpoint", "ls", "web"])).split("\n").slice(1);
+  const killBoth = async () => {
+    process.kill(engine.supervisorPid(), "SIGKILL");
+    await engine.killDaemon();
+    await engine.startDaemon();
+  };
+  const made = { code: 0, stdout: "one\n", stderr: "" };
+
+  test("a writer that fails leaves a container that runs, and nothing else", async () => {
+    await runs();
+    letGo("badly");
+    expect(await create()).toEqual(
+      failed(
+        "Cannot checkpoint container web: criu failed: exit status 1: Error (criu/some.c:1): no luck: unknown",
+      ),
+    );
+    expect(await names()).toEqual([]);
+    expect(await stateOf("web", "Running")).toBe("true");
+  });
+
+  test("what has a terminal, or is paused, is refused and stays as it is", async () => {
+    await engine.ok(["run", "-dt", "--name", "web", ...COUNT]);
+    expect(await create()).toEqual(
+      failed(
+        "Cannot checkpoint container web: criu failed: external terminals are not supported: unknown",
+      ),
+    );
+    await engine.ok(["pause", "web"]);
+    expect((await create()).stderr).toContain("is paused");
+    expect(await stateOf("web", "Status")).toBe("paused");
+    expect(await names()).toEqual([]);
+  });
+
+  test("a container ends with its checkpoint, and both are told of", async () => {
+    const since = `${Date.now() / 1000}`;
+    await runs();
+    letGo("well");
+    expect(await create()).toEqual(made);
+    expect(await stateOf("web", "Status")).toBe("exited");
+    expect(await stateOf("web", "ExitCode")).toBe("137");
+    const until = ["--since", since, "--until", `${Date.now() / 1000}`];
+    const format = ["--filter", "container=web", "--format", "{{.Action}}"];
+    const events = (await engine.ok(["events", ...until, ...format])).split("\n");
+    expect(events).toContain("checkpoint");
+    expect(events).toContain("die");
+    expect(await create("--leave-running")).toMatchObject({ code: 1 });
+    expect(await names()).toEqual(["one"]);
+    expect(await said(["checkpoint", "rm", "web", "one"])).toMatchObject({ code: 0, stdout: "" });
+    expect(await names()).toEqual([]);
+  });
+
+  test("daemon and supervisor: what was being written is a checkpoint when its writer is done", async () => {
+    await runs();
+    const answer = create("--leave-running");
+    await begun();
+    await killBoth();
+    await answer;
+    expect(await names()).toEqual([]);
+    letGo("well");
+    await until(async () => (await names()).join() === "one");
+    expect(await stateOf("web", "Running")).toBe("true");
+  });
+
+  test("the supervisor alone: who asked for the checkpoint gets it", async () => {
+    await runs();
+    const answer = create();
+    await begun();
+    process.kill(engine.supervisorPid(), "SIGKILL");
+    letGo("well");
+    expect(await answer).toEqual(made);
+    await until(async () => (await stateOf("web", "Status")) === "exited");
+    expect(await names()).toEqual(["one"]);
+  });
+
+  test("a container that is removed by force does not wait for a writer that never ends", async () => {
+    await runs();
+    const answer = create();
+    await begun();
+    await remove("web");
+    expect((await answer).code).toBe(1);
+    const left = readdirSync(join(engine.dataRoot, "containers"));
+    await until(() => left.every((id) => !existsSync(join(engine.dataRoot, "containers", id))));
+  });
+
+  test("daemon and supervisor in a start from a checkpoint: nothing of it lives, and it starts again", async () => {
+    await runs();
+    letGo("well");
+    expect(await create()).toEqual(made);
+    rmSync(join(tools, "go"));
+    rmSync(join(tools, "begun"));
+    const answer = said(["start", "--checkpoint", "one", "web"]);
+    await begun();
+    const pid = readFileSync(join(tools, "begun"), "utf8").trim();
+    await killBoth();
+    expect((await answer).code).toBe(1);
+    await until(() => !existsSync(`/proc/${pid}`));
+    letGo("badly");
+    expect(await said(["start", "--checkpoint", "one", "web"])).toEqual(
+      failed(
+        "OCI runtime restore failed: criu failed: exit status 1: Error (criu/some.c:1): no luck: unknown",
+      ),
+    );
+    await engine.ok(["start", "web"]);
+    expect(await stateOf("web", "Running")).toBe("true");
+  });
+});
+
 const numbersOf = async (name: string) =>
   (await engine.ok(["logs", name])).split("\n").filter(Boolean).map(Number);
 const counts = (numbers: readonly number[]) => numbers.every((each, at) => each === at + 1);
@@ -151,8 +311,67 @@ describe.skipIf(CRIU === null)(`with criu${REASON}`, () => {
     expect(counts(await numbersOf("counter"))).toBe(true);
     expect(await page()).toBe(name);
     expect(await engine.ok(["exec", "counter", "sh", "-c", look])).toBe(seen);
-    await engine.ok(["stop", "-t", "1", "counter"]);
+    process.kill(engine.supervisorPid(), "SIGKILL");
+    await engine.killDaemon();
+    await engine.startDaemon();
+    await countsPast("counter", (await numbersOf("counter")).length + 3);
+    expect(counts(await numbersOf("counter"))).toBe(true);
+    await engine.ok(["stop", "-t", "0", "counter"]);
+    expect(await stateOf("counter", "ExitCode")).toBe("137");
     await remove("counter");
     await engine.ok(["volume", "rm", "kept"]);
+  });
+
+  test("one that is left running goes on, and its checkpoints are kept until somebody removes them", async () => {
+    await engine.ok(["run", "-d", "--init", "--name", "web", "--network", "none", ...COUNT]);
+    await countsPast("web", 3);
+    const mine = join(engine.root, "kept-here");
+    const create = (...flags: string[]) => engine.naru(["checkpoint", "create", ...flags]);
+    for (const flags of [["--leave-running"], ["--leave-running", `--checkpoint-dir=${mine}`]]) {
+      expect(await create(...flags, "web", "one")).toMatchObject({ code: 0, stdout: "one\n" });
+      await countsPast("web", (await numbersOf("web")).length + 3);
+    }
+    expect(counts(await numbersOf("web"))).toBe(true);
+    expect(await said(["checkpoint", "create", "web", "one"])).toEqual(
+      failed(
+        "cannot checkpoint container web: checkpoint with name one already exists for container web",
+      ),
+    );
+    await engine.ok(["kill", "web"]);
+    const before = (await numbersOf("web")).length;
+    expect(await engine.naru(["start", "--checkpoint", "one", "web"])).toMatchObject({
+      code: 0,
+      stdout: "",
+    });
+    await countsPast("web", before + 3);
+    const after = await numbersOf("web");
+    // From the checkpoint's number on, whatever was printed since.
+    expect(after[before]).toBeLessThan(before);
+    expect(counts(after.slice(before).map((each) => each - (after[before] ?? 0) + 1))).toBe(true);
+    await engine.ok(["checkpoint", "rm", `--checkpoint-dir=${mine}`, "web", "one"]);
+    expect(readdirSync(mine)).toEqual([]);
+    const { stdout } = await engine.naru(["checkpoint", "ls", "web"]);
+    expect(stdout).toBe("CHECKPOINT NAME\none\n");
+    await remove("web");
+  });
+
+  test("standard input goes on where it was, with whoever attaches next", async () => {
+    const words = ["read a; echo got $a; read b; echo then $b; cat; echo end"];
+    await engine.ok(["create", "-i", "--name", "web", "busybox", "sh", "-c", ...words]);
+    const first = Bun.spawn(["docker", "-H", `unix://${engine.socket}`, "start", "-ai", "web"], {
+      stdin: "pipe",
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    first.stdin.write("one\n");
+    void first.stdin.flush();
+    await until(async () => (await engine.ok(["logs", "web"])).includes("got one"));
+    await engine.ok(["checkpoint", "create", "web", "open"]);
+    await first.exited;
+    const second = await engine.docker(["start", "-ai", "--checkpoint", "open", "web"], {
+      stdin: "two\nthree\n",
+    });
+    expect(second).toMatchObject({ code: 0, stdout: "then two\nthree\nend\n" });
+    await remove("web");
   });
 });

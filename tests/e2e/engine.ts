@@ -105,6 +105,8 @@ export interface EngineOptions {
   /** Where its data lies: on another file system than the engine's own folder. */
   readonly dataRoot?: string;
   readonly daemonFlags?: readonly string[];
+  /** Words in front of the binary, at every start: a program that becomes it. */
+  readonly prefix?: readonly string[];
   /** Images to import before the tests: "busybox" unless told. */
   readonly images?: readonly ("busybox" | "debian")[];
 }
@@ -183,11 +185,12 @@ class TestEngine implements Engine {
   readonly bridge: string;
   readonly cgroupParent: string;
   readonly #flags: readonly string[];
+  readonly #prefix: readonly string[];
   readonly #clientConfig: string;
   #daemon: Bun.Subprocess | null = null;
   #tap: Awaited<ReturnType<typeof startTap>> | null = null;
 
-  constructor(tag: string, { dataRoot, daemonFlags = [] }: EngineOptions) {
+  constructor(tag: string, { dataRoot, daemonFlags = [], prefix = [] }: EngineOptions) {
     this.tag = tag;
     this.root = `/tmp/naru-test-${tag}`;
     this.dataRoot = dataRoot ?? join(this.root, "data");
@@ -197,6 +200,7 @@ class TestEngine implements Engine {
     this.bridge = `narut${tag}`;
     this.cgroupParent = `/naru-test-${tag}`;
     this.#flags = daemonFlags;
+    this.#prefix = prefix;
     this.#clientConfig = join(this.root, "client");
     mkdirSync(this.#clientConfig, { recursive: true });
     writeFileSync(join(this.root, "owner.pid"), String(process.pid));
@@ -267,6 +271,7 @@ class TestEngine implements Engine {
   }): void {
     this.#daemon = Bun.spawn(
       [
+        ...this.#prefix,
         ...start.prefix,
         start.binary,
         "daemon",

@@ -81,13 +81,18 @@ export function beginCheckpoint(place: CheckpointPlace, name: string): Making {
   return { images, lock };
 }
 
-/** The end of the making, whoever sees it: a checkpoint if it was written to its end, nothing otherwise. @returns whether */
+/**
+ * The end of the making, whoever sees it: a checkpoint if it was written to its end, nothing otherwise.
+ * @param signal aborted: the writer is not waited for
+ * @returns whether there is a checkpoint
+ */
 export async function settleCheckpoint(
   place: CheckpointPlace,
   name: string,
   { images }: Pick<Making, "images">,
+  signal?: AbortSignal,
 ): Promise<boolean> {
-  await unlocked(join(images, MAKING));
+  await unlocked(join(images, MAKING), signal);
   const isWhole = [LAST_WRITTEN, MANIFEST].every((file) => existsSync(join(images, file)));
   if (isWhole) rmSync(join(images, MAKING), { force: true });
   else removeFolder(images);
@@ -96,8 +101,8 @@ export async function settleCheckpoint(
 }
 
 /** Waits for a writer that goes on without us: criu, when the daemon or the supervisor died. */
-async function unlocked(path: string): Promise<void> {
-  for (;;) {
+async function unlocked(path: string, signal?: AbortSignal): Promise<void> {
+  while (signal?.aborted !== true) {
     if (!existsSync(path)) return;
     const fd = openSync(path, "r+");
     const isFree = attempt("flock", fd, LOCK_EX | LOCK_NB) >= 0;

@@ -49,11 +49,24 @@ async function createNow(
   checkCheckpointName(name);
   const place = placeOf(context, record, { container: nameOrId, directory });
   const making = begin(place, name);
-  const failure = await context.supervisor
-    .request({ type: "checkpoint", id, ...making, leaveRunning })
-    .then(() => null, sentenceOf);
-  // Also when the supervisor died: whoever writes goes on without it.
-  if (!(await settleCheckpoint(place, name, making))) {
+  const giveUp = new AbortController();
+  const abandon = () =>
+    void context.supervisor.request({ type: "abandon", id }).catch(() => undefined);
+  giveUp.signal.addEventListener("abort", abandon, { once: true });
+  const live = liveOf(context, id);
+  live.checkpoint = giveUp;
+  let failure: string | null = null;
+  let isWhole = false;
+  try {
+    failure = await context.supervisor
+      .request({ type: "checkpoint", id, ...making, leaveRunning })
+      .then(() => null, sentenceOf);
+    // Also when the supervisor died: whoever writes goes on without it.
+    isWhole = await settleCheckpoint(place, name, making, giveUp.signal);
+  } finally {
+    live.checkpoint = null;
+  }
+  if (!isWhole) {
     const why = failure ?? "criu failed: it left nothing";
     throw new EngineError("internal", `Cannot checkpoint container ${nameOrId}: ${why}: unknown`);
   }

@@ -101,6 +101,8 @@ export interface Live {
   /** The last restart's delay, and the timer of the next one. */
   restartDelayMs: number | null;
   restartTimer: NodeJS.Timeout | null;
+  /** Gives up the checkpoint that is being made; null while none is. */
+  checkpoint: AbortController | null;
   /** Of an `rm` that is under way: another one is told so. */
   removing: boolean;
   /** A restart by a person: the end of its first half neither removes it nor asks its policy. */
@@ -155,6 +157,7 @@ export function liveOf(context: Pick<Context, "lives">, id: string): Live {
       waiters: new Set(),
       restartDelayMs: null,
       restartTimer: null,
+      checkpoint: null,
       removing: false,
       restarting: false,
       health: null,

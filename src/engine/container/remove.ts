@@ -33,6 +33,7 @@ export async function removeContainer(
   if (force) {
     live.removing = true;
     giveUpStart(context, id);
+    live.checkpoint?.abort();
   }
   try {
     await live.queue.run(async () => {

@@ -94,6 +94,8 @@ export interface CheckpointRequest {
   readonly leaveRunning: boolean;
   /** A descriptor that whoever writes keeps open until it is done: somebody may wait for that. */
   readonly held: number;
+  /** Ends the writing. */
+  readonly signal: AbortSignal;
 }
 
 /** A birth from a checkpoint's files. */

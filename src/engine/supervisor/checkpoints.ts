@@ -17,27 +17,35 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 
 export class Checkpoints {
-  #count = 0;
+  readonly #writing = new Map<string, AbortController>();
 
   /** Their writers are children of this process: another program in its place would not know them. */
   get areUnderWay(): boolean {
-    return this.#count > 0;
+    return this.#writing.size > 0;
+  }
+
+  /** Kills the writer, if there is one. */
+  abandon(id: string): void {
+    this.#writing.get(id)?.abort();
   }
 
   /** @throws RuntimeError, EngineError "conflict" */
   async write(
     driver: RuntimeDriver,
-    { images, lock, leaveRunning }: CheckpointMessage,
+    { id, images, lock, leaveRunning }: CheckpointMessage,
     container: Pick<CheckpointRequest, "pid" | "spec" | "streams">,
   ): Promise<void> {
     if (driver.checkpoint === undefined) throw unable(driver);
+    if (this.#writing.has(id)) throw conflict(`a checkpoint of container ${id} is being made`);
     const held = openSync(lock, "r+");
-    this.#count += 1;
+    const giveUp = new AbortController();
+    this.#writing.set(id, giveUp);
     try {
       if (attempt("flock", held, LOCK_EX | LOCK_NB) < 0) throw conflict(`${lock} is in use`);
-      await driver.checkpoint({ ...container, images, leaveRunning, held });
+      const { signal } = giveUp;
+      await driver.checkpoint({ ...container, images, leaveRunning, held, signal });
     } finally {
-      this.#count -= 1;
+      this.#writing.delete(id);
       closeSync(held);
     }
   }

@@ -82,7 +82,7 @@ export class ProcessTable {
   readonly #ahead: BirthsAhead;
   readonly #early = new Map<string, Set<Attacher>>();
   readonly stalling = new StallingBirths();
-  readonly #checkpoints = new Checkpoints();
+  readonly checkpoints = new Checkpoints();
   readonly #memory: MemoryWatch;
   readonly #foreign = new ForeignExits();
 
@@ -118,7 +118,7 @@ export class ProcessTable {
     for (const entry of this.#entries.values())
       if (entry.state === "ended") await entry.teardown.now();
     return () => {
-      const isBusy = this.isBirthUnderWay || this.#early.size > 0 || this.#checkpoints.areUnderWay;
+      const isBusy = this.isBirthUnderWay || this.#early.size > 0 || this.checkpoints.areUnderWay;
       const alive = this.#entries.values().filter((entry) => entry.state === "alive");
       const processes = [...alive].map(({ process }) => process);
       if (isBusy || processes.some((process) => !process.isQuiet)) {
@@ -217,7 +217,7 @@ export class ProcessTable {
   async checkpoint(message: CheckpointMessage): Promise<void> {
     const { process, container } = this.#runningContainer(message.id);
     const { records, parts } = this.#options;
-    await this.#checkpoints.write(parts.openDriver(container.runtime), message, {
+    await this.checkpoints.write(parts.openDriver(container.runtime), message, {
       pid: process.identity.pid,
       spec: records.readSpec(message.id),
       streams: records.folder({ id: message.id }),

@@ -187,7 +187,7 @@ export interface Requests {
   exec: { request: ExecMessage; answer: ProcessReport };
   /** Answered when all is written; the end of a container that is not left running is announced as any. */
   checkpoint: { request: CheckpointMessage; answer: null };
-  /** Ends a birth that may stall; one that is over, or cannot stall, is none of its business. */
+  /** Ends a birth that may stall, or the writing of a checkpoint; what is over, or cannot stall, is none of its business. */
   abandon: { request: { type: "abandon"; id: string }; answer: null };
   /** The plan of system calls that a birth would run, one a line. Refused by runtimes that have none. */
   explain: { request: ExplainMessage; answer: { plan: string } };

@@ -254,6 +254,7 @@ class Server {
       case "abandon":
         checkKey(request);
         table.stalling.abandon(request.id);
+        table.checkpoints.abandon(request.id);
         return null;
       case "explain":
         return { plan: explainBirth(parts, request) };

@@ -47,6 +47,7 @@ test("streams are known by the supervisor's paths, closed ones and strangers are
     ["stdin", "stdout", "stderr"].map((name) => streamOf(`${streams}/${name}`, streams)),
   ).toEqual(["stdin", "stdout", "stderr"]);
   expect(streamOf("/dev/null", streams)).toBe("null");
+  expect(streamOf(`${streams}/stdin (deleted)`, streams)).toBe("ended");
   expect(streamOf(`${streams}/stdout (deleted)`, streams)).toBeNull();
   expect(streamOf(`${streams}y/stdout`, streams)).toBeNull();
   expect(nameOf({ mountId: 255, inode: 4096 })).toBe("file[ff:1000]");

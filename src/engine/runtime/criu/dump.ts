@@ -14,13 +14,15 @@ export async function dump(request: CheckpointRequest): Promise<void> {
   const program = findCriu();
   const refused = refusalOf(request.spec);
   if (refused !== null) throw new RuntimeError("failed", `criu failed: ${refused}`);
-  const { images, held, pid } = request;
+  const { images, held, pid, signal } = request;
   const manifest = outsideOf(request);
   writeManifest(images, manifest);
   const network = manifest.network ? statSync(`/proc/${pid}/ns/net`).ino : null;
   const child = Bun.spawn([program, ...dumpArguments({ ...request, manifest, network })], {
     cwd: "/",
     env: Object.fromEntries(criuEnvironment().map((entry) => entry.split("=", 2))),
+    signal,
+    killSignal: "SIGKILL",
     // Held open by whoever writes, this process or not.
     stdio: ["ignore", "ignore", "ignore", held],
   });

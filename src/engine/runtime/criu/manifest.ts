@@ -21,7 +21,8 @@ export interface OutsideMount {
     | { readonly kind: "cgroup"; readonly hierarchy: string };
 }
 
-export type OutsideStream = "stdin" | "stdout" | "stderr" | "null";
+/** "ended" is a standard input that nobody can write to any more. */
+export type OutsideStream = "stdin" | "stdout" | "stderr" | "null" | "ended";
 
 export interface Manifest {
   readonly version: 1;

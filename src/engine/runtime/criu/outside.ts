@@ -166,6 +166,8 @@ export const nameOf = ({ mountId, inode }: Pick<OpenFile, "mountId" | "inode">):
 /** Pure: which stream a path is; null for any other file. */
 export function streamOf(link: string, streams: string): OutsideStream | null {
   if (link === "/dev/null") return "null";
+  // Unlinked when its last writer has closed it.
+  if (link === `${streams}/stdin (deleted)`) return "ended";
   const name = link.startsWith(`${streams}/`) ? link.slice(streams.length + 1) : "";
   return name === "stdin" || name === "stdout" || name === "stderr" ? name : null;
 }

@@ -14,7 +14,7 @@ import { join } from "node:path";
 
 import { sentenceOf } from "#base";
 import type { CgroupHost } from "#linux/cgroup";
-import { checked, SyscallError } from "#linux/ffi";
+import { checked, cstring, SyscallError } from "#linux/ffi";
 import {
   MOUNT_ATTR_RDONLY,
   mountSetattr,
@@ -24,6 +24,7 @@ import {
 } from "#linux/mount";
 import { newNetworkNamespace, openNamespace } from "#linux/namespace";
 import {
+  AT_FDCWD,
   closeFd,
   isType,
   O_PATH,
@@ -46,7 +47,13 @@ import type { ExpectedPlaces, Place } from "../native/expected.ts";
 import type { Trampoline } from "../native/trampoline.ts";
 import { launch, type LaunchPlace, type MountChange } from "../oci/launch.ts";
 import { openRoot, openSource } from "../trees.ts";
-import { type Manifest, NETWORK_KEY, type OutsideMount, readManifest } from "./manifest.ts";
+import {
+  type Manifest,
+  NETWORK_KEY,
+  type OutsideMount,
+  type OutsideStream,
+  readManifest,
+} from "./manifest.ts";
 import { forgetPipeData } from "./pipe-data.ts";
 import { criuEnvironment, criuError, findCriu } from "./program.ts";
 
@@ -232,7 +239,7 @@ function openBind({ openTrees }: RestoreRequest, mount: MountSpec, index: number
 
 /** The new streams take the places of the old ones. */
 function giveStreams(
-  { stdio, spec, identity }: RestoreRequest,
+  { stdio, spec, identity, scratch }: RestoreRequest,
   { manifest, root, given }: { manifest: Manifest; root: number; given: Given },
 ): void {
   if (stdio.type === "terminal") {
@@ -240,12 +247,22 @@ function giveStreams(
   }
   const nothing = given.keep(openPath("/dev/null", O_RDWR));
   const { uid, gid } = withIdentity(spec.process, identity, root).user;
+  const open = (stream: OutsideStream): number => {
+    if (stream === "null") return nothing;
+    return stream === "ended" ? given.keep(openEnded(join(scratch, "criu/ended"))) : stdio[stream];
+  };
   for (const { key, stream } of manifest.files) {
-    const fd = stream === "null" ? nothing : stdio[stream];
+    const fd = open(stream);
     // As at a birth: or /dev/stdout could not be opened again.
     if (isType(statFd(fd).mode, S_IFIFO)) checked("fchown", stream, fd, uid, gid);
     given.inherited.push({ key, fd });
   }
+}
+
+/** A FIFO whose only writer is gone when criu has opened it. */
+function openEnded(path: string): number {
+  if (!existsSync(path)) checked("mknodat", path, AT_FDCWD, cstring(path), S_IFIFO | 0o600, 0);
+  return openPath(path, O_RDWR);
 }
 
 /** The namespace that the processes will be in: a spare one, another container's, or a new one. */
