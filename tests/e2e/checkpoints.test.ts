@@ -363,7 +363,7 @@ describe.skipIf(CRIU === null)(`with criu${REASON}`, () => {
       stdout: "ignore",
       stderr: "ignore",
     });
-    first.stdin.write("one\n");
+    void first.stdin.write("one\n");
     void first.stdin.flush();
     await until(async () => (await engine.ok(["logs", "web"])).includes("got one"));
     await engine.ok(["checkpoint", "create", "web", "open"]);

@@ -102,8 +102,8 @@ export async function settleCheckpoint(
 
 /** Waits for a writer that goes on without us: criu, when the daemon or the supervisor died. */
 async function unlocked(path: string, signal?: AbortSignal): Promise<void> {
-  while (signal?.aborted !== true) {
-    if (!existsSync(path)) return;
+  for (;;) {
+    if (signal?.aborted === true || !existsSync(path)) return;
     const fd = openSync(path, "r+");
     const isFree = attempt("flock", fd, LOCK_EX | LOCK_NB) >= 0;
     closeSync(fd);
