@@ -93,7 +93,11 @@ export const flags: readonly Flag[] = [
   ),
   flag("exec-opt", "list", "native.cgroupdriver=cgroupfs", { key: "exec-opts" }),
   flag("exec-root", "text", "Where sockets and runtime state are kept (default /run/naru)"),
-  flag("experimental", "flag", "Let clients use what Docker calls experimental: build --squash, checkpoints"),
+  flag(
+    "experimental",
+    "flag",
+    "Let clients use what Docker calls experimental: build --squash, checkpoints",
+  ),
   flag("feature", "map", "Turn a feature on or off: name=true", { key: null }),
   flag("default-address-pool", "list", "Where networks get subnets: base=10.10.0.0/16,size=24", {
     key: null,
