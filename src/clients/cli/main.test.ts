@@ -541,6 +541,24 @@ _naru
 printf '%s\\n' "\${COMPREPLY[@]}"
 `;
 
+describe("a name that nothing has", () => {
+  test("is told with the one that may have been meant", async () => {
+    answer("GET /containers/json", [{ ...container, Names: ["/webserver"] }]);
+    answer(
+      "POST /containers/webservre/stop",
+      { message: "No such container: webservre" },
+      { status: 404 },
+    );
+    const stopped = await naru(["stop", "webservre"]);
+    expect(stopped).toMatchObject({ code: 1, out: "" });
+    expect(stopped.err).toBe(
+      "Error response from daemon: No such container: webservre\n\nDid you mean this?\n\twebserver\n",
+    );
+    answer("POST /containers/other/stop", { message: "No such container: other" }, { status: 404 });
+    expect((await naru(["stop", "other"])).err).not.toContain("Did you mean");
+  });
+});
+
 describe("completion", () => {
   test("commands, flags, values and live names", async () => {
     const words = async (...line: string[]) =>

@@ -13,7 +13,7 @@ import {
   type CommandEntry,
   type FoundCommand,
 } from "./commands/command.ts";
-import { messageFor } from "./commands/failure.ts";
+import { messageFor, missingNames } from "./commands/failure.ts";
 import { containerCommands } from "./commands/table-containers.ts";
 import { globalFlags } from "./config/global-flags.ts";
 import { Session, type Build, type Environment } from "./config/session.ts";
@@ -114,12 +114,27 @@ async function runCommand(
   }
   checkArguments(parsed.args, entry, name);
   try {
-    return await command.run({ name: `naru ${name}`, ...parsed, session });
+    return await suggestingNames(
+      session,
+      await command.run({ name: `naru ${name}`, ...parsed, session }),
+    );
   } catch (thrown) {
     if (session.debug && thrown instanceof Error) warn(thrown.stack ?? "");
-    if (name === "run" || name === "container run") return reportRun(thrown, name);
-    throw thrown;
+    if (thrown instanceof BrokenPipe) throw thrown;
+    restoreTerminals();
+    const isRun = name === "run" || name === "container run";
+    const code = isRun && !(thrown instanceof ExitError) ? reportRun(thrown, name) : report(thrown);
+    return suggestingNames(session, code);
   }
+}
+
+/** Costs nothing unless a name was not found. */
+async function suggestingNames(session: Session, code: number): Promise<number> {
+  const missing = missingNames();
+  if (code !== 0 && missing.length > 0) {
+    await (await import("./name-suggestions.ts")).suggestNames(session, missing);
+  }
+  return code;
 }
 
 function readFlags(
@@ -168,7 +183,6 @@ export function argumentError(rule: ArgumentRule, count: number): string | undef
 
 /** What a failure of `run` looks like: the engine's are 125, as docker has it. */
 function reportRun(thrown: unknown, name: string): number {
-  if (thrown instanceof BrokenPipe || thrown instanceof ExitError) throw thrown;
   warn(`naru: ${messageFor(thrown)}\n\nRun 'naru ${name} --help' for more information`);
   return FLAG_EXIT;
 }

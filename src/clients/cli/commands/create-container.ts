@@ -3,6 +3,7 @@ import { invalid, sentenceOf } from "#base";
 import { ApiError, createContainer, type ApiClient } from "#clients/api-client";
 import type { ContainerCreateResponse } from "#wire/docker";
 
+import { noteMissing } from "./failure.ts";
 import { proxyVariables } from "../config/proxies.ts";
 import type { Session } from "../config/session.ts";
 import type { Flags } from "../flags/spec.ts";
@@ -70,7 +71,12 @@ async function createOrPull(creation: Creation): Promise<ContainerCreateResponse
   const { familiarString, parseReference } = await import("../options/reference.ts");
   const name = familiarString(parseReference(request.config.Image ?? ""));
   if (!flags.bool("quiet")) warn(`Unable to find image '${name}' locally`);
-  await pullFor(session, flags, request);
+  try {
+    await pullFor(session, flags, request);
+  } catch (cause) {
+    noteMissing({ kind: "image", name });
+    throw cause;
+  }
   return createContainer(client, request);
 }
 

@@ -48,7 +48,7 @@ export async function openArchive(path: string): Promise<ReadableStream<Uint8Arr
     }
   } catch (cause) {
     if (cause instanceof EngineError) throw cause;
-    const missing = sentenceOf(cause).includes("ENOENT");
+    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
     throw invalid(`open ${path}: ${missing ? "no such file or directory" : sentenceOf(cause)}`, {
       cause,
     });

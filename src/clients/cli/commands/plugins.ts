@@ -9,11 +9,11 @@ import { Row } from "#go-template";
 import { filtersOf } from "../options/checks.ts";
 import { FORMAT_LIST_USAGE, listFormatter } from "../output/formatter.ts";
 import { truncate } from "../output/text.ts";
-import { print } from "../terminal/stdio.ts";
+import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { ask } from "./elsewhere.ts";
 import { messageFor } from "./failure.ts";
-import { FILTER_FLAG } from "./shared-flags.ts";
+import { FILTER_FLAG, JSON_FLAG } from "./shared-flags.ts";
 import { swarmFlags } from "./swarm-flags.ts";
 
 interface Plugin {
@@ -35,6 +35,7 @@ export const ls: Command = {
   flags: [
     { ...FILTER_FLAG, usage: 'Provide filter values (e.g. "enabled=true")' },
     { name: "format", kind: "string", usage: FORMAT_LIST_USAGE },
+    JSON_FLAG,
     { name: "no-trunc", kind: "bool", usage: "Don't truncate output" },
     { name: "quiet", shorthand: "q", kind: "bool", usage: "Only display plugin IDs" },
   ],
@@ -48,6 +49,10 @@ export const ls: Command = {
       path: "/plugins",
       query: { filters: filters === "{}" ? undefined : filters },
     });
+    if (flags.bool("json")) {
+      printLine(JSON.stringify(plugins));
+      return 0;
+    }
     const whole = flags.bool("no-trunc");
     const idOf = ({ Id: id }: Plugin) => (whole ? id : id.slice(0, SHORT_ID));
     if (flags.bool("quiet") && format === "") {

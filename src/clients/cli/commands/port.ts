@@ -3,15 +3,20 @@ import { invalid, notFound } from "#base";
 import { inspectContainer } from "#clients/api-client";
 import type { PortBinding } from "#wire/docker";
 
-import { print } from "../terminal/stdio.ts";
+import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
+import { JSON_FLAG } from "./shared-flags.ts";
 
 export const port: Command = {
-  flags: [],
-  async run({ args, session }) {
+  flags: [JSON_FLAG],
+  async run({ args, flags, session }) {
     const [container = "", asked] = args;
     const { NetworkSettings: network } = await inspectContainer(await session.client(), container);
     const ports = network.Ports ?? {};
+    if (asked === undefined && flags.bool("json")) {
+      printLine(JSON.stringify(ports));
+      return 0;
+    }
     if (asked === undefined) {
       const lines = Object.entries(ports).flatMap(([name, bindings]) =>
         (bindings ?? []).map((binding) => `${name} -> ${addressOf(binding)}`),
@@ -34,6 +39,10 @@ export const port: Command = {
     const bindings = ports[`${number}/${protocol}`];
     if (bindings === undefined || bindings === null) {
       throw notFound(`Error: No public port '${asked}' published for ${container}`);
+    }
+    if (flags.bool("json")) {
+      printLine(JSON.stringify(bindings));
+      return 0;
     }
     const lines = bindings.map(addressOf).toSorted(naturally);
     print(lines.map((line) => `${line}\n`).join(""));
