@@ -75,6 +75,16 @@ test("inspect lists --mount's tmpfs among the mounts, and --tmpfs among the host
   expect(engine.violations()).toEqual([]);
 });
 
+test("inspect tells -v letter for letter: ansible makes a container anew whose binds read otherwise", async () => {
+  const binds = ["written:/a:rw", "/tmp:/b:ro,rprivate", "/tmp:/c"];
+  const words = binds.flatMap((bind) => ["-v", bind]);
+  await engine.ok(["create", "--name", "written", ...words, "busybox", "true"]);
+  const format = "{{json .HostConfig.Binds}} {{range .Mounts}}{{.Destination}}[{{.Mode}}]{{end}}";
+  expect(await engine.ok(["inspect", "-f", format, "written"])).toBe(
+    `${JSON.stringify(binds)} /a[rw]/b[ro,rprivate]/c[]`,
+  );
+});
+
 test("info and inspect name the same storage driver", async () => {
   await engine.ok(["create", "--name", "stored", "busybox", "true"]);
   expect(await engine.ok(["info", "-f", "{{.Driver}}"])).toBe(

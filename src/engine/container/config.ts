@@ -93,6 +93,10 @@ export type MountRequest =
       readonly createSource: boolean;
       /** How far `readOnly` reaches: to the mounts below it too, unless "top". "force" is the same, said aloud. */
       readonly readOnlyReach?: "top" | "force";
+      /** What `-v` was given: clients compare it letter for letter. Absent for `--mount` and in older records. */
+      readonly asWritten?: string;
+      /** Asked for by `--mount`; absent in older records. */
+      readonly isMount?: true;
     }
   | {
       readonly type: "tmpfs";
@@ -111,6 +115,8 @@ export type MountRequest =
       readonly target: string;
       readonly readOnly: boolean;
       readonly noCopy: boolean;
+      /** What `-v` was given. */
+      readonly asWritten?: string;
       /** A folder of the volume, relative, instead of the whole. */
       readonly subpath?: string;
       /** Of a volume that is made for this; nothing to one that exists. */

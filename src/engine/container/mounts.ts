@@ -145,7 +145,7 @@ export function describeMount(
         source: mount.source,
         destination: mount.target,
         driver: "",
-        mode: mount.readOnly ? "ro" : "",
+        mode: writtenMode(mount) ?? (mount.readOnly ? "ro" : ""),
         readWrite: !mount.readOnly,
         propagation: mount.propagation,
       };
@@ -178,9 +178,13 @@ export function describeMount(
         source: volumePath(mount.name),
         destination: mount.target,
         driver: "local",
-        mode: mount.readOnly ? "ro" : mount.anonymous ? "" : "z",
+        mode: writtenMode(mount) ?? (mount.readOnly ? "ro" : mount.anonymous ? "" : "z"),
         readWrite: !mount.readOnly,
         propagation: "",
       };
   }
 }
+
+/** The options of `-v` as they were given, which is what Docker shows; null where there were none. */
+const writtenMode = ({ asWritten }: { readonly asWritten?: string }): string | null =>
+  asWritten?.split(":")[2] ?? null;

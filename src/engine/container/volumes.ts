@@ -65,7 +65,9 @@ export function volumesFrom(
         continue;
       }
       const readOnly = mount.readOnly || mode === "ro";
-      const copied = mount.type === "volume" ? { ...mount, noCopy: true } : mount;
+      // What the other's `-v` said of the mode is said anew here.
+      const { asWritten: _, ...own } = mount;
+      const copied = own.type === "volume" ? { ...own, noCopy: true } : own;
       byTarget.set(mount.target, { ...copied, readOnly });
     }
   }

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 
-import { decodeBind } from "./mounts.ts";
+import { encodeHostMounts } from "../encode/host-config.ts";
+import { decodeBind, decodeMounts } from "./mounts.ts";
 
 test("-v in all its forms", () => {
   expect(decodeBind("/data")).toMatchObject({ type: "volume", name: "", target: "/data" });
@@ -27,4 +28,19 @@ test("-v in all its forms", () => {
   ]) {
     expect(() => decodeBind(broken)).toThrow();
   }
+});
+
+test("what was asked for is told letter for letter, by the way it was asked for", () => {
+  const asked = {
+    Binds: ["vol:/v:rw", "/a:/b", "/c:/d:ro,rprivate", "/anonymous"],
+    Mounts: [
+      {
+        Type: "bind" as const,
+        Source: "/e",
+        Target: "/f",
+        BindOptions: { CreateMountpoint: true },
+      },
+    ],
+  };
+  expect(encodeHostMounts(decodeMounts(asked))).toMatchObject(asked);
 });

@@ -51,10 +51,12 @@ export function decodeBind(text: string): MountRequest {
       propagation: mode.propagation ?? "rprivate",
       recursive: true,
       createSource: true,
+      asWritten: text,
     };
   }
   if (mode.propagation !== null) throw invalid(`invalid mode: ${options ?? ""}`);
-  return { type: "volume", name: source, target, readOnly: mode.readOnly, noCopy: mode.noCopy };
+  const { readOnly, noCopy } = mode;
+  return { type: "volume", name: source, target, readOnly, noCopy, asWritten: text };
 }
 
 interface BindOptions {
@@ -152,6 +154,7 @@ function decodeBindMount(mount: Mount, target: string, refused: Refused): MountR
     propagation: isPropagation(propagation) ? propagation : "rprivate",
     recursive: !nonRecursive,
     createSource: options.CreateMountpoint ?? false,
+    isMount: true,
     ...(reach === null ? {} : { readOnlyReach: reach }),
   };
 }

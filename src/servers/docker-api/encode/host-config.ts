@@ -51,7 +51,7 @@ export function encodeHostConfig(
 ): wire.HostConfig {
   const open = host.privileged || host.securityOptions.includes("systempaths=unconfined");
   return {
-    ...encodeMounts(host.mounts),
+    ...encodeHostMounts(host.mounts),
     ContainerIDFile: "",
     LogConfig: { Type: host.log.driver || "json-file", Config: { ...host.log.options } },
     NetworkMode: encodeNetworkMode(host.networkMode),
@@ -187,7 +187,7 @@ function encodePortRequests(ports: readonly PortRequest[]): wire.PortMap {
 }
 
 /** Back into the three ways of asking: `-v` (Binds), `--mount` (Mounts) and `--tmpfs`. */
-function encodeMounts(
+export function encodeHostMounts(
   mounts: readonly MountRequest[],
 ): Pick<wire.HostConfig, "Binds" | "Mounts" | "Tmpfs"> {
   const binds: string[] = [];
@@ -209,10 +209,11 @@ function encodeMounts(
 
 /** null for what `-v` cannot say. */
 function encodeBind(mount: MountRequest): string | null {
-  if (mount.type === "tmpfs" || mount.type === "image") return null;
+  if (mount.type === "tmpfs" || mount.type === "image" || mount.isMount === true) return null;
+  if (mount.asWritten !== undefined) return mount.asWritten;
   const options = mount.readOnly ? ["ro"] : [];
   if (mount.type === "volume") {
-    if (mount.name === "" || mount.isMount === true) return null;
+    if (mount.name === "") return null;
     if (mount.noCopy) options.push("nocopy");
     return [mount.name, mount.target, ...joined(options)].join(":");
   }
