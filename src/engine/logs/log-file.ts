@@ -23,6 +23,8 @@ import { decodeRawLine } from "./raw-line.ts";
 import { listRotated, rotationOf } from "./rotation.ts";
 
 const BLOCK_BYTES = 256 * 1024;
+/** Looking for newlines takes less than reading entries. */
+const SEARCHED_BYTES = 1024 * 1024;
 /** A line that was longer than this was not written by us, nor by Docker. */
 const LINE_LIMIT_BYTES = 1024 * 1024;
 const NEWLINE = 0x0a;
@@ -86,12 +88,12 @@ export class LogFile {
   /** Moves to the `count`-th last line. @returns how many lines there are from there to the end */
   async seekTail(count: number): Promise<number> {
     const { size } = fstatSync(this.descriptor);
-    const block = Buffer.allocUnsafe(BLOCK_BYTES);
+    const block = Buffer.allocUnsafe(SEARCHED_BYTES);
     let found = 0;
     // The newline that ends the last line is not one between lines.
     let end = size - 1;
     while (end > 0) {
-      const start = Math.max(end - BLOCK_BYTES, 0);
+      const start = Math.max(end - SEARCHED_BYTES, 0);
       const length = await readApart(this.descriptor, block.subarray(0, end - start), start);
       let at = length;
       while (at > 0 && (at = block.lastIndexOf(NEWLINE, at - 1)) >= 0) {
