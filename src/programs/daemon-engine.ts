@@ -56,6 +56,8 @@ export interface Engine {
   /** What containers get that did not say otherwise. */
   readonly defaults: HostDefaults;
   readonly inspectRemote: InspectRemote;
+  /** When what was recorded so far survives a power cut; null: it does. */
+  readonly settled: () => Promise<void> | null;
   /** Now, after every reload. */
   currentOptions(): DaemonOptions;
   /** Takes over what dockerd takes over at a SIGHUP, and publishes the `reload` event. */
@@ -133,6 +135,7 @@ export async function openEngine(
   const rooms = { containers, images, builds, network, volumes, system, events, close };
   return {
     ...rooms,
+    settled: () => store.synced(),
     ...measured(rooms, metrics),
     ...reloadable(live, { defaults, events, engineId: system.id }),
   };

@@ -155,6 +155,7 @@ async function listen({ options, tls, engine, log }: ListenRequest): Promise<Api
     login,
     inspectRemote,
     defaults,
+    settled: engine.settled,
   });
   const activated = takeActivationSockets();
   for (const host of options.hosts) {

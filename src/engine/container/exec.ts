@@ -270,7 +270,8 @@ export function forgetSoon(context: Context): Context["forgetLater"] {
     timer = null;
     const keys = waiting.splice(0);
     try {
-      context.store.transact(() => null);
+      // The supervisor's own records end with the machine as well.
+      context.store.transact(() => null, "process");
     } catch (cause) {
       // The supervisor keeps its own records of these ends, for the next daemon.
       context.log.error("ends of execs were not written", { error: sentenceOf(cause) });

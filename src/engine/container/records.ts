@@ -252,8 +252,9 @@ export class Records {
     const old = this.must(id);
     const owner = this.#idByName.get(name);
     if (owner !== undefined) throw nameInUse(name, owner);
-    this.#store.transact(() =>
-      this.#store.query("UPDATE containers SET name = ? WHERE id = ?").run(name, id),
+    this.#store.transact(
+      () => this.#store.query("UPDATE containers SET name = ? WHERE id = ?").run(name, id),
+      "answer",
     );
     this.#idByName.delete(old.name);
     const record = { ...old, name };
@@ -265,11 +266,15 @@ export class Records {
   /** The record and the volumes that go with it, in one transaction that `also` shares. */
   delete(id: string, volumes: VolumeChange, also: () => void): void {
     const record = this.must(id);
-    this.#store.transact(() => {
-      this.#store.query("DELETE FROM containers WHERE id = ?").run(id);
-      volumes.write();
-      also();
-    }, durabilityOf(record));
+    this.#store.transact(
+      () => {
+        this.#store.query("DELETE FROM containers WHERE id = ?").run(id);
+        volumes.write();
+        also();
+        // Its files go next: a record must not come back without them.
+      },
+      record.host.autoRemove ? "process" : "machine",
+    );
     this.#byId.delete(id);
     this.#idByName.delete(record.name);
     this.#linking.delete(id);
@@ -319,7 +324,7 @@ function statusText(record: Status): string {
 
 /**
  * A container that removes itself (`--rm`) ends with the machine: its record has to survive the daemon, not a power
- * cut. So a `run --rm` waits for no disk.
+ * cut. So a `run --rm` waits for no disk. For all others whoever asked waits, and nobody else.
  */
 const durabilityOf = ({ host }: ContainerRecord): Durability =>
-  host.autoRemove ? "process" : "machine";
+  host.autoRemove ? "process" : "answer";

@@ -97,7 +97,7 @@ class StoredEventBus implements OpenEventBus {
   }
 
   flush(): void {
-    if (this.#waiting.length > 0) this.#store.transact(() => null);
+    if (this.#waiting.length > 0) this.#store.transact(() => null, "process");
   }
 
   [Symbol.dispose](): void {

@@ -208,3 +208,61 @@ test("on a full disk rows can still be changed and deleted, also after a start w
     Bun.spawnSync(["umount", mountPoint]);
   }
 });
+
+/** Syncs that end when they are told to. */
+function heldSyncs() {
+  const begun: { what: string; end: (failure?: Error) => void }[] = [];
+  const sync = (_: number, what: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      begun.push({ what, end: (failure) => (failure ? reject(failure) : resolve()) });
+    });
+  const next = async () => {
+    while (begun.length === 0) await new Promise(setImmediate);
+    return begun.shift() ?? { what: "", end: () => undefined };
+  };
+  return { begun, sync, next };
+}
+
+test("what is only answered after a sync shares it with others, and waits for no one else's", async () => {
+  const { begun, sync, next } = heldSyncs();
+  using store = openStore({ path: join(folder(), "naru.db"), migrations, sync });
+  const add = (name: string) => store.transact(() => store.query(INSERT).run(name, 1), "answer");
+  expect(store.synced()).toBeNull();
+  add("rex");
+  add("max");
+  const first = store.synced();
+  expect(store.synced()).toBe(first);
+  expect(store.query("SELECT count(*) AS n FROM pets").get()).toEqual({ n: 2 });
+  const folderSync = await next();
+  expect(folderSync.what).toBe("folder");
+  folderSync.end();
+  const dataSync = await next();
+  // Comes too late for the sync that is under way.
+  add("leo");
+  const second = store.synced();
+  expect(second).not.toBe(first);
+  let isSecond = false;
+  void second?.then(() => (isSecond = true));
+  dataSync.end();
+  await first;
+  expect(isSecond).toBe(false);
+  (await next()).end();
+  await second;
+  expect(store.synced()).toBeNull();
+  expect(begun).toEqual([]);
+});
+
+test("a sync that failed is told to all who waited for it, and tried again for the next", async () => {
+  const { sync, next } = heldSyncs();
+  using store = openStore({ path: join(folder(), "naru.db"), migrations, sync });
+  store.transact(() => store.query(INSERT).run("rex", 3), "answer");
+  const failed = store.synced();
+  (await next()).end();
+  (await next()).end(new Error("input/output error"));
+  expect(await failed?.catch((cause: unknown) => String(cause))).toContain("input/output error");
+  const again = store.synced();
+  expect(again).not.toBeNull();
+  (await next()).end();
+  await again;
+  expect(store.synced()).toBeNull();
+});

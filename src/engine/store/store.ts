@@ -14,6 +14,7 @@ import { dirname } from "node:path";
 import { assert, EngineError, internal, unavailable } from "#base";
 
 import { migrate, type Migration } from "./migration.ts";
+import { LogSync, type Sync, syncApart } from "./log-sync.ts";
 import { reserveGrowth, reserveLog } from "./reserve.ts";
 
 /** How long opening waits for a dying predecessor to let go of the file. */
@@ -30,10 +31,11 @@ export interface Query<Row, Parameters extends readonly Value[] | [Record<string
 }
 
 /**
- * What a transaction survives when it has returned: a power cut ("machine", one sync), or only the death of this
- * process at any instant ("process", none): for what a power cut ends anyway.
+ * What a transaction survives when it has returned: a power cut ("machine", one sync, for which everybody waits), or only
+ * the death of this process at any instant ("process", none): for what a power cut ends anyway. Between them "answer": as
+ * "process", until `synced` has resolved, and it must have before anybody is told.
  */
-export type Durability = "machine" | "process";
+export type Durability = "machine" | "answer" | "process";
 
 export interface Store extends Disposable {
   readonly path: string;
@@ -50,6 +52,11 @@ export interface Store extends Disposable {
   execute(sql: string): void;
   /** `write` runs at the end of every outermost transaction: for rows that wait to share its sync. */
   beforeCommit(write: () => void): void;
+  /**
+   * Resolves when all that was transacted so far survives a power cut; null when it does already. A busy disk takes a
+   * tenth of a second and longer for it: the loop goes on meanwhile, and one sync is for all who wait.
+   */
+  synced(): Promise<void> | null;
 }
 
 /**
@@ -60,8 +67,10 @@ export function openStore(request: {
   path: string;
   migrations: readonly Migration[];
   lockWaitMs?: number;
+  /** Brings a file's contents to the disk; tests have their own. */
+  sync?: Sync;
 }): Store {
-  const { path, migrations, lockWaitMs = LOCK_WAIT_MS } = request;
+  const { path, migrations, lockWaitMs = LOCK_WAIT_MS, sync = syncApart } = request;
   mkdirSync(dirname(path), { recursive: true, mode: 0o710 });
   reserveGrowth(path);
   let database: Database | undefined;
@@ -70,7 +79,7 @@ export function openStore(request: {
     database = new Database(path, { create: true, readwrite: true, strict: true });
     configure(database, lockWaitMs);
     checkIntegrity(database, path);
-    store = new SqliteStore(path, database);
+    store = new SqliteStore(path, database, sync);
     migrate(store, migrations);
     reserveLog(path);
     return store;
@@ -151,17 +160,19 @@ class SqliteStore implements Store {
   readonly #prepared: Statement[] = [];
   readonly #beforeCommit: (() => void)[] = [];
   #depth = 0;
-  #durability: Durability = "machine";
+  #durability: "machine" | "process" = "machine";
   #closed = false;
+  readonly #log: LogSync;
 
-  constructor(path: string, database: Database) {
+  constructor(path: string, database: Database, sync: Sync) {
     this.path = path;
     this.#database = database;
+    this.#log = new LogSync(`${path}-wal`, sync);
   }
 
   transact<T>(work: () => T, durability: Durability = "machine"): T {
     const outermost = this.#depth === 0;
-    if (outermost) this.#setDurability(durability);
+    if (outermost) this.#setDurability(durability === "machine" ? "machine" : "process");
     const savepoint = `nested${this.#depth}`;
     this.#database.run(outermost ? "BEGIN IMMEDIATE" : `SAVEPOINT ${savepoint}`);
     this.#depth += 1;
@@ -170,6 +181,7 @@ class SqliteStore implements Store {
       assert(!(result instanceof Promise), "a transaction's work is synchronous");
       if (outermost) for (const write of this.#beforeCommit) write();
       this.#database.run(outermost ? "COMMIT" : `RELEASE ${savepoint}`);
+      if (outermost && durability === "answer") this.#log.written();
       return result;
     } catch (thrown) {
       this.#rollback(outermost ? "ROLLBACK" : `ROLLBACK TO ${savepoint}; RELEASE ${savepoint}`);
@@ -198,9 +210,14 @@ class SqliteStore implements Store {
     this.#beforeCommit.push(write);
   }
 
+  synced(): Promise<void> | null {
+    return this.#log.synced();
+  }
+
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#log[Symbol.dispose]();
     for (const statement of this.#prepared) statement.finalize();
     this.#database.close();
   }
@@ -224,7 +241,7 @@ class SqliteStore implements Store {
   }
 
   /** In WAL mode NORMAL writes without waiting for the disk; the next FULL commit syncs what came before. */
-  #setDurability(durability: Durability): void {
+  #setDurability(durability: "machine" | "process"): void {
     if (durability === this.#durability) return;
     this.#database.run(`PRAGMA synchronous = ${durability === "machine" ? "FULL" : "NORMAL"}`);
     this.#durability = durability;

@@ -34,9 +34,18 @@ export interface CallRequest {
   readonly query: string;
   /** Sent with every answer. */
   readonly headers: Headers;
+  /** What an answer that something was done waits for: that it stays done. null: it does. */
+  readonly settled?: () => Promise<void> | null;
 }
 
 const JSON_TYPE = "application/json";
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+  readonly headers?: Headers;
+}
 
 export class Call {
   readonly request: IncomingMessage;
@@ -45,16 +54,23 @@ export class Call {
   readonly #params: Headers;
   readonly #channel: Channel;
   readonly #headers: Headers;
+  readonly #settled: () => Promise<void> | null;
   #abort: AbortController | null = null;
   #begun = false;
 
-  constructor({ request, channel, version, params, query, headers }: CallRequest) {
+  constructor({ request, channel, version, params, query, headers, settled }: CallRequest) {
     this.request = request;
     this.version = version;
     this.query = new Query(query);
     this.#params = params;
     this.#channel = channel;
     this.#headers = headers;
+    this.#settled = settled ?? (() => null);
+  }
+
+  /** Waits until what was done stays done, whatever happens to the machine. */
+  async settle(): Promise<void> {
+    await this.#settled();
   }
 
   /** True when the answer's head is out, so that an error can no longer have a status. */
@@ -120,10 +136,22 @@ export class Call {
     this.send({ status, body, type: body === "" ? "" : JSON_TYPE });
   }
 
-  /** A whole answer. */
-  send(answer: { status: number; type: string; body: string; headers?: Headers }): void {
-    const { status, type, body, headers } = answer;
+  /** A whole answer. That something was done is not said before it stays done. */
+  send(answer: Answer): void {
     this.#begun = true;
+    const { method } = this.request;
+    const waiting = method === "GET" || method === "HEAD" ? null : this.#settled();
+    if (waiting === null) return this.#write(answer);
+    waiting.then(
+      () => this.#write(answer),
+      (cause: unknown) => {
+        const { status, body } = answerOf(cause);
+        this.#write({ status, body, type: JSON_TYPE });
+      },
+    );
+  }
+
+  #write({ status, type, body, headers }: Answer): void {
     if (this.#channel.kind === "socket") {
       const reason = STATUS_CODES[status] ?? "";
       this.#channel.socket.end(

@@ -183,6 +183,7 @@ async function wait(call: Call, containers: ContainerService): Promise<void> {
   const { result } = containers.wait(call.param("id"), { condition, signal: call.signal });
   const sink = call.begin("application/json");
   const { exitCode, error } = await result;
+  await call.settle();
   const answer: ContainerWait = { StatusCode: exitCode };
   if (error !== null) answer.Error = { Message: error };
   sink.end(`${JSON.stringify(answer)}\n`);

@@ -58,6 +58,8 @@ export interface ApiServices {
   readonly inspectRemote: InspectRemote;
   /** What the engine masks and protects in a container that did not say; Docker's paths if not given. */
   readonly defaults?: HostDefaults;
+  /** What answers wait for: that what they tell of survives a power cut; null: it does. */
+  readonly settled?: () => Promise<void> | null;
 }
 
 export function createApiServer(services: ApiServices): ApiServer {
@@ -100,5 +102,6 @@ export function createApiServer(services: ApiServices): ApiServer {
     Server: `Naru/${version} (${os})`,
   };
   const isContainers = (address: string) => isContainersAddress(networks.list(), address);
-  return serve({ find, headers, logger, isContainers, minApiVersion });
+  const settled = services.settled ?? (() => null);
+  return serve({ find, headers, logger, isContainers, minApiVersion, settled });
 }

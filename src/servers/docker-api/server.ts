@@ -30,6 +30,8 @@ interface ServeOptions {
   /** Sent with every answer. */
   readonly headers: Readonly<Record<string, string>>;
   readonly logger: ApiLogger;
+  /** When what was done so far survives a power cut; null: it does. */
+  readonly settled: () => Promise<void> | null;
   /** Whether an address is that of a container of this engine. */
   readonly isContainers: (address: string) => boolean;
   readonly minApiVersion: string;
@@ -78,8 +80,9 @@ function guardOf(
 async function dispatch(
   request: IncomingMessage,
   channel: Channel,
-  { find, headers, logger, guard, minApiVersion }: ServeOptions & { readonly guard: Guard | null },
+  options: ServeOptions & { readonly guard: Guard | null },
 ): Promise<void> {
+  const { find, headers, logger, guard, minApiVersion, settled } = options;
   let call: Call | null = null;
   try {
     const url = originForm(request.url ?? "/");
@@ -92,7 +95,8 @@ async function dispatch(
     noteRequest(request.socket, path);
     const route = find(request.method ?? "", path);
     if (route === null) return refusePath(call, url);
-    call = new Call({ request, channel, version, params: unescape(route.params), query, headers });
+    const params = unescape(route.params);
+    call = new Call({ request, channel, version, params, query, headers, settled });
     await route.handler(call);
   } catch (error) {
     tellError(error, call, { request, logger });

@@ -484,3 +484,24 @@ test("closing cuts every connection and answers no more", async () => {
   const answer = await fetch("http://localhost/_ping", { unix: path }).catch(() => null);
   expect(answer).toBeNull();
 });
+
+test("that something was done is answered when it stays done, what is only read at once", async () => {
+  const settled = Promise.withResolvers<void>();
+  const own = createApiServer({ ...engine, settled: () => settled.promise });
+  const path = join(folder, "settled.sock");
+  await own.listen({ path });
+  const created = fetch("http://localhost/volumes/create", {
+    unix: path,
+    method: "POST",
+    body: JSON.stringify({ Name: "late" }),
+    headers: { "content-type": "application/json" },
+  });
+  let isAnswered = false;
+  void created.then(() => (isAnswered = true));
+  expect((await fetch("http://localhost/_ping", { unix: path })).status).toBe(200);
+  expect((await fetch("http://localhost/info", { unix: path })).status).toBe(200);
+  expect(isAnswered).toBe(false);
+  settled.resolve();
+  expect((await created).status).toBe(201);
+  await own.close();
+});
