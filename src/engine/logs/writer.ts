@@ -36,6 +36,8 @@ export interface LogWriter {
   end(stream: LogStream): void;
   /** The beginning of a line that has no end yet: a successor writes it first. */
   unfinished(stream: LogStream): Uint8Array;
+  /** Where the next entry will be written; null while the file cannot be opened. Only of logs in one file. */
+  position?(): LogPosition | null;
   /** Ends both streams and gives the file back. */
   close(): void;
   /** Entries lost because the disk refused them. */
@@ -43,6 +45,11 @@ export interface LogWriter {
   /** The container should print no more until `onRoom` is called: only of logs that a server must take first. */
   readonly mustWait?: boolean;
   onRoom?: () => void;
+}
+
+export interface LogPosition {
+  readonly inode: number;
+  readonly sizeBytes: number;
 }
 
 /** For who must know what is on disk. */
@@ -99,6 +106,7 @@ class FileLogWriter implements LogWriter {
   #rotation = 0;
   /** The file in use is still to be made; otherwise the one that is there goes on. */
   #isNext = false;
+  #inode = 0;
   #sizeBytes = 0;
   #isCompressing = false;
   #closed = false;
@@ -153,6 +161,10 @@ class FileLogWriter implements LogWriter {
 
   unfinished(stream: LogStream): Uint8Array {
     return this.#streams[stream].unfinished;
+  }
+
+  position(): LogPosition | null {
+    return this.#descriptor === -1 ? null : { inode: this.#inode, sizeBytes: this.#sizeBytes };
   }
 
   close(): void {
@@ -238,13 +250,16 @@ class FileLogWriter implements LogWriter {
       if (this.#isNext) {
         this.#descriptor = createNext(path, LOG_MODE, this.#rotation);
         this.#isNext = false;
+        this.#inode = fstatSync(this.#descriptor).ino;
         this.#sizeBytes = 0;
         return;
       }
       const flags =
         constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
       this.#descriptor = openSync(path, flags, LOG_MODE);
-      this.#sizeBytes = fstatSync(this.#descriptor).size;
+      const { ino, size } = fstatSync(this.#descriptor);
+      this.#inode = ino;
+      this.#sizeBytes = size;
       if (this.#sizeBytes === 0) return;
       removeUnfinished(path);
       const last = new Uint8Array(1);

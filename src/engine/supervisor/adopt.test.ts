@@ -1,5 +1,13 @@
 import { expect, test } from "bun:test";
-import { closeSync, existsSync, openSync, readdirSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { listChildren } from "#linux/process";
@@ -62,6 +70,38 @@ test("a process that ended while no supervisor lived has its code and its last w
   await revive(naru);
   expect(await naru.exitOf("a")).toMatchObject({ exitCode: 11, error: null, pid });
   expect(naru.log("a")).toBe("last words\n");
+});
+
+test("a line whose beginning was read by a supervisor that died is one line", async () => {
+  await using naru = await Harness.start();
+  const go = join(naru.execRoot, "go");
+  const attached = await naru.attach({ id: "a" }, { beforeBirth: true });
+  await naru.birth("a", `printf begin; while [ ! -e ${go} ]; do sleep 0.01; done; echo end`);
+  await readUntil(readerOf(attached.output), "begin");
+  await copiesTaken();
+  await naru.killServer();
+  await revive(naru);
+  closeSync(openSync(go, "w"));
+  await naru.exitOf("a");
+  expect(readFileSync(naru.logPath("a"), "utf8").trim().split("\n")).toHaveLength(1);
+  expect(naru.log("a")).toBe("beginend\n");
+});
+
+test("a supervisor that is killed while it writes loses no line of a flood, and writes none twice", async () => {
+  await using naru = await Harness.start();
+  const count = 20_000;
+  await naru.birth("a", `i=0; while [ $i -lt ${count} ]; do i=$((i+1)); echo "line $i"; done`);
+  await copiesTaken();
+  for (let death = 0; death < 4 && !naru.exits.has("a"); death += 1) {
+    const before = statSync(naru.logPath("a")).size;
+    await until(() => naru.exits.has("a") || statSync(naru.logPath("a")).size > before);
+    await naru.killServer();
+    await revive(naru);
+  }
+  await naru.exitOf("a");
+  const lines = naru.log("a").trim().split("\n");
+  expect(lines.findIndex((line, index) => line !== `line ${index + 1}`)).toBe(-1);
+  expect(lines).toHaveLength(count);
 });
 
 test("without a daemon that kept a copy, the code of who is gone is unknown, and says so", async () => {

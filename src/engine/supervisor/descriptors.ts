@@ -17,7 +17,7 @@ export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
+export const O_CLOEXEC = 0o2000000;
 const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
 
 export const openDescriptor = (path: string, flags: number, mode = 0): number =>

@@ -1,7 +1,10 @@
-/** The reading end of what a process prints: one FIFO, or the master of its terminal. */
-import { attempt, errnoNumbers } from "#linux/ffi";
+/**
+ * The reading end of what a process prints: one FIFO, or the master of its terminal. What a FIFO holds is copied first and
+ * taken when it was delivered: whoever is killed in between leaves it to a successor. A terminal cannot be looked into.
+ */
+import { allocate, attempt, checked, errnoNumbers } from "#linux/ffi";
 
-import { closeDescriptor } from "./descriptors.ts";
+import { closeDescriptor, O_CLOEXEC, O_NONBLOCK } from "./descriptors.ts";
 import type { Readiness } from "./readiness.ts";
 
 const HEAD_BYTES = 8;
@@ -14,12 +17,17 @@ const READS_AT_END = 32;
 /** A terminal that nobody has open reads as an error until someone opens it again. */
 const TERMINAL_RETRY_MS = 200;
 
+const SPLICE_F_NONBLOCK = 2;
+
 const READ_ONLY = { readable: true, writable: false };
 const NOTHING = { readable: false, writable: false };
 
 /** One buffer for every process: filled and given on within one synchronous call. The head is a frame's. */
 const shared = new Uint8Array(new ArrayBuffer(HEAD_BYTES + READ_BYTES));
 const readInto = shared.subarray(HEAD_BYTES);
+const dropped = new Uint8Array(new ArrayBuffer(READ_BYTES));
+/** Where copies of pipes are read from; made when first needed. */
+let copies: readonly [reader: number, writer: number] | null = null;
 
 /**
  * What was read. Both arrays are overwritten by the next read.
@@ -30,14 +38,42 @@ export interface Chunk {
   readonly framed: Uint8Array;
 }
 
+/** Told of every chunk of a pipe: what `OutputLedger` keeps of it. */
+export interface ChunkGuard {
+  begin(chunk: Uint8Array): void;
+  /** It is delivered, and still in the pipe. */
+  prepare(): void;
+  commit(): void;
+}
+
 export interface OutputOptions {
   readonly readiness: Readiness;
   /** Non-blocking; owned from here on. */
   readonly descriptor: number;
   readonly isTerminal: boolean;
+  /** Null for what nobody keeps. */
+  readonly guard: ChunkGuard | null;
   readonly deliver: (chunk: Chunk) => void;
   /** Nobody can write any more. */
   readonly onEnd: () => void;
+}
+
+/** What a pipe holds, as the next chunk is: overwritten by it. Empty when there is nothing. */
+export const peekPipe = (descriptor: number, limitBytes: number): Uint8Array =>
+  readInto.subarray(0, Math.max(0, copyOut(descriptor, Math.min(limitBytes, READ_BYTES))));
+
+/** As read(2), without taking anything out. */
+function copyOut(descriptor: number, limitBytes: number): number {
+  const [reader, writer] = (copies ??= openCopies());
+  const count = attempt("tee", descriptor, writer, limitBytes, SPLICE_F_NONBLOCK);
+  return count > 0 ? attempt("read", reader, readInto, count) : count;
+}
+
+function openCopies(): readonly [number, number] {
+  const pair = allocate(8);
+  checked("pipe2", "copies of pipes", pair, O_CLOEXEC | O_NONBLOCK);
+  const view = new DataView(pair.buffer);
+  return [view.getInt32(0, true), view.getInt32(4, true)];
 }
 
 export class Output {
@@ -86,10 +122,17 @@ export class Output {
 
   #read(rounds: number): void {
     for (let round = 0; round < rounds && this.#isOpen; round += 1) {
-      const count = attempt("read", this.descriptor, readInto, READ_BYTES);
+      const { guard } = this.#options;
+      const count =
+        guard === null
+          ? attempt("read", this.descriptor, readInto, READ_BYTES)
+          : copyOut(this.descriptor, READ_BYTES);
       if (count > 0) {
         const framed = shared.subarray(0, HEAD_BYTES + count);
-        this.#options.deliver({ bytes: readInto.subarray(0, count), framed });
+        const bytes = readInto.subarray(0, count);
+        guard?.begin(bytes);
+        this.#options.deliver({ bytes, framed });
+        if (guard !== null) this.#take(guard, count);
         if (this.#isPaused && rounds === READS_PER_TURN) return;
         continue;
       }
@@ -97,6 +140,17 @@ export class Output {
       this.#hangUp();
       return;
     }
+  }
+
+  #take(guard: ChunkGuard, count: number): void {
+    guard.prepare();
+    // Only we take out of it: there is no less in it than there was.
+    for (let left = count; left > 0;) {
+      const taken = attempt("read", this.descriptor, dropped, left);
+      if (taken <= 0) break;
+      left -= taken;
+    }
+    guard.commit();
   }
 
   #hangUp(): void {

@@ -8,8 +8,7 @@ import type { ContainerDns, SpareNamespace } from "#engine/network";
 import { openNamespace } from "#linux/namespace";
 import { FileDescriptor } from "#linux/path";
 import { assert, conflict, type Later, later, nothingLater, sentenceOf } from "#base";
-import { type LogTarget, SpoolWriter } from "#engine/log-delivery";
-import { discardingLogWriter, type LogWriter, openLogWriter, timeNow } from "#engine/logs";
+import { timeNow } from "#engine/logs";
 import type { BirthRequest, Born } from "#engine/runtime";
 import { readBootId, readStartTime } from "#linux/process";
 
@@ -39,6 +38,8 @@ import type {
   SupervisorEvent,
   SupervisorNotice,
 } from "./protocol.ts";
+import { openLog, reopenLog, writeLastWords } from "./log-of.ts";
+import type { OutputLedger } from "./output-ledger.ts";
 import type { Readiness } from "./readiness.ts";
 import { type ContainerState, nameOf, type ProcessState, Records } from "./records.ts";
 import { takeTrees } from "./lent-trees.ts";
@@ -54,6 +55,8 @@ const TEARDOWN_DELAY_MS = 15;
 export interface ProcessTableOptions {
   readonly records: Records;
   readonly readiness: Readiness;
+  /** Null where none can be kept. */
+  readonly ledger: OutputLedger | null;
   readonly parts: SupervisorParts;
   readonly announce: (event: SupervisorEvent) => void;
   readonly notify: (notice: SupervisorNotice) => void;
@@ -322,7 +325,7 @@ export class ProcessTable {
     /** What an upgraded supervisor had read already. */
     readonly unfinished?: HandedProcess["unfinished"];
   }): void {
-    const { identity, container, unfinished, ...rest } = request;
+    const { identity, container, stdio, pidfd, handles } = request;
     const target = container?.log;
     if (target?.driver === "remote") {
       // Its server may be away just now: that is no reason for anything to end.
@@ -330,15 +333,14 @@ export class ProcessTable {
         .open(jobOf(target), { mustConnect: false })
         .catch((thrown: unknown) => this.#warn(`deliver the log of ${identity.key.id}`, thrown));
     }
-    const log = this.#openLog(container?.log ?? null);
-    for (const stream of ["stdout", "stderr"] as const) {
-      log.write(stream, Buffer.from(unfinished?.[stream] ?? "", "base64"));
-    }
+    const log = reopenLog({ ...this.#options, ...request, key: identity.key });
     const hooks = this.#hooks(container);
     const process = new SupervisedProcess({
-      ...rest,
       identity,
-      readEnd: this.#foreign.reader(identity, rest.pidfd),
+      stdio,
+      pidfd,
+      handles,
+      readEnd: this.#foreign.reader(identity, pidfd),
       mountNamespace: null,
       ...hooks,
       log,
@@ -375,6 +377,7 @@ export class ProcessTable {
   /** One that ended while no supervisor lived. */
   adoptEnded(identity: ProcessIdentity, container: ContainerState | null, end: ProcessEnd): void {
     const oomKilled = this.#memory.end(identity.key, container);
+    writeLastWords({ ...this.#options, key: identity.key, container });
     this.#settle({ identity, container, exit: exitOf(identity, end, oomKilled), process: null });
   }
 
@@ -448,7 +451,7 @@ export class ProcessTable {
       pidfd: born.pidfd,
       mountNamespace: born.mountNamespace,
       handles: { ...request.handles, ptyMaster: born.ptyMaster },
-      log: this.#openLog(container?.log ?? null),
+      log: openLog(this.#options.parts, container),
       ...this.#hooks(container),
     });
     this.#entries.set(nameOf(key), { state: "alive", process, container });
@@ -475,8 +478,10 @@ export class ProcessTable {
   }
 
   #hooks(container: ContainerState | null) {
+    const { readiness, ledger } = this.#options;
     return {
-      readiness: this.#options.readiness,
+      readiness,
+      ledger,
       onStdinClosed: (process: SupervisedProcess) => {
         forgetStdin(this.#options.records.folder(process.key));
         this.#options.notify({ type: "stdinClosed", key: process.key });
@@ -542,12 +547,6 @@ export class ProcessTable {
       this.#endEarly(nameOf(key));
       throw thrown;
     }
-  }
-
-  #openLog(target: LogTarget | null): LogWriter {
-    if (target?.driver === "remote") return new SpoolWriter(target, this.#options.parts.deliveries);
-    const isKept = target?.driver === "json-file" || target?.driver === "local";
-    return isKept ? openLogWriter(target) : discardingLogWriter();
   }
 
   #warn(what: string, thrown: unknown): void {

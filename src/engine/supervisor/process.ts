@@ -16,7 +16,8 @@ import { type ProcessEnd, readProcessEnd } from "./end.ts";
 import type { ReadEnd } from "./foreign-exits.ts";
 import type { HandedProcess } from "./handover.ts";
 import { Input } from "./input.ts";
-import { type Chunk, Output } from "./output.ts";
+import { type Chunk, type ChunkGuard, Output } from "./output.ts";
+import { guardOf, type OutputLedger, streamName } from "./output-ledger.ts";
 import type { ExitReport, ProcessKey, ProcessReport, StdioRequest } from "./protocol.ts";
 import type { Readiness } from "./readiness.ts";
 import type { StreamHandles } from "./stdio.ts";
@@ -24,6 +25,8 @@ import type { StreamHandles } from "./stdio.ts";
 /** An attacher beside others that took nothing for so long is cut off. */
 const STALL_LIMIT_MS = 10_000;
 const STALL_LOOK_MS = 1000;
+
+const STREAMS = ["stdout", "stderr"] as const;
 
 /** What names a process for ever. */
 export interface ProcessIdentity {
@@ -42,6 +45,7 @@ export interface ProcessOptions {
   readonly mountNamespace: number | null;
   readonly handles: StreamHandles;
   readonly log: LogWriter;
+  readonly ledger: OutputLedger | null;
   readonly readiness: Readiness;
   /** Of a process that is nobody's child here. */
   readonly readEnd?: ReadEnd;
@@ -216,9 +220,21 @@ export class SupervisedProcess implements AttachedProcess {
       readiness: this.#options.readiness,
       descriptor,
       isTerminal: this.isTerminal,
+      guard: this.#guardOf(stream),
       deliver: (chunk) => this.#deliver(stream, chunk),
-      onEnd: () => this.#options.log.end(stream),
+      onEnd: () => {
+        this.#options.log.end(stream);
+        this.#options.ledger?.release(streamName(this.key, stream));
+      },
     });
+  }
+
+  /** Null for what is in no log, and for a terminal, whose reading end cannot be copied. */
+  #guardOf(stream: LogStream): ChunkGuard | null {
+    const { ledger, log } = this.#options;
+    if (ledger === null || this.isTerminal || log.position === undefined) return null;
+    const name = streamName(this.key, stream);
+    return guardOf({ ledger, log, stream, name, isOpen: () => !this.#hasEnded });
   }
 
   #deliver(stream: LogStream, chunk: Chunk): void {
@@ -237,6 +253,7 @@ export class SupervisedProcess implements AttachedProcess {
     for (const output of this.#outputs) output.drain();
     this.#hasEnded = true;
     this.#options.log.close();
+    for (const stream of STREAMS) this.#options.ledger?.release(streamName(this.key, stream));
     this.#input?.close();
     for (const output of this.#outputs) {
       if (this.isTerminal) output.close();

@@ -23,6 +23,7 @@ import { encodeFrame, FrameReader } from "./frames.ts";
 import { startOrphanReaper } from "./orphans.ts";
 import { becomeProgram, takeHandover } from "./handover.ts";
 import { Outbox } from "./outbox.ts";
+import { OutputLedger } from "./output-ledger.ts";
 import type { SupervisorParts } from "./parts.ts";
 import { ProcessTable } from "./process-table.ts";
 import {
@@ -76,9 +77,13 @@ export async function runSupervisor(options: SupervisorOptions): Promise<Running
   const log = (thrown: unknown) => parts.log("error", sentenceOf(thrown));
   const server = new Server(options, lock);
   const records = new Records(execRoot);
+  const ledger = OutputLedger.open(join(execRoot, "output.ledger"));
+  if (ledger === null)
+    parts.log("warn", "no ledger of output: a kill of this process may cut logs");
   const table = new ProcessTable({
     records,
     parts,
+    ledger,
     readiness: await openReadiness(execRoot, log),
     announce: (event) => server.broadcast({ event }),
     notify: (notice) => server.broadcast({ notice }),
@@ -92,7 +97,10 @@ export async function runSupervisor(options: SupervisorOptions): Promise<Running
     ...(options.offerWaitMs === undefined ? {} : { offerWaitMs: options.offerWaitMs }),
   });
   server.listen(table, adoption);
-  void adoption.finished.then(() => parts.deliveries.resume());
+  void adoption.finished.then(() => {
+    ledger?.forgetOthers();
+    parts.deliveries.resume();
+  });
   watchMemory(parts);
   return { stopped: server.stopped };
 }
