@@ -103,3 +103,23 @@ test("a supervisor that cannot start says why", async () => {
   });
   expect((await failure(started)).message).toBe("the supervisor does not start: no such luck");
 });
+
+for (const [how, end] of [
+  ["is killed", "process.kill(process.pid, 'SIGKILL')"],
+  ["gives way to one that is killed", "process.exit(75)"],
+] as const) {
+  test(`a supervisor that ${how} while it starts is followed by another`, async () => {
+    using root = temporaryRoot();
+    const mark = JSON.stringify(join(root.execRoot, "first"));
+    const script = `const fs = require("fs");
+      if (!fs.existsSync(${mark})) { fs.writeFileSync(${mark}, ""); ${end}; }
+      else { console.error("the second one"); process.exit(3); }`;
+    const started = ensureSupervisor({
+      execRoot: root.execRoot,
+      binary: process.execPath,
+      prefixArguments: ["-e", script],
+      onEvent: () => undefined,
+    });
+    expect((await failure(started)).message).toBe("the supervisor does not start: the second one");
+  });
+}

@@ -27,6 +27,9 @@ import { type ConnectOptions, connectSupervisor, type SupervisorClient } from ".
 /** Far beyond what a start takes on a busy machine: one that cannot start says so at once, by its end. */
 const START_LIMIT_MS = 60_000;
 const LOOK_MS = 2;
+/** Before another is started in the place of one that was killed, or that found a living one. */
+const FIRST_PAUSE_MS = 10;
+const LONGEST_PAUSE_MS = 500;
 const LOG_TAIL_CHARACTERS = 2000;
 const MS_RDONLY = 0x1;
 const MS_NOSUID = 0x2;
@@ -56,7 +59,8 @@ export async function ensureSupervisor(options: EnsureOptions): Promise<Supervis
 
   mkdirSync(execRoot, { recursive: true, mode: 0o700 });
   using image = mountReadOnly(options.binary, join(execRoot, `engine-${process.pid}`));
-  const child = spawn(image.path, options);
+  let child = spawn(image.path, options);
+  let pauseMs = FIRST_PAUSE_MS;
   const end = performance.now() + START_LIMIT_MS;
   while (performance.now() < end) {
     const client = await tryConnect(connect);
@@ -65,8 +69,13 @@ export async function ensureSupervisor(options: EnsureOptions): Promise<Supervis
       if (client.pid !== child.pid) child.kill("SIGKILL");
       return client;
     }
-    // Exit code 75: another one was faster, and will answer. Any other: it cannot start.
-    if (child.exitCode !== null && child.exitCode !== 75) break;
+    const isKilled = child.signalCode !== null;
+    // Exit code 75: another one was faster, and will answer unless it is killed as well. Any other: it cannot start.
+    if (isKilled || child.exitCode === 75) {
+      await Bun.sleep(pauseMs);
+      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+      child = spawn(image.path, options);
+    } else if (child.exitCode !== null) break;
     await Bun.sleep(LOOK_MS);
   }
   throw unavailable(`the supervisor does not start: ${logTail(execRoot)}`);
