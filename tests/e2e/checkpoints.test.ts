@@ -279,7 +279,12 @@ const countsPast = (name: string, least: number) =>
 
 describe.skipIf(CRIU === null)(`with criu${REASON}`, () => {
   test("a process goes on counting where its checkpoint was made", async () => {
-    const mounts = ["-v", "kept:/data", "--tmpfs", "/scratch", "-e", "WORD=ferry"];
+    const volumes = ["kept:/data", "kept:/same:ro", "/etc/hostname:/name:ro"];
+    const mounts = [
+      ...volumes.map((each) => `--volume=${each}`),
+      "--tmpfs=/scratch",
+      "-eWORD=ferry",
+    ];
     const web = "mkdir -p /www; hostname >/www/name; httpd -h /www; echo $$ >/scratch/pid; ";
     const flags = ["--name", "counter", "-p", "127.0.0.1::80", ...mounts];
     const [image = "", shell = "", option = "", count = ""] = COUNT;
@@ -290,7 +295,7 @@ describe.skipIf(CRIU === null)(`with criu${REASON}`, () => {
     };
     await countsPast("counter", 3);
     const name = await page();
-    const look = `cat /scratch/pid; echo $WORD; touch /data/file; cat /proc/1/cgroup; ls -R /sys/fs/cgroup | head -100; cat /proc/mounts | cut -d' ' -f2-3 | sort; ulimit -n; grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/1/status; cat /proc/1/oom_score_adj; hostname`;
+    const look = `cat /scratch/pid; echo $WORD; touch /data/file; cat /proc/1/cgroup; ls -R /sys/fs/cgroup | head -100; cut -d' ' -f5-6 /proc/self/mountinfo | sort; ulimit -n; grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/1/status; cat /proc/1/oom_score_adj; hostname`;
     const seen = await engine.ok(["exec", "counter", "sh", "-c", look]);
     expect(await said(["checkpoint", "create", "counter", "one"])).toEqual({
       code: 0,

@@ -2,12 +2,17 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { parseMountInfo } from "#linux/mount";
+import {
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  parseMountInfo,
+} from "#linux/mount";
 
 import { defaultSpec } from "../test-container.ts";
 import { dumpArguments } from "./dump.ts";
 import { type Manifest, readManifest, writeManifest } from "./manifest.ts";
-import { nameOf, outsideMounts, refusalOf, streamOf } from "./outside.ts";
+import { confinedOf, nameOf, outsideMounts, refusalOf, streamOf } from "./outside.ts";
 import { withoutPipes } from "./pipe-data.ts";
 import { lastError } from "./program.ts";
 import { restoreArguments } from "./restore.ts";
@@ -41,6 +46,14 @@ test("the host's mounts are told from a container's own, with all that is below 
   ]);
 });
 
+test("how a mount is confined is kept with it", () => {
+  const [mount] = parseMountInfo("1 0 0:1 / /x ro,nosuid,noexec,relatime - tmpfs tmpfs rw\n");
+  expect(mount === undefined ? null : confinedOf(mount)).toEqual({
+    target: "/x",
+    attributes: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+  });
+});
+
 test("streams are known by the supervisor's paths, closed ones and strangers are not", () => {
   const streams = "/run/naru/containers/x";
   expect(
@@ -55,10 +68,11 @@ test("streams are known by the supervisor's paths, closed ones and strangers are
 
 const manifest: Manifest = {
   version: 1,
-  mounts: [{ key: "m0", target: "/proc/kcore", source: { kind: "null" } }],
+  mounts: [{ key: "m0", target: "/proc/kcore", attributes: 1, source: { kind: "null" } }],
   files: [{ key: "file[1:2]", stream: "stdout" }],
   network: true,
   points: ["/proc"],
+  confined: [],
 };
 
 test("criu is told what is outside by one key for both ways", () => {

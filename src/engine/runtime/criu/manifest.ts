@@ -12,6 +12,8 @@ export interface OutsideMount {
   readonly key: string;
   /** Where it is in the container. */
   readonly target: string;
+  /** How it is confined. */
+  readonly attributes: number;
   readonly source:
     /** The spec's mount that goes to `destination`, and the way below it. */
     | { readonly kind: "bind"; readonly destination: string; readonly below: string }
@@ -33,6 +35,14 @@ export interface Manifest {
   readonly network: boolean;
   /** Mount points in the container's own root: none may have become a link meanwhile. */
   readonly points: readonly string[];
+  /** Every mount, in its order: what is made again must be confined as much. */
+  readonly confined: readonly Confined[];
+}
+
+export interface Confined {
+  readonly target: string;
+  /** MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC. */
+  readonly attributes: number;
 }
 
 /** The images' name for that namespace. */
@@ -51,7 +61,10 @@ export function readManifest(images: string): Manifest {
   } catch (cause) {
     throw new RuntimeError("failed", `${images} is no checkpoint of this engine`, { cause });
   }
-  if (read?.version === 1 && [read.mounts, read.files, read.points].every(Array.isArray)) {
+  if (
+    read?.version === 1 &&
+    [read.mounts, read.files, read.points, read.confined].every(Array.isArray)
+  ) {
     return read as Manifest;
   }
   throw new RuntimeError("failed", `${images} is a checkpoint of another version`);

@@ -2,7 +2,15 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 
 import { SyscallError } from "#linux/ffi";
-import { type MountEntry, parseMountOptions, readMountInfo } from "#linux/mount";
+import {
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
+  MOUNT_ATTR_RDONLY,
+  type MountEntry,
+  parseMountOptions,
+  readMountInfo,
+} from "#linux/mount";
 import {
   FileDescriptor,
   isType,
@@ -19,7 +27,7 @@ import type { MountSpec, RuntimeSpec } from "#oci";
 
 import { INIT_PATH } from "../native/birth-plan.ts";
 import { type CheckpointRequest, RuntimeError } from "../driver.ts";
-import type { Manifest, OutsideMount, OutsideStream } from "./manifest.ts";
+import type { Confined, Manifest, OutsideMount, OutsideStream } from "./manifest.ts";
 
 /** File systems that a checkpoint can hold, or that are made anew. */
 const OWN_TYPES: ReadonlySet<string> = new Set(["proc", "sysfs", "tmpfs", "devpts", "mqueue"]);
@@ -43,10 +51,28 @@ export function outsideMounts(mounts: readonly MountEntry[], facts: MountFacts):
   for (const mount of mounts) {
     if (mount.target === "/") continue;
     const source = sourceOf(mount, { mounts, byId, facts });
-    if (source !== null) found.push({ key: `m${found.length}`, target: mount.target, source });
+    if (source === null) continue;
+    const { target, attributes } = confinedOf(mount);
+    found.push({ key: `m${found.length}`, target, attributes, source });
   }
   return found;
 }
+
+/** Pure. */
+export const confinedOf = ({ target, options }: MountEntry): Confined => ({
+  target,
+  attributes: ATTRIBUTES.reduce(
+    (sum, [option, bit]) => (options.includes(option) ? sum | bit : sum),
+    0,
+  ),
+});
+
+const ATTRIBUTES = [
+  ["ro", MOUNT_ATTR_RDONLY],
+  ["nosuid", MOUNT_ATTR_NOSUID],
+  ["nodev", MOUNT_ATTR_NODEV],
+  ["noexec", MOUNT_ATTR_NOEXEC],
+] as const;
 
 interface Mounts {
   readonly mounts: readonly MountEntry[];
@@ -105,6 +131,7 @@ export function outsideOf({
     points: mounts.flatMap(({ parentId, target }) =>
       parentId === rootId && target !== "/" ? [target] : [],
     ),
+    confined: mounts.map(confinedOf),
   };
 }
 

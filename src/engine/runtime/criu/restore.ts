@@ -16,11 +16,14 @@ import { sentenceOf } from "#base";
 import type { CgroupHost } from "#linux/cgroup";
 import { checked, cstring, SyscallError } from "#linux/ffi";
 import {
-  MOUNT_ATTR_RDONLY,
+  MOUNT_ATTR_NODEV,
+  MOUNT_ATTR_NOEXEC,
+  MOUNT_ATTR_NOSUID,
   mountSetattr,
   OPEN_TREE_CLONE,
   openTree,
-  parseMountOptions,
+  openTreeBelow,
+  readMountInfo,
 } from "#linux/mount";
 import { newNetworkNamespace, openNamespace } from "#linux/namespace";
 import {
@@ -36,16 +39,17 @@ import {
   S_IFIFO,
   statFd,
 } from "#linux/path";
-import { pidfdOpen } from "#linux/process";
-import type { MountSpec } from "#oci";
+import { pidfdOpen, pidfdSendSignal, SIGKILL } from "#linux/process";
 
 import { type Born, type RestoreRequest, RuntimeError } from "../driver.ts";
 import { withIdentity } from "../identity.ts";
 import { INIT_PATH } from "../native/birth-plan.ts";
 import { giveAdjustment } from "../native/child.ts";
 import type { ExpectedPlaces, Place } from "../native/expected.ts";
+import { reap } from "../native/reap.ts";
 import type { Trampoline } from "../native/trampoline.ts";
 import { launch, type LaunchPlace, type MountChange } from "../oci/launch.ts";
+import { createNullFolder } from "../oci/null.ts";
 import { openRoot, openSource } from "../trees.ts";
 import {
   type Manifest,
@@ -54,6 +58,7 @@ import {
   type OutsideStream,
   readManifest,
 } from "./manifest.ts";
+import { confinedOf } from "./outside.ts";
 import { forgetPipeData } from "./pipe-data.ts";
 import { criuEnvironment, criuError, findCriu } from "./program.ts";
 
@@ -112,9 +117,8 @@ async function restoreInside(
   const root = keep(openRoot(request.root, null));
   checkPoints(root, manifest);
   given.changes.push({ change: "attach", tree: root, path: rootfs });
-  const trees = new Map<string, string>();
   for (const mount of manifest.mounts) {
-    given.outside.push(`mnt[${mount.key}]:${sourceOf(host, request, { mount, given, trees })}`);
+    given.outside.push(`mnt[${mount.key}]:${attachOutside(host, request, { mount, given })}`);
   }
   giveStreams(request, { manifest, root, given });
   const network = manifest.network ? giveNetwork(request, given) : null;
@@ -131,7 +135,28 @@ async function restoreInside(
     place: placeOf({ request, place, given, network }),
   });
   if (exitCode !== 0) throw criuError(join(folder, LOG), exitCode);
-  return bornOf(join(folder, "pid"));
+  const born = bornOf(join(folder, "pid"));
+  checkConfined(born, manifest);
+  return born;
+}
+
+/** Whatever criu and a hostile file tree made of the mounts. @throws RuntimeError; the processes are killed then */
+function checkConfined({ pid, pidfd }: Born, { confined }: Manifest): void {
+  const wanted = new Map(confined.map(({ target, attributes }) => [target, attributes]));
+  const found = new Map(
+    readMountInfo(pid)
+      .map(confinedOf)
+      .map(({ target, attributes }) => [target, attributes]),
+  );
+  for (const [target, attributes] of wanted) {
+    const now = found.get(target);
+    if (now !== undefined && (now & attributes) === attributes) continue;
+    pidfdSendSignal(pidfd, SIGKILL);
+    closeFd(pidfd);
+    reap(pid);
+    const what = now === undefined ? "is missing" : "is not as confined as it was";
+    throw new RuntimeError("failed", `criu failed: the mount at ${target} ${what}`);
+  }
 }
 
 /** Pure. */
@@ -176,66 +201,68 @@ function checkPoints(rootFd: number, { points }: Manifest): void {
   }
 }
 
-/** The path at which criu finds what it binds. */
-function sourceOf(
-  { cgroups }: RestoreHost,
+/** The path at which criu finds what it binds: a mount of its own, confined already, since criu forgets to now and then. */
+function attachOutside(
+  host: RestoreHost,
   request: RestoreRequest,
-  { mount, given, trees }: { mount: OutsideMount; given: Given; trees: Map<string, string> },
+  { mount, given }: { mount: OutsideMount; given: Given },
 ): string {
-  const { source, target } = mount;
-  switch (source.kind) {
-    case "null":
-      return "/dev/null";
-    case "cgroup": {
-      const wanted = cgroups.hierarchies.find(({ name }) => name === source.hierarchy);
-      const hierarchy = wanted ?? cgroups.hierarchies.find(({ version }) => version === 2);
-      return join(hierarchy?.mountPoint ?? "/sys/fs/cgroup", request.spec.linux.cgroupsPath);
-    }
-    case "bind": {
-      const tree = trees.get(source.destination) ?? attachBind(request, source.destination, given);
-      trees.set(source.destination, tree);
-      if (source.below.split("/").includes("..")) throw noSource(target);
-      return `${tree}${source.below}`;
-    }
+  const isNull = mount.source.kind === "null";
+  const { tree, isLent } = isNull
+    ? { tree: createNullFolder(), isLent: false }
+    : openOutside(host, request, mount);
+  if (!isLent) given.keep(tree);
+  if (isNull) {
+    // As it was, and a device must stay one.
+    const set = mount.attributes & ~MOUNT_ATTR_NODEV;
+    mountSetattr({ fd: tree, set, clear: (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) & ~set });
+  } else if (mount.attributes !== 0) mountSetattr({ fd: tree, set: mount.attributes });
+  const folder = join(request.scratch, "mounts");
+  const path = join(folder, mount.key);
+  const isFolder = isType(statFd(tree).mode, S_IFDIR);
+  mkdirSync(isFolder ? path : folder, { recursive: true });
+  if (!isFolder) writeFileSync(path, "");
+  given.changes.push({ change: "attach", tree, path });
+  return isNull ? join(path, "null") : path;
+}
+
+/** What is bound, opened as for a birth. @throws RuntimeError, EngineError, SyscallError */
+function openOutside(
+  { cgroups }: RestoreHost,
+  { spec, init, openTrees }: RestoreRequest,
+  { source, target }: OutsideMount,
+): { readonly tree: number; readonly isLent: boolean } {
+  const opened = (tree: number) => ({ tree, isLent: false });
+  const flags = OPEN_TREE_CLONE;
+  if (source.kind === "cgroup") {
+    const wanted = cgroups.hierarchies.find(({ name }) => name === source.hierarchy);
+    const hierarchy = wanted ?? cgroups.hierarchies.find(({ version }) => version === 2);
+    const path = join(hierarchy?.mountPoint ?? "/sys/fs/cgroup", spec.linux.cgroupsPath);
+    return opened(openTree({ path, flags }));
   }
+  if (source.kind === "null") throw noSource(target);
+  const { destination, below } = source;
+  const index = spec.mounts.findIndex((mount) => mount.destination === destination);
+  const mount = spec.mounts[index];
+  if (mount === undefined) {
+    if (init === null || destination !== INIT_PATH) throw noSource(target);
+    return opened(openTree({ path: init, flags }));
+  }
+  const { source: path = "", subpath, lowers } = mount;
+  if (below !== "") {
+    // Strangers may write to what is bound: no link in it leads out.
+    return opened(openTreeBelow({ path, subpath: join(subpath ?? "", `.${below}`), flags }));
+  }
+  const lent = openTrees?.get(index)?.descriptor;
+  if (lent !== undefined) return { tree: lent, isLent: true };
+  const recursive = false;
+  return opened(
+    openSource({ source: path, lowers, subpath, destination, recursive, identities: null }),
+  );
 }
 
 const noSource = (target: string): RuntimeError =>
   new RuntimeError("failed", `criu failed: nothing is bound at ${target} any more`);
-
-/** Attaches what is bound at a destination, opened as for a birth. @returns where */
-function attachBind(request: RestoreRequest, destination: string, given: Given): string {
-  const { spec, scratch } = request;
-  const index = spec.mounts.findIndex((mount) => mount.destination === destination);
-  const mount = spec.mounts[index];
-  const fd = mount === undefined ? openInit(request, destination) : openBind(request, mount, index);
-  const lent = request.openTrees?.get(index)?.descriptor === fd;
-  const tree = lent ? fd : given.keep(fd);
-  const path = join(scratch, "mounts", String(index < 0 ? "init" : index));
-  if (isType(statFd(tree).mode, S_IFDIR)) mkdirSync(path, { recursive: true });
-  else {
-    mkdirSync(join(scratch, "mounts"), { recursive: true });
-    writeFileSync(path, "");
-  }
-  given.changes.push({ change: "attach", tree, path });
-  return path;
-}
-
-function openInit({ init }: RestoreRequest, destination: string): number {
-  if (init === null || destination !== INIT_PATH) throw noSource(destination);
-  const tree = openTree({ path: init, flags: OPEN_TREE_CLONE });
-  mountSetattr({ fd: tree, set: MOUNT_ATTR_RDONLY });
-  return tree;
-}
-
-function openBind({ openTrees }: RestoreRequest, mount: MountSpec, index: number): number {
-  const { type = "bind", source = "", destination, subpath, lowers, options = [] } = mount;
-  const { recursiveBind: recursive } = parseMountOptions(type, options);
-  const opened = openTrees?.get(index)?.descriptor;
-  return (
-    opened ?? openSource({ source, lowers, subpath, destination, recursive, identities: null })
-  );
-}
 
 /** The new streams take the places of the old ones. */
 function giveStreams(

@@ -19,10 +19,17 @@ export function isNullDevice(fd: number): boolean {
 
 /** Of a file system that nothing else is in; the caller's to close. @throws SyscallError */
 export function openNullDevice(): number {
+  using folder = new FileDescriptor(createNullFolder());
+  return openPath("null", O_RDWR, 0, folder.fd);
+}
+
+/** A detached folder with nothing but `null` in it; the caller's to close. @throws SyscallError */
+export function createNullFolder(): number {
   using context = new FileDescriptor(fsopen("tmpfs"));
   fsconfig(context.fd, { kind: "create" });
-  using folder = new FileDescriptor(fsmount(context.fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+  const attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+  using folder = new FileDescriptor(fsmount(context.fd, attributes));
   checked("mknodat", "null", folder.fd, cstring("null"), S_IFCHR | 0o666, NULL_DEVICE);
   checked("fchmodat", "null", folder.fd, cstring("null"), 0o666);
-  return openPath("null", O_RDWR, 0, folder.fd);
+  return folder.release();
 }
