@@ -243,6 +243,34 @@ test("a step is made again when its mounts, its owner's name or its machine are 
   expect(await ofName(42)).toBe("42");
 });
 
+test("what ONBUILD left in an image reads the stages of the file that is built", async () => {
+  const parent = [
+    "FROM busybox",
+    "ONBUILD COPY --from=src /s /copied",
+    "ONBUILD RUN --mount=type=bind,from=src,target=/m cat /m/s > /mounted",
+  ].join("\n");
+  const base = ["build", "-q", "-t", "left", writeContext(engine, { Dockerfile: parent })];
+  expect(await engine.naru(base)).toMatchObject({ code: 0 });
+  const lines = ["FROM busybox AS src", "RUN echo s > /s", "FROM left"];
+  const child = writeContext(engine, { Dockerfile: lines.join("\n") });
+  expect(await shown(child, "cat /copied /mounted")).toBe("s\ns");
+  const own = [...lines.slice(0, 2), "FROM busybox AS made", "ONBUILD COPY --from=src /s /own"];
+  const made = writeContext(engine, { Dockerfile: [...own, "FROM made"].join("\n") });
+  expect(await shown(made, "cat /own")).toBe("s");
+}, 60_000);
+
+test("an archive that breaks off is refused; what only looks like one is a file", async () => {
+  const whole = Bun.gzipSync(
+    new Uint8Array(Bun.spawnSync(["tar", "-c", "/etc/passwd", "/bin/busybox"]).stdout),
+  );
+  const context = writeContext(engine, { Dockerfile: "FROM busybox\nADD cut.tgz /t/\n" });
+  writeFileSync(join(context, "cut.tgz"), whole.subarray(0, whole.length / 2));
+  const said = await engine.naru(["build", context]);
+  expect(said).toMatchObject({ code: 1 });
+  writeFileSync(join(context, "cut.tgz"), Bun.gzipSync(Buffer.from("no archive")));
+  expect(await shown(context, "ls /t; zcat /t/cut.tgz")).toBe("cut.tgz\nno archive");
+}, 60_000);
+
 test("a cache folder is that of its owner and its namespace", async () => {
   const made = async (mount: string, args: readonly string[] = []): Promise<string> => {
     const script = "stat -c '%u:%g %a' /c > /seen; ls /c | wc -l >> /seen; touch /c/left";

@@ -16,18 +16,30 @@ export async function archiveIn(
 ): Promise<ArchiveTree | null> {
   const stream = bytesIn(node);
   if (stream === null) return null;
+  const whole = await archiveFrom(stream);
+  return whole && (await spool(whole, join(scratch, `${newId()}.tar`), signal));
+}
+
+/**
+ * What begins as an archive is one, and has to be a whole one; a compressed file that holds something else is copied
+ * as it is, and so is one that cannot be read at all.
+ */
+async function archiveFrom(
+  stream: ReadableStream<Uint8Array>,
+): Promise<ReadableStream<Uint8Array> | null> {
   const { kind, stream: whole } = await peek(stream);
+  if (kind === "tar") return whole;
   if (kind === "other" || kind === "json") {
     await whole.cancel();
     return null;
   }
-  const path = join(scratch, `${newId()}.tar`);
   try {
-    return await spool(await plainArchive(whole), path, signal);
+    const inside = await peek(await plainArchive(whole));
+    if (inside.kind === "tar") return inside.stream;
+    await inside.stream.cancel();
+    return null;
   } catch (cause) {
-    // A compressed file that holds no archive is copied as it is.
-    const isFile = kind !== "tar" && cause instanceof EngineError && cause.kind === "invalid";
-    if (isFile) return null;
+    if (cause instanceof EngineError && cause.kind === "invalid") return null;
     throw cause;
   }
 }

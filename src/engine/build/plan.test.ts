@@ -58,3 +58,19 @@ test("circles, unknown targets and empty names are told", () => {
   expect(() => plan("FROM --platform=a/b/c/d x")).toThrow("failed to parse platform a/b/c/d: ");
   expect(() => plan("FROM $none")).toThrow("base name ($none) should not be blank");
 });
+
+test("what ONBUILD of a base will read is needed too, by names of the file", () => {
+  const triggersOf = (image: string) =>
+    image === "base"
+      ? ["COPY --from=src /a /b", "RUN --mount=type=bind,from=2,target=/m true"]
+      : [];
+  const build = (text: string) =>
+    planBuild(parseDockerfile(text), { target: "", globals: {}, triggersOf });
+  const file = "FROM x AS src\nFROM x AS none\nFROM y\nFROM base";
+  expect(build(file).stages.map(({ index }) => index)).toEqual([0, 2, 3]);
+  const own = "FROM x AS src\nFROM x AS made\nONBUILD COPY --from=src /a /b\nFROM made";
+  expect(build(own).stages.map(({ index }) => index)).toEqual([1, 0, 2]);
+  expect(() => build("FROM z\nFROM base AS b\nFROM x AS src\nFROM b")).toThrow(
+    'cannot copy from stage "src", it needs to be defined before current stage "b"',
+  );
+});

@@ -7,7 +7,6 @@ import {
   type Dockerfile,
   expandWord,
   FaultyLine,
-  fromOf,
   type Instruction,
   type Stage,
   suggestion,
@@ -17,6 +16,7 @@ import { formatReference, parsePlatform, parseReference, withDefaultTag } from "
 import { contextKey } from "./context-name.ts";
 import type { PlannedStep } from "./events.ts";
 import { located } from "./global-arguments.ts";
+import { type FileSource, sourcesOf, triggerSources } from "./triggers.ts";
 
 export interface PlannedStage {
   readonly stage: Stage;
@@ -46,9 +46,13 @@ export function planBuild(
     globals: Readonly<Record<string, string>>;
     /** Names of `--build-context`: they go before stages and images. */
     contexts?: { has(name: string): boolean };
+    /** What ONBUILD left in an image, as far as that is known. */
+    triggersOf?: (image: string, platform: string) => readonly string[];
+    /** Stages that others turned out to need. */
+    wanted?: readonly WantedStage[];
   },
 ): BuildPlan {
-  const { target, globals, contexts } = options;
+  const { target, globals, contexts, triggersOf = () => [], wanted: late = [] } = options;
   const isContext = (name: string): boolean =>
     contexts !== undefined && contextKey(contexts, name) !== null;
   const planned = file.stages.map((stage, index): PlannedStage => {
@@ -63,7 +67,12 @@ export function planBuild(
     const near = suggestion(target, names);
     throw invalid(`target stage ${JSON.stringify(target)} could not be found${near}`);
   }
-  const needs = planned.map((one) => needsOf(one, { find, isContext, count: planned.length }));
+  const lookup = { find, isContext, count: planned.length };
+  const needs = planned.map((one) => [
+    ...needsOf(one, lookup),
+    ...triggerNeeds(one, { planned, triggersOf, lookup }),
+    ...late.filter(({ by }) => by === one.index).map((need) => ({ ...need, at: one.stage })),
+  ]);
   refuseCircles(planned, needs);
   const order: PlannedStage[] = [];
   const done = new Set<number>();
@@ -119,10 +128,29 @@ function findStage(stages: readonly Stage[], name: string): number | null {
   return index >= 0 && index < stages.length ? index : null;
 }
 
-/** What a stage needs of another one, and where it says so. */
+/** What an image's trigger reads, found out when the image was there. */
+export interface WantedStage {
+  /** Who needs it. */
+  readonly by: number;
+  readonly stage: number;
+  readonly from: string;
+  readonly target: string | null;
+}
+
+/** A stage that nobody knew to be needed: the plan is made again with it. */
+export class StageWanted extends EngineError {
+  readonly wanted: WantedStage;
+
+  constructor(wanted: WantedStage) {
+    super("invalid", `stage ${wanted.from} could not be found`);
+    this.wanted = wanted;
+  }
+}
+
+/** What a stage needs of another one, and where it says so: at its FROM for what it stands on. */
 interface Need {
   readonly stage: number;
-  readonly instruction: Instruction | null;
+  readonly at: Pick<Instruction, "location"> | null;
   /** As it is written. */
   readonly from: string;
   /** Of a mount. */
@@ -151,21 +179,21 @@ function refuseCircles(
     const closing = visit(index);
     if (closing === null) continue;
     const name = stage.name === "" ? `stage-${index}` : stage.name;
-    const { location } = closing.instruction ?? stage;
+    const { location } = closing.at ?? stage;
     throw new FaultyLine(location, `circular dependency detected on stage: ${name}`);
   }
 }
 
 /** Stages are built in the order of the file. @throws FaultyLine */
 function refuseLater(one: PlannedStage, other: PlannedStage | undefined, need: Need): void {
-  const { instruction, from, target } = need;
-  if (other === undefined || instruction === null || other.index < one.index) return;
+  const { at, from, target } = need;
+  if (other === undefined || at === null || other.index < one.index) return;
   const name = one.stage.name === "" ? `stage-${one.index}` : one.stage.name;
   const why =
     target === null
       ? `cannot copy from stage ${JSON.stringify(from)}, it needs to be defined before current stage ${JSON.stringify(name)}`
       : `cannot mount from stage ${JSON.stringify(from)} to ${JSON.stringify(target)}, stage needs to be defined before current command`;
-  throw new FaultyLine(instruction.location, why);
+  throw new FaultyLine(at.location, why);
 }
 
 function planStage(
@@ -219,19 +247,50 @@ interface Lookup {
 /** @throws FaultyLine */
 function needsOf({ stage, base }: PlannedStage, lookup: Lookup): Need[] {
   const needs: Need[] =
-    "stage" in base ? [{ stage: base.stage, instruction: null, from: "", target: null }] : [];
+    "stage" in base ? [{ stage: base.stage, at: null, from: "", target: null }] : [];
   for (const instruction of stage.instructions) {
-    for (const { from, target } of sourcesOf(instruction)) {
-      if (target === null) checkFrom(instruction, from, lookup);
-      const index = from === "" ? null : lookup.find(from);
-      if (index !== null) needs.push({ stage: index, instruction, from, target });
-    }
+    needs.push(...needsAt(instruction, sourcesOf(instruction), lookup));
   }
   return needs;
 }
 
+function needsAt(
+  at: Pick<Instruction, "location">,
+  sources: readonly FileSource[],
+  lookup: Lookup,
+): Need[] {
+  return sources.flatMap(({ from, target }) => {
+    if (target === null) checkFrom(at, from, lookup);
+    const index = from === "" ? null : lookup.find(from);
+    return index === null ? [] : [{ stage: index, at, from, target }];
+  });
+}
+
+/** What ONBUILD of the stage's base will read, by names of this file. */
+function triggerNeeds(
+  { stage, base, platform }: PlannedStage,
+  known: {
+    readonly planned: readonly PlannedStage[];
+    readonly triggersOf: (image: string, platform: string) => readonly string[];
+    readonly lookup: Lookup;
+  },
+): Need[] {
+  if ("context" in base) return [];
+  const triggers =
+    "image" in base
+      ? known.triggersOf(base.image, platform)
+      : (known.planned[base.stage]?.stage.instructions ?? []).flatMap((each) =>
+          each.kind === "onbuild" ? [each.trigger] : [],
+        );
+  return needsAt(stage, triggerSources(triggers), known.lookup);
+}
+
 /** `COPY --from`: no variables, and no number of a stage that is not there. */
-function checkFrom({ location }: Instruction, from: string, { isContext, count }: Lookup): void {
+function checkFrom(
+  { location }: Pick<Instruction, "location">,
+  from: string,
+  { isContext, count }: Lookup,
+): void {
   const value = located(location, () => expandWord(from, {}).text);
   if (value !== from) {
     const why =
@@ -241,14 +300,4 @@ function checkFrom({ location }: Instruction, from: string, { isContext, count }
   if (/^\d+$/.test(from) && !isContext(from) && Number(from) >= count) {
     throw new FaultyLine(location, `invalid stage index ${from}`);
   }
-}
-
-/** The stages or images that an instruction reads. */
-function sourcesOf(instruction: Instruction): { from: string; target: string | null }[] {
-  if (instruction.kind === "copy") return [{ from: instruction.from, target: null }];
-  if (instruction.kind !== "run") return [];
-  return instruction.mounts.map((text) => {
-    const [, target = ""] = /(?:^|,)(?:target|dst|destination)=([^,]*)/i.exec(text) ?? [];
-    return { from: fromOf(text), target };
-  });
 }

@@ -205,7 +205,10 @@ export async function filesFrom(builder: StageBuilder, from: string): Promise<Fr
       return result;
     }
     if (name === "scratch") return [];
-    if (index !== null) return (await scope.stage(index)).layers;
+    if (index !== null) {
+      const wanted = { by: builder.planned.index, stage: index, from, target: null };
+      return (await scope.stage(index, wanted)).layers;
+    }
     const image = await findImage(scope, name, { platform: scope.request.platform, builder });
     return image.config.rootfs.diff_ids;
   };

@@ -7,7 +7,7 @@ import { checkFrontend, type Dockerfile, parseDockerfile } from "#engine/build/d
 import type { RootTree } from "#engine/build/source";
 import type { Lease } from "#engine/gc";
 import type { OnProgress } from "#engine/image";
-import { type Digest, hostPlatform, normalizePlatform, type Platform } from "#oci";
+import { type Digest, hostPlatform, normalizePlatform, parsePlatform, type Platform } from "#oci";
 
 import { type Arrived, receiveContext } from "./arrival.ts";
 import type { BuildMaterial, BuildRequest, SolvedBuild, SolvedCache } from "./build-service.ts";
@@ -21,7 +21,14 @@ import { type Granted, grantedTo } from "./entitlements.ts";
 import { checkDockerfile } from "./check.ts";
 import { drawFault, type Fault, Faults } from "./fault.ts";
 import { globalArguments } from "./global-arguments.ts";
-import { type BuildPlan, planBuild, type PlannedStage, stepsOf } from "./plan.ts";
+import {
+  type BuildPlan,
+  planBuild,
+  type PlannedStage,
+  StageWanted,
+  stepsOf,
+  type WantedStage,
+} from "./plan.ts";
 import { type NamedContext, openNamedContext } from "./remote-tree.ts";
 import { rootOf } from "./run-mounts.ts";
 import { scanExtras } from "./scan-extras.ts";
@@ -57,8 +64,8 @@ export interface BuildScope extends Disposable {
   readonly granted: Granted;
   /** Makes layers be here that so far are only known. @throws LayersLost */
   ensure(layers: readonly Digest[], onProgress: OnProgress): Promise<void>;
-  /** A stage's end, by its place in the file. */
-  stage(index: number): Promise<StageState>;
+  /** A stage's end, by its place in the file. @throws StageWanted for one that the plan does not have before who asks */
+  stage(index: number, wanted?: WantedStage): Promise<StageState>;
   /** What `--build-context` has under a name, opened once; null for a name it has not. */
   named(name: string): Promise<NamedContext> | null;
   /** The root of a finished stage or of an image; one for the whole build. */
@@ -105,21 +112,57 @@ async function solveFile(
   const known = globalArguments(file, request, platform);
   const { globals } = known;
   const { target, contexts } = request;
-  const planned = attempt(() => planBuild(file, { target, globals, contexts }));
+  const triggersOf = triggersHere(context, request);
+  const plan = (wanted: readonly WantedStage[]): BuildPlan =>
+    planBuild(file, { target, globals, contexts, triggersOf, wanted });
+  const planned = attempt(() => plan([]));
   const isAll = planned.plan === null || (request.checkOnly && target === "");
   const stages = isAll ? null : new Set(planned.plan?.stages.map(({ index }) => index));
   // Warnings are told, whatever else is wrong.
   await checkDockerfile(context, request, { arrived, file, globals: known, stages });
   if (planned.plan === null) throw planned.cause;
-  const { plan } = planned;
   if (request.checkOnly) return null;
-  await request.onEvent({ type: "plan", steps: stepsOf(plan, file) });
   const imports = await ImportedCaches.open(context, request);
-  const parts = { arrived, faults, file, plan, platform, globals, imports };
+  const parts = { arrived, faults, file, plan: planned.plan, platform, globals, imports };
   try {
-    return await runAgain(context, request, parts);
+    return await runPlanned(context, request, { parts, plan });
   } finally {
     imports.release();
+  }
+}
+
+/** What ONBUILD left in images that are here. Of another one it is known when it has come. */
+const triggersHere =
+  ({ images }: Context, { pull, platform }: BuildRequest) =>
+  (name: string, asked: string): readonly string[] => {
+    try {
+      if (pull || name === "scratch") return [];
+      const wanted = asked === "" ? platform : parsePlatform(asked);
+      return images.resolve(name, wanted).config.config?.OnBuild ?? [];
+    } catch {
+      return [];
+    }
+  };
+
+/** An image's ONBUILD may read stages that nobody else does: then the plan is another one. */
+async function runPlanned(
+  context: Context,
+  request: BuildRequest,
+  { parts, plan }: { parts: Parts; plan: (wanted: readonly WantedStage[]) => BuildPlan },
+): Promise<SolvedBuild> {
+  const wanted: WantedStage[] = [];
+  for (let planned = parts.plan; ; planned = plan(wanted)) {
+    await request.onEvent({ type: "plan", steps: stepsOf(planned, parts.file) });
+    try {
+      return await runAgain(context, request, { ...parts, plan: planned });
+    } catch (cause) {
+      request.signal.throwIfAborted();
+      const isNew =
+        cause instanceof StageWanted &&
+        !wanted.some(({ by, stage }) => by === cause.wanted.by && stage === cause.wanted.stage);
+      if (!isNew) throw cause;
+      wanted.push(cause.wanted);
+    }
   }
 }
 
@@ -228,8 +271,10 @@ class Run implements BuildScope {
     return this.#abort.signal;
   }
 
-  stage(index: number): Promise<StageState> {
+  stage(index: number, wanted?: WantedStage): Promise<StageState> {
     const stage = this.#stages.get(index);
+    const isMissing = stage === undefined || (wanted !== undefined && index >= wanted.by);
+    if (isMissing && wanted !== undefined) throw new StageWanted(wanted);
     if (stage === undefined) throw invalid(`stage ${index} could not be found`);
     return stage;
   }
@@ -324,7 +369,7 @@ class Run implements BuildScope {
       this.#bases.set(planned.index, base.state);
       return await builder.build(base);
     } catch (cause) {
-      await builder.broken(cause);
+      if (!(cause instanceof StageWanted)) await builder.broken(cause);
       builder.blame(cause, planned.stage.location);
       // Nobody is thrown out of a step that failed because another one fails too.
       await this.visits.ended();
