@@ -208,7 +208,7 @@ export function describeLayerStore(form: "file" | "directory"): void {
         await tarOf([
           [{ name: "/absolute" }, "1"],
           [{ name: "./x/../y/./z" }, "2"],
-          [{ name: "link", type: "symlink", link: "../../../../usr/lib" }],
+          [{ name: "link", type: "symlink", link: "../../../../usr/lib", mode: 0o600 }],
           [{ name: "link/through" }, "3"],
           [{ name: "out", type: "symlink", link: "/" }],
           [{ name: "out/etc/naru-test-evil" }, "4"],
@@ -219,6 +219,7 @@ export function describeLayerStore(form: "file" | "directory"): void {
       expect(readFileSync(`${root}/usr/lib/through`, "utf8")).toBe("3");
       expect(readFileSync(`${root}/etc/naru-test-evil`, "utf8")).toBe("4");
       expect(existsSync("/etc/naru-test-evil")).toBe(false);
+      expect(lstatSync(`${root}/link`).mode & 0o7777).toBe(0o777);
     });
 
     test("what could not be extracted is refused with a sentence, and nothing is left", async () => {

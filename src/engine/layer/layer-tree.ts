@@ -187,6 +187,8 @@ export class LayerTree {
       case "symlink":
         this.#countText(header.rawLink.length);
         node.link = checkedLink(header);
+        // No file system keeps another one, whatever an archive says.
+        node.mode = S_IFLNK | 0o777;
         node.sizeBytes = node.link.length;
         break;
       case "character":
