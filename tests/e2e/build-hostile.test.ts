@@ -1,6 +1,6 @@
 /** Builds that mean harm, or have bad luck: they end with a clear error, leave nothing, and the next one works. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
@@ -153,6 +153,28 @@ test("a cache folder starts with the files of a stage, once", async () => {
   expect((await build({ Dockerfile: dockerfile("again") }, ["-t", "seeded"])).code).toBe(0);
   expect(await engine.ok(shown)).toBe("changed\n7:8");
 });
+
+test("instructions that double a text have an end, and the engine its memory", async () => {
+  const doubled = (line: string) => Array.from({ length: 40 }, () => line);
+  const cases: readonly (readonly string[])[] = [
+    ["FROM busybox", "ENV a=xxxxxxxx", ...doubled("ENV a=$a$a")],
+    ["ARG a=xxxxxxxx", ...doubled("ARG a=$a$a"), "FROM busybox"],
+    ["FROM busybox", "ARG a=xxxxxxxx", ...doubled("ARG a=$a$a"), "LABEL b=$a"],
+    ["FROM busybox", `ENV a=${"x".repeat(500_000)}`, `LABEL ${"b=$a c=$a ".repeat(2000)}`],
+    ["FROM busybox", `EXPOSE ${"1-65535 ".repeat(2000)}`],
+    ["FROM busybox", `ENV a=${"x".repeat(900_000)}`, ...doubled("ENV b=$a").slice(0, 12)],
+  ];
+  for (const lines of cases) {
+    const context = writeContext(engine, { Dockerfile: lines.join("\n") });
+    const said = await engine.naru(["build", "-q", context]);
+    expect(said.code).toBe(1);
+    expect(said.stderr).toMatch(/more than \d+ (?:characters|bytes|ports)/);
+    const peak = /VmHWM:\s*(\d+) kB/.exec(
+      readFileSync(`/proc/${engine.daemonPid}/status`, "utf8"),
+    )?.[1];
+    expect(Number(peak)).toBeLessThan(800 * 1024);
+  }
+}, 60_000);
 
 test("a Dockerfile that nobody wrote, and devices in a context", async () => {
   const large = await build({ Dockerfile: `FROM busybox\n#${"x".repeat(16 * MIB)}\n` });

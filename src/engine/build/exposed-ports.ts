@@ -4,6 +4,8 @@ import { isIP } from "node:net";
 import { invalid } from "#base";
 
 const PORT_LIMIT = 65535;
+/** All that there are, of every protocol. */
+const PORTS_LIMIT = 3 * 65536;
 
 /**
  * Every port as `80/tcp`, in the order of the words. Addresses and ports of the host are looked at and dropped.
@@ -13,7 +15,12 @@ export function exposedPorts(
   words: readonly string[],
   expand: (word: string) => readonly string[],
 ): string[] {
-  return words.toSorted().flatMap(expand).flatMap(portsOf);
+  const ports: string[] = [];
+  for (const word of words.toSorted().flatMap(expand)) {
+    ports.push(...portsOf(word));
+    if (ports.length > PORTS_LIMIT) throw invalid(`more than ${PORTS_LIMIT} ports`);
+  }
+  return ports;
 }
 
 function portsOf(text: string): string[] {

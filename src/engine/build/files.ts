@@ -141,7 +141,7 @@ function flagText(files: Files): string {
 }
 
 function expanded(builder: StageBuilder, state: StageState, instruction: Files): Files {
-  const expand = (text: string) => builder.expand(state, text);
+  const { one: expand } = builder.expander(state);
   return {
     ...instruction,
     sources: instruction.sources.map(expand),

@@ -1,4 +1,5 @@
 /** One stage, instruction by instruction: config steps here, RUN in run.ts, COPY and ADD in files.ts. */
+import { IMAGE_CONFIG_LIMIT_BYTES, invalid } from "#base";
 import {
   expandWord,
   expandWords,
@@ -125,6 +126,10 @@ export class StageBuilder {
 
   async #done(state: StageState, image: Digest | null): Promise<void> {
     const config = new TextEncoder().encode(JSON.stringify(imageConfigOf(state, {})));
+    // Else nobody could pull it, and a few instructions would fill the memory.
+    if (config.length > IMAGE_CONFIG_LIMIT_BYTES) {
+      throw invalid(`the image's config has more than ${IMAGE_CONFIG_LIMIT_BYTES} bytes`);
+    }
     const isScratch = state.key === "scratch";
     await this.tell({
       type: "done",
@@ -177,13 +182,31 @@ export class StageBuilder {
     return expandWord(text, environmentOf(state), this.scope.file.escape).text;
   }
 
-  async #configure(state: StageState, instruction: ConfigInstruction): Promise<StageState> {
+  /** The same for the words of one instruction, which together are no more than one may be. */
+  expander(state: StageState): { one: (text: string) => string; many: (text: string) => string[] } {
     const { escape } = this.scope.file;
     const environment = environmentOf(state);
-    const { createdBy, ...change } = configure(state, instruction, {
-      one: (text) => expandWord(text, environment, escape).text,
-      many: (text) => expandWords(text, environment, escape),
-    });
+    let left = INSTRUCTION_LIMIT;
+    const counted = (words: readonly string[]): void => {
+      for (const { length } of words) left -= length;
+      if (left < 0) throw invalid(`more than ${INSTRUCTION_LIMIT} characters come of it`);
+    };
+    return {
+      one: (text) => {
+        const word = expandWord(text, environment, escape).text;
+        counted([word]);
+        return word;
+      },
+      many: (text) => {
+        const words = expandWords(text, environment, escape);
+        counted(words);
+        return words;
+      },
+    };
+  }
+
+  async #configure(state: StageState, instruction: ConfigInstruction): Promise<StageState> {
+    const { createdBy, ...change } = configure(state, instruction, this.expander(state));
     // Docker's history says nothing of what is left for others to do.
     return await this.#note(state, createdBy, change, instruction.kind === "onbuild");
   }
@@ -221,6 +244,7 @@ export class StageBuilder {
       if (declared !== null) hidden.delete(name);
       texts.push(declared === null ? name : `${name}=${declared}`);
     }
+    refuseTooMuch(args);
     return await this.#note(state, `ARG ${texts.join(" ")}`, { args, hidden });
   }
 
@@ -289,6 +313,17 @@ export class StageBuilder {
   get nowSec(): number {
     const { epochSec, context } = this.scope;
     return epochSec ?? Math.floor(context.clock.now().getTime() / 1000);
+  }
+}
+
+/** Characters of an instruction's words, and of all arguments that a stage has. */
+const INSTRUCTION_LIMIT = 4 * 1024 * 1024;
+
+function refuseTooMuch(args: ReadonlyMap<string, string | null>): void {
+  let length = 0;
+  for (const value of args.values()) length += value?.length ?? 0;
+  if (length > INSTRUCTION_LIMIT) {
+    throw invalid(`the stage's arguments have more than ${INSTRUCTION_LIMIT} characters`);
   }
 }
 

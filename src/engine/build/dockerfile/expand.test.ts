@@ -104,3 +104,13 @@ test("in a heredoc quotes are text, and an escape is taken off", () => {
   const text = "a \"q\" 'r' $PWD \\$PWD \\\\ \\n\n";
   expect(expandHeredoc(text, ENVIRONMENT).text).toBe("a \"q\" 'r' /home $PWD \\ n\n");
 });
+
+test("a word that grows by itself is refused before it is anybody's memory", () => {
+  const environment = { big: "x".repeat(1024 * 1024) };
+  const sentence = "more than 1048576 characters come of it";
+  for (const text of ["$big$big", '"$big$big"', "${none:-$big$big}", "${big//x/$big}"]) {
+    expect(() => expandWord(text, environment)).toThrow(sentence);
+  }
+  expect(expandWord("$big", environment).text).toHaveLength(1024 * 1024);
+  expect(expandHeredoc("$big$big", environment).text).toHaveLength(2 * 1024 * 1024);
+});

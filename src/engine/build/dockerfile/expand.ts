@@ -19,12 +19,17 @@ export interface Expansion {
 
 /** A form nested deeper is nobody's. */
 const DEPTH_LIMIT = 32;
+/** A program takes no variable of more than 128 KiB; a few lines of `ENV a=$a$a` would be more than there is memory. */
+const WORD_LIMIT = 1024 * 1024;
+const HEREDOC_LIMIT = 16 * 1024 * 1024;
 
 const PLAIN: Omit<Settings, "environment"> = {
   escape: "\\",
   quotes: "taken",
   rawEscapes: false,
   keepUnset: false,
+  splits: false,
+  limit: WORD_LIMIT,
 };
 
 /** One word. @throws EngineError "invalid": `failed to process "${x": …` */
@@ -34,7 +39,7 @@ export function expandWord(text: string, environment: Environment, escape = "\\"
 
 /** What is in a heredoc: quotes mean nothing there. @throws EngineError "invalid" */
 export function expandHeredoc(text: string, environment: Environment): Expansion {
-  return expansionOf(text, { ...PLAIN, environment, quotes: "ordinary" });
+  return expansionOf(text, { ...PLAIN, environment, quotes: "ordinary", limit: HEREDOC_LIMIT });
 }
 
 /**
@@ -42,13 +47,19 @@ export function expandHeredoc(text: string, environment: Environment): Expansion
  * @throws EngineError "invalid"
  */
 export function expandWords(text: string, environment: Environment, escape = "\\"): string[] {
-  return lexed(text, { ...PLAIN, environment, escape }).words;
+  return lexed(text, { ...PLAIN, environment, escape, splits: true }).words;
 }
 
 /** A line as words that keep their quotes, escapes and variables; none where a quote is never closed. */
 export function wordsOfLine(line: string): string[] {
   try {
-    const raw = { quotes: "kept", rawEscapes: true, keepUnset: true } as const;
+    const raw = {
+      quotes: "kept",
+      rawEscapes: true,
+      keepUnset: true,
+      splits: true,
+      limit: HEREDOC_LIMIT,
+    } as const;
     return lexed(line, { ...PLAIN, ...raw, environment: {} }).words;
   } catch {
     return [];
@@ -57,8 +68,12 @@ export function wordsOfLine(line: string): string[] {
 
 /** The words that a heredoc's name is, with its quotes or without. @throws EngineError "invalid" */
 export function wordsOfName(text: string, quotes: "taken" | "kept"): string[] {
-  return lexed(text, { ...PLAIN, quotes, keepUnset: true, environment: {} }).words;
+  const settings = { ...PLAIN, quotes, keepUnset: true, splits: true, environment: {} };
+  return lexed(text, settings).words;
 }
+
+/** Of a text in an error. */
+const SHOWN = 4096;
 
 function expansionOf(text: string, settings: Settings): Expansion {
   const { result, lexer } = lexed(text, settings);
@@ -71,7 +86,8 @@ function lexed(text: string, settings: Settings) {
     return { ...lexer.whole(), lexer };
   } catch (cause) {
     if (!(cause instanceof EngineError)) throw cause;
-    throw invalid(`failed to process ${JSON.stringify(text)}: ${sentenceOf(cause)}`);
+    const shown = text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
+    throw invalid(`failed to process ${JSON.stringify(shown)}: ${sentenceOf(cause)}`);
   }
 }
 
@@ -82,6 +98,10 @@ interface Settings {
   readonly rawEscapes: boolean;
   /** A variable without a value stays as it is written. */
   readonly keepUnset: boolean;
+  /** Words are wanted, and not only the text. */
+  readonly splits: boolean;
+  /** So many characters come of it at most. */
+  readonly limit: number;
 }
 
 /** Words that grow character by character: what was quoted or escaped is never split. */
@@ -110,6 +130,11 @@ class Words {
     this.#word = "";
   }
 }
+
+/** Runs of these are taken at once. */
+const ORDINARY = /[^$<'"\\`{}/]+/y;
+
+const tooLarge = (limit: number): Error => invalid(`more than ${limit} characters come of it`);
 
 class Lexer {
   readonly defined = new Set<string>();
@@ -144,27 +169,42 @@ class Lexer {
 
   /** Up to a closing character (taken, not answered), or the end for "". `raw` keeps escapes, for patterns. */
   #until(stop: string, raw: boolean): { result: string; words: string[] } {
-    const { escape, quotes } = this.#settings;
-    const words = new Words();
+    const { escape, quotes, limit, splits } = this.#settings;
+    const words = splits ? new Words() : null;
     let result = "";
     while (!this.#isAtEnd) {
       const char = this.#peek();
       if (stop !== "" && char === stop) {
         this.#at += 1;
-        return { result, words: words.all() };
+        return { result, words: words?.all() ?? [] };
       }
       let piece = "";
-      if (char === "$") words.add((piece = this.#dollar()));
-      else if (char === "<") words.addRaw((piece = this.#opening()));
-      else if (quotes !== "ordinary" && char === "'") words.addRaw((piece = this.#single()));
-      else if (quotes !== "ordinary" && char === '"') words.addRaw((piece = this.#double(raw)));
-      else if (char === escape) words.addRaw((piece = this.#escaped(raw)));
-      else words.add((piece = this.#take()));
+      // What stands in quotes, or behind an escape, parts no words.
+      let isWhole = true;
+      if (char === "$") [piece, isWhole] = [this.#dollar(), false];
+      else if (char === "<") piece = this.#opening();
+      else if (quotes !== "ordinary" && char === "'") piece = this.#single();
+      else if (quotes !== "ordinary" && char === '"') piece = this.#double(raw);
+      else if (char === escape) piece = this.#escaped(raw);
+      else [piece, isWhole] = [this.#plain(stop), false];
+      if (isWhole) words?.addRaw(piece);
+      else words?.add(piece);
       result += piece;
+      if (result.length > limit) throw tooLarge(limit);
     }
     if (stop !== "")
       throw invalid(`unexpected end of statement while looking for matching ${stop}`);
-    return { result, words: words.all() };
+    return { result, words: words?.all() ?? [] };
+  }
+
+  /** As many characters as mean nothing but themselves. */
+  #plain(stop: string): string {
+    ORDINARY.lastIndex = this.#at;
+    const [run = this.#peek()] = ORDINARY.exec(this.#text) ?? [];
+    const end = stop === "" ? -1 : run.indexOf(stop);
+    const text = end > 0 ? run.slice(0, end) : run;
+    this.#at += text.length;
+    return text;
   }
 
   #escaped(raw: boolean): string {
@@ -207,6 +247,7 @@ class Lexer {
       }
       if (char === "$") {
         result += this.#dollar();
+        if (result.length > this.#settings.limit) throw tooLarge(this.#settings.limit);
         continue;
       }
       this.#at += 1;
@@ -312,7 +353,8 @@ class Lexer {
     if (value === undefined && this.#settings.keepUnset) {
       return `\${${name}/${pattern}/${replacement}}`;
     }
-    return replaceMatches(value ?? "", pattern, { replacement, all });
+    const { limit } = this.#settings;
+    return replaceMatches(value ?? "", pattern, { replacement, all, limit });
   }
 
   /** A name, a number, or one special parameter; "" for none. */

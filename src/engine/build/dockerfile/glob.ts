@@ -81,7 +81,11 @@ const WORK_LIMIT = 50_000_000;
 export function replaceMatches(
   value: string,
   pattern: string,
-  { replacement, all }: { readonly replacement: string; readonly all: boolean },
+  {
+    replacement,
+    all,
+    limit = Infinity,
+  }: { readonly replacement: string; readonly all: boolean; readonly limit?: number },
 ): string {
   const chars = charactersOf(value);
   const tokens = tokensOf(pattern);
@@ -98,6 +102,7 @@ export function replaceMatches(
     const isMatch = ends !== null && !(ends.far === at && at === done);
     if (isMatch) {
       result += replacement;
+      if (result.length > limit) throw invalid(`more than ${limit} characters come of it`);
       if (!all) return result + chars.slice(ends.far).join("");
       done = ends.far;
     }
