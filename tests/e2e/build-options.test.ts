@@ -128,8 +128,14 @@ test("a RUN sees hosts, limits, network and shared memory as asked, and proxies 
   expect(await shown("options", "cat /seen")).toBe("1\n77\n8192\n0\nhttp://user:pass@proxy");
   expect(await engine.ok(["history", "--no-trunc", "options"])).not.toContain("user:pass");
   expect(await engine.ok(["inspect", "options"])).not.toContain("user:pass");
-  // Another proxy is no other build.
-  const other = ["--add-host=extra:10.1.2.3", "--network=none", "--build-arg=http_proxy=other"];
+  // Another proxy is no other build, nor is more memory; what a step can see of its limits is.
+  const seen = ["--ulimit=nofile=77:77", "--shm-size=8m"];
+  const other = [
+    "--add-host=extra:10.1.2.3",
+    "--network=none",
+    "--build-arg=http_proxy=other",
+    ...seen,
+  ];
   expect(await built([...other, context])).toContain(" ---> Using cache\n");
 });
 
