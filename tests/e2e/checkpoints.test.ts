@@ -101,6 +101,19 @@ test("paths as names lead nowhere", async () => {
     expect(answer.status).toBeLessThan(500);
     await answer.body?.cancel();
   }
+  for (const body of ["", "{", "[]", "null", '{"Exit":"yes"}', '{"CheckpointID":7}', "{}"]) {
+    const answer = await engine.fetch("/v1.51/containers/kept/checkpoints", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body,
+    });
+    expect({ body, refused: answer.status >= 400 && answer.status < 500 }).toEqual({
+      body,
+      refused: true,
+    });
+    await answer.body?.cancel();
+  }
+  expect((await engine.fetch("/v1.51/containers/kept/checkpoints?dir=a%00b")).status).toBe(400);
   expect(await engine.ok(["start", "-a", "kept"])).toBe("");
   await remove("kept");
 });
@@ -213,6 +226,22 @@ describe("what dies in the middle", () => {
     expect(await names()).toEqual(["one"]);
     expect(await said(["checkpoint", "rm", "web", "one"])).toMatchObject({ code: 0, stdout: "" });
     expect(await names()).toEqual([]);
+  });
+
+  test("a container that removes itself leaves what a person's folder holds", async () => {
+    const mine = join(engine.root, "left");
+    letGo("well");
+    for (const flags of [[], [`--checkpoint-dir=${mine}`]]) {
+      await engine.ok(["run", "-d", "--rm", "--name", "web", ...COUNT]);
+      expect(await create(...flags)).toEqual(made);
+      await engine.docker(["wait", "web"]);
+      expect(await engine.ok(["ps", "-aq", "--filter", "name=web"])).toBe("");
+    }
+    expect(readdirSync(mine)).toEqual(["one"]);
+    await engine.ok(["create", "--name", "web", "busybox", "true"]);
+    expect(await engine.ok(["checkpoint", "ls", `--checkpoint-dir=${mine}`, "web"])).toBe(
+      "CHECKPOINT NAME\none",
+    );
   });
 
   test("daemon and supervisor: what was being written is a checkpoint when its writer is done", async () => {

@@ -74,10 +74,17 @@ export function beginCheckpoint(place: CheckpointPlace, name: string): Making {
   if (found !== undefined) throw conflict(`${images} exists and is not a directory`);
   mkdirSync(own, { recursive: true, mode: FOLDER_MODE });
   if (directory !== "") writeFileSync(join(own, `.${name}`), images, { mode: 0o600 });
-  mkdirSync(folderOf(place), { recursive: true, mode: FOLDER_MODE });
-  mkdirSync(images, { mode: FOLDER_MODE });
   const lock = join(images, MAKING);
-  writeFileSync(lock, "", { mode: 0o600 });
+  try {
+    mkdirSync(folderOf(place), { recursive: true, mode: FOLDER_MODE });
+    mkdirSync(images, { mode: FOLDER_MODE });
+    writeFileSync(lock, "", { mode: 0o600 });
+  } catch (cause) {
+    // A full disk: what was made is still empty.
+    tryRemoveEmpty(images);
+    rmSync(join(own, `.${name}`), { force: true });
+    throw cause;
+  }
   return { images, lock };
 }
 

@@ -163,6 +163,21 @@ test("a folder of a person's holds checkpoints as well, and only those are remov
   expect(readdirSync(directory)).toEqual(["photos"]);
 });
 
+test("a folder that cannot be written to is refused, and nothing of the attempt is left", async () => {
+  await using fixture = openFixture();
+  const id = await running(fixture);
+  writeFileSync(join(fixture.folder, "plain"), "");
+  for (const directory of [join(fixture.folder, "plain"), "/proc/nowhere", "a\0b"]) {
+    expect(
+      await refusalOf(fixture.room.createCheckpoint("web", ask("one", { directory }))),
+    ).toEqual({
+      kind: "invalid",
+      message: expect.stringContaining("cannot checkpoint container web: "),
+    });
+  }
+  expect(readdirSync(folderOf(fixture, id))).toEqual([]);
+});
+
 test("what a crash interrupted is finished where all was written, and removed where not", async () => {
   await using fixture = openFixture();
   const id = await running(fixture);

@@ -66,7 +66,9 @@ async function createNow(
   } finally {
     live.checkpoint = null;
   }
-  if (!isWhole) {
+  // With --rm its own folder has gone with it.
+  const hasLeft = failure === null && context.records.get(id) === undefined;
+  if (!isWhole && !hasLeft) {
     const why = failure ?? "criu failed: it left nothing";
     throw new EngineError("internal", `Cannot checkpoint container ${nameOrId}: ${why}: unknown`);
   }
@@ -98,7 +100,9 @@ function begin(place: CheckpointPlace, name: string): Making {
 async function waitForEndOf(context: Context, { id, process }: ContainerRecord): Promise<void> {
   // By its policy another run may have begun.
   if (context.records.get(id)?.process?.pid !== process?.pid) return;
-  await waitForExit(context, id, AbortSignal.timeout(KILL_TIMEOUT_MS));
+  await waitForExit(context, id, AbortSignal.timeout(KILL_TIMEOUT_MS)).catch(() => {
+    context.log.warn(`container ${id} has a checkpoint and has not ended yet`);
+  });
 }
 
 /** @throws EngineError "notFound" */
