@@ -544,5 +544,5 @@ export const HELP: readonly string[] = [
   "network",
 ];
 
-/** What only naru has: `--json` and `--explain`. */
-export const OURS: readonly string[] = ["--json", "--explain"];
+/** What only naru has. */
+export const OURS: readonly string[] = ["--json", "--explain", "--dry-run"];

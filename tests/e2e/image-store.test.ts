@@ -48,6 +48,9 @@ describe("prune", () => {
     expect(await names()).toEqual(["busybox", "unused", "used"]);
     expect(await engine.ok(["image", "prune", "-f"])).toBe("Total reclaimed space: 0B");
     keeper = await engine.ok(["create", "busybox", "true"]);
+    const preview = await engine.naru(["image", "prune", "-a", "--dry-run"]);
+    expect(preview.stdout).toStartWith("Would delete Images:\nunused:latest\n\nTotal space");
+    expect(await names()).toEqual(["busybox", "unused", "used"]);
     const second = await engine.ok(["image", "prune", "-af"]);
     expect(second).toContain("untagged: unused:latest");
     expect(await names()).toEqual(["busybox", "used"]);

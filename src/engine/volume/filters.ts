@@ -50,9 +50,10 @@ function danglingOf(values: readonly string[]): boolean | null {
 function labelMatcher(filters: VolumeFilters): Matcher {
   const having = filters["label"] ?? [];
   const lacking = filters["label!"] ?? [];
+  // Docker's: spared is who has all that are named, as with containers and networks.
   return ({ labels }) =>
     having.every((text) => hasLabel(labels, text)) &&
-    !lacking.some((text) => hasLabel(labels, text));
+    (lacking.length === 0 || !lacking.every((text) => hasLabel(labels, text)));
 }
 
 /** `key` or `key=value`. */

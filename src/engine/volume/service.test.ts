@@ -85,6 +85,11 @@ test("prune takes anonymous volumes that nobody has, all of them only when asked
   expect(first.reclaimedBytes).toBeGreaterThanOrEqual(10_000);
   const kept = await room.prune({ all: true, filters: { "label!": ["keep"] } });
   expect(kept.deleted).toEqual([]);
+  // Spared is who has all of them.
+  room.create(requestOf({ name: "half", labels: { keep: "" } }));
+  const both = { "label!": ["keep", "other"] };
+  expect((await room.prune({ all: true, filters: both })).deleted).toEqual(["half", "named"]);
+  room.create(requestOf({ name: "named", labels: { keep: "" } }));
   expect((await room.prune({ all: true, filters: {} })).deleted).toEqual(["named"]);
   expect(room.list({}).map(({ name }) => name)).toEqual([taken.name]);
 });

@@ -16,6 +16,7 @@ import type { FlagSpec } from "../flags/spec.ts";
 import { printLine } from "../terminal/stdio.ts";
 import { ExitError, type Command } from "./command.ts";
 import { messageFor } from "./failure.ts";
+import { DRY_RUN_FLAG, previewRemoval } from "./dry-run.ts";
 import { forEachArgument } from "./each.ts";
 import { exitCodeOf } from "./exit-code.ts";
 
@@ -80,6 +81,7 @@ export const rm: Command = {
       kind: "bool",
       usage: "Force the removal of a running container (uses SIGKILL)",
     },
+    DRY_RUN_FLAG,
     { name: "link", shorthand: "l", kind: "bool", usage: "Remove the specified link" },
     {
       name: "volumes",
@@ -91,6 +93,7 @@ export const rm: Command = {
   async run({ flags, args, session }) {
     const client = await session.client();
     const force = flags.bool("force");
+    if (flags.bool("dry-run")) return previewRemoval(client, args, { force });
     const options = { force, link: flags.bool("link"), volumes: flags.bool("volumes") };
     const remove = async (arg: string) => {
       const name = arg.replace(/^\/+|\/+$/g, "");

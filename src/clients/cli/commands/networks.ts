@@ -22,6 +22,7 @@ import { localTimeOf } from "../output/units.ts";
 import { confirm } from "../terminal/prompt.ts";
 import { print, printLine, warn } from "../terminal/stdio.ts";
 import { type Command, ExitError } from "./command.ts";
+import { DRY_RUN_FLAG, previewPrune } from "./dry-run.ts";
 import { messageFor } from "./failure.ts";
 import { FILTER_FLAG, JSON_FLAG } from "./shared-flags.ts";
 
@@ -229,10 +230,14 @@ const WARNING = "WARNING! This will remove all custom networks not used by at le
 export const prune: Command = {
   flags: [
     { ...FILTER_FLAG, shorthand: "", usage: 'Provide filter values (e.g. "until=<timestamp>")' },
+    DRY_RUN_FLAG,
     flag("force", "bool", "Do not prompt for confirmation", { shorthand: "f" }),
   ],
   async run({ flags, session }) {
     const filters = filtersOf(flags.list("filter"));
+    if (flags.bool("dry-run")) {
+      return previewPrune(await session.client(), ["networks"], { filters, all: false });
+    }
     if (!flags.bool("force") && !confirm(WARNING)) return 0;
     const { NetworksDeleted: deleted } = await pruneNetworks(await session.client(), filters);
     if (deleted && deleted.length > 0) print(`Deleted Networks:\n${deleted.join("\n")}\n\n`);

@@ -7,6 +7,7 @@ import { filtersOf } from "../options/checks.ts";
 import { confirm } from "../terminal/prompt.ts";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
+import { DRY_RUN_FLAG, previewPrune } from "./dry-run.ts";
 import { FILTER_FLAG } from "./shared-flags.ts";
 
 const DANGLING_WARNING = "WARNING! This will remove all dangling images.";
@@ -32,12 +33,16 @@ export const prune: Command = {
       shorthand: "",
       usage: 'Provide filter values (e.g. "until=<timestamp>")',
     },
+    DRY_RUN_FLAG,
     { name: "force", shorthand: "f", kind: "bool", usage: "Do not prompt for confirmation" },
   ],
   async run({ flags, session }) {
     const all = flags.bool("all");
     const filters = { ...filtersOf(flags.list("filter")), dangling: [all ? "false" : "true"] };
     const warning = all ? ALL_WARNING : DANGLING_WARNING;
+    if (flags.bool("dry-run")) {
+      return previewPrune(await session.client(), ["images"], { filters, all });
+    }
     if (!flags.bool("force") && !confirm(warning)) return 0;
     const answer = await pruneImages(await session.client(), filters);
     const lines = deletedImageLines(answer);

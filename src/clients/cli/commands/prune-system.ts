@@ -13,6 +13,7 @@ import { filtersOf } from "../options/checks.ts";
 import { confirm } from "../terminal/prompt.ts";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
+import { DRY_RUN_FLAG, previewPrune, type PrunedKind } from "./dry-run.ts";
 import { deletedImageLines } from "./prune-images.ts";
 import { FILTER_FLAG } from "./shared-flags.ts";
 
@@ -31,6 +32,7 @@ export const prune: Command = {
       usage: "Remove all unused images not just dangling ones",
     },
     { ...FILTER_FLAG, shorthand: "", usage: 'Provide filter values (e.g. "label=<key>=<value>")' },
+    DRY_RUN_FLAG,
     { name: "force", shorthand: "f", kind: "bool", usage: "Do not prompt for confirmation" },
     { name: "volumes", kind: "bool", usage: "Prune anonymous volumes" },
   ],
@@ -43,6 +45,9 @@ export const prune: Command = {
     if (asked.volumes && asked.filters["until"] !== undefined) {
       throw invalid('ERROR: The "until" filter is not supported with "--volumes"');
     }
+    if (flags.bool("dry-run")) {
+      return previewPrune(await session.client(), kindsOf(asked), { ...asked, allVolumes: false });
+    }
     if (!flags.bool("force") && !confirm(warningOf(asked))) return 0;
     let reclaimedBytes = 0;
     for (const step of stepsOf(asked)) reclaimedBytes += await step(await session.client());
@@ -50,6 +55,18 @@ export const prune: Command = {
     return 0;
   },
 };
+
+/** A prune by labels leaves the build cache, which has none, alone. */
+function kindsOf({ volumes, filters }: Asked): PrunedKind[] {
+  const labelled = filters["label"] !== undefined || filters["label!"] !== undefined;
+  return [
+    "containers",
+    "networks",
+    ...(volumes ? (["volumes"] as const) : []),
+    "images",
+    ...(labelled ? [] : (["build cache"] as const)),
+  ];
+}
 
 function warningOf({ all, volumes, filters }: Asked): string {
   const things = [

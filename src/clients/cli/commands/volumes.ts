@@ -17,6 +17,7 @@ import { confirm } from "../terminal/prompt.ts";
 import { print, printLine } from "../terminal/stdio.ts";
 import type { Command } from "./command.ts";
 import { AVAILABILITY_FLAG, clusterFlags, clusterSpec } from "./cluster-volumes.ts";
+import { DRY_RUN_FLAG, previewPrune } from "./dry-run.ts";
 import { forEachArgument } from "./each.ts";
 import { FILTER_FLAG, JSON_FLAG } from "./shared-flags.ts";
 
@@ -176,6 +177,7 @@ export const prune: Command = {
       usage: "Remove all unused volumes, not just anonymous ones",
     },
     { ...FILTER_FLAG, shorthand: "", usage: 'Provide filter values (e.g. "label=<label>")' },
+    DRY_RUN_FLAG,
     { name: "force", shorthand: "f", kind: "bool", usage: "Do not prompt for confirmation" },
   ],
   async run({ flags, session }) {
@@ -185,6 +187,10 @@ export const prune: Command = {
       throw invalid("conflicting options: cannot specify both --all and --filter all=1");
     }
     if (all) filters["all"] = ["true"];
+    if (flags.bool("dry-run")) {
+      const everything = all || filters["all"] !== undefined;
+      return previewPrune(await session.client(), ["volumes"], { filters, all: everything });
+    }
     const warning = all ? WARNING.all : WARNING.anonymous;
     if (!flags.bool("force") && !confirm(warning)) return 0;
     const report = await pruneVolumes(await session.client(), filters);
