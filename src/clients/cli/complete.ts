@@ -99,7 +99,10 @@ async function flagValue(
   const inlineSpec = specs.find(({ name }) => name === inline?.[1]);
   if (inline === null || inlineSpec === undefined) return undefined;
   const values = starting(inline[2] ?? "", await valuesOf(inlineSpec, session));
-  return values.map(({ text, ...more }) => ({ ...more, text: `--${inline[1]}=${text}` }));
+  return values.map(({ text, ...more }) =>
+    // The shell puts what stands before the = back itself.
+    text === ":files" ? { text } : { ...more, text: `--${inline[1]}=${text}` },
+  );
 }
 
 function valuesOf({ values }: FlagSpec, session: Session): Promise<Candidate[]> {

@@ -573,6 +573,7 @@ describe("completion", () => {
     expect(await words("stop", "")).toEqual(["web", ""]);
     expect(await words("stop", "web", "")).toEqual([""]);
     expect(await words("load", "-i", "")).toEqual([":files", ""]);
+    expect(await words("load", "--input=/etc")).toEqual([":files", ""]);
     expect(await words("--context", "")).toEqual(["default", ""]);
   });
 
@@ -601,6 +602,10 @@ describe("completion", () => {
     expect(await replies("naru  run --pull m", ["naru", "run", "--pull", "m"])).toEqual([
       "missing",
     ]);
+    const typed = `${root}/conf`;
+    expect(
+      await replies(`naru load --input=${typed}`, ["naru", "load", "--input", "=", typed]),
+    ).toEqual([`${root}/config`]);
     answer("GET /images/json", [{ RepoTags: ["demo:1", "demo:2", "other:1"] }]);
     expect(await replies("naru rmi demo:", ["naru", "rmi", "demo", ":"])).toEqual(["1", "2"]);
     expect(await replies("naru rmi ", ["naru", "rmi", ""])).toEqual([

@@ -47,7 +47,10 @@ _naru() {
     fi
   done
   (( \${#candidates} )) && _describe -V naru candidates
-  (( files )) && _files
+  if (( files )); then
+    [[ "\${words[CURRENT]}" == --*=* ]] && compset -P '*='
+    _files
+  fi
 }
 if [[ "$funcstack[1]" == "_naru" ]]; then _naru "$@"; else compdef _naru naru; fi
 `;
@@ -57,7 +60,10 @@ function __naru_complete
   set -l words (commandline -opc) (commandline -ct)
   for line in ($words[1] __complete $words[2..-1] 2>/dev/null)
     if test "$line" = ":files"
-      __fish_complete_path (commandline -ct)
+      set -l head (string match -r '^--[^=]*=' -- (commandline -ct))
+      for path in (__fish_complete_path (string replace -- "$head" "" (commandline -ct)))
+        echo "$head$path"
+      end
     else
       echo $line
     end

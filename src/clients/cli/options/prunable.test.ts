@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import type { ContainerSummary, SystemDiskUsage } from "#wire/docker";
+import type { SystemDiskUsage } from "#wire/docker";
 
 import {
   prunableCache,
@@ -85,7 +85,7 @@ describe("a dry run of a prune", () => {
   });
 
   test("takes what only those containers used, and of images their own bytes", () => {
-    const kept = (used.Containers ?? []).filter(({ Id }) => Id === "runs") as ContainerSummary[];
+    const kept = (used.Containers ?? []).filter(({ Id }) => Id === "runs");
     expect(prunableVolumes(used, kept, wish())).toEqual({ names: ["loose"], sizeBytes: 7 });
     expect(names(prunableVolumes(used, kept, wish({}, true)))).toEqual(["loose", "named"]);
     expect(prunableImages(used, kept, wish())).toEqual({
