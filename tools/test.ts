@@ -90,8 +90,10 @@ async function runSuite(suite: Suite, lane = 0): Promise<Part[]> {
   rmSync(report, { force: true });
   const failed = sum(parts, "failed");
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  // Of all that it started and saw the end of: what a slower machine needs that many times more of.
+  const computed = (Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6).toFixed(1);
   console.log(
-    `${failed === 0 ? "ok  " : "FAIL"} ${suite.name}  ${sum(parts, "passed")} passed, ${seconds} s`,
+    `${failed === 0 ? "ok  " : "FAIL"} ${suite.name}  ${sum(parts, "passed")} passed, ${seconds} s, ${computed} s of CPU`,
   );
   if (failed > 0) console.log(`${stdout}\n${stderr}`);
   return parts;
