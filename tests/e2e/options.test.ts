@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 
 import { type Engine, startEngine } from "./engine.ts";
+import { realtimeIsTaken } from "./realtime.ts";
 
 let engine: Engine;
 
@@ -65,13 +66,6 @@ test.skipIf(unified || blockDevice() === undefined)(
     );
   },
 );
-
-/** The kernel has one budget for all: another engine on this machine may have taken it for its containers. */
-const realtimeIsTaken = (): boolean =>
-  existsSync("/sys/fs/cgroup/cpu") &&
-  [...new Bun.Glob("*/cpu.rt_runtime_us").scanSync("/sys/fs/cgroup/cpu")].some(
-    (path) => readFileSync(`/sys/fs/cgroup/cpu/${path}`, "utf8").trim() !== "0",
-  );
 
 test.skipIf(unified || realtimeIsTaken())(
   "real-time shares reach the cgroup, and are checked",
