@@ -9,7 +9,7 @@ let engine: Engine;
 
 beforeAll(async () => {
   engine = await startEngine();
-}, 120_000);
+});
 
 afterAll(async () => {
   expect(engine.violations()).toEqual([]);
@@ -102,7 +102,7 @@ test("large copies are another process's work, which ends with its client; small
   expect(inside.split(" ")[0]).toBe(sum.digest("hex"));
   expect(await engine.ok(["exec", "live", "sh", "-c", "ls /tmp | wc -l"])).toBe("501");
   await engine.ok(["rm", "-f", "live", "still"]);
-}, 60_000);
+});
 
 /** The numbers that a log's frames hold, the engine's own words apart, with the place where they stand. */
 function framesOf(answer: Buffer): { numbers: number[]; notices: { text: string; at: number }[] } {
@@ -163,7 +163,7 @@ for (const driver of ["json-file", "local"]) {
       "error from daemon in stream: Error grabbing logs:",
     );
     await engine.ok(["rm", name]);
-  }, 60_000);
+  });
 }
 
 test("a follower that reads gets every line of a log that keeps little, or is told what is missing", async () => {
@@ -186,4 +186,4 @@ test("a follower that reads gets every line of a log that keeps little, or is to
   expect([numbers[0], numbers.at(-1)]).toEqual([0, LINES]);
   expect(notices.map(({ at }) => at)).toEqual(gapsIn(numbers));
   await engine.ok(["rm", "fast"]);
-}, 60_000);
+});

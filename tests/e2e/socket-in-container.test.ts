@@ -14,7 +14,7 @@ beforeAll(async () => {
   const socket = `${engine.socket}:/var/run/docker.sock`;
   const host = "DOCKER_HOST=unix:///var/run/docker.sock";
   seeing = ["-v", socket, "-v", `${NARU}:/usr/bin/docker:ro`, "-e", host];
-}, 120_000);
+});
 
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]();
