@@ -1,6 +1,6 @@
 /** Options of `docker run` that limit and confine, each by what the container sees. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 
 import { type Engine, startEngine } from "./engine.ts";
 import { realtimeIsTaken } from "./realtime.ts";
