@@ -34,6 +34,9 @@ export const flags: readonly Flag[] = [
     "flag",
     "Other machines may reach published ports by containers' own addresses",
   ),
+  flag("authorization-plugin", "list", "Plugin that is asked about every request of the API", {
+    key: "authorization-plugins",
+  }),
   flag("bip", "text", "IPv4 address and prefix of the default bridge: 172.30.0.1/24"),
   flag("bip6", "text", "IPv6 address and prefix of the default bridge: fd00:1::1/64"),
   flag("bridge", "text", "Name of the default bridge (default naru0)", { short: "b" }),
@@ -228,7 +231,6 @@ export const FILE_ONLY_KEYS: ReadonlySet<string> = new Set([
  */
 export const FIXED: Readonly<Record<string, { readonly value: unknown; readonly why: string }>> = {
   "api-cors-header": { value: "", why: "web pages may not use the API: put a proxy in front" },
-  "authorization-plugins": { value: [], why: "plugins are not supported" },
   containerd: { value: "", why: "there is no containerd" },
   "containerd-namespace": { value: "moby", why: "there is no containerd" },
   "containerd-plugin-namespace": { value: "plugins.moby", why: "there is no containerd" },

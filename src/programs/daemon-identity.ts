@@ -45,6 +45,7 @@ export function identityOf(
     liveRestore: options.liveRestore,
     debug: options.debug,
     loggingDriver: engine.defaultLog.driver,
+    authorizationPlugins: options.authorizationPlugins,
     // "none" keeps nothing: Docker does not count it as one.
     logDrivers: LOG_DRIVERS.filter((name) => name !== "none"),
     proxies: options.proxies,

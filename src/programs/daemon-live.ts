@@ -58,6 +58,11 @@ export class LiveOptions {
       ),
       features: next.features,
       labels: told("label", next.labels, before.labels),
+      authorizationPlugins: told(
+        "authorization-plugin",
+        next.authorizationPlugins,
+        before.authorizationPlugins,
+      ),
       insecureRegistries: told(
         "insecure-registry",
         next.insecureRegistries,

@@ -54,6 +54,8 @@ export interface DaemonOptions {
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
   readonly labels: readonly string[];
+  /** Asked about every request, in order. */
+  readonly authorizationPlugins: readonly string[];
   readonly liveRestore: boolean;
   readonly experimental: boolean;
   /** The oldest API that clients may speak. */
@@ -146,6 +148,7 @@ function readOptions(given: FlagValues): DaemonOptions {
     buildHistory: file.buildHistory,
     ...registryOptionsOf(values),
     labels: labelsOf(listOf(values, "label")),
+    authorizationPlugins: [...new Set(listOf(values, "authorization-plugin"))],
     liveRestore: values.get("live-restore") !== false,
     experimental: values.get("experimental") === true,
     minApiVersion: minApiVersionOf(process.env["DOCKER_MIN_API_VERSION"] ?? ""),

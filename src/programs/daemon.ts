@@ -8,7 +8,7 @@ import { dirname } from "node:path";
 import { kindOf, sentenceOf, unavailable } from "#base";
 import type { EngineMetrics } from "#servers/metrics";
 import { keepListenersAlive, keepSocketAlive, widenBacklogs } from "#linux/process";
-import { type ApiServer, createApiServer, type TlsIdentity } from "#servers/docker-api";
+import { type ApiServer, Authorizer, createApiServer, type TlsIdentity } from "#servers/docker-api";
 
 import { buildKitOf } from "./daemon-buildkit.ts";
 import { type Engine, openEngine } from "./daemon-engine.ts";
@@ -142,7 +142,10 @@ interface ListenRequest {
 async function listen({ options, tls, engine, log }: ListenRequest): Promise<ApiServer> {
   const { containers, images, builds, network, volumes, system, events } = engine;
   const { login, inspectRemote, defaults } = engine;
+  const authorizer = new Authorizer(() => engine.currentOptions().authorizationPlugins);
+  await authorizer.check();
   const server = createApiServer({
+    authorizer,
     containers,
     images,
     builds,

@@ -48,6 +48,7 @@ function open(path: string) {
       cdiDevices: [],
       addressPools: [],
       logDrivers: ["local"],
+      authorizationPlugins: [],
       warnings: ["WARNING: as configured"],
       liveRestore: true,
       debug: false,

@@ -28,6 +28,7 @@ export interface EngineIdentity extends Pick<
   | "cdiDevices"
   | "addressPools"
   | "logDrivers"
+  | "authorizationPlugins"
   | "warnings"
   | "liveRestore"
   | "cgroupVersion"
@@ -133,6 +134,7 @@ function infoOf(
     debug: identity.debug,
     loggingDriver: identity.loggingDriver,
     logDrivers: identity.logDrivers,
+    authorizationPlugins: identity.authorizationPlugins,
     proxies: identity.proxies,
     initBinary: identity.initBinary,
     initVersion: identity.initVersion,

@@ -51,6 +51,8 @@ export interface SystemInfo {
   readonly debug: boolean;
   readonly loggingDriver: string;
   readonly logDrivers: readonly string[];
+  /** Who is asked about every request. */
+  readonly authorizationPlugins: readonly string[];
   /** "" where there is none. */
   readonly proxies: { readonly http: string; readonly https: string; readonly none: string };
   /** The base name of `--init`'s program, "" when none is installed. */

@@ -8,7 +8,7 @@ import {
 } from "#engine/build";
 import { familiarReference, parseReference } from "#oci";
 import { atLeast, type BuildMessage, type BuildPruneReport } from "#wire/docker";
-import { readableOf, writeChunk } from "#wire/http";
+import { writeChunk } from "#wire/http";
 
 import { BuildKitBuilds } from "./buildkit-build.ts";
 import type { OpenBuildKit } from "./buildkit.ts";
@@ -86,7 +86,7 @@ async function build(
   };
   try {
     const { signal } = call;
-    const context = options.remote === "" ? readableOf(call.request) : null;
+    const context = options.remote === "" ? call.bytes() : null;
     const { id } = await builds.build({
       ...options,
       ...(isRaw && call.query.text("onfail") === "shell"

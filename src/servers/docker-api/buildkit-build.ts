@@ -3,7 +3,7 @@
  * own messages; the context is a session's, a URL's, or comes in a request beside it under the same name.
  */
 import { conflict, invalid, unavailable } from "#base";
-import { readableOf, parseJson, writeChunk } from "#wire/http";
+import { parseJson, writeChunk } from "#wire/http";
 
 import type { OpenBuildKit } from "./buildkit.ts";
 import type { Call } from "./call.ts";
@@ -77,7 +77,7 @@ export class BuildKitBuilds {
     const buildKit = await this.#open();
     const upload = remote === UPLOAD ? await this.#meet(id, signal) : null;
     // Clients that are programs send the context with the request, as ever.
-    const archive = remote === "" ? readableOf(call.request) : (upload?.archive ?? null);
+    const archive = remote === "" ? call.bytes() : (upload?.archive ?? null);
     const lines = new TraceLines(call, query.bool("q"));
     try {
       const response = await buildKit.build({
@@ -103,7 +103,7 @@ export class BuildKitBuilds {
     const { promise: done, resolve } = Promise.withResolvers<void>();
     call.signal.addEventListener("abort", () => resolve(), { once: true });
     const timer = setTimeout(resolve, MEETING_TIMEOUT_MS);
-    const archive = readableOf(call.request);
+    const archive = call.bytes();
     const started = archive.pipeThrough(
       new TransformStream<Uint8Array, Uint8Array>({
         transform(chunk, controller) {

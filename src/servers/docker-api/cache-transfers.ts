@@ -5,7 +5,6 @@
 import { EngineError, newId, notFound } from "#base";
 import type { WrittenCache } from "#engine/build";
 import { digestOf } from "#oci";
-import { readableOf } from "#wire/http";
 import type { OfferedCache } from "#wire/docker";
 
 import type { Call } from "./call.ts";
@@ -101,7 +100,7 @@ export class CacheTransfers {
       wanted.refuse(new EngineError("notFound", why));
     } else {
       const read = Promise.withResolvers<void>();
-      wanted.take(watched(readableOf(call.request), read.resolve));
+      wanted.take(watched(call.bytes(), read.resolve));
       // Who answers early has the rest of the body thrown away.
       await read.promise;
     }

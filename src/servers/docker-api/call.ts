@@ -4,18 +4,20 @@
  */
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import type { Readable, Writable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 
 import {
   hijackedHead,
   plainAnswer,
   pumpToSink,
   Query,
+  readableOf,
   readJsonBody,
   requireJsonBody,
   returnHead,
 } from "#wire/http";
 
+import type { Admission } from "./authorization/authorizer.ts";
 import { answerOf } from "./errors.ts";
 
 export type Headers = Readonly<Record<string, string>>;
@@ -36,6 +38,8 @@ export interface CallRequest {
   readonly headers: Headers;
   /** What an answer that something was done waits for: that it stays done. null: it does. */
   readonly settled?: () => Promise<void> | null;
+  /** Who asked whether this may be; absent: nobody needs to. */
+  readonly admission?: Admission | null;
 }
 
 const JSON_TYPE = "application/json";
@@ -47,6 +51,11 @@ interface Answer {
   readonly headers?: Headers;
 }
 
+function failureOf(thrown: unknown): Answer {
+  const { status, body } = answerOf(thrown);
+  return { status, body, type: body === "" ? "" : JSON_TYPE };
+}
+
 export class Call {
   readonly request: IncomingMessage;
   readonly version: string;
@@ -55,10 +64,12 @@ export class Call {
   readonly #channel: Channel;
   readonly #headers: Headers;
   readonly #settled: () => Promise<void> | null;
+  readonly #admission: Admission | null;
   #abort: AbortController | null = null;
   #begun = false;
 
-  constructor({ request, channel, version, params, query, headers, settled }: CallRequest) {
+  constructor(asked: CallRequest) {
+    const { request, channel, version, params, query, headers, settled, admission } = asked;
     this.request = request;
     this.version = version;
     this.query = new Query(query);
@@ -66,6 +77,7 @@ export class Call {
     this.#channel = channel;
     this.#headers = headers;
     this.#settled = settled ?? (() => null);
+    this.#admission = admission ?? null;
   }
 
   /** Waits until what was done stays done, whatever happens to the machine. */
@@ -112,11 +124,22 @@ export class Call {
 
   /** undefined when there is no body. */
   body(): Promise<unknown> {
-    return readJsonBody(this.request);
+    return readJsonBody(this.request, this.#admission?.body);
   }
 
   requireBody(): Promise<unknown> {
-    return requireJsonBody(this.request);
+    return requireJsonBody(this.request, this.#admission?.body);
+  }
+
+  /** The body as it comes: an archive. */
+  bytes(): ReadableStream<Uint8Array> {
+    return readableOf(this.#source);
+  }
+
+  /** What has been shown to others is what the handler gets. */
+  get #source(): Readable {
+    const shown = this.#admission?.body ?? null;
+    return shown === null ? this.request : Readable.from([shown]);
   }
 
   json(status: number, value: unknown): void {
@@ -131,24 +154,47 @@ export class Call {
     this.send({ status: 200, type: "text/plain; charset=utf-8", body, headers });
   }
 
+  /** A refusal goes out whoever is asked about answers. */
   fail(thrown: unknown): void {
-    const { status, body } = answerOf(thrown);
-    this.send({ status, body, type: body === "" ? "" : JSON_TYPE });
+    this.#begun = true;
+    this.#writeAfter(this.#stays(), failureOf(thrown));
   }
 
   /** A whole answer. That something was done is not said before it stays done. */
   send(answer: Answer): void {
     this.#begun = true;
+    const stays = this.#stays();
+    this.#writeAfter(this.#admission === null ? stays : this.#release(stays, answer), answer);
+  }
+
+  #stays(): Promise<void> | null {
     const { method } = this.request;
-    const waiting = method === "GET" || method === "HEAD" ? null : this.#settled();
+    return method === "GET" || method === "HEAD" ? null : this.#settled();
+  }
+
+  async #release(stays: Promise<void> | null, answer: Answer): Promise<void> {
+    await stays;
+    const { status, type, body, headers } = answer;
+    const shown = {
+      ...this.#headers,
+      ...headers,
+      ...(type === "" ? {} : { "Content-Type": type }),
+    };
+    await this.#admission?.release({ status, headers: shown, body });
+  }
+
+  #writeAfter(waiting: Promise<void> | null, answer: Answer): void {
     if (waiting === null) return this.#write(answer);
     waiting.then(
       () => this.#write(answer),
-      (cause: unknown) => {
-        const { status, body } = answerOf(cause);
-        this.#write({ status, body, type: JSON_TYPE });
-      },
+      (cause: unknown) => this.#write(failureOf(cause)),
     );
+  }
+
+  /** The head of a stream is on its way when it is asked about. */
+  #releaseStream(status: number, type: string, headers: Headers): void {
+    const shown = { ...headers, "Content-Type": type };
+    this.#admission?.release({ status, headers: shown, body: "" }).catch(() => this.destroy());
   }
 
   #write({ status, type, body, headers }: Answer): void {
@@ -182,6 +228,7 @@ export class Call {
   begin(type: string, headers: Headers = {}): Writable {
     this.#begun = true;
     const all = { ...this.#headers, ...headers };
+    this.#releaseStream(200, type, all);
     if (this.#channel.kind === "socket") {
       const { socket } = this.#channel;
       socket.write(hijackedHead({ upgraded: false, contentType: type, headers: all }));
@@ -208,10 +255,11 @@ export class Call {
     source: Readable;
   } {
     if (this.#channel.kind === "response") {
-      return { sink: this.begin(answer.contentType), source: this.request };
+      return { sink: this.begin(answer.contentType), source: this.#source };
     }
     this.#begun = true;
     const { socket, head } = this.#channel;
+    this.#releaseStream(101, answer.contentType, { ...answer.headers });
     returnHead(socket, head);
     socket.write(hijackedHead({ upgraded: true, ...answer }));
     return { sink: socket, source: socket };

@@ -3,7 +3,7 @@ import { invalid } from "#base";
 import type { ContainerService, FileChange, PathStat } from "#engine/container";
 import { type ImageRunConfig, parseImageConfig, parseReference } from "#oci";
 import type { ContainerChange, ContainerPathStat } from "#wire/docker";
-import { readableOf, startedStream } from "#wire/http";
+import { startedStream } from "#wire/http";
 
 import type { Call } from "./call.ts";
 import { decodeChanges } from "./decode/changes.ts";
@@ -46,7 +46,7 @@ async function extract(call: Call, containers: ContainerService): Promise<void> 
   const { query } = call;
   await containers.extract(call.param("id"), {
     path: pathOf(call),
-    archive: readableOf(call.request),
+    archive: call.bytes(),
     keepKinds: query.bool("noOverwriteDirNonDir"),
     copyOwner: query.bool("copyUIDGID"),
     signal: call.signal,

@@ -8,7 +8,7 @@ import {
   type ImageSearchResult,
   type ImagesPrune,
 } from "#wire/docker";
-import { parseJson, readableOf, requireFilters, startedStream } from "#wire/http";
+import { parseJson, requireFilters, startedStream } from "#wire/http";
 
 import type { Call } from "./call.ts";
 import { decodeChanges } from "./decode/changes.ts";
@@ -272,7 +272,7 @@ function load(call: Call, images: ImageService): Promise<void> {
   const platform = platformOption(call);
   const work = async (onProgress: OnProgress, signal: AbortSignal) => {
     await images.load({
-      archive: readableOf(call.request),
+      archive: call.bytes(),
       quiet: call.query.bool("quiet"),
       ...platform,
       signal,
@@ -306,9 +306,7 @@ function importImage(call: Call, images: ImageService): Promise<void> {
   const message = query.text("message");
   return answerProgress(call, async (onProgress, signal) => {
     const archive =
-      source === "-"
-        ? readableOf(call.request)
-        : await openRemoteArchive(source, { signal, onProgress });
+      source === "-" ? call.bytes() : await openRemoteArchive(source, { signal, onProgress });
     const id = await images.importTar({
       archive,
       ...(repository === "" ? {} : { reference }),

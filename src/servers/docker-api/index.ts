@@ -11,6 +11,7 @@ import type { SystemService } from "#engine/system";
 import type { VolumeService } from "#engine/volume";
 import { API_VERSION } from "#wire/docker";
 
+import { Authorizer } from "./authorization/authorizer.ts";
 import { buildRoutes } from "./build.ts";
 import { buildKitRoutes, type OpenBuildKit } from "./buildkit.ts";
 import { authRoutes, type Login } from "./auth.ts";
@@ -36,6 +37,7 @@ import { volumeRoutes } from "./volumes.ts";
 export type { InspectRemote } from "./distribution.ts";
 export type { Login } from "./auth.ts";
 export type { BuildKit } from "./buildkit.ts";
+export { Authorizer } from "./authorization/authorizer.ts";
 export { openGuard } from "./guard.ts";
 export { decodeBuildPrune } from "./decode/build-prune.ts";
 export type { HostDefaults } from "./encode/host-config.ts";
@@ -60,11 +62,13 @@ export interface ApiServices {
   readonly defaults?: HostDefaults;
   /** What answers wait for: that what they tell of survives a power cut; null: it does. */
   readonly settled?: () => Promise<void> | null;
+  /** Nobody is asked if not given. */
+  readonly authorizer?: Authorizer;
 }
 
 export function createApiServer(services: ApiServices): ApiServer {
   const { containers, images, networks, system, events, logger } = services;
-  const { defaults = DOCKER_DEFAULTS } = services;
+  const { defaults = DOCKER_DEFAULTS, authorizer = new Authorizer(() => []) } = services;
   const listeners: Listeners = { count: 0 };
   const experimental = () => system.version().isExperimental;
   const find = compileRoutes(
@@ -103,5 +107,5 @@ export function createApiServer(services: ApiServices): ApiServer {
   };
   const isContainers = (address: string) => isContainersAddress(networks.list(), address);
   const settled = services.settled ?? (() => null);
-  return serve({ find, headers, logger, isContainers, minApiVersion, settled });
+  return serve({ find, headers, logger, isContainers, minApiVersion, settled, authorizer });
 }

@@ -5,6 +5,7 @@ import { posix } from "node:path";
 
 import { invalid, kindOf, notFound, sentenceOf } from "#base";
 
+import type { Authorizer } from "./authorization/authorizer.ts";
 import { noteRequest } from "./beginnings.ts";
 import { Call, type Channel } from "./call.ts";
 import { type Guard, openGuard } from "./guard.ts";
@@ -35,6 +36,7 @@ interface ServeOptions {
   /** Whether an address is that of a container of this engine. */
   readonly isContainers: (address: string) => boolean;
   readonly minApiVersion: string;
+  readonly authorizer: Authorizer;
 }
 
 export function serve(options: ServeOptions): ApiServer {
@@ -82,7 +84,7 @@ async function dispatch(
   channel: Channel,
   options: ServeOptions & { readonly guard: Guard | null },
 ): Promise<void> {
-  const { find, headers, logger, guard, minApiVersion, settled } = options;
+  const { find, headers, logger, guard, minApiVersion, settled, authorizer } = options;
   let call: Call | null = null;
   try {
     const url = originForm(request.url ?? "/");
@@ -96,7 +98,9 @@ async function dispatch(
     const route = find(request.method ?? "", path);
     if (route === null) return refusePath(call, url);
     const params = unescape(route.params);
-    call = new Call({ request, channel, version, params, query, headers, settled });
+    const admission = authorizer.isNeeded ? await authorizer.admit(request, url) : null;
+    const asked = { request, channel, version, params, query, headers, settled };
+    call = new Call({ ...asked, admission });
     await route.handler(call);
   } catch (error) {
     tellError(error, call, { request, logger });

@@ -48,21 +48,31 @@ function endOfString(text: string, start: number): number {
   }
 }
 
-/** A request's JSON, or undefined when there is no body, which Docker lets pass for most requests. */
-export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
+/**
+ * A request's JSON, or undefined when there is no body, which Docker lets pass for most requests.
+ * @param read its bytes, where somebody has read them already
+ */
+export async function readJsonBody(
+  request: IncomingMessage,
+  read: Buffer | null = null,
+): Promise<unknown> {
   const { headers } = request;
   const empty =
     headers["transfer-encoding"] === undefined &&
     (headers["content-length"] === undefined || headers["content-length"] === "0");
   requireJsonType(headers["content-type"], empty);
   if (empty) return undefined;
-  const text = (await readBody(request, API_BODY_LIMIT_BYTES)).toString("utf8");
+  const bytes = read ?? (await readBody(request, API_BODY_LIMIT_BYTES));
+  const text = bytes.toString("utf8");
   return text.trim() === "" ? undefined : parseJson(text);
 }
 
 /** The same where a body must be: creating something from nothing is a mistake. */
-export async function requireJsonBody(request: IncomingMessage): Promise<unknown> {
-  const body = await readJsonBody(request);
+export async function requireJsonBody(
+  request: IncomingMessage,
+  read: Buffer | null = null,
+): Promise<unknown> {
+  const body = await readJsonBody(request, read);
   if (body === undefined) throw invalid("invalid JSON: got EOF while reading request body");
   return body;
 }

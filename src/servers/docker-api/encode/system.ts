@@ -81,7 +81,7 @@ export function encodeInfo(
     Plugins: {
       Volume: ["local"],
       Network: ["bridge", "host", "ipvlan", "macvlan", "null"],
-      Authorization: null,
+      Authorization: info.authorizationPlugins.length === 0 ? null : [...info.authorizationPlugins],
       Log: [...info.logDrivers],
     },
     ...encodeAbilities(info),

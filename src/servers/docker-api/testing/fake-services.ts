@@ -247,6 +247,7 @@ export const fakeSystem = (): SystemService => ({
       cdiDevices: [],
       addressPools: [],
       logDrivers: ["json-file"],
+      authorizationPlugins: [],
       warnings: ["WARNING: No swap limit support"],
       liveRestore: true,
       debug: false,
