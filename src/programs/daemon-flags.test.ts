@@ -28,6 +28,7 @@ const BESIDE: Readonly<Record<string, Record<string, unknown>>> = {
 
 const ACTS: Readonly<Record<string, unknown>> = {
   "allow-direct-routing": true,
+  "authorization-plugins": ["x"],
   bip: "10.9.0.1/24",
   bip6: "fd00::1/64",
   bridge: "other0",
@@ -106,7 +107,6 @@ const ACTS: Readonly<Record<string, unknown>> = {
 
 const REFUSED: Readonly<Record<string, { readonly value: unknown; readonly why: string }>> = {
   "api-cors-header": { value: "*", why: "web pages may not use the API" },
-  "authorization-plugins": { value: ["x"], why: "plugins are not supported" },
   containerd: { value: "/run/x.sock", why: "there is no containerd" },
   "containerd-namespace": { value: "x", why: "there is no containerd" },
   "containerd-plugin-namespace": { value: "x", why: "there is no containerd" },
