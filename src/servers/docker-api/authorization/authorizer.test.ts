@@ -66,9 +66,9 @@ test("plugins are asked in order, with what the handler reads and without creden
   const authorizer = new Authorizer(() => ["first", "second"], where);
   await authorizer.check();
   const asked = json('{"a":1}', { authorization: "secret", "x-registry-auth": "x", "x-some": "y" });
-  const { body, release } = await authorizer.admit(asked, "/v1.51/containers/create");
-  expect(body?.toString()).toBe('{"a":1}');
-  await release({ status: 201, headers: { A: "b" }, body: "{}" });
+  const admission = await authorizer.admit(asked, "/v1.51/containers/create");
+  expect(admission.body?.toString()).toBe('{"a":1}');
+  await admission.release({ status: 201, headers: { A: "b" }, body: "{}" });
   expect(order).toEqual(["first", "second", "first", "second"]);
   const RequestHeaders = { "Content-Type": "application/json; charset=utf-8", "X-Some": "y" };
   expect(first).toEqual([
