@@ -92,7 +92,7 @@ export async function openEngine(
   born.catch(() => undefined);
   const bus = openEventBus({ store });
   const events = metrics?.events(bus) ?? bus;
-  const files = openFiles(options);
+  const files = openFiles(options, log);
   const images = openImages(live, { store, files, events, late });
   const networks = openNetworkService({
     store,
@@ -295,11 +295,12 @@ export const migrations = [
 ];
 
 /** What lies in files rather than in the database. */
-function openFiles({ dataRoot, execRoot, storageLimitBytes }: DaemonOptions) {
+function openFiles({ dataRoot, execRoot, storageLimitBytes }: DaemonOptions, log: DaemonLog) {
   const content = openContentStore(join(dataRoot, "content"));
   const layers = openLayerStore({
     root: join(dataRoot, "layers"),
     mountRoot: join(execRoot, "layers"),
+    warn: (message) => log.warn(message),
   });
   const snapshots = openSnapshotStore({
     root: join(dataRoot, "snapshots"),

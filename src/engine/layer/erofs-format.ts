@@ -52,6 +52,10 @@ export function writeSuperblock(target: Buffer, at: number, superblock: Superblo
   target.writeUInt32LE(features, at + 80);
 }
 
+/** How long the file is, as the superblock at `at` says it. */
+export const readSuperblockBytes = (head: Buffer, at: number): number =>
+  head.readUInt32LE(at + 36) * EROFS_BLOCK;
+
 export interface InodeRecord {
   readonly layout: number;
   readonly xattrBytes: number;

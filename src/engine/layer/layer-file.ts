@@ -9,11 +9,16 @@
  *
  * Promise: a file under its final name is complete, verified and synced. The kernel mounts it as it is.
  */
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 import { isDigest, type Digest } from "#oci";
 
-import { EROFS_SUPER_OFFSET, type Superblock, writeSuperblock } from "./erofs-format.ts";
+import {
+  EROFS_SUPER_OFFSET,
+  readSuperblockBytes,
+  type Superblock,
+  writeSuperblock,
+} from "./erofs-format.ts";
 import type { LayerInfo } from "./layer-store.ts";
 
 export const HEAD_BYTES = 4096;
@@ -62,6 +67,8 @@ export function readLayerInfo(path: string, diffId: Digest): LayerInfo | null {
     const head = Buffer.alloc(HEAD_BYTES);
     if (readSync(fd, head, 0, HEAD_BYTES, 0) !== HEAD_BYTES) return null;
     const info = decodeHead(head);
+    // What a disk lost of it: the kernel would find out at the mount, and nobody would write it again.
+    if (fstatSync(fd).size < readSuperblockBytes(head, EROFS_SUPER_OFFSET)) return null;
     return info?.diffId === diffId ? info : null;
   } finally {
     closeSync(fd);

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import {
   closeSync,
   existsSync,
+  fstatSync,
   ftruncateSync,
   lstatSync,
   mkdirSync,
@@ -416,19 +417,24 @@ export function describeLayerStore(form: "file" | "directory"): void {
       expect(readFileSync(`${path}/survivor`, "utf8")).toBe("x");
     });
 
-    test("a layer whose file is damaged is no layer, and is replaced by the next write", async () => {
-      const tar = await tarOf([[{ name: "damaged" }, "x"]]);
-      const { diffId } = await store.write({ source: streamOf(tar) });
-      await store.close();
-      const file = `${home}/layers/${diffId.slice(7)}.layer`;
-      const fd = openSync(file, "r+");
-      writeSync(fd, "????", 2048);
-      closeSync(fd);
-      store = open();
-      expect(store.has(diffId)).toBe(false);
-      await store.write({ source: streamOf(tar) });
-      expect(readFileSync(`${store.mount(diffId)}/damaged`, "utf8")).toBe("x");
-    });
+    for (const [how, damage] of [
+      ["overwritten", (fd: number) => writeSync(fd, "????", 2048)],
+      ["cut off", (fd: number) => ftruncateSync(fd, fstatSync(fd).size - 512)],
+    ] as const) {
+      test(`a layer whose file is ${how} is no layer, and is replaced by the next write`, async () => {
+        const tar = await tarOf([[{ name: "damaged" }, "x"]]);
+        const { diffId } = await store.write({ source: streamOf(tar) });
+        await store.close();
+        const file = `${home}/layers/${diffId.slice(7)}.layer`;
+        const fd = openSync(file, "r+");
+        damage(fd);
+        closeSync(fd);
+        store = open();
+        expect(store.has(diffId)).toBe(false);
+        await store.write({ source: streamOf(tar) });
+        expect(readFileSync(`${store.mount(diffId)}/damaged`, "utf8")).toBe("x");
+      });
+    }
 
     test("removing takes mount, directory and file away, twice without an error", async () => {
       const { diffId } = await store.write({

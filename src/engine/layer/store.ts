@@ -26,16 +26,19 @@ export interface LayerStoreOptions {
   readonly mountRoot: string;
   /** "auto" (the default) takes files where this kernel can mount one. */
   readonly form?: "auto" | "file" | "directory";
+  /** Told of files that are no good layers any more. */
+  readonly warn?: (message: string) => void;
 }
 
 /** Opens the store, making its folders and clearing away what a crash left. */
-export function openLayerStore({ root, mountRoot, form = "auto" }: LayerStoreOptions): LayerStore {
+export function openLayerStore(options: LayerStoreOptions): LayerStore {
+  const { root, mountRoot, form = "auto", warn = () => undefined } = options;
   for (const path of [root, mountRoot]) mkdirSync(path, { recursive: true, mode: 0o700 });
   clearIngest(root);
   const chosen =
     form === "auto" ? (mountsLayerFiles(root, mountRoot) ? "file" : "directory") : form;
   const show = chosen === "file" ? fileShow(root, mountRoot) : directoryShow(root);
-  return new Store(root, chosen, show, readInfos(root));
+  return new Store(root, chosen, show, readInfos(root, warn));
 }
 
 /** What was arriving when the last daemon died goes while this one already works. */
@@ -53,7 +56,7 @@ function clearIngest(root: string): void {
   }
 }
 
-function readInfos(root: string): Map<Digest, LayerInfo> {
+function readInfos(root: string, warn: (message: string) => void): Map<Digest, LayerInfo> {
   const infos = new Map<Digest, LayerInfo>();
   for (const name of readdirSync(root)) {
     const diffId = `sha256:${name.replace(/\.layer$/, "")}`;
@@ -61,6 +64,7 @@ function readInfos(root: string): Map<Digest, LayerInfo> {
     // A file whose head is not good is no layer: writing that layer again replaces it.
     const info = readLayerInfo(`${root}/${name}`, diffId);
     if (info) infos.set(diffId, info);
+    else warn(`layer ${diffId} is damaged: pull, load or build its image again`);
   }
   return infos;
 }
