@@ -80,6 +80,35 @@ function groupPage(group: string, about: string, version: string): Page {
   return [page, `${heading(page, version, about)}${synopsis}.SH COMMANDS\n${list(inside)}`];
 }
 
+const pairs = (list: Readonly<Record<string, string>>): string =>
+  Object.entries(list)
+    .map(([name, about]) => `.TP\n.B ${roff(name)}\n${roff(about)}\n`)
+    .join("");
+
+const EXIT_STATUS = {
+  "0": "It was done.",
+  "1": "It failed; the last lines on standard error say why.",
+  "64": "A --format template cannot be read.",
+  "125": "run: the engine refused. Any command: flags that are wrong.",
+  "126": "run, exec: the command cannot be run.",
+  "127": "run, exec: there is no such command.",
+  "128+n":
+    "Signal n ended the command: 137 is SIGKILL, and also what a full memory limit ends with.",
+  others: "run, exec, start -a: what the command itself ended with.",
+};
+
+const ENVIRONMENT = {
+  DOCKER_HOST: "The engine: unix:///path, tcp://host:port, ssh://host. --host goes before it.",
+  DOCKER_CONTEXT: "The context in use, where no host is named.",
+  DOCKER_CONFIG: "The folder of config.json and contexts, ~/.docker unless set.",
+  DOCKER_API_VERSION: "The version of the API that is spoken.",
+  DOCKER_CERT_PATH: "The folder of ca.pem, cert.pem and key.pem.",
+  DOCKER_TLS_VERIFY: "Not empty: TLS, and the engine's certificate is verified.",
+  DOCKER_DEFAULT_PLATFORM: "The platform of commands that take --platform.",
+  DOCKER_CUSTOM_HEADERS: "More headers of every request.",
+  NO_COLOR: "Not empty: no colours.",
+};
+
 function programPage(version: string): Page {
   const shown = commands.flatMap(({ names, short, hidden }) => {
     const name = names.at(-1) ?? "";
@@ -92,6 +121,8 @@ function programPage(version: string): Page {
     ".SH DESCRIPTION\nA container engine behind Docker's API. The commands and their output are those of docker.\n",
     options("OPTIONS", globalFlags()),
     `.SH COMMANDS\n${list([...shown, ...management].toSorted(([one], [other]) => (one < other ? -1 : 1)))}`,
+    `.SH EXIT STATUS\n${pairs(EXIT_STATUS)}`,
+    `.SH ENVIRONMENT\n${pairs(ENVIRONMENT)}`,
     ".SH SEE ALSO\n.BR naru\\-daemon (8)\n",
   ];
   return ["naru", text.join("")];

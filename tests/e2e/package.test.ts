@@ -36,7 +36,9 @@ part group sh -c 'getent group naru | cut -d: -f1'
 part validate naru daemon --validate
 part completion sh -c 'grep -c __complete /usr/share/bash-completion/completions/naru'
 part man sh -c 'zcat /usr/share/man/man8/naru-daemon.8.gz | grep -c shutdown; zcat /usr/share/man/man1/naru-run.1.gz | grep -c detach'
-part units systemd-analyze verify /lib/systemd/system/naru.socket
+part units systemd-analyze verify /lib/systemd/system/naru.socket /lib/systemd/system/naru-docker.socket
+part docker-socket sh -c 'find /etc/systemd -name naru-docker.socket | grep -c .'
+part doctor sh -c 'naru doctor | grep -c "^ok *kernel"'
 part sysusers systemd-sysusers --dry-run /usr/lib/sysusers.d/naru.conf
 part md5 sh -c 'cd / && dpkg --verify naru'
 echo '{"labels": ["kept=yes"]}' >/etc/naru/daemon.json
@@ -135,6 +137,9 @@ test("it installs with group, units, completion and manual pages, and every file
   expect(part("completion")).not.toBe("0");
   expect(part("man")).not.toBe("0");
   expect(part("units")).toBe("");
+  // Docker's own place is taken only by whoever asks for it.
+  expect(part("docker-socket")).toBe("0");
+  expect(part("doctor")).toBe("1");
   expect(part("sysusers")).not.toContain("rror");
   expect(part("md5")).toBe("");
 });
