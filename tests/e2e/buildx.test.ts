@@ -70,6 +70,13 @@ test("what fails shows the lines of the Dockerfile", async () => {
   ]);
   expect(missing.stderr).toContain("   2 | >>> COPY no /\n");
   expect(missing.code).toBe(1);
+  // However long the file and the command are: both go into headers.
+  const comments = `# ${"c".repeat(998)}\n`.repeat(90);
+  const script = `RUN <<EOF\n${": long enough\n".repeat(4000)}exit 5\nEOF\n`;
+  const long = contextOf({ Dockerfile: `FROM busybox\n${comments}${script}` });
+  const said = await buildx(lab.engine, [long]);
+  expect(said.stderr).toContain("did not complete successfully: exit code: 5");
+  expect(said.stderr).toContain("  92 | >>> RUN <<EOF");
 });
 
 test("stages, targets, secrets, named folders and outputs", async () => {

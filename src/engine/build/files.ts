@@ -25,6 +25,9 @@ import { type LayerStep, parentFact, type StageBuilder } from "./stage-builder.t
 import { environmentOf, type StageState } from "./stage-state.ts";
 import { absolutePath } from "./workdir.ts";
 
+/** Of all heredocs of an instruction: they are held in memory. */
+const HEREDOCS_LIMIT = 32 * 1024 * 1024;
+
 type Files = Extract<Instruction, { kind: "copy" | "add" }>;
 
 interface Source extends Match {
@@ -184,6 +187,8 @@ async function gather(
     const text = chomp ? content.replaceAll(/^\t+/gm, "") : content;
     return { name: file, content: expand ? expandHeredoc(text, environment).text : text };
   });
+  const written = heredocs.reduce((sum, { content }) => sum + content.length, 0);
+  if (written > HEREDOCS_LIMIT) throw invalid(`more than ${HEREDOCS_LIMIT} characters come of it`);
   const downloads: Download[] = [];
   for (const url of remote) {
     const checksum = instruction.kind === "add" ? instruction.checksum : "";

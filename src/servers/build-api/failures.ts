@@ -8,6 +8,33 @@ import type { Progress } from "./progress.ts";
 const SOURCE_TYPE = "github.com/moby/buildkit/errdefs.Source+json";
 const SUBREQUEST_TYPE = "github.com/moby/buildkit/errdefs.Subrequest+json";
 
+/**
+ * A failure goes into headers, twice encoded, and of headers nobody takes more than 64 KiB: so much of a sentence, and
+ * of a Dockerfile that is longer only what stands around the fault.
+ */
+const MESSAGE_LIMIT = 6000;
+const SOURCE_LIMIT = 8 * 1024;
+const NEAR = 8;
+const SHOWN_LINES = 40;
+const SHOWN_COLUMNS = 200;
+
+/** The beginning and the end, where the exit code is. */
+const shortened = (text: string): string =>
+  text.length <= MESSAGE_LIMIT ? text : `${text.slice(0, 4000)} … ${text.slice(-1000)}`;
+
+/** Lines keep their numbers. */
+function around(
+  text: string,
+  { startLine, endLine }: { readonly startLine: number; readonly endLine: number },
+): string {
+  if (text.length <= SOURCE_LIMIT) return text;
+  const last = Math.min(endLine + NEAR, startLine + SHOWN_LINES);
+  return text
+    .split("\n", last)
+    .map((line, index) => (index + 1 < startLine - NEAR ? "" : line.slice(0, SHOWN_COLUMNS)))
+    .join("\n");
+}
+
 /** In BuildKit's words where it has its own. */
 export function describedFailure(error: unknown): string {
   if (error instanceof StepFailed) {
@@ -23,7 +50,7 @@ export function failureFrom(error: unknown, progress: Progress | null): GrpcFail
   if (error instanceof GrpcFailure) return error;
   if (error instanceof Error && error.name === "AbortError") return cancelled();
   const code = kindOf(error) === "notImplemented" ? GRPC_STATUS.unimplemented : GRPC_STATUS.unknown;
-  const message = describedFailure(error);
+  const message = shortened(describedFailure(error));
   return new GrpcFailure(code, message, progress === null ? [] : linesOf(progress));
 }
 
@@ -33,10 +60,12 @@ export const cancelled = (): GrpcFailure =>
 function linesOf({ source, fault }: Progress): GrpcDetail[] {
   if (fault === null || source.text === "") return [];
   const { startLine, endLine } = fault;
+  const text = around(source.text, fault);
+  if (text.length > 2 * SOURCE_LIMIT) return [];
   const value = {
     info: {
       filename: source.filename,
-      data: Buffer.from(source.text).toString("base64"),
+      data: Buffer.from(text).toString("base64"),
       language: "Dockerfile",
     },
     ranges: [{ start: { line: startLine, character: 0 }, end: { line: endLine, character: 0 } }],
