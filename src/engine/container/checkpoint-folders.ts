@@ -26,6 +26,7 @@ import { conflict, invalid, notFound } from "#base";
 import { attempt } from "#linux/ffi";
 
 import { ALLOWED_NAME, isAllowedName } from "./names.ts";
+import { namesIn } from "./read-if-there.ts";
 
 const MAKING = ".making";
 const MANIFEST = "naru.json";
@@ -176,14 +177,5 @@ function tryRemoveEmpty(folder: string): void {
     rmdirSync(folder);
   } catch {
     // Gone, or somebody else's by now.
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw thrown;
   }
 }

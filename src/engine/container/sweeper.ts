@@ -2,7 +2,6 @@
  * Deletes what removed containers leave on disk, after whoever removed them has been answered. It keeps no list of
  * its own: a folder that no record names is left over, so a crash loses nothing and start-up sweeps again.
  */
-import { readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -10,6 +9,7 @@ import { isId, sentenceOf } from "#base";
 import type { SnapshotStore } from "#engine/snapshot";
 
 import type { ContainerPaths, Log } from "./context.ts";
+import { namesIn } from "./read-if-there.ts";
 import { sharedMemoryFolder, unmountIfMounted } from "./shared-memory.ts";
 
 /** Deletions at a time: enough to hide latency, few enough to leave the disk to others. */
@@ -101,14 +101,5 @@ export class Sweeper {
     if (this.#running > 0 || this.#waiting.length > 0) return;
     this.#idle?.resolve();
     this.#idle = null;
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw thrown;
   }
 }

@@ -24,8 +24,6 @@ import {
   type RuntimeDriver,
   RuntimeError,
 } from "../driver.ts";
-import { dump } from "../criu/dump.ts";
-import { restore } from "../criu/restore.ts";
 import { birthKey, birthSlots, cloneFlagsOf, compileBirth } from "./birth-plan.ts";
 import { type BirthLoan, borrowForBirth, borrowForExec } from "./borrow.ts";
 import { ExpectedPlaces, type Place } from "./expected.ts";
@@ -101,8 +99,12 @@ export function openNativeDriver({ scratchRoot, cgroups }: NativeDriverOptions):
     expect: (request) => host.expected.expect(request),
     begin: (request) => begin(host, request),
     birth: (request) => birth(isRemapped(request.spec) ? remapped.open() : host, request),
-    checkpoint: dump,
-    restore: (request) => restore({ trampoline, cgroups, expected }, request),
+    // Loaded with the first use: the supervisor's heap is what every birth copies.
+    checkpoint: async (request) => await (await import("../criu/dump.ts")).dump(request),
+    restore: async (request) => {
+      const { restore } = await import("../criu/restore.ts");
+      return await restore({ trampoline, cgroups, expected }, request);
+    },
     exec: (request) => exec(host, request),
     release: async ({ id, scratch }) => {
       host.expected.drop(id);
