@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { type Engine, startEngine } from "./engine.ts";
+import { until } from "./until.ts";
 
 interface Question {
   readonly RequestMethod: string;
@@ -23,6 +24,12 @@ let engine: Engine;
 /** The first of the folders that were not there. */
 let made: string | undefined;
 
+const configure = (...plugins: string[]) =>
+  writeFileSync(
+    join(engine.root, "daemon.json"),
+    JSON.stringify({ "authorization-plugins": plugins }),
+  );
+
 const text = (base64 = ""): string => Buffer.from(base64, "base64").toString();
 
 beforeAll(async () => {
@@ -40,7 +47,11 @@ beforeAll(async () => {
   });
   made = mkdirSync(SPECS, { recursive: true });
   writeFileSync(join(SPECS, `${name}.spec`), `tcp://127.0.0.1:${server.port}\n`);
-  engine = await startEngine({ daemonFlags: ["--authorization-plugin", name] });
+  engine = await startEngine();
+  configure(name);
+  process.kill(engine.daemonPid, "SIGHUP");
+  const plugins = ["info", "-f", "{{json .Plugins.Authorization}}"];
+  await until(async () => (await engine.ok(plugins)) === `["${name}"]`);
 }, 120_000);
 
 afterAll(async () => {
@@ -52,7 +63,6 @@ afterAll(async () => {
 });
 
 test("what it allows works as ever, streams and terminals too, and it sees requests and answers", async () => {
-  expect(await engine.ok(["info", "-f", "{{json .Plugins.Authorization}}"])).toBe(`["${name}"]`);
   asked.length = 0;
   expect(await engine.ok(["run", "--rm", "-i", "busybox", "cat"], { stdin: "in and out" })).toBe(
     "in and out",
@@ -121,10 +131,14 @@ test("what it refuses does not happen, and is told in its words", async () => {
 
 test("an engine whose plugin is not there does not start", async () => {
   await engine.killDaemon();
-  const said = await engine.tryDaemon(["--authorization-plugin", "naru-test-nosuch"]);
+  configure(name, "naru-test-nosuch");
+  const said = await engine.tryDaemon([]);
   expect(said).toContain(
     "Error validating authorization plugin: could not find plugin naru-test-nosuch in v1 plugin registry: plugin not found",
   );
-  await engine.startDaemon();
+  writeFileSync(join(engine.root, "daemon.json"), "{}");
+  await engine.startDaemon(undefined, ["--authorization-plugin", name]);
+  asked.length = 0;
   expect(await engine.ok(["ps", "-q"])).toBe("");
+  expect(asked.some(({ RequestUri: uri }) => uri.includes("/containers/json"))).toBe(true);
 });
