@@ -8,10 +8,19 @@ const TURN_MS = 5;
 
 let began = performance.now();
 let next: Promise<void> | null = null;
+/** Resolves when nobody has the turn that is asked for next. */
+let turns: Promise<void> = Promise.resolve();
 
 /** Waits for others if the loop has been held for long. */
 export const breathe = (): Promise<void> | undefined =>
   performance.now() - began < TURN_MS ? undefined : othersFirst();
+
+/** For work of some milliseconds that is not cut into pieces: of many that are asked for at once, one a turn. */
+export function ownTurn(): Promise<void> {
+  const mine = turns;
+  turns = turns.then(othersFirst);
+  return mine;
+}
 
 /** Resolves when everybody else who could go on has. */
 export function othersFirst(): Promise<void> {

@@ -6,9 +6,12 @@
 /** With fewer a collection costs more time than it saves memory. */
 const LARGE_ENTRIES = 50_000;
 
-/** To be called where nothing but the next part's input is held. It takes a tenth of a second or two. */
+/**
+ * To be called where nothing but the next part's input is held. The collector works beside the loop: to wait for it would
+ * keep everybody waiting for a tenth of a second or three.
+ */
 export function collectAfter(entries: number): void {
-  if (entries >= LARGE_ENTRIES) Bun.gc(true);
+  if (entries >= LARGE_ENTRIES) Bun.gc(false);
 }
 
 /** The same, when whoever calls holds nothing any more. */

@@ -1,5 +1,5 @@
 /** The life of a container: everything that answers with JSON or with nothing. */
-import { invalid, isId, noSuch } from "#base";
+import { invalid, isId, noSuch, ownTurn } from "#base";
 import type {
   Container,
   ContainerService,
@@ -190,7 +190,9 @@ async function wait(call: Call, containers: ContainerService): Promise<void> {
 }
 
 async function list(call: Call, services: Services): Promise<void> {
-  call.json(200, encodeList(call, services, await services.containers.list(listRequest(call))));
+  const request = listRequest(call);
+  await ownTurn();
+  call.json(200, encodeList(call, services, await services.containers.list(request)));
 }
 
 /** Containers as `docker ps` reads them. */

@@ -1,5 +1,5 @@
 /** `docker system df`: what images, containers, volumes and the build cache take on disk. */
-import { invalid } from "#base";
+import { invalid, ownTurn } from "#base";
 import type { BuildService } from "#engine/build";
 import type { ContainerService } from "#engine/container";
 import type { ImageService } from "#engine/image";
@@ -42,6 +42,7 @@ async function diskUsage(call: Call, services: Services): Promise<void> {
   const asked = atLeast(call.version, "1.42") ? call.query.all("type") : [];
   for (const kind of asked) if (!isKind(kind)) throw invalid(`unknown object type: ${kind}`);
   const wants = (kind: Kind) => asked.length === 0 || asked.includes(kind);
+  await ownTurn();
   const builds = wants("build-cache") ? await buildCacheOf(services) : null;
   const answer: SystemDiskUsage = {
     ...(wants("image") ? imagesOf(call, services) : {}),

@@ -1,5 +1,5 @@
 /** Images: list and look, and everything that brings them in or takes them out. */
-import { forbidden, invalid } from "#base";
+import { forbidden, invalid, ownTurn } from "#base";
 import type { DeletedImage, ImageFilters, ImageService, OnProgress } from "#engine/image";
 import { familiarName, parsePlatform, type Platform, parseReference, repositoryOf } from "#oci";
 import {
@@ -57,7 +57,8 @@ export function imageRoutes(images: ImageService): Routes {
   };
 }
 
-function list(call: Call, images: ImageService): void {
+async function list(call: Call, images: ImageService): Promise<void> {
+  await ownTurn();
   const { query, version } = call;
   const shared =
     atLeast(version, "1.42") && query.bool("shared-size") ? images.usage().sharedSizeBytes : null;
