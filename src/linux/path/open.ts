@@ -3,6 +3,8 @@
  * Inside a container's root never join strings: symbolic links there are hostile until the kernel
  * itself resolves them below the root's descriptor.
  */
+import { close } from "node:fs";
+
 import { allocate, attempt, cstring, errnoNumbers, SyscallError } from "#linux/ffi";
 
 import {
@@ -38,6 +40,17 @@ export class FileDescriptor implements Disposable {
     const fd = this.fd;
     this.#fd = -1;
     return fd;
+  }
+
+  /**
+   * Closes it beside the event loop, for what the kernel does with the last descriptor: of an overlay with an upper
+   * directory it syncs the whole file system that lies on, which takes as long as its disk has to write.
+   */
+  closeApart(): Promise<void> {
+    const fd = this.release();
+    return new Promise((resolve) => {
+      close(fd, () => resolve());
+    });
   }
 
   [Symbol.dispose](): void {

@@ -22,6 +22,8 @@ import type { StillRoot } from "./still-root.ts";
 
 /** As long as a file system may keep a copy waiting. */
 const STALL_LIMIT_MS = 60_000;
+/** As long as a killed process may take to be gone, where it waits for no file system. */
+const END_LIMIT_MS = 2000;
 const HEAD_LIMIT_BYTES = 1024 * 1024;
 
 export type Task = {
@@ -71,7 +73,7 @@ type Asked<Action extends Task["action"]> = Omit<
 
 /** @throws EngineError, "unavailable" when nothing answers in time */
 export async function statAside(aside: Aside, asked: AskedPath): Promise<PathStat> {
-  using helper = new Helper(aside, { action: "stat", asked }, "ignore");
+  await using helper = new Helper(aside, { action: "stat", asked }, "ignore");
   return statOf(await helper.head());
 }
 
@@ -106,8 +108,7 @@ async function tarAside(
     if (!open) return;
     open = false;
     guard?.[Symbol.dispose]();
-    helper[Symbol.dispose]();
-    owner[Symbol.dispose]();
+    void helper[Symbol.asyncDispose]().finally(() => owner[Symbol.dispose]());
   };
   try {
     const { stat } = await helper.head();
@@ -140,7 +141,7 @@ async function tarAside(
     );
     return { stat, tar };
   } catch (error) {
-    helper[Symbol.dispose]();
+    await helper[Symbol.asyncDispose]();
     throw error;
   }
 }
@@ -156,7 +157,7 @@ export async function extractAside(
     readonly patience: Patience;
   },
 ): Promise<void> {
-  using helper = new Helper(aside, task, "pipe");
+  await using helper = new Helper(aside, task, "pipe");
   const told = helper.head({ patient: true });
   told.catch(() => undefined);
   let over = false;
@@ -180,7 +181,7 @@ function statOf({ stat }: { readonly stat: PathStat | null }): PathStat {
 const stalled = (): EngineError =>
   unavailable("the copy was given up: a file system of the container does not answer");
 
-class Helper implements Disposable {
+class Helper implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"ignore" | "pipe", "pipe", "pipe">;
   readonly #output: AsyncIterator<Uint8Array>;
   readonly #limitMs: number;
@@ -270,10 +271,15 @@ class Helper implements Disposable {
   }
 
   /** Who waits for a file system can be killed, and is then of no matter to anybody. */
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     void this.#output.return?.().catch(() => undefined);
     this.#child.kill("SIGKILL");
     this.#child.unref();
+    // It has the container's root open: a start must not mount that a second time. A file system may keep it longer.
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, END_LIMIT_MS);
+    await Promise.race([this.#child.exited, promise]);
+    clearTimeout(timer);
   }
 }
 

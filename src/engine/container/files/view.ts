@@ -140,7 +140,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
       const still = describeRoot(context, record);
       const mayStall = pathsMayStall(still.mounts.map(({ source }) => source));
       const aside = mayStall ? asideOf(context, { record, maps: null, rootFd: null, still }) : null;
-      using root = aside === null ? openStillRoot(still) : null;
+      const root = aside === null ? openStillRoot(still) : null;
       opened.resolve({
         record,
         rootFd: root?.fd ?? -1,
@@ -153,6 +153,7 @@ async function heldView(context: Context, id: string): Promise<FilesView> {
         [Symbol.dispose]: () => released.resolve(),
       });
       await released.promise;
+      await root?.closeApart();
     } finally {
       if (mounts.length > 0) context.volumes.release(id);
     }
