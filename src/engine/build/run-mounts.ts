@@ -244,7 +244,9 @@ export class StepMounts implements AsyncDisposable {
     if (isWritable) {
       for (const folder of [upper, work]) mkdirSync(folder ?? "", { recursive: true, mode: 0o755 });
     }
-    const writable = isWritable && upper && work ? { upper, work } : { readOnly: true };
+    // Thrown away: its end is not to wait until the disk has it.
+    const options = { volatile: true } as const;
+    const writable = isWritable && upper && work ? { upper, work, options } : { readOnly: true };
     using overlay = new FileDescriptor(createDetachedOverlay({ lowers, ...writable }));
     moveMount({ fromFd: overlay.fd, toPath: target });
     this.#cleanUp.push(() => void unmount(target, MNT_DETACH));
