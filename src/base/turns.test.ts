@@ -10,9 +10,9 @@ function hold(): void {
 
 test("work of many together holds the loop no longer than work of one", async () => {
   let turns = 0;
-  let isOver = false;
+  const counter = { isOver: false };
   const count = async () => {
-    while (!isOver) {
+    while (!counter.isOver) {
       await new Promise((resolve) => setImmediate(resolve));
       turns += 1;
     }
@@ -27,7 +27,7 @@ test("work of many together holds the loop no longer than work of one", async ()
     }
   };
   await Promise.all([work(), work(), work()]);
-  isOver = true;
+  counter.isOver = true;
   await counting;
   // Of twelve pieces none stands beside another of the same worker without others having had a turn.
   expect(turns - before).toBeGreaterThanOrEqual(4);
