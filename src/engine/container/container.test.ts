@@ -322,7 +322,8 @@ test("ends that came while the daemon was away are known after it is back", asyn
 test("a daemon killed between a birth and its record finishes the start", async () => {
   await using fixture = openFixture();
   const { room, supervisor } = fixture;
-  const { id } = await room.create(createOf({ name: "web" }));
+  const port = { containerPort: 80, hostPort: 8080, hostAddress: "", protocol: "tcp" } as const;
+  const { id } = await room.create(createOf({ name: "web", host: { ports: [port] } }));
   // The answer never reaches this daemon: it dies while it waits.
   const born = Promise.withResolvers<void>();
   supervisor.onBirth = () => {
@@ -333,6 +334,7 @@ test("a daemon killed between a birth and its record finishes the start", async 
   await born.promise;
   await fixture.reopen();
   expect(fixture.room.resolve("web").state.status).toBe("running");
+  expect(fixture.room.resolve("web").ports).toMatchObject([{ containerPort: 80, hostPort: 8080 }]);
 });
 
 test("a process that nobody can account for is recorded as 137 with a sentence", async () => {

@@ -143,7 +143,6 @@ export class FakeSupervisor implements SupervisorLink {
   readonly processes = new Map<string, ProcessReport>();
   readonly forgotten: ProcessKey[] = [];
   readonly signals: [string, number][] = [];
-  readonly ports = new Map<string, PortBinding[]>();
   /** Thrown by the next birth. */
   birthFailure: Error | null = null;
   /** Runs inside a birth, before its answer. */
@@ -222,7 +221,7 @@ export class FakeSupervisor implements SupervisorLink {
         return answer;
       }
       case "listPorts":
-        return { holders: [...this.ports].map(([id, ports]) => ({ id, ports })) };
+        return { holders: [] };
       case "forget":
         this.forgotten.push(request.key);
         this.processes.delete(request.key.id);
@@ -281,6 +280,7 @@ export class FakeSupervisor implements SupervisorLink {
 
 export class FakeNetwork implements NetworkService {
   readonly attached = new Set<string>();
+  readonly #ports = new Map<string, PortBinding[]>();
   readonly released: string[] = [];
   attachFailure: Error | null = null;
   alive: ReadonlySet<string> | null = null;
@@ -344,7 +344,12 @@ export class FakeNetwork implements NetworkService {
       hostAddress: "0.0.0.0",
       hostPort: hostPort === 0 ? 49_153 : hostPort,
     }));
+    this.#ports.set(request.containerId, ports);
     return Promise.resolve({ attachment: { mode: "bridge", endpoints: [] }, endpoints: [], ports });
+  }
+
+  portsOf(containerId: string): PortBinding[] {
+    return this.#ports.get(containerId) ?? [];
   }
 
   rename(): void {

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { isId, sentenceOf } from "#base";
-import type { NetworkHolders, PortBinding } from "#engine/network";
+import type { NetworkHolders } from "#engine/network";
 import type { ExitReport, ProcessReport } from "#engine/supervisor";
 import { SIGKILL } from "#linux/process";
 import { openCgroupHost } from "#linux/cgroup";
@@ -40,19 +40,14 @@ export async function reconcile(
   { startUp }: { startUp: boolean },
 ): Promise<void> {
   const before = settledNow(context);
-  const [{ processes }, { holders }] = await Promise.all([
-    context.supervisor.request({ type: "list" }),
-    context.supervisor.request({ type: "listPorts" }),
-  ]);
+  const { processes } = await context.supervisor.request({ type: "list" });
   const inits = new Map<string, ProcessReport>();
   for (const report of processes) {
     if (report.key.execId === undefined) inits.set(report.key.id, report);
   }
-  const portsById = new Map(holders.map(({ id, ports }) => [id, ports]));
   for (const record of context.records.all()) {
     if (!before.isStill(record)) continue;
-    const ports = portsById.get(record.id) ?? [];
-    const seen = { report: inits.get(record.id), ports, startUp };
+    const seen = { report: inits.get(record.id), startUp };
     await orWarn(context, `repair ${record.id}`, () => repair(context, record, seen));
   }
   const alive = networkHolders(context);
@@ -137,11 +132,10 @@ const holdsNetwork =
 
 interface Seen {
   readonly report: ProcessReport | undefined;
-  readonly ports: readonly PortBinding[];
   readonly startUp: boolean;
 }
 
-function repair(context: Context, record: ContainerRecord, { report, ports, startUp }: Seen): void {
+function repair(context: Context, record: ContainerRecord, { report, startUp }: Seen): void {
   const { id, state } = record;
   const running = state.status === "running" || state.status === "paused";
   if (report === undefined) {
@@ -156,7 +150,9 @@ function repair(context: Context, record: ContainerRecord, { report, ports, star
   }
   if (running) finishRun(context, unseenExit(context, record));
   if (startUp && !liveOf(context, id).removing) {
-    // The daemon was killed between the birth and its record: the start is finished now.
+    // The daemon was killed between the birth and its record: the start is finished now. Its ports are on record, also
+    // where the supervisor that held them died as well.
+    const ports = context.network.portsOf(id);
     recordRunning(context, id, { report, ports, byPolicy: state.status === "restarting" });
     if (report.exit !== null) finishRun(context, report.exit);
     return;

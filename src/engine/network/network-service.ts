@@ -219,6 +219,8 @@ export interface NetworkService {
   disconnect(request: DisconnectRequest): Promise<Connected>;
   /** The container is called otherwise now: in its networks' names too. */
   rename(owner: EndpointOwner): void;
+  /** The host ports that are recorded for a container, running or not: those it has, or had when a crash came. */
+  portsOf(containerId: string): PortBinding[];
   /** Adds the container's ports to the firewall's maps. */
   publish(containerId: string, ports: readonly PortBinding[]): Promise<void>;
   /** Gives everything back: map elements, ports, link, address. May run twice; also after a crash. */

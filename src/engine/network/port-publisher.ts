@@ -130,7 +130,8 @@ export class PortPublisher {
   }
 }
 
-const bindingOf = ({ protocol, containerPort, hostAddress, hostPort }: PortBinding) => ({
+/** Without what only this room is to know. */
+export const bindingOf = ({ protocol, containerPort, hostAddress, hostPort }: PortBinding) => ({
   protocol,
   containerPort,
   hostAddress,

@@ -55,7 +55,7 @@ import type {
 } from "./network-service.ts";
 import { poolOf } from "./parts.ts";
 import { NetworkRecords, type NewEndpoint } from "./records.ts";
-import { PortPublisher } from "./port-publisher.ts";
+import { bindingOf, PortPublisher } from "./port-publisher.ts";
 import { type Placed, publishedOf, type PublishingOptions, targetOf } from "./publishing.ts";
 import { candidateOf, defaultRoutes } from "./routes.ts";
 import { UserNetworks } from "./user-networks.ts";
@@ -350,6 +350,10 @@ class BridgeNetworkService implements OpenedNetworkService {
         this.#records.changeEndpoint(one.id, { ...customOf(one), dnsNames });
       }
     });
+  }
+
+  portsOf(containerId: string): PortBinding[] {
+    return this.#records.bindingsOf(containerId).map(bindingOf);
   }
 
   publish(containerId: string, ports: readonly PortBinding[]): Promise<void> {
