@@ -10,6 +10,14 @@ test("JSON that is not JSON is refused in one sentence", () => {
   }
 });
 
+test("a second value behind the first is refused in Docker's words", () => {
+  for (const text of ["{} {}", '{"a":"}"}x', "[1] nope"]) {
+    expect(() => parseJson(text)).toThrow(/^unexpected content after JSON$/);
+  }
+  expect(() => parseJson('{"a":} {}')).toThrow(/^invalid JSON: /);
+  expect(parseJson(' {"a":[]} \n')).toEqual({ a: [] });
+});
+
 test("nesting is refused before the parser recurses, brackets inside strings do not count", () => {
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
   expect(parseJson(nested(JSON_DEPTH_LIMIT))).toBeArray();

@@ -9,21 +9,37 @@ import { API_BODY_LIMIT_BYTES, invalid, JSON_DEPTH_LIMIT, sentenceOf } from "#ba
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** @throws EngineError "invalid": `invalid JSON: …` */
+/** @throws EngineError "invalid": `invalid JSON: …`, or that there is more than one value */
 export function parseJson(text: string): unknown {
-  refuseDepth(text);
+  const end = endOfFirst(text);
   try {
     return JSON.parse(text);
   } catch (cause) {
+    if (end < text.length && isJson(text.slice(0, end))) {
+      throw invalid("unexpected content after JSON", { cause });
+    }
     throw invalid(`invalid JSON: ${sentenceOf(cause).replace(/^JSON Parse error: /, "")}`, {
       cause,
     });
   }
 }
 
-/** One pass over the text, before the parser recurses into it. */
-function refuseDepth(text: string): void {
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * One pass over the text, before the parser recurses into it.
+ * @returns where its first object or list is complete; the text's end when it is neither, or never is
+ */
+function endOfFirst(text: string): number {
   let depth = 0;
+  let end = text.length;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
     if (code === QUOTE) at = endOfString(text, at);
@@ -32,8 +48,12 @@ function refuseDepth(text: string): void {
       if (depth > JSON_DEPTH_LIMIT) {
         throw invalid(`invalid JSON: nested deeper than ${JSON_DEPTH_LIMIT} levels`);
       }
-    } else if (code === 0x7d || code === 0x5d) depth -= 1;
+    } else if (code === 0x7d || code === 0x5d) {
+      depth -= 1;
+      if (depth === 0 && end === text.length) end = at + 1;
+    }
   }
+  return end;
 }
 
 /** Where the string that opens at `start` closes; the end of the text when it never does. */
