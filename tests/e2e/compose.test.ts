@@ -143,6 +143,12 @@ test("services are scaled, changed and stopped", async () => {
   await done("up", "-d", "--build", "--wait", "web");
   const address = (await done("port", "web", "80")).trim();
   expect(await (await fetch(`http://${address}/`)).text()).toBe("changed\n");
+  // Nothing changed since: what was built is known by one name, and its container goes on.
+  const web = ["inspect", "-f", "{{.Id}}", "shop-web-1"];
+  const id = await engine.ok(web);
+  await done("up", "-d", "--wait", "web");
+  await done("up", "-d", "--build", "--wait", "web");
+  expect(await engine.ok(web)).toBe(id);
 });
 
 test("down takes everything of the project with it, and its volumes when that is asked", async () => {

@@ -82,10 +82,8 @@ export function imageConfigOf(
   labels: Readonly<Record<string, string>>,
 ): ImageConfig {
   const { config, author, created, platform, layers, history } = state;
-  const withLabels =
-    Object.keys(labels).length === 0
-      ? config
-      : { ...config, Labels: { ...config.Labels, ...labels } };
+  const all = Object.entries({ ...config.Labels, ...labels });
+  const withLabels = all.length === 0 ? config : { ...config, Labels: sorted(all) };
   return {
     architecture: platform.architecture,
     ...(author === "" ? {} : { author }),
@@ -97,6 +95,13 @@ export function imageConfigOf(
     ...(platform.variant === undefined ? {} : { variant: platform.variant }),
   };
 }
+
+/**
+ * In Go's order of maps: clients send `--label` in another order every time, and the image they build again is the
+ * same one. Compose, which labels what it builds, makes a container anew when its image has become another.
+ */
+const sorted = (labels: [string, string][]): Record<string, string> =>
+  Object.fromEntries(labels.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 
 /** One more line of history, with its layer or without. */
 export function committed(

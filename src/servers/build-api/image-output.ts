@@ -72,9 +72,10 @@ function responseOf(
   { id, target, isMany }: Kept,
   { names, pushed }: { names: readonly string[]; pushed: Pushed | null },
 ): Record<string, string> {
-  const digest = pushed?.digest ?? target?.digest ?? id;
-  const known =
-    target === null ? null : { ...target, digest, size: pushed?.sizeBytes ?? target.size };
+  const known = target === null ? null : described(target, pushed);
+  // What was not pushed is known by what inspect calls it: compose writes this on the containers it makes of the
+  // image, and makes every one anew whose image inspect calls otherwise.
+  const digest = pushed?.digest ?? (isMany ? target?.digest : undefined) ?? id;
   return {
     "containerimage.digest": digest,
     ...(isMany ? {} : { "containerimage.config.digest": id }),
@@ -84,6 +85,9 @@ function responseOf(
     ...(names.length === 0 ? {} : { "image.name": names.join(",") }),
   };
 }
+
+const described = (target: Descriptor, pushed: Pushed | null): Descriptor =>
+  pushed === null ? target : { ...target, digest: pushed.digest, size: pushed.sizeBytes };
 
 interface Pushed {
   readonly digest: Digest;
