@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { leftByBuilds, untilNothingLeft } from "./build-left.ts";
-import { buildx, buildxLab, built } from "./buildx.ts";
+import { buildx, buildxLab, built, leftAt } from "./buildx.ts";
 import { run } from "./engine.ts";
 
 const lab = buildxLab({});
@@ -132,25 +132,12 @@ test("a scanner that fails, says nonsense or is not there fails the build", asyn
 test("a client that goes away while its build is scanned takes the scanner with it", async () => {
   const dockerfile = 'FROM busybox\nCMD ["sh", "-c", "echo it scans; sleep 1000"]\n';
   await built(lab.engine, ["-t", "sleeper", contextOf({ Dockerfile: dockerfile })]);
-  const plugin = join(lab.engine.root, "client/cli-plugins/docker-buildx");
-  const words = ["build", "--progress=plain", "--attest=type=sbom,generator=sleeper"];
-  const child = Bun.spawn([plugin, ...words, contextOf({ Dockerfile: "FROM busybox\n" })], {
-    env: {
-      ...process.env,
-      DOCKER_HOST: `unix://${lab.engine.socket}`,
-      DOCKER_CONFIG: join(lab.engine.root, "client"),
-    },
-    stderr: "pipe",
-  });
-  let said = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of child.stderr) {
-    said += decoder.decode(chunk);
-    if (/ it scans\n/.test(said)) break;
-  }
+  const args = [
+    "--attest=type=sbom,generator=sleeper",
+    contextOf({ Dockerfile: "FROM busybox\n" }),
+  ];
+  const { said } = await leftAt(lab.engine, args, { line: "it scans", signal: "SIGKILL" });
   expect(said).toContain("it scans");
-  child.kill("SIGKILL");
-  await child.exited;
   await untilNothingLeft(lab.engine);
   expect(leftByBuilds(lab.engine)).toEqual([]);
 });

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 
-import { buildxLab, built } from "./buildx.ts";
+import { buildxLab, built, leftAt } from "./buildx.ts";
 import { type Finished, run, type RunOptions } from "./engine.ts";
 import { until } from "./until.ts";
 
@@ -132,30 +132,8 @@ test("a client that is interrupted, or killed, takes its build with it", async (
     file: "x",
   });
   for (const signal of ["SIGINT", "SIGKILL"] as const) {
-    const child = Bun.spawn(
-      [
-        join(lab.engine.root, "client/cli-plugins/docker-buildx"),
-        "build",
-        "--progress=plain",
-        context,
-      ],
-      {
-        env: {
-          ...process.env,
-          DOCKER_HOST: `unix://${lab.engine.socket}`,
-          DOCKER_CONFIG: join(lab.engine.root, "client"),
-        },
-        stderr: "pipe",
-      },
-    );
-    let said = "";
-    const decoder = new TextDecoder();
-    for await (const chunk of child.stderr) {
-      said += decoder.decode(chunk);
-      if (/ it runs\n/.test(said)) break;
-    }
-    child.kill(signal);
-    expect(await child.exited).not.toBe(0);
+    const { code } = await leftAt(lab.engine, [context], { line: "it runs", signal });
+    expect(code).not.toBe(0);
     await until(() => remains().length === 0);
   }
   expect(remains()).toEqual([]);

@@ -98,3 +98,25 @@ export async function built(
   }
   return finished.stderr;
 }
+
+/** A build whose client gets a signal as soon as it has shown a line. @returns what it showed, and its exit code */
+export async function leftAt(
+  { root, socket }: Engine,
+  args: readonly string[],
+  leaving: { readonly line: string; readonly signal: "SIGINT" | "SIGKILL" },
+): Promise<{ said: string; code: number }> {
+  // Not through docker, which would get the signal in the plugin's stead.
+  const plugin = join(root, "client/cli-plugins/docker-buildx");
+  const child = Bun.spawn([plugin, "build", "--progress=plain", ...args], {
+    env: { ...process.env, DOCKER_HOST: `unix://${socket}`, DOCKER_CONFIG: join(root, "client") },
+    stderr: "pipe",
+  });
+  let said = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of child.stderr) {
+    said += decoder.decode(chunk);
+    if (said.includes(` ${leaving.line}\n`)) break;
+  }
+  child.kill(leaving.signal);
+  return { said, code: await child.exited };
+}
