@@ -28,6 +28,14 @@ const refused = async (...args: string[]) => {
   return stderr;
 };
 
+test("a tun that a container makes itself is opened, as with Docker, and a disk is not", async () => {
+  const script = "mknod /t c 10 200; mknod /d b 8 0; for n in /t /d; do (: <> $n) 2>&1; done; true";
+  const said = await once("--network", "none", "busybox", "sh", "-c", script);
+  // A host without the driver says that there is no such device.
+  expect(said).not.toContain("/t: Operation not permitted");
+  expect(said).toContain("/d: Operation not permitted");
+});
+
 test("a vendor's device brings its node, its mounts, its variables and its groups", async () => {
   writeFileSync(join(folder, "data"), "of the vendor\n");
   writeFileSync(

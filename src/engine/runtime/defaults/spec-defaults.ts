@@ -55,7 +55,8 @@ const allow = (major: number, minor?: number): DeviceRule => ({
   access: "rwm",
 });
 
-// null, zero, full, random, urandom, tty, console, ptmx, and every pty. Nodes of other devices may be made, not used.
+// null, zero, full, random, urandom, tty, console, ptmx, every pty, and tun, which runc adds to Docker's own: clients of
+// private networks make its node themselves, and get no further without NET_ADMIN. Other nodes may be made, not used.
 const deviceRules: readonly DeviceRule[] = [
   { allow: false, access: "rwm" },
   { allow: true, type: "c", access: "m" },
@@ -63,6 +64,7 @@ const deviceRules: readonly DeviceRule[] = [
   ...[3, 5, 7, 8, 9].map((minor) => allow(1, minor)),
   ...[0, 1, 2].map((minor) => allow(5, minor)),
   allow(136),
+  allow(10, 200),
 ];
 
 const maskedPaths: readonly string[] = [
