@@ -99,6 +99,17 @@ test("a port another program listens on is in use, for IPv4, IPv6 and both", asy
   expect(reservations.list()).toEqual([]);
 });
 
+test("a port just given back that a newborn still has a copy of is waited for", async () => {
+  using reservations = opened();
+  const target = "127.0.0.2";
+  await reservations.reserve({ id: "a", ports: [tcp(8095)], target });
+  reservations.release("a");
+  const copy = listen("0.0.0.0", 8095);
+  const waiting = reservations.reserve({ id: "b", ports: [tcp(8095)], target });
+  copy.stop(true);
+  expect(await waiting).toHaveLength(2);
+});
+
 test("an address the host does not have cannot be bound, and a text that is none is invalid", async () => {
   using reservations = opened();
   const bind = (hostAddress: string) =>

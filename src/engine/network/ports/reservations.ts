@@ -20,6 +20,15 @@ const HIGHEST_PORT = 65_535;
 /** Published ports of one container: a range of more is a mistake, or an attack on our descriptors. */
 const PORTS_LIMIT = 16_384;
 
+/**
+ * A child between its clone and its execve has copies of all our sockets, and on a busy machine that may take a while: a
+ * port that was just given back is waited for.
+ */
+const RECENT_MS = 5_000;
+const LINGER_LIMIT_MS = 3_000;
+const LINGER_LOOK_MS = 10;
+const RECENT_PORTS_LIMIT = 1_024;
+
 const ANY_IPV4 = "0.0.0.0";
 const ANY_IPV6 = "::";
 
@@ -39,9 +48,13 @@ interface Leading {
 
 /** Why one host port could not be had; the next port of a range may be free all the same. */
 class PortTaken extends EngineError {}
+/** By no container: by some program, or by a copy of a socket of ours. */
+class PortInUse extends PortTaken {}
 
 export class PortReservations {
   readonly #held = new Map<string, Held[]>();
+  /** When a port was given back: the newest are at the end. */
+  readonly #released = new Map<number, number>();
   #nextEphemeral = EPHEMERAL_FIRST;
   #ipv6: boolean | undefined;
 
@@ -79,7 +92,17 @@ export class PortReservations {
   release(id: string): void {
     const held = this.#held.get(id);
     this.#held.delete(id);
-    for (const one of held?.splice(0) ?? []) one.release();
+    for (const one of held?.splice(0) ?? []) {
+      one.release();
+      this.#noteReleased(one.hostPort);
+    }
+  }
+
+  #noteReleased(hostPort: number): void {
+    this.#released.delete(hostPort);
+    this.#released.set(hostPort, performance.now());
+    if (this.#released.size <= RECENT_PORTS_LIMIT) return;
+    for (const [oldest] of this.#released) return void this.#released.delete(oldest);
   }
 
   /** Who holds what. */
@@ -88,6 +111,22 @@ export class PortReservations {
   }
 
   async #reservePort(held: Held[], port: PortRequest, leading: Leading): Promise<void> {
+    const end = performance.now() + LINGER_LIMIT_MS;
+    const since = performance.now() - RECENT_MS;
+    const isRecent = (this.#released.get(port.hostPort) ?? Number.NEGATIVE_INFINITY) > since;
+    const { hostPortEnd = port.hostPort } = port;
+    for (;;) {
+      try {
+        return await this.#reserveNow(held, port, leading);
+      } catch (thrown) {
+        const mayLinger = isRecent && hostPortEnd === port.hostPort && thrown instanceof PortInUse;
+        if (!mayLinger || performance.now() > end) throw thrown;
+        await Bun.sleep(LINGER_LOOK_MS);
+      }
+    }
+  }
+
+  async #reserveNow(held: Held[], port: PortRequest, leading: Leading): Promise<void> {
     const addresses = this.#addressesOf(port.hostAddress);
     let refusal: PortTaken | null = null;
     for (const hostPort of this.#candidates(port)) {
@@ -142,7 +181,7 @@ export class PortReservations {
         // Nobody can have a port of a protocol that the host lacks; of a family it lacks there is none.
         return address.length === 4 ? () => undefined : null;
       case "taken":
-        throw taken(binding, target, "address already in use");
+        throw inUse(binding, target);
       case "refused":
         throw internal(bindSentence(binding, target, result.reason));
     }
@@ -220,7 +259,7 @@ async function openRelay(binding: PortBinding, target: string): Promise<Relay> {
     return openTcpRelay(request);
   } catch (thrown) {
     const code = errorCode(thrown);
-    if (code === "EADDRINUSE") throw taken(binding, target, "address already in use");
+    if (code === "EADDRINUSE") throw inUse(binding, target);
     if (code === "EADDRNOTAVAIL") {
       throw internal(bindSentence(binding, target, "cannot assign requested address"));
     }
@@ -240,5 +279,5 @@ function bindSentence(binding: PortBinding, target: string | null, reason: strin
   return `failed to bind host port for ${shown(binding)}${towards}/${protocol}: ${reason}`;
 }
 
-const taken = (binding: PortBinding, target: string | null, reason: string): PortTaken =>
-  new PortTaken("internal", bindSentence(binding, target, reason));
+const inUse = (binding: PortBinding, target: string | null): PortInUse =>
+  new PortInUse("internal", bindSentence(binding, target, "address already in use"));
