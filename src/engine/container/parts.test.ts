@@ -135,7 +135,14 @@ test("host options that make no sense are refused in Docker's words", () => {
   expect(check({ sysctls: { "net/../../x": "1" } })).toThrow("separate kernel namespace");
   expect(check({ sysctls: { "net.ipv4.ip_forward": "1" } })).not.toThrow();
   expect(check({ sysctls: { "net.ipv4.ip_forward": "1" }, networkMode: { mode: "host" } })).toThrow(
-    "separate kernel namespace",
+    'sysctl "net.ipv4.ip_forward" not allowed in host network namespace',
+  );
+  expect(check({ sysctls: { "kernel.msgmax": "1" }, ipcMode: { mode: "host" } })).toThrow(
+    'sysctl "kernel.msgmax" is not allowed in the hosts ipc namespace',
+  );
+  expect(check({ sysctls: { "kernel.hostname": "x" } })).toThrow('the OCI "hostname" field');
+  expect(check({ sysctls: { "user.max_mnt_namespaces": "5" } })).toThrow(
+    "setting ucounts without a user namespace not allowed: user.max_mnt_namespaces",
   );
   expect(check({ securityOptions: ["foo"] })).toThrow('invalid --security-opt 1: "foo"');
   expect(check({ securityOptions: ["foo=bar"] })).toThrow('invalid --security-opt 2: "foo=bar"');

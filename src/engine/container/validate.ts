@@ -71,10 +71,11 @@ export function checkHostConfig(
   if (config.stopTimeoutSeconds !== null && config.stopTimeoutSeconds < -1) {
     throw invalid("invalid stop timeout: must be -1 or larger");
   }
-  if (options.userRemap !== null && host.usernsMode !== "host") checkRemapped(host);
+  const isRemapped = options.userRemap !== null && host.usernsMode !== "host";
+  if (isRemapped) checkRemapped(host);
   checkCapabilities(host, facts.capabilities);
   checkUlimits(host.ulimits);
-  checkSysctls(host);
+  checkSysctls(host, isRemapped);
   checkExtraHosts(host.extraHosts);
   checkModes(config, host);
   checkAnnotations(host);
@@ -135,18 +136,35 @@ const IPC_SYSCTLS = new Set(
 );
 
 /** Only what belongs to a namespace the container has to itself: anything else would change the host. */
-function checkSysctls({ sysctls, networkMode, ipcMode, utsMode }: HostConfig): void {
-  for (const key of Object.keys(sysctls)) {
-    const name = key.replaceAll("/", ".");
-    const own = { net: networkMode.mode !== "host", ipc: ipcMode.mode !== "host" };
-    const allowed =
-      /^[a-z0-9_][a-zA-Z0-9_.*:-]*$/.test(name) &&
-      !name.includes("..") &&
-      ((name.startsWith("net.") && own.net) ||
-        ((IPC_SYSCTLS.has(name) || name.startsWith("fs.mqueue.")) && own.ipc) ||
-        (name === "kernel.domainname" && utsMode.mode !== "host"));
-    if (!allowed) throw invalid(`sysctl "${key}" is not in a separate kernel namespace`);
+function checkSysctls(host: HostConfig, isRemapped: boolean): void {
+  for (const key of Object.keys(host.sysctls)) {
+    const refusal = refusalOfSysctl(key.replaceAll("/", "."), host, isRemapped);
+    if (refusal !== null) throw invalid(refusal);
   }
+}
+
+/** null: it is the container's own. In runc's words. */
+function refusalOfSysctl(
+  name: string,
+  { networkMode, ipcMode, utsMode }: HostConfig,
+  isRemapped: boolean,
+): string | null {
+  const foreign = `sysctl "${name}" is not in a separate kernel namespace`;
+  if (!/^[a-z0-9_][a-zA-Z0-9_.*:-]*$/.test(name) || name.includes("..")) return foreign;
+  if (IPC_SYSCTLS.has(name) || name.startsWith("fs.mqueue.")) {
+    const isHosts = ipcMode.mode === "host";
+    return isHosts ? `sysctl "${name}" is not allowed in the hosts ipc namespace` : null;
+  }
+  if (name.startsWith("net.")) {
+    const isHosts = networkMode.mode === "host";
+    return isHosts ? `sysctl "${name}" not allowed in host network namespace` : null;
+  }
+  if (name === "kernel.domainname" && utsMode.mode !== "host") return null;
+  if (name === "kernel.hostname" && utsMode.mode !== "host") {
+    return `sysctl "${name}" is not allowed as it conflicts with the OCI "hostname" field`;
+  }
+  if (!name.startsWith("user.")) return foreign;
+  return isRemapped ? null : `setting ucounts without a user namespace not allowed: ${name}`;
 }
 
 function checkExtraHosts(extraHosts: readonly string[]): void {
