@@ -77,7 +77,8 @@ test("archives that never come to their end keep nobody waiting, and no disk tha
 });
 
 test("copies into a stopped container that never come to their end do not keep its start waiting for each", async () => {
-  const id = await engine.ok(["create", "busybox", "sleep", "1000"]);
+  // With a volume nothing of it is made before somebody wants it.
+  const id = await engine.ok(["create", "-v", "/data", "busybox", "sleep", "1000"]);
   // More than an engine waits for before it begins with a copy.
   writeFileSync(join(engine.root, "large"), new Uint8Array(4_000_000));
   const large = join(engine.root, "large.tar");
@@ -90,7 +91,8 @@ test("copies into a stopped container that never come to their end do not keep i
       return socket;
     }),
   );
-  // The first of them writes already.
+  // The first of them has the files open.
+  await until(() => existsSync(join(engine.dataRoot, "snapshots", id, "upper")));
   await engine.ok(["start", id], { timeoutMs: 100_000 });
   await until(() => answers.length > 0);
   expect(answers[0]).toContain("503 Service Unavailable");
@@ -98,7 +100,7 @@ test("copies into a stopped container that never come to their end do not keep i
   // The others write to what runs now.
   expect(answers).toHaveLength(1);
   for (const socket of copies) socket.destroy();
-  await engine.ok(["rm", "-f", id]);
+  await engine.ok(["rm", "-fv", id]);
 });
 
 test("every answer agreed with the API definition", () => {
