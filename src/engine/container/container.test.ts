@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { EngineError } from "#base";
 import { RuntimeError } from "#engine/runtime";
 
-import { createOf, openFixture } from "./fixture.ts";
+import { openCgroupHost } from "#linux/cgroup";
+
+import { createOf, openFixture, options } from "./fixture.ts";
 
 const forever = () => new AbortController().signal;
 
@@ -335,6 +337,18 @@ test("a daemon killed between a birth and its record finishes the start", async 
   await fixture.reopen();
   expect(fixture.room.resolve("web").state.status).toBe("running");
   expect(fixture.room.resolve("web").ports).toMatchObject([{ containerPort: 80, hostPort: 8080 }]);
+});
+
+test("what a daemon had frozen without a record when it died runs on", async () => {
+  await using fixture = openFixture();
+  const id = await running(fixture);
+  const path = `${options.cgroupParent}/${id}`;
+  const cgroup = openCgroupHost().create({ path, resources: {} });
+  await cgroup.freeze({ timeoutMs: 10_000 });
+  await fixture.reopen();
+  expect(cgroup.isFrozen()).toBe(false);
+  await cgroup.remove({ timeoutMs: 10_000 });
+  openCgroupHost().at(options.cgroupParent).tryRemove();
 });
 
 test("a process that nobody can account for is recorded as 137 with a sentence", async () => {

@@ -20,6 +20,7 @@ import { followAllLinked } from "./linked-hosts.ts";
 import { dropStraySpools } from "./log-files.ts";
 import type { ContainerRecord } from "./records.ts";
 import { deleteContainer } from "./remove.ts";
+import { cgroupOf } from "./signal.ts";
 import { unmountSharedMemory } from "./shared-memory.ts";
 import { recordRunning } from "./start.ts";
 import { reconcileSteps } from "./step.ts";
@@ -145,7 +146,7 @@ function repair(context: Context, record: ContainerRecord, { report, startUp }: 
   }
   if (running && record.process?.pid === report.pid) {
     if (report.exit !== null) finishRun(context, report.exit);
-    else if (startUp) resumeHealth(context, record);
+    else if (startUp) goOn(context, record);
     return;
   }
   if (running) finishRun(context, unseenExit(context, record));
@@ -158,6 +159,15 @@ function repair(context: Context, record: ContainerRecord, { report, startUp }: 
     return;
   }
   inBackground(context, `end a process of ${id} that no record knows`, endProcess(context, report));
+}
+
+function goOn(context: Context, record: ContainerRecord): void {
+  // The last daemon died before it wrote down that it had frozen it, or in the middle of a commit.
+  if (record.state.status === "running") {
+    const cgroup = cgroupOf(context, record);
+    if (cgroup.isFrozen()) cgroup.thaw();
+  }
+  resumeHealth(context, record);
 }
 
 /** The end of a run that neither the supervisor nor the kernel can tell of any more. */

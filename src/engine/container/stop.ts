@@ -241,7 +241,12 @@ async function endForRestart(
   }
 }
 
-export function pauseContainer(context: Context, nameOrId: string): Promise<void> {
+/** @param passing for a moment of this daemon's own: where it dies meanwhile, the next one lets the container go */
+export function pauseContainer(
+  context: Context,
+  nameOrId: string,
+  { passing = false }: { passing?: boolean } = {},
+): Promise<void> {
   const { id } = context.records.resolve(nameOrId);
   return liveOf(context, id).queue.run(async () => {
     const record = context.records.must(id);
@@ -263,11 +268,9 @@ export function pauseContainer(context: Context, nameOrId: string): Promise<void
     const now = context.records.must(id);
     if (now.state.status !== "running") throw conflict(`container ${id} is not running`);
     unwatchHealth(context, id);
-    publishEvent(
-      context,
-      context.records.update(id, { state: { ...now.state, status: "paused" } }),
-      "pause",
-    );
+    const change = { state: { ...now.state, status: "paused" } } as const;
+    const { records } = context;
+    publishEvent(context, passing ? records.note(id, change) : records.update(id, change), "pause");
   });
 }
 

@@ -49,7 +49,7 @@ const shownReference = (text: string): string =>
 /** A container that ends meanwhile needs no freezing, and one that a person paused stays so. */
 async function freeze(context: Context, id: string): Promise<() => Promise<void>> {
   try {
-    await pauseContainer(context, id);
+    await pauseContainer(context, id, { passing: true });
   } catch (error) {
     if (error instanceof EngineError && error.kind === "conflict") return async () => undefined;
     throw error;
