@@ -85,7 +85,20 @@ export async function openBench(): Promise<Bench> {
   };
 }
 
-const runScenario = (name: string, budget: string, flags: readonly string[]): Scenario => ({
+/**
+ * Starts before the first that counts, of everybody's: Naru's hot paths are compiled while they run, and Docker's
+ * are when it is built. The budget is for an engine at work; a scenario of its own tells of one that has just begun.
+ */
+const RUNS_BEFORE = 20;
+
+interface RunScenario {
+  readonly name: string;
+  readonly budget: string;
+  readonly flags?: readonly string[];
+  readonly warmUps?: number;
+}
+
+const runScenario = ({ name, budget, flags = [], warmUps }: RunScenario): Scenario => ({
   name,
   unit: "ms",
   budget,
@@ -105,7 +118,7 @@ const runScenario = (name: string, budget: string, flags: readonly string[]): Sc
           once: () => timeCommand(naru(engine, "run", "--rm", ...flags, "busybox", "true")),
         },
       ],
-      { rounds: 21 },
+      { rounds: 21, warmUps: warmUps ?? RUNS_BEFORE },
     ),
 });
 
@@ -297,8 +310,17 @@ export const scenarios: readonly Scenario[] = [
     budget: "naru <= 20 MB",
     run: (bench) => freshMemory(bench, "privateMb"),
   },
-  runScenario("run --rm, bridge", "<= 0.1 of Debian's docker", []),
-  runScenario("run --rm, no network", "<= 0.1 of Debian's docker", ["--network", "none"]),
+  runScenario({
+    name: "run --rm, bridge, engine just started",
+    budget: "the first 40 starts of an engine's life",
+    warmUps: 1,
+  }),
+  runScenario({ name: "run --rm, bridge", budget: "<= 0.1 of Debian's docker" }),
+  runScenario({
+    name: "run --rm, no network",
+    budget: "<= 0.1 of Debian's docker",
+    flags: ["--network", "none"],
+  }),
   {
     name: "bare runtimes",
     unit: "ms",

@@ -57,6 +57,12 @@ const lines: readonly Line[] = [
     "같은 일을 `naru` 명령으로",
   ),
   line(
+    "run --rm, bridge, engine just started",
+    dockerOnBoth,
+    "the first 40 of an engine that has just begun, docker CLI on both",
+    "막 시작한 엔진의 첫 40번, docker CLI",
+  ),
+  line(
     "run --rm, no network",
     dockerOnBoth,
     "`run --rm --network none`, docker CLI on both",
