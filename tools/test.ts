@@ -22,7 +22,7 @@ interface Part extends Suite {
 /** Of a whole suite: one that hangs is named, and the others still run. */
 const SUITE_LIMIT_MS = 15 * 60_000;
 /** Files of one run that may fail once. */
-const SECOND_CHANCES = 8;
+const SECOND_CHANCES = 4;
 
 /** The files of a JUnit report with their counts; null without a report: the process died. */
 function readReport(path: string): Map<string, { passed: number; failed: number }> | null {

@@ -380,6 +380,13 @@ describe("credentials", () => {
   });
 });
 
+/** Some bytes, and then nothing for ever. */
+const stalling = (bytes: Uint8Array<ArrayBuffer>) =>
+  new ReadableStream({
+    start: (controller) => controller.enqueue(bytes),
+    pull: () => new Promise(() => null),
+  });
+
 describe("blobs", () => {
   const content = new Uint8Array(300_000).map((_value, index) => index % 251);
   const blob = blobOf(content);
@@ -463,16 +470,27 @@ describe("blobs", () => {
         const headers = { "content-range": `bytes ${start}-299999/300000` };
         return new Response(content.slice(start), { status: 206, headers });
       }
-      return new Response(
-        new ReadableStream({
-          start: (controller) => controller.enqueue(content.slice(0, 1000)),
-          pull: () => new Promise(() => null),
-        }),
-      );
+      return new Response(stalling(content.slice(0, 1000)));
     });
     const limits = { stallTimeoutMs: 50 };
     const read = await pull(fake.host, { registry: { limits } });
     expect(blobOf(read as Uint8Array<ArrayBuffer>).digest).toBe(blob.digest);
+  });
+
+  test("that a registry refuses in part are asked for whole", async () => {
+    const ranges: (string | null)[] = [];
+    const fake = registry((request, url) => {
+      if (url.pathname === "/v2/") return json({});
+      ranges.push(request.headers.get("range"));
+      if (ranges.length === 1) return new Response(stalling(content.slice(0, 1000)));
+      return request.headers.has("range")
+        ? new Response(null, { status: 416 })
+        : new Response(content);
+    });
+    const limits = { stallTimeoutMs: 50 };
+    const read = await pull(fake.host, { registry: { limits } });
+    expect(blobOf(read as Uint8Array<ArrayBuffer>).digest).toBe(blob.digest);
+    expect(ranges).toEqual([null, "bytes=1000-", null]);
   });
 
   test("small ones are verified whole", async () => {

@@ -15,7 +15,7 @@ import {
 import type { Authorizer } from "./authorization.ts";
 import { resumingStream } from "./blob-stream.ts";
 import { challengesOf } from "./challenge.ts";
-import { answerError, isTransient } from "./errors.ts";
+import { answerError, isTransient, RegistryError } from "./errors.ts";
 import { type RegistryLimits, TAG_LIMIT } from "./options.ts";
 import type { Answer, Exchange, Transport } from "./transport.ts";
 import { mount, upload, type UploadRequest, type Uploaded } from "./upload.ts";
@@ -114,8 +114,15 @@ export class Repository {
       clock: this.#clock,
       signal,
       open: async (offset) => {
-        const headers: Record<string, string> = offset > 0 ? { Range: `bytes=${offset}-` } : {};
-        return await this.send({ method: "GET", to: `blobs/${digest}`, headers, signal });
+        const whole = { method: "GET", to: `blobs/${digest}`, signal } as const;
+        if (offset === 0) return await this.send(whole);
+        try {
+          return await this.send({ ...whole, headers: { Range: `bytes=${offset}-` } });
+        } catch (thrown) {
+          // Storage behind a registry may refuse ranges of what it compresses itself.
+          if (thrown instanceof RegistryError && thrown.status === 416) return this.send(whole);
+          throw thrown;
+        }
       },
     });
   }
