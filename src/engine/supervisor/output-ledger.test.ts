@@ -83,3 +83,35 @@ test("slots of streams that ended are used again, and nobody finds the words of 
   open().forgetOthers();
   expect(ledger.slot("x".repeat(300))).toBeNull();
 });
+
+test("a full exec-root costs the kept line, not the supervisor: no page is touched that is not there", async () => {
+  const folder = mkdtempSync("/tmp/naru-test-ledger-");
+  folders.push(folder);
+  // Room for the heads and some texts, and for no more.
+  const script = `
+    const { checked, cstring } = await import("#linux/ffi");
+    const { OutputLedger } = await import("${import.meta.dir}/output-ledger.ts");
+    checked("unshare", "mounts", 0x20000);
+    checked("mount", "private", null, cstring("/"), null, 0x44000, null);
+    checked("mount", "tmpfs", cstring("t"), cstring("${folder}"), cstring("tmpfs"), 0, cstring("size=640k"));
+    const ledger = OutputLedger.open("${folder}/output.ledger");
+    const text = new Uint8Array(16384).fill(97);
+    let kept = 0;
+    for (let at = 0; at < 100; at += 1) {
+      const slot = ledger.slot("a" + at + "/stdout");
+      slot.begin(text, { inode: 1, sizeBytes: 0 });
+      slot.prepare(text);
+      slot.commit();
+      if (ledger.recover("a" + at + "/stdout", null).length > 0) kept += 1;
+    }
+    console.log(kept > 0 && kept < 100 ? "lives" : "kept " + kept);
+    const none = OutputLedger.open("${folder}/second.ledger");
+    console.log(none === null ? "none" : "opened");`;
+  const child = Bun.spawn([process.execPath, "-e", script], {
+    cwd: import.meta.dir,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const said = [await child.stdout.text(), await child.stderr.text(), await child.exited];
+  expect(said).toEqual(["lives\nnone\n", "", 0]);
+});

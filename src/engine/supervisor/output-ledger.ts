@@ -13,11 +13,12 @@
  *   …        two texts for each slot
  *
  * A slot is taken by the first byte that a stream prints. Where none is left, or none can be mapped, output is read as it
- * was before there was a ledger.
+ * was before there was a ledger. No page is written that was not allocated before: on a full disk that is a SIGBUS.
  */
 import { closeSync, ftruncateSync, openSync, statSync, truncateSync } from "node:fs";
 
 import { ENTRY_LIMIT_BYTES, type LogPosition, type LogStream, type LogWriter } from "#engine/logs";
+import { attempt } from "#linux/ffi";
 
 import type { ChunkGuard } from "./output.ts";
 import type { ProcessKey } from "./protocol.ts";
@@ -61,8 +62,12 @@ export class OutputLedger {
   readonly #taken = new Map<string, number>();
   readonly #free: number[] = [];
   readonly #asked = new Set<string>();
+  readonly #file: number;
+  /** Where texts are whose pages this process has allocated. */
+  readonly #allocated = new Set<number>();
 
-  private constructor(bytes: Uint8Array) {
+  private constructor(file: number, bytes: Uint8Array) {
+    this.#file = file;
     this.#bytes = bytes;
     this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_BYTES / 4 + headWords);
     this.#longs = new BigUint64Array(
@@ -79,12 +84,14 @@ export class OutputLedger {
 
   /** Null where it cannot be made: a full disk. */
   static open(path: string): OutputLedger | null {
+    let file: number | null = null;
     try {
-      const file = openSync(path, "a", FILE_MODE);
+      file = openSync(path, "a", FILE_MODE);
       ftruncateSync(file, FILE_BYTES);
-      closeSync(file);
-      return new OutputLedger(Bun.mmap(path, { shared: true }));
+      if (!hasRoom(file, 0, TEXTS_AT)) throw new Error("no room for the heads");
+      return new OutputLedger(file, Bun.mmap(path, { shared: true }));
     } catch {
+      if (file !== null) closeSync(file);
       return null;
     }
   }
@@ -190,8 +197,17 @@ export class OutputLedger {
   }
 
   #writeText(slot: number, text: number, bytes: Uint8Array): void {
-    this.#bytes.set(bytes.subarray(0, ENTRY_LIMIT_BYTES), textAt(slot, text));
-    this.#words[headAt(slot) / 4 + LENGTH_WORD + text] = Math.min(bytes.length, ENTRY_LIMIT_BYTES);
+    const at = textAt(slot, text);
+    const length = this.#allocate(at) ? Math.min(bytes.length, ENTRY_LIMIT_BYTES) : 0;
+    this.#bytes.set(bytes.subarray(0, length), at);
+    this.#words[headAt(slot) / 4 + LENGTH_WORD + text] = length;
+  }
+
+  #allocate(at: number): boolean {
+    if (this.#allocated.has(at)) return true;
+    if (!hasRoom(this.#file, at, ENTRY_LIMIT_BYTES)) return false;
+    this.#allocated.add(at);
+    return true;
   }
 }
 
@@ -225,6 +241,9 @@ const headWords = (SLOTS * HEAD_BYTES) / 4;
 const headAt = (slot: number): number => PAGE_BYTES + slot * HEAD_BYTES;
 const textAt = (slot: number, text: number): number =>
   TEXTS_AT + (slot * 2 + text) * ENTRY_LIMIT_BYTES;
+/** Makes a range of a file the file's own. @returns false where there is no room for it */
+const hasRoom = (file: number, at: number, length: number): boolean =>
+  attempt("fallocate", file, 0, at, length) >= 0;
 const hashOf = (bytes: Uint8Array): bigint => BigInt.asUintN(64, Bun.hash.wyhash(bytes));
 
 /** A log that rotated meanwhile stays as it is: some lines are in it twice then, and none is missing. */
