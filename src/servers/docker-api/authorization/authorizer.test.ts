@@ -154,3 +154,14 @@ test("a body that is too large is refused, not let pass unseen", async () => {
   expect(await failureOf(authorizer.admit(huge, "/containers/create"))).toContain("too large");
   expect(asked).toEqual([]);
 });
+
+test("an answer without an end is cut off, and allows nothing", async () => {
+  const places = folders();
+  const endless = () =>
+    new Response(new ReadableStream({ pull: (out) => out.enqueue(new Uint8Array(65_536)) }));
+  plugin(join(places.sockets, "endless.sock"), endless);
+  const authorizer = new Authorizer(() => ["endless"], places);
+  expect(await failureOf(authorizer.admit(json("{}"), "/v1.51/containers/create"))).toContain(
+    "the answer is too large",
+  );
+});

@@ -9,12 +9,14 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { EngineError, internal, notFound, sentenceOf } from "#base";
+import { EngineError, internal, notFound, readAll, sentenceOf } from "#base";
 import { parseJson } from "#wire/http";
 
 const ACCEPT = "application/vnd.docker.plugins.v1.2+json";
 /** As long as a plugin that cannot be reached is tried again. */
 const RETRY_MS = 30_000;
+/** A plugin that says nothing for so long has not allowed it. */
+const ANSWER_MS = 30_000;
 const ANSWER_LIMIT_BYTES = 4 * 1024 * 1024;
 
 /** Where plugins are looked for; tests have folders of their own. */
@@ -149,6 +151,7 @@ async function post(
       const answer = await fetch(`${url}/${method}`, {
         method: "POST",
         redirect: "error",
+        signal: AbortSignal.timeout(ANSWER_MS),
         headers: { Accept: ACCEPT },
         body: question === null ? "" : JSON.stringify(question),
         ...(unix === undefined ? {} : { unix }),
@@ -166,8 +169,10 @@ async function post(
 }
 
 async function read(answer: Response, method: string): Promise<unknown> {
-  const bytes = await answer.bytes();
-  if (bytes.length > ANSWER_LIMIT_BYTES) throw internal(`${method}: the answer is too large`);
+  const bytes = await readAll(answer.body ?? new Blob([]).stream(), {
+    limitBytes: ANSWER_LIMIT_BYTES,
+    tooLarge: () => internal(`${method}: the answer is too large`),
+  });
   const text = new TextDecoder().decode(bytes);
   if (answer.status !== 200) {
     let said = text;
